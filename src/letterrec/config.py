@@ -1,0 +1,256 @@
+"""Settings: frozen, typed, and written as TOML; an unknown key is an error.
+
+Knows every setting, its default and its meaning. Leaves what a setting does to the module of the
+same name; values reach classes as flat keyword arguments, never as these objects.
+
+A recipe is a TOML file in `recipes/`, holding what differs from the defaults below. The paper's
+settings (section 5.4) are the recipe ``paper-letter-tiger``.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from letterrec.errors import SettingsError
+
+
+class Section(BaseModel):
+    """A table of settings; unknown keys are refused, values cannot be changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class TrainingSettings(Section):
+    """How a network is trained; one loop serves all of them (`training.py`)."""
+
+    epochs: int = Field(20, ge=1, description="passes over the training data, at most")
+    batch_size: int = Field(512, ge=1, description="sequences (or items) per step")
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.05, ge=0, le=1, description="share of steps with rising rate")
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    patience: int = Field(5, ge=1, description="validations without gain before stopping")
+
+
+class DataSettings(Section):
+    """Reading."""
+
+    k_core: int | None = Field(
+        None,
+        ge=0,
+        description="drop users and items with fewer interactions, repeatedly; unset: 5 for "
+        "interaction logs, none for LETTER's already prepared folders",
+    )
+    max_history: int = Field(20, ge=1, description="latest items of a history that are used")
+
+
+class ContentSettings(Section):
+    """Item text -> content embeddings."""
+
+    source: Literal["auto", "text", "collaborative"] = Field(
+        "auto", description="auto: the text, or the CF embeddings where items have no text"
+    )
+    encoder: str = Field(
+        "minilm", description="'minilm' (packaged, offline) or a model's name or folder"
+    )
+    batch_size: int = Field(64, ge=1)
+    max_tokens: int = Field(128, ge=8, description="text beyond this is cut")
+
+
+class CollaborativeSettings(Section):
+    """Training interactions -> CF embeddings (SASRec with full cross-entropy)."""
+
+    source: str = Field(
+        "train", description="'train', 'given' (with the data), or a .pt/.npy/.safetensors file"
+    )
+    dim: int = Field(32, ge=2)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1)
+    dropout: float = Field(0.3, ge=0, lt=1)
+    training: TrainingSettings = TrainingSettings(epochs=30, batch_size=256, learning_rate=2e-3)
+
+
+class LetterSettings(Section):
+    """The LETTER tokenizer (section 4.2); alpha = beta = 0 is TIGER's RQ-VAE."""
+
+    name: Literal["letter"] = "letter"
+    levels: int = Field(4, ge=1, description="L, identifier length")
+    codes: int = Field(256, ge=2, description="N, codes per level")
+    dim: int = Field(32, ge=2, description="d, of latent, codes and CF embeddings")
+    hidden: tuple[int, ...] = Field((512, 256, 128), description="MLP widths, encoder order")
+    mu: float = Field(0.25, ge=0, description="commitment, eq. 2")
+    alpha: float = Field(1.0, ge=0, description="collaborative regularization, eq. 5")
+    beta: float = Field(1e-4, ge=0, description="diversity regularization, eq. 5")
+    clusters: int = Field(10, ge=1, description="K, clusters of codes, eq. 4")
+    training: TrainingSettings = TrainingSettings(epochs=70, batch_size=1024)
+
+
+class RQKMeansSettings(Section):
+    """Residual k-means on the content embeddings."""
+
+    name: Literal["rqkmeans"] = "rqkmeans"
+    levels: int = Field(4, ge=1)
+    codes: int = Field(256, ge=2)
+    balanced: bool = Field(False, description="equal cluster sizes (constrained k-means)")
+
+
+TokenizerSettings = Annotated[LetterSettings | RQKMeansSettings, Field(discriminator="name")]
+
+
+class IdentifierSettings(Section):
+    """Codes -> one identifier per item."""
+
+    source: Literal["learned", "given"] = Field(
+        "learned", description="'given': identifiers that came with the data, as they are"
+    )
+    sinkhorn_epsilon: float = Field(0.003, gt=0)
+    sinkhorn_iterations: int = Field(50, ge=1)
+
+
+class RqtSettings(Section):
+    """A causal transformer over items and a shallow decoder over the next item's codes."""
+
+    name: Literal["rqt"] = "rqt"
+    dim: int = Field(128, ge=8)
+    layers: int = Field(2, ge=1, description="transformer layers over the history")
+    heads: int = Field(2, ge=1)
+    depth_layers: int = Field(2, ge=1, description="blocks per level of the code decoder")
+    dropout: float = Field(0.3, ge=0, lt=1)
+    content: bool = Field(True, description="add the content vector to each history item")
+    item_embedding: bool = Field(True, description="add a learned, droppable item embedding")
+    temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
+
+
+class TigerSettings(Section):
+    """T5 encoder-decoder over code tokens, the paper's LETTER-TIGER."""
+
+    name: Literal["tiger"] = "tiger"
+    dim: int = Field(128, ge=8)
+    layers: int = Field(4, ge=1, description="in the encoder and in the decoder")
+    heads: int = Field(6, ge=1)
+    head_dim: int = Field(64, ge=1)
+    feed_forward: int = Field(1024, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
+
+
+RecommenderSettings = Annotated[RqtSettings | TigerSettings, Field(discriminator="name")]
+
+
+class EvaluationSettings(Section):
+    """Full ranking by beam search."""
+
+    beam: int = Field(20, ge=1)
+    batch_size: int = Field(256, ge=1)
+    criterion: Literal["ndcg@10", "recall@10"] = Field(
+        "ndcg@10", description="what selects the weights, on the validation split"
+    )
+    every: int = Field(1, ge=1, description="epochs between validations")
+    users: int = Field(5000, ge=1, description="validation users during training, at most")
+
+
+class Settings(Section):
+    """Everything that decides a run."""
+
+    seed: int = Field(0, ge=0)
+    data: DataSettings = DataSettings()
+    content: ContentSettings = ContentSettings()
+    collaborative: CollaborativeSettings = CollaborativeSettings()
+    tokenizer: TokenizerSettings = LetterSettings()
+    identifiers: IdentifierSettings = IdentifierSettings()
+    recommender: RecommenderSettings = RqtSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    def to_toml(self) -> str:
+        """All settings as TOML; settings that are unset are left out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def recipes() -> list[str]:
+    """Names of the shipped recipes."""
+    folder = resources.files("letterrec") / "recipes"
+    return sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def load_settings(recipe: str | Path | None = None, overrides: list[str] | None = None) -> Settings:
+    """Settings from a recipe (a shipped name or a TOML file) and ``section.key=value`` overrides.
+
+    Without a recipe, ``recommender.name=NAME`` among the overrides starts from the recipe NAME.
+
+    Raises:
+        SettingsError: the recipe does not exist or is no TOML; a key is unknown; a value does
+            not fit.
+    """
+    pairs = [_parse_override(o) for o in overrides or []]
+    name = next((v for k, v in pairs if k == ["recommender", "name"]), "rqt")
+    values = _read_recipe(str(recipe if recipe is not None else name))
+    for keys, value in pairs:
+        table = values
+        for key in keys[:-1]:
+            table = table.setdefault(key, {})
+            if not isinstance(table, dict):
+                raise SettingsError(f"--set {'.'.join(keys)}: {key!r} is a value, not a section")
+        table[keys[-1]] = value
+    return parse_settings(values)
+
+
+def parse_settings(values: dict[str, Any]) -> Settings:
+    """Validate a nested dict of settings."""
+    values = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
+    for section, default in (("tokenizer", "letter"), ("recommender", "rqt")):
+        if isinstance(values.get(section), dict):
+            values[section].setdefault("name", default)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+def _parse_override(text: str) -> tuple[list[str], Any]:
+    key, equals, raw = text.partition("=")
+    if not equals or not key.strip():
+        raise SettingsError(f"--set {text!r}: expected section.key=value, as in training.epochs=5")
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw  # a bare word or a path
+    return [k.strip() for k in key.split(".")], value
+
+
+def _read_recipe(name: str) -> dict[str, Any]:
+    shipped = resources.files("letterrec") / "recipes" / f"{name}.toml"
+    try:
+        if name in recipes():
+            return tomllib.loads(shipped.read_text("utf-8"))
+        if Path(name).is_file():
+            return tomllib.loads(Path(name).read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"recipe {name}: not valid TOML: {error}") from None
+    raise SettingsError(
+        f"recipe {name!r}: neither a file nor one of the shipped recipes: {', '.join(recipes())}"
+    )
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(
+        str(p) for p in first["loc"] if p not in ("letter", "rqkmeans", "rqt", "tiger")
+    )
+    if first["type"] == "extra_forbidden":
+        return f"setting {where!r} does not exist; settings of that section: {_siblings(first)}"
+    return f"setting {where!r} = {first['input']!r}: {first['msg'].lower()}"
+
+
+def _siblings(error: Any) -> str:
+    section: Any = Settings()
+    for part in error["loc"][:-1]:
+        section = getattr(section, str(part), section)
+    names = type(section).model_fields if isinstance(section, BaseModel) else {}
+    return ", ".join(names)

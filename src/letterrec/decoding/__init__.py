@@ -1,0 +1,1 @@
+"""What is legal next (the trie) and the search over it (the beam)."""

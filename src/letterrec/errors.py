@@ -1,0 +1,51 @@
+"""What can go wrong by a user's mistake, one class per kind.
+
+Every error carries one line: what was given, what was expected, what to do next.
+The command line prints that line and exits with code 2; a traceback means a defect in LetterRec.
+
+```
+LetterRecError
+├── DataError        the data source: missing columns, empty files, unreadable times, ...
+├── SettingsError    a recipe or a --set: unknown key, wrong type, impossible combination
+├── IdentifierError  a code space too small, identifiers that do not match the items
+├── RunError         a run folder: missing, unfinished, damaged, made from other data
+├── RequestError     a recommendation request: unknown user or item, k too large, ...
+└── MissingExtra     an optional package that is not installed
+```
+"""
+
+from __future__ import annotations
+
+
+class LetterRecError(Exception):
+    """A user's mistake, explained in one line."""
+
+
+class DataError(LetterRecError):
+    """The data source cannot be used as it is."""
+
+
+class SettingsError(LetterRecError):
+    """A setting is unknown, has the wrong type, or does not go with another."""
+
+
+class IdentifierError(LetterRecError):
+    """Identifiers cannot be made or do not fit the items."""
+
+
+class RunError(LetterRecError):
+    """A run folder is missing, unfinished, damaged or belongs to other data."""
+
+
+class RequestError(LetterRecError):
+    """A recommendation request cannot be answered as it is."""
+
+
+class MissingExtra(LetterRecError):
+    """An optional package is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"this needs the package {package!r}, which is not installed; "
+            f"run: pip install 'letterrec[{extra}]'"
+        )

@@ -1,0 +1,1 @@
+"""Recommenders: histories -> the codes of the next item."""

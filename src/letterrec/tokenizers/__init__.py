@@ -1,0 +1,1 @@
+"""Tokenizers: content and CF embeddings -> codes."""

@@ -1,0 +1,285 @@
+"""The one training loop: seeds, devices, precision, schedule, checkpoints, resume, progress.
+
+Every network of LetterRec (SASRec, tokenizers, recommenders) is trained by `train`. Nothing else
+knows of seeds, devices, precision or checkpoints. What a batch is and what is lost on it belongs
+to the network.
+
+Runs are repeatable by construction: the random state is set anew at the start of every epoch, from
+the seed and the epoch alone. A run that resumes from its last checkpoint therefore takes exactly
+the steps that an uninterrupted run takes.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from letterrec.progress import counting
+from letterrec.store import read_tensors, write_tensors
+
+Rows = NDArray[np.int64]
+_CHECKPOINT_EVERY = 10.0  # seconds, at least, between checkpoints
+
+
+def set_seed(seed: int, *salt: int) -> None:
+    """Set every random state from a seed and further numbers (an epoch, a stage)."""
+    mixed = int(np.random.SeedSequence([seed, *salt]).generate_state(1)[0])
+    random.seed(mixed)
+    np.random.seed(mixed)  # noqa: NPY002  (libraries that draw from NumPy's global state)
+    torch.manual_seed(mixed)
+
+
+def device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bfloat16() -> bool:
+    """Whether bfloat16 is fast here: in hardware, not emulated."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def batches_by_length(
+    lengths: NDArray[np.integer], batch_size: int, seed: int, epoch: int
+) -> list[Rows]:
+    """Random batches of sequences of similar length, in random order.
+
+    Args:
+        lengths: ``(n,)`` length of each sequence.
+        batch_size: sequences per batch; the last of the sorted order may be smaller.
+        seed: with ``epoch``, decides the order.
+        epoch: number of the pass, from 0.
+
+    Returns:
+        Batches of row numbers; together they hold each row once.
+    """
+    random_state = np.random.default_rng([seed, epoch])
+    shuffled = random_state.permutation(len(lengths))
+    ordered = shuffled[np.argsort(np.asarray(lengths)[shuffled], kind="stable")]
+    batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+    return [batches[i] for i in random_state.permutation(len(batches))]
+
+
+@dataclass
+class TrainingLog:
+    """What happened: one entry per epoch, and which of them won.
+
+    Attributes:
+        epochs: per epoch its number, mean losses, validation metrics and seconds.
+        best_epoch: the epoch whose weights the module holds now.
+        best: its value of the criterion; NaN where nothing was validated.
+        seconds: of training, over all sittings.
+    """
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    best: float = math.nan
+    seconds: float = 0.0
+
+
+def train(
+    module: nn.Module,
+    *,
+    batches: Callable[[int], Sequence[Rows]],
+    collate: Callable[[Rows], tuple[Tensor, ...]],
+    epochs: int,
+    learning_rate: float,
+    weight_decay: float = 0.01,
+    warmup: float = 0.05,
+    clip: float = 1.0,
+    patience: int = 5,
+    validate: Callable[[], Mapping[str, float]] | None = None,
+    criterion: str = "loss",
+    every: int = 1,
+    before_epoch: Callable[[int], None] | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+    label: str = "training",
+) -> TrainingLog:
+    """Train ``module`` and leave the best weights seen in it.
+
+    Args:
+        module: ``module(*collate(rows))`` returns ``{"loss": scalar, other parts: scalars}``.
+        batches: epoch -> batches of row numbers; their count is that of epoch 0 for the schedule.
+        collate: row numbers -> the tensors that ``module`` takes.
+        epochs: passes at most; the rate rises linearly over the share ``warmup`` of all steps
+            and then falls to 0 along a cosine.
+        learning_rate: of AdamW, at its highest.
+        weight_decay: of AdamW, for matrices; vectors (biases, norms) are not decayed.
+        warmup: share of the steps.
+        clip: largest norm of the gradient.
+        patience: validations without gain after which training stops.
+        validate: metrics of the module as it is (called in eval mode, without gradients).
+        criterion: the metric that selects the weights, higher is better. Without ``validate``
+            the last epoch's weights stay.
+        every: epochs between validations.
+        before_epoch: called with the epoch's number, random state already set.
+        seed: decides every random choice.
+        folder: where checkpoints and TensorBoard events go; None keeps nothing. A checkpoint
+            found there is resumed.
+        label: shown with the progress.
+
+    Returns:
+        The log of the epochs.
+    """
+    precision = "bf16" if has_bfloat16() else "no"
+    accelerator = Accelerator(mixed_precision=precision, cpu=device().type == "cpu")
+    module.to(accelerator.device)
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=learning_rate,
+        fused=True,
+    )
+    prepared, optimizer = accelerator.prepare(module, optimizer)
+    checkpoint = _Checkpoint(module, optimizer, folder)
+    log, best_weights = checkpoint.load()
+    writer = _event_writer(folder, len(log.epochs)) if accelerator.is_main_process else None
+
+    steps_per_epoch = len(batches(0))
+    total = steps_per_epoch * epochs
+    with counting(label, total) as counter:
+        counter.advance(steps_per_epoch * len(log.epochs))
+        for epoch in range(len(log.epochs), epochs):
+            if _is_over(log, patience, every):
+                break
+            started = time.perf_counter()
+            set_seed(seed, epoch)
+            if before_epoch is not None:
+                module.eval()
+                before_epoch(epoch)
+            prepared.train()
+            sums: dict[str, float] = {}
+            rows_of_epoch = batches(epoch)
+            for i, rows in enumerate(rows_of_epoch):
+                step = epoch * steps_per_epoch + i
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate * _rate(step, total, warmup)
+                tensors = (t.to(accelerator.device, non_blocking=True) for t in collate(rows))
+                with accelerator.autocast():
+                    parts = prepared(*tensors)
+                accelerator.backward(parts["loss"])
+                accelerator.clip_grad_norm_(trainable, clip)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                for name, value in parts.items():
+                    sums[name] = sums.get(name, 0.0) + float(value)
+                counter.advance(1)
+            entry: dict[str, float] = {"epoch": epoch}
+            entry |= {name: value / len(rows_of_epoch) for name, value in sums.items()}
+            if validate is not None and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
+                module.eval()
+                with torch.no_grad():
+                    metrics = validate()
+                entry |= {f"valid/{k}": float(v) for k, v in metrics.items()}
+                value = float(metrics[criterion])
+                if math.isnan(log.best) or value > log.best:
+                    log.best, log.best_epoch = value, epoch
+                    best_weights = {k: v.detach().clone() for k, v in _weights(module).items()}
+            entry["seconds"] = time.perf_counter() - started
+            log.seconds += entry["seconds"]
+            log.epochs.append(entry)
+            counter.advance(0, _note(entry, criterion))
+            if writer is not None:
+                for name, number in entry.items():
+                    writer.add_scalar(name, number, epoch)
+            if accelerator.is_main_process:
+                checkpoint.save(log, best_weights)
+    if best_weights:
+        module.load_state_dict(best_weights, strict=False)
+    elif validate is None:
+        log.best_epoch = len(log.epochs) - 1
+    if writer is not None:
+        writer.close()
+    checkpoint.save(log, best_weights, now=True)
+    module.eval()
+    return log
+
+
+def _rate(step: int, total: int, warmup: float) -> float:
+    """Share of the full learning rate at a step: linear rise, then a cosine to 0."""
+    rise = max(1, round(total * warmup))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+def _is_over(log: TrainingLog, patience: int, every: int) -> bool:
+    return log.best_epoch >= 0 and (len(log.epochs) - 1 - log.best_epoch) // every >= patience
+
+
+def _note(entry: Mapping[str, float], criterion: str) -> str:
+    note = f"loss {entry['loss']:.4f}"
+    if f"valid/{criterion}" in entry:
+        note += f", valid {criterion} {entry[f'valid/{criterion}']:.4f}"
+    return note
+
+
+def _weights(module: nn.Module) -> dict[str, Tensor]:
+    """The trained parameters and the buffers; frozen parameters can be loaded elsewhere."""
+    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+    return {name: t for name, t in module.state_dict().items() if name not in frozen}
+
+
+def _event_writer(folder: Path | None, first_epoch: int) -> Any:
+    if folder is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
+
+
+class _Checkpoint:
+    """One safetensors file with weights, best weights, optimizer state and the log."""
+
+    def __init__(self, module: nn.Module, optimizer: Any, folder: Path | None) -> None:
+        self._module, self._optimizer = module, optimizer
+        self._path = folder / "checkpoint.safetensors" if folder else None
+        self._saved_at = -math.inf
+
+    def save(self, log: TrainingLog, best: dict[str, Tensor], now: bool = False) -> None:
+        """Write it, unless the last one is only seconds old."""
+        if self._path is None or (
+            not now and time.monotonic() - self._saved_at < _CHECKPOINT_EVERY
+        ):
+            return
+        state = self._optimizer.state_dict()["state"]
+        tensors = {f"module/{k}": v for k, v in _weights(self._module).items()}
+        tensors |= {f"best/{k}": v for k, v in best.items()}
+        tensors |= {f"optimizer/{i}/{k}": v for i, s in state.items() for k, v in s.items()}
+        write_tensors(self._path, tensors, {"log": vars(log)})
+        self._saved_at = time.monotonic()
+
+    def load(self) -> tuple[TrainingLog, dict[str, Tensor]]:
+        """Put the checkpoint's state into module and optimizer; a fresh log where there is none."""
+        if self._path is None or not self._path.exists():
+            return TrainingLog(), {}
+        tensors, about = read_tensors(self._path)
+        parts: dict[str, dict[str, Tensor]] = {"module": {}, "best": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, key = name.partition("/")
+            parts[part][key] = tensor.clone()
+        self._module.load_state_dict(parts["module"], strict=False)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            index, _, key = name.partition("/")
+            state.setdefault(int(index), {})[key] = tensor
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+        return TrainingLog(**about["log"]), parts["best"]
