@@ -25,6 +25,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from letterrec.errors import RunError, SettingsError
 from letterrec.progress import counting
 from letterrec.store import read_tensors, write_tensors
 
@@ -48,7 +49,7 @@ def device() -> torch.device:
 def has_bfloat16() -> bool:
     """Whether bfloat16 is fast here: in hardware, not emulated."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -175,11 +176,12 @@ def train(
                 with accelerator.autocast():
                     parts = prepared(*tensors)
                 accelerator.backward(parts["loss"])
-                accelerator.clip_grad_norm_(trainable, clip)
+                norm = accelerator.clip_grad_norm_(trainable, clip)
+                _check_finite(label, learning_rate, epoch, i, parts["loss"], norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 for name, value in parts.items():
-                    sums[name] = sums.get(name, 0.0) + float(value)
+                    sums[name] = sums.get(name, 0.0) + float(value.detach())
                 counter.advance(1)
             entry: dict[str, float] = {"epoch": epoch}
             entry |= {name: value / len(rows_of_epoch) for name, value in sums.items()}
@@ -201,15 +203,27 @@ def train(
                     writer.add_scalar(name, number, epoch)
             if accelerator.is_main_process:
                 checkpoint.save(log, best_weights)
-    if best_weights:
-        module.load_state_dict(best_weights, strict=False)
-    elif validate is None:
+    if validate is None:
         log.best_epoch = len(log.epochs) - 1
     if writer is not None:
         writer.close()
-    checkpoint.save(log, best_weights, now=True)
+    if accelerator.is_main_process:
+        checkpoint.save(log, best_weights, now=True)
+    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+    module.load_state_dict(best_weights, strict=False)
     module.eval()
     return log
+
+
+def _check_finite(
+    label: str, learning_rate: float, epoch: int, batch: int, loss: Tensor, norm: Tensor
+) -> None:
+    for name, value in (("loss", float(loss.detach())), ("gradient norm", float(norm))):
+        if not math.isfinite(value):
+            raise SettingsError(
+                f"{label}: the {name} became {value} in epoch {epoch + 1}, batch {batch + 1}, "
+                f"with learning_rate = {learning_rate:g}; lower learning_rate or raise warmup"
+            )
 
 
 def _rate(step: int, total: int, warmup: float) -> float:
@@ -221,7 +235,7 @@ def _rate(step: int, total: int, warmup: float) -> float:
 
 
 def _is_over(log: TrainingLog, patience: int, every: int) -> bool:
-    return log.best_epoch >= 0 and (len(log.epochs) - 1 - log.best_epoch) // every >= patience
+    return not math.isnan(log.best) and (len(log.epochs) - 1 - log.best_epoch) // every >= patience
 
 
 def _note(entry: Mapping[str, float], criterion: str) -> str:
@@ -275,6 +289,12 @@ class _Checkpoint:
         for name, tensor in tensors.items():
             part, _, key = name.partition("/")
             parts[part][key] = tensor.clone()
+        expected = {k: v.shape for k, v in _weights(self._module).items()}
+        if expected != {k: v.shape for k, v in parts["module"].items()}:
+            raise RunError(
+                f"{self._path} was written by a network of other shape; "
+                "go on with the settings it was begun with, or delete it"
+            )
         self._module.load_state_dict(parts["module"], strict=False)
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in parts["optimizer"].items():

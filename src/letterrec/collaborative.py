@@ -1,0 +1,256 @@
+"""Training interactions -> CF embeddings, trained here or given.
+
+Knows how SASRec is trained and selected, and how embeddings from outside are checked. Leaves the
+network to `sasrec`, the optimization loop to `training`, and what the embeddings regularize (eq. 3
+of the paper) to the tokenizers.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from letterrec.data.dataset import Dataset, HeldOut, Histories
+from letterrec.errors import DataError, RunError
+from letterrec.metrics import summarise
+from letterrec.sasrec import SASRec
+from letterrec.store import fingerprint, read_tensors, write_tensors
+from letterrec.training import batches_by_length, set_seed, train
+
+
+def train_cf(
+    dataset: Dataset,
+    *,
+    dim: int = 32,
+    layers: int = 2,
+    heads: int = 2,
+    dropout: float = 0.3,
+    max_history: int = 20,
+    epochs: int = 30,
+    batch_size: int = 256,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 0.01,
+    warmup: float = 0.05,
+    clip: float = 1.0,
+    patience: int = 5,
+    users: int = 5000,
+    every: int = 1,
+    seed: int = 0,
+    folder: Path | None = None,
+) -> SASRec:
+    """Train SASRec on the training interactions, selected by validation NDCG@10.
+
+    A sequence longer than ``max_history`` is trained in windows that overlap by one item, so that
+    every interaction but a user's first is predicted once per epoch.
+
+    Args:
+        dataset: its `training` split is learned, its ``valid`` split selects the epoch.
+        dim, layers, heads, dropout, max_history: as `SASRec` takes them.
+        epochs, learning_rate, weight_decay, warmup, clip, patience, every, seed, folder: as
+            `training.train` takes them; a run with a ``folder`` resumes exactly.
+        batch_size: windows per step.
+        users: validation users, at most; a random subset decided by ``seed``.
+
+    Returns:
+        The module with the best weights, in eval mode.
+
+    Raises:
+        DataError: no user has two training interactions.
+    """
+    windows = _windows(dataset.training(), max_history)
+    if len(windows) == 0:
+        raise DataError(
+            f"{dataset.name}: no user has two or more training interactions (four in all), so "
+            "there is nothing to learn CF embeddings from; use a log with longer histories, or "
+            "collaborative.source=FILE"
+        )
+    set_seed(seed)
+    model = SASRec(
+        n_items=dataset.n_items,
+        dim=dim,
+        layers=layers,
+        heads=heads,
+        dropout=dropout,
+        max_history=max_history,
+    )
+    model.popularity = torch.from_numpy(dataset.popularity + 1).float()
+
+    def collate(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        padded = torch.from_numpy(windows.take(rows).padded())  # (batch, length + 1)
+        return padded[:, :-1], padded[:, 1:]
+
+    train(
+        model,
+        batches=lambda epoch: batches_by_length(windows.lengths, batch_size, seed, epoch),
+        collate=collate,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup=warmup,
+        clip=clip,
+        patience=patience,
+        validate=_validation(model, _subset(dataset.held_out("valid"), users, seed)),
+        criterion="ndcg@10",
+        every=every,
+        seed=seed,
+        folder=folder,
+        label="CF embeddings (SASRec)",
+    )
+    return model
+
+
+def _windows(histories: Histories, max_history: int) -> Histories:
+    """Pieces of at most ``max_history + 1`` items; each piece begins with the item that ended the
+    one before, the latest piece is full. Pieces of fewer than two items are left out.
+
+    >>> [w.tolist() for w in _windows(Histories.from_lists([[1, 2, 3, 4, 5, 6], [7]]), 2)]
+    [[4, 5, 6], [2, 3, 4], [1, 2]]
+    """
+    pieces = [
+        history[max(0, end - max_history) : end + 1]
+        for history in histories
+        for end in range(len(history) - 1, 0, -max_history)
+    ]
+    return Histories.from_lists(cast(Any, pieces))
+
+
+def _subset(cases: HeldOut, users: int, seed: int) -> HeldOut:
+    if len(cases) <= users:
+        return cases
+    rows = np.random.default_rng(seed).choice(len(cases), users, replace=False)
+    return cases.take(np.sort(rows))
+
+
+def _validation(model: SASRec, cases: HeldOut) -> Callable[[], dict[str, float]] | None:
+    if len(cases) == 0:
+        return None
+    return lambda: ranking(model, cases)
+
+
+def ranking(model: SASRec, cases: HeldOut, batch_size: int = 512) -> dict[str, float]:
+    """Recall and NDCG at 5 and 10 over the whole catalogue, one held-out item per case.
+
+    An item that ties with the target counts as ranked above it.
+
+    Args:
+        model: scores the histories.
+        cases: held-out interactions, at least one.
+        batch_size: cases scored at a time; fewer where the catalogue is large.
+    """
+    batch_size = max(1, min(batch_size, (1 << 26) // model.items.num_embeddings))
+    ranks = []  # of the targets, from 0
+    for start in range(0, len(cases), batch_size):
+        part = cases.take(np.arange(start, min(start + batch_size, len(cases))))
+        histories = torch.from_numpy(part.histories.padded(model.max_history))
+        scores = model.scores(histories.to(model.items.weight.device))  # (batch, n_items)
+        target = torch.from_numpy(part.targets.astype(np.int64)).to(scores.device)[:, None]
+        ranks.append(((scores >= scores.gather(1, target)).sum(1) - 1).cpu().numpy())
+    return summarise(np.concatenate(ranks))
+
+
+def given_cf(path: Path, *, item_ids: Sequence[str], dim: int | None = None) -> NDArray[np.float32]:
+    """CF embeddings from a file, row ``i`` belonging to ``item_ids[i]``.
+
+    A ``.pt`` file holds a tensor, or a dict with one matrix, and is read without unpickling code;
+    a ``.npy`` file holds a numeric array; a ``.safetensors`` file holds one matrix and may carry
+    the fingerprint of its item ids (`save_cf` writes it), which is then checked.
+
+    Args:
+        path: the file.
+        item_ids: external ids of the items, in row order.
+        dim: the width that is needed; None takes any.
+
+    Returns:
+        float32 ``(n_items, dim)``.
+
+    Raises:
+        DataError: the file is missing, unreadable, or does not fit the items.
+    """
+    if not path.is_file():
+        raise DataError(f"CF embeddings {path}: there is no such file")
+    about: dict[str, Any] = {}
+    try:
+        if path.suffix == ".npy":
+            found: Any = np.load(path, allow_pickle=False)
+        elif path.suffix == ".safetensors":
+            found, about = read_tensors(path)
+        elif path.suffix in (".pt", ".pth"):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            raise DataError(f"CF embeddings {path}: expected a .pt, .npy or .safetensors file")
+    except (RunError, ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+        raise DataError(
+            f"CF embeddings {path}: not a readable {path.suffix} file of plain numbers; "
+            "save the matrix alone, as a tensor or an array"
+        ) from None
+    if isinstance(found, dict):
+        found = _only_matrix(found, path)
+    if about.get("items", fingerprint(tuple(item_ids))) != fingerprint(tuple(item_ids)):
+        raise DataError(
+            f"CF embeddings {path}: made for other items, or for another order of them; "
+            "train them anew (collaborative.source=train) or give the file that fits these data"
+        )
+    return checked_cf(found, n_items=len(item_ids), dim=dim, source=str(path))
+
+
+def _only_matrix(found: dict[str, Any], path: Path) -> Any:
+    matrices = {k: v for k, v in found.items() if getattr(v, "ndim", 0) == 2}
+    if len(matrices) != 1:
+        raise DataError(
+            f"CF embeddings {path}: holds {len(matrices)} matrices "
+            f"({', '.join(matrices) or 'none'}); save the item embeddings alone"
+        )
+    return next(iter(matrices.values()))
+
+
+def checked_cf(
+    embeddings: Tensor | NDArray[Any], *, n_items: int, dim: int | None, source: str
+) -> NDArray[np.float32]:
+    """CF embeddings that came from outside as float32 ``(n_items, dim)``, or an error.
+
+    Args:
+        embeddings: a floating-point matrix.
+        n_items: rows expected.
+        dim: columns expected; None takes any.
+        source: named in the error.
+
+    Raises:
+        DataError: another type, row count or width, or values that are not finite.
+    """
+    if isinstance(embeddings, Tensor) and embeddings.is_floating_point():
+        embeddings = embeddings.detach().float().cpu().numpy()
+    shape = tuple(getattr(embeddings, "shape", ()))
+    if not isinstance(embeddings, np.ndarray) or embeddings.dtype.kind != "f" or len(shape) != 2:
+        kind = getattr(embeddings, "dtype", type(embeddings).__name__)
+        raise DataError(
+            f"CF embeddings {source}: {kind} of shape {shape}; expected floating-point numbers of "
+            f"shape ({n_items}, {dim or 'any'})"
+        )
+    if shape[0] != n_items:
+        hint = " (drop the padding item's row)" if shape[0] == n_items + 1 else ""
+        raise DataError(
+            f"CF embeddings {source}: {shape[0]} rows for {n_items} items; "
+            f"give one row per item, in the order of the items{hint}"
+        )
+    if dim is not None and shape[1] != dim:
+        raise DataError(
+            f"CF embeddings {source}: {shape[1]} columns, expected {dim}; "
+            f"set collaborative.dim and tokenizer.dim to {shape[1]}"
+        )
+    broken = int((~np.isfinite(embeddings)).any(1).sum())
+    if broken:
+        raise DataError(f"CF embeddings {source}: {broken} rows hold NaN or infinity; train anew")
+    return np.ascontiguousarray(embeddings, dtype=np.float32)
+
+
+def save_cf(path: Path, embeddings: NDArray[np.float32], item_ids: Sequence[str]) -> None:
+    """Write CF embeddings float32 ``(n_items, dim)`` with the fingerprint of their item ids."""
+    about = {"items": fingerprint(tuple(item_ids))}
+    write_tensors(path, {"item_embeddings": torch.from_numpy(embeddings)}, about)
