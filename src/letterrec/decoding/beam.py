@@ -1,0 +1,308 @@
+"""Beam search over the trie of identifiers: from scores of codes to the best items.
+
+Knows which prefixes to keep, and how seen and excluded items act on that choice. Leaves the
+scores of codes to the recommenders, what is legal to `trie`.
+
+Every step works on all beams of all users at once, and its cost depends on the beam and on the
+most children of a node, not on the number of items.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from letterrec.decoding.trie import Trie
+from letterrec.errors import RequestError
+
+_DEAD = torch.finfo(torch.float32).min  # the score of no candidate
+_SURE = -torch.finfo(torch.float32).tiny  # log-probabilities are negative, but for rounding
+_AT_ONCE = 2**17  # candidates per piece of work: what caches hold
+_NONE = torch.iinfo(torch.int32).max  # sorts behind every position and every node
+
+
+class Decoder(Protocol):
+    """A batch of histories, encoded once, that scores the next codes of the prefixes it is told."""
+
+    def log_probs(self) -> Tensor:
+        """float32 ``(batch, beams, codes of this level)``: log-probability of each next code after
+        each prefix; one beam at level 0, the empty prefix.
+        """
+
+    def advance(self, parents: Tensor, codes: Tensor) -> None:
+        """Go on to the next level.
+
+        Args:
+            parents: int64 ``(batch, beams)``: the beam of this level that each new prefix extends.
+            codes: int64 ``(batch, beams)``: the code appended to it; 0 where a shorter identifier
+                has ended or there are fewer prefixes than beams: what is said of those is ignored.
+        """
+
+
+@torch.no_grad()
+def search(
+    decoder: Decoder,
+    trie: Trie,
+    *,
+    beam: int,
+    k: int,
+    seen: Tensor | None = None,
+    allowed: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The ``k`` best items of each history in the decoder.
+
+    At every level the ``beam`` best prefixes go on that lead to an item neither seen nor excluded:
+    ``k`` valid items come back whenever ``k`` exist, and with a beam as wide as the catalogue the
+    lists are the full ranking. An ended shorter identifier keeps its score. Ties go to the better
+    beam, then to the smaller code; items that share an identifier follow by popularity.
+
+    Args:
+        decoder: at level 0, on the device of ``trie``.
+        trie: the identifiers of the catalogue.
+        beam: prefixes kept per level; raised to ``k`` where it is smaller.
+        k: items wanted.
+        seen: int64 ``(batch, n)`` item rows to leave out, -1 padded.
+        allowed: bool ``(n_items,)`` or ``(batch, n_items)``: the items that may come back.
+
+    Returns:
+        int64 ``(batch, k)`` item rows, best first, -1 where fewer exist, and their float32
+        ``(batch, k)`` log-probabilities, ``-inf`` where there is no item.
+
+    Raises:
+        RequestError: ``beam`` or ``k`` is below 1; ``allowed`` does not fit the catalogue; the
+            decoder's scores are not numbers.
+    """
+    if beam < 1 or k < 1:
+        raise RequestError(f"beam {beam} and k {k}: expected both to be at least 1; raise them")
+    if allowed is not None and allowed.shape[-1] != trie.n_items:
+        raise RequestError(
+            f"allowed covers {allowed.shape[-1]} items: expected one flag for each of the "
+            f"{trie.n_items} items of the catalogue"
+        )
+    beam = max(beam, k)
+    valid = _Valid.of(trie, seen, allowed) if seen is not None or allowed is not None else None
+    log_probs = decoder.log_probs()
+    if bool(log_probs.sum().isnan()):
+        raise RequestError(
+            "the recommender's scores are not numbers (NaN): its training diverged; "
+            "fit it again with a lower training.learning_rate"
+        )
+    batch = len(log_probs)
+    nodes = log_probs.new_zeros((batch, 1), dtype=torch.int64)
+    scores = log_probs.new_zeros((batch, 1))
+    for level in range(trie.n_levels):
+        keep = min(beam, trie.n_nodes(level + 1))
+        step = max(1, _AT_ONCE // (nodes.shape[1] * trie.widths[level]))
+        parts = [
+            _extend(
+                trie,
+                level,
+                nodes[rows : rows + step],
+                scores[rows : rows + step],
+                log_probs[rows : rows + step],
+                keep,
+                None if valid is None else valid.rows(rows, rows + step),
+            )
+            for rows in range(0, batch, step)
+        ]
+        parents, nodes, codes, scores = (torch.cat(p) for p in zip(*parts, strict=True))
+        if level + 1 < trie.n_levels:
+            decoder.advance(parents, codes)
+            log_probs = decoder.log_probs()
+    return _items_of(trie, nodes, scores, k, valid)
+
+
+def _extend(
+    trie: Trie,
+    level: int,
+    nodes: Tensor,
+    scores: Tensor,
+    log_probs: Tensor,
+    beam: int,
+    valid: _Valid | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The best children of the prefixes: parents, nodes, codes and scores, each (batch, beam)."""
+    table = trie.tables[level]
+    if table is not None:
+        children = F.embedding(nodes, table)  # (batch, beams, width), -1 where none
+        candidates = (log_probs + scores[..., None]).masked_fill_(children < 0, _DEAD)
+    else:
+        children, gained = _children(trie, level, nodes, log_probs)
+        candidates = gained.add_(scores[..., None])
+    if valid is not None and valid.allowed_before is not None:
+        n_allowed = valid.n_allowed(level + 1, children.clamp(min=0))
+        candidates.masked_fill_(n_allowed == 0, _DEAD)
+    width = candidates.shape[2]
+    candidates, children = candidates.flatten(1), children.flatten(1)  # (batch, beams * width)
+
+    dead = None if valid is None else valid.nodes_seen(level + 1)  # (batch, n_dead)
+    spare = 0 if dead is None else dead.shape[1]
+    best = _top(candidates, min(beam + spare, candidates.shape[1]))
+    if dead is not None and spare:
+        best = _drop_dead(best, candidates, children, dead)
+    best = best[:, :beam]
+    scores = candidates.gather(1, best)
+    nodes = children.gather(1, best).clamp_(min=0).to(torch.int64)
+    codes = _take(trie.codes[level + 1], nodes).to(torch.int64).clamp_(min=0)
+    return best // width, nodes, codes, scores
+
+
+def _children(trie: Trie, level: int, nodes: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+    """The children of each prefix and what their code adds: (batch, beams, most children)."""
+    steps = torch.arange(trie.widths[level], dtype=torch.int32, device=nodes.device)
+    start = _take(trie.first_child[level], nodes)[..., None]  # (batch, beams, 1)
+    count = _take(trie.first_child[level], nodes + 1)[..., None] - start
+    children = (start + steps).clamp_(max=trie.n_nodes(level + 1) - 1)
+    codes = _take(trie.codes[level + 1], children).to(torch.int64)
+    if trie.has_shorter:
+        gained = log_probs.gather(2, codes.clamp(min=0)).masked_fill_(codes < 0, 0.0)
+    else:
+        gained = log_probs.gather(2, codes)
+    return children, gained.masked_fill_(steps >= count, _DEAD)
+
+
+def _drop_dead(best: Tensor, candidates: Tensor, children: Tensor, dead: Tensor) -> Tensor:
+    """The dead candidates behind the others; their scores become those of no candidate."""
+    nodes = children.gather(1, best)
+    at = torch.searchsorted(dead, nodes).clamp_(max=dead.shape[1] - 1)
+    is_dead = dead.gather(1, at) == nodes
+    scores = candidates.gather(1, best).masked_fill_(is_dead, _DEAD)
+    candidates.scatter_(1, best, scores)
+    return best.gather(1, is_dead.to(torch.uint8).argsort(dim=1, stable=True))
+
+
+def _top(scores: Tensor, k: int) -> Tensor:
+    """Indices int64 ``(batch, k)`` of the largest scores, best first; ties to the lower index.
+
+    Score and index make one number, so no two are equal and the choice among ties depends neither
+    on `torch.topk`'s algorithm nor on the batch: the bits of a negative float64 are an integer
+    that falls as the float rises, and a float32 leaves its lowest 29 bits free.
+    """
+    keys = scores.clamp_(_DEAD, _SURE).to(torch.float64).view(torch.int64)
+    keys.add_(torch.arange(scores.shape[1], device=scores.device))
+    return keys.topk(k, dim=1, largest=False).values.bitwise_and_(2**29 - 1)
+
+
+def _items_of(
+    trie: Trie, nodes: Tensor, scores: Tensor, k: int, valid: _Valid | None
+) -> tuple[Tensor, Tensor]:
+    """The first ``k`` valid items of the identifiers, each with its identifier's score."""
+    first_item = trie.first_item[-1]
+    positions = _take(first_item, nodes)  # (batch, beams)
+    if trie.most_sharing > 1:
+        steps = torch.arange(trie.most_sharing, dtype=torch.int32, device=nodes.device)
+        stop = _take(first_item, nodes + 1)[..., None]
+        positions = positions[..., None] + steps  # (batch, beams, most sharing)
+        gone = (positions >= stop).flatten(1)
+        positions = positions.clamp_(max=trie.n_items - 1).flatten(1)
+        if valid is not None:
+            gone |= ~valid.items(positions)
+        scores = scores.repeat_interleave(trie.most_sharing, dim=1).masked_fill_(gone, _DEAD)
+        order = (scores == _DEAD).to(torch.uint8).argsort(dim=1, stable=True)[:, :k]
+        positions, scores = positions.gather(1, order), scores.gather(1, order)
+    items = _take(trie.items, positions[:, :k]).to(torch.int64)
+    scores = scores[:, :k]
+    nothing = scores == _DEAD
+    missing = (0, k - items.shape[1])
+    return (
+        F.pad(items.masked_fill(nothing, -1), missing, value=-1),
+        F.pad(scores.masked_fill(nothing, -torch.inf), missing, value=-torch.inf),
+    )
+
+
+def _take(table: Tensor, index: Tensor) -> Tensor:
+    """``table[index]`` for a flat table and an integer index of any shape."""
+    return table.index_select(0, index.reshape(-1)).view(index.shape)
+
+
+class _Valid:
+    """Which items may come back, as counts below the nodes of the trie.
+
+    Attributes:
+        allowed_before: int32 ``(1 or batch, n_items + 1)``: how many of the first items of the trie
+            are allowed; None where all are.
+        seen: int32 ``(batch, n)`` rising positions in the trie of the seen items that are allowed,
+            each once, then `_NONE`; None where nothing is seen.
+    """
+
+    def __init__(self, trie: Trie, allowed_before: Tensor | None, seen: Tensor | None) -> None:
+        self._trie = trie
+        self.allowed_before = allowed_before
+        self.seen = seen
+
+    @classmethod
+    def of(cls, trie: Trie, seen: Tensor | None, allowed: Tensor | None) -> _Valid:
+        """The counts for seen items and allowed ones as `search` takes them."""
+        valid = cls(trie, None, None)
+        if allowed is not None:
+            sorted_flags = allowed.reshape(-1, trie.n_items).index_select(1, trie.items)
+            valid.allowed_before = F.pad(sorted_flags.cumsum(1, dtype=torch.int32), (1, 0))
+        if seen is not None and seen.shape[1] > 0:
+            valid.seen = valid._positions(seen)
+        return valid
+
+    def rows(self, start: int, stop: int) -> _Valid:
+        """The part of the batch from row ``start`` up to ``stop``."""
+        allowed, seen = self.allowed_before, self.seen
+        return _Valid(
+            self._trie,
+            allowed if allowed is None or len(allowed) == 1 else allowed[start:stop],
+            None if seen is None else seen[start:stop],
+        )
+
+    def _positions(self, seen: Tensor) -> Tensor:
+        positions = _take(self._trie.position, seen.clamp(min=0))
+        ignored = seen < 0
+        if self.allowed_before is not None:
+            ignored = ignored | (self._allowed_between(positions, positions + 1) == 0)
+        positions = positions.masked_fill(ignored, _NONE).sort(dim=1).values
+        again = positions[:, 1:] == positions[:, :-1]
+        positions[:, 1:].masked_fill_(again, _NONE)
+        return positions.sort(dim=1).values
+
+    def n_allowed(self, level: int, nodes: Tensor) -> Tensor:
+        """int32, the shape of ``nodes`` (batch first): allowed items below each node."""
+        first_item = self._trie.first_item[level]
+        start, stop = _take(first_item, nodes), _take(first_item, nodes + 1)
+        return stop - start if self.allowed_before is None else self._allowed_between(start, stop)
+
+    def _allowed_between(self, start: Tensor, stop: Tensor) -> Tensor:
+        assert self.allowed_before is not None
+        rows = len(self.allowed_before)
+        if rows == 1:
+            return _take(self.allowed_before[0], stop) - _take(self.allowed_before[0], start)
+        flat = self.allowed_before.view(-1)
+        row = torch.arange(rows, device=start.device) * self.allowed_before.shape[1]
+        row = row.view(-1, *[1] * (start.dim() - 1))
+        return _take(flat, stop + row) - _take(flat, start + row)
+
+    def nodes_seen(self, level: int) -> Tensor | None:
+        """int32 ``(batch, n)``: the nodes of a level below which every allowed item is seen,
+        rising, `_NONE` where a row has fewer; None where nothing is seen.
+        """
+        if self.seen is None:
+            return None
+        nodes = torch.searchsorted(
+            self._trie.first_item[level], self.seen, right=True, out_int32=True
+        ).sub_(1)
+        nodes.masked_fill_(self.seen == _NONE, _NONE)
+        n_seen = torch.searchsorted(nodes, nodes, right=True) - torch.searchsorted(nodes, nodes)
+        last = self._trie.n_nodes(level) - 1
+        all_seen = n_seen == self.n_allowed(level, nodes.clamp(max=last))
+        all_seen &= nodes != _NONE
+        all_seen[:, 1:] &= nodes[:, 1:] != nodes[:, :-1]
+        most = int(all_seen.sum(1).max())
+        return nodes.masked_fill(~all_seen, _NONE).sort(dim=1).values[:, :most].contiguous()
+
+    def items(self, positions: Tensor) -> Tensor:
+        """bool ``(batch, n)``: whether the items at these positions of the trie are valid."""
+        ok = torch.ones_like(positions, dtype=torch.bool)
+        if self.allowed_before is not None:
+            ok &= self._allowed_between(positions, positions + 1) > 0
+        if self.seen is not None:
+            at = torch.searchsorted(self.seen, positions).clamp_(max=self.seen.shape[1] - 1)
+            ok &= self.seen.gather(1, at) != positions
+        return ok
