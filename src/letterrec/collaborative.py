@@ -7,7 +7,7 @@ of the paper) to the tokenizers.
 
 from __future__ import annotations
 
-import pickle
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.data.dataset import Dataset, HeldOut, Histories
-from letterrec.errors import DataError, RunError
+from letterrec.errors import DataError
 from letterrec.metrics import summarise
 from letterrec.sasrec import SASRec
 from letterrec.store import fingerprint, read_tensors, write_tensors
@@ -175,17 +175,12 @@ def given_cf(path: Path, *, item_ids: Sequence[str], dim: int | None = None) -> 
     """
     if not path.is_file():
         raise DataError(f"CF embeddings {path}: there is no such file")
-    about: dict[str, Any] = {}
+    reader = _READERS.get(path.suffix)
+    if reader is None:
+        raise DataError(f"CF embeddings {path}: expected a .pt, .npy or .safetensors file")
     try:
-        if path.suffix == ".npy":
-            found: Any = np.load(path, allow_pickle=False)
-        elif path.suffix == ".safetensors":
-            found, about = read_tensors(path)
-        elif path.suffix in (".pt", ".pth"):
-            found = torch.load(path, map_location="cpu", weights_only=True)
-        else:
-            raise DataError(f"CF embeddings {path}: expected a .pt, .npy or .safetensors file")
-    except (RunError, ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError):
+        found, about = reader(path)
+    except Exception:  # a damaged file makes the parsers raise anything
         raise DataError(
             f"CF embeddings {path}: not a readable {path.suffix} file of plain numbers; "
             "save the matrix alone, as a tensor or an array"
@@ -198,6 +193,20 @@ def given_cf(path: Path, *, item_ids: Sequence[str], dim: int | None = None) -> 
             "train them anew (collaborative.source=train) or give the file that fits these data"
         )
     return checked_cf(found, n_items=len(item_ids), dim=dim, source=str(path))
+
+
+def _read_torch(path: Path) -> tuple[Any, dict[str, Any]]:
+    with warnings.catch_warnings():  # of an unusual pickle protocol: it is refused anyway
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True), {}
+
+
+_READERS: dict[str, Callable[[Path], tuple[Any, dict[str, Any]]]] = {
+    ".npy": lambda path: (np.load(path, allow_pickle=False), {}),
+    ".pt": _read_torch,
+    ".pth": _read_torch,
+    ".safetensors": read_tensors,
+}
 
 
 def _only_matrix(found: dict[str, Any], path: Path) -> Any:
