@@ -1,21 +1,30 @@
-"""Item identifiers: codes, their uniqueness, the tokens they become, and what they look like.
+"""Item identifiers: codes, the tokens they become, their file, and what they look like.
 
 Only this module knows how a code becomes a token. What a code means belongs to the tokenizers,
-which identifiers are legal next to `decoding`.
+how codes become unique to `uniqueness`, which identifiers are legal next to `decoding`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
+
+from letterrec.errors import IdentifierError
+from letterrec.store import atomic_path
+from letterrec.uniqueness import group
 
 PAD_TOKEN = 0
 END_TOKEN = 1
 FIRST_CODE_TOKEN = 2
+_BLOCK = 16_000_000  # cosines that are held at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +76,173 @@ class Identifiers:
         """
         return "".join(f"<{_letter(i)}_{c}>" for i, c in enumerate(self.codes[item]) if c >= 0)
 
+    def save(self, path: Path, item_ids: Sequence[str]) -> None:
+        """Write them as Parquet: the columns ``item`` and ``level_1`` to ``level_L``.
+
+        Args:
+            path: of the file.
+            item_ids: external ids, row for row.
+        """
+        _check_count(self.codes, item_ids)
+        columns = {f"level_{i + 1}": level for i, level in enumerate(self.codes.T)}
+        frame = pl.DataFrame(
+            {"item": list(item_ids), **columns}, schema_overrides={"item": pl.String}
+        )
+        metadata = {"sizes": ",".join(map(str, self.sizes))}
+        with atomic_path(path) as temporary:
+            frame.write_parquet(temporary, metadata=metadata)
+
+    @classmethod
+    def load(cls, path: Path, item_ids: Sequence[str]) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            IdentifierError: the file is missing or damaged, or belongs to other items or to the
+                same items in another order.
+        """
+        try:
+            frame = pl.read_parquet(path)
+            sizes = tuple(int(s) for s in pl.read_parquet_metadata(path)["sizes"].split(","))
+            items = frame["item"].to_list()
+            columns = [frame[f"level_{i + 1}"] for i in range(len(sizes))]
+            codes = np.stack([c.to_numpy() for c in columns], 1).astype(np.int32)
+        except FileNotFoundError:
+            raise IdentifierError(f"{path} is missing; fit the run with --resume") from None
+        except (pl.exceptions.PolarsError, OSError, KeyError, ValueError) as error:
+            problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise IdentifierError(f"{path} holds no identifiers ({problem}); fit again") from None
+        _check_count(codes, item_ids)
+        for row, (ours, theirs) in enumerate(zip(item_ids, items, strict=True)):
+            if ours != theirs:
+                raise IdentifierError(
+                    f"{path} belongs to other items: row {row} is {theirs!r}, expected {ours!r}; "
+                    "fit on the data that these identifiers were made from"
+                )
+        return cls(codes, sizes)
+
+
+def _check_count(codes: NDArray[np.int32], item_ids: Sequence[str]) -> None:
+    if len(codes) != len(item_ids):
+        raise IdentifierError(
+            f"{len(codes)} identifiers for {len(item_ids)} items; expected one identifier per item"
+        )
+
 
 def _letter(level: int) -> str:
     return chr(ord("a") + level) if level < 26 else f"l{level}"
 
 
+_TOKEN = re.compile(r"<(?:[a-z]|l\d+)_(\d+)>")
+
+
 def parse_tokens(given: Sequence[Sequence[str]]) -> Identifiers:
-    """Identifiers from token strings such as ``("<a_183>", "<b_70>")``, collisions kept."""
-    raise NotImplementedError  # written with the uniqueness and the diagnostics
+    """Identifiers from token strings such as ``("<a_183>", "<b_70>")``, collisions kept.
+
+    A token's level is its position. Sequences may differ in length. Each level's size is the next
+    power of two above its largest code, at least 256.
+
+    Raises:
+        IdentifierError: a token is none, or an identifier is empty.
+
+    >>> parse_tokens([("<a_183>", "<b_70>"), ("<a_2>", "<b_300>")]).sizes
+    (256, 512)
+    """
+    width = max((len(tokens) for tokens in given), default=0)
+    codes = np.full((len(given), width), -1, dtype=np.int32)
+    for row, tokens in enumerate(given):
+        if not tokens:
+            raise IdentifierError(f"item {row} has no identifier; expected tokens such as '<a_12>'")
+        for level, token in enumerate(tokens):
+            match = _TOKEN.fullmatch(token)
+            if match is None or int(match[1]) > 2**24:
+                raise IdentifierError(f"token {token!r} of item {row}; expected one like '<a_12>'")
+            codes[row, level] = int(match[1])
+    highest = codes.max(0, initial=0)
+    return Identifiers(codes, tuple(max(256, 1 << int(c).bit_length()) for c in highest))
+
+
+def collision_rate(codes: NDArray[np.int32]) -> float:
+    """Share of items that would need another identifier: 1 - distinct sequences / items.
+
+    This is the figure that LETTER and LC-Rec report.
+
+    Args:
+        codes: int32 ``(n, levels)``.
+
+    >>> collision_rate(np.array([[1, 2], [1, 2], [1, 3], [0, 2]], dtype=np.int32))
+    0.25
+    """
+    return 1 - len(group(codes)[1]) / len(codes) if len(codes) else 0.0
+
+
+def diagnose(
+    identifiers: Identifiers,
+    before: NDArray[np.int32] | None = None,
+    cf: NDArray[np.float32] | None = None,
+) -> dict[str, Any]:
+    """What identifiers look like.
+
+    Args:
+        identifiers: as they are used.
+        before: int32 ``(n_items, n_levels)`` codes before collisions were resolved; None if the
+            identifiers came from outside.
+        cf: float32 ``(n_items, d)`` CF embeddings; None if there are none.
+
+    Returns:
+        ``levels``: per level ``codes_used``, ``entropy`` of the distribution of codes over items
+        in bits, and ``largest_share`` of items with one code; the `collision_rate` ``before`` and
+        ``after`` resolution; and the `cf_overlap`, None without CF embeddings.
+    """
+    levels = []
+    for level, size in zip(identifiers.codes.T, identifiers.sizes, strict=True):
+        counts = np.bincount(level[level >= 0], minlength=size)
+        shares = counts[counts > 0] / max(1, counts.sum())
+        levels.append(
+            {
+                "codes_used": len(shares),
+                "entropy": float(-(shares * np.log2(shares)).sum()) + 0.0,
+                "largest_share": float(shares.max(initial=0.0)),
+            }
+        )
+    after = collision_rate(identifiers.codes)
+    return {
+        "levels": levels,
+        "collision_rate": {
+            "before": after if before is None else collision_rate(before),
+            "after": after,
+        },
+        "cf_overlap": None if cf is None else cf_overlap(identifiers.codes, cf),
+    }
+
+
+def cf_overlap(codes: NDArray[np.int32], cf: NDArray[np.float32]) -> float:
+    """Mean share of equal positions between an item's codes and its CF neighbour's (Table 4).
+
+    The neighbour is the other item with the highest cosine between CF embeddings, the first of
+    equals.
+
+    Args:
+        codes: int32 ``(n, levels)``.
+        cf: float32 ``(n, d)``, row for row.
+
+    >>> codes = np.array([[1, 2], [1, 3], [4, 5]], dtype=np.int32)
+    >>> cf = np.array([[1, 0], [1, 0.1], [0, 1]], dtype=np.float32)
+    >>> cf_overlap(codes, cf)  # 1/2, 1/2 and 0
+    0.3333333333333333
+    """
+    if len(codes) != len(cf):
+        raise IdentifierError(
+            f"{len(cf)} CF embeddings for {len(codes)} identifiers; expected one row per item"
+        )
+    if len(codes) < 2:
+        return 0.0
+    norms = np.linalg.norm(cf, axis=1, keepdims=True)
+    unit = np.asarray(cf / np.where(norms > 0, norms, 1), dtype=np.float32)  # (n, d)
+    rows = max(1, _BLOCK // len(unit))
+    equal = 0.0
+    for start in range(0, len(unit), rows):
+        cosines = unit[start : start + rows] @ unit.T  # (rows, n)
+        own = np.arange(len(cosines))
+        cosines[own, start + own] = -np.inf
+        equal += float((codes[start : start + rows] == codes[cosines.argmax(1)]).mean(1).sum())
+    return equal / len(codes)

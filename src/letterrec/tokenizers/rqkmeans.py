@@ -1,0 +1,178 @@
+"""RQ-KMeans: residual k-means on the content embeddings, without a network.
+
+Knows how its codebooks come about. Leaves clustering to `kmeans` and uniqueness to `uniqueness`.
+It is the plainest tokenizer that gives coarse-to-fine codes (OneRec, arXiv 2502.18965, in its
+balanced form), trains in seconds, and knows nothing of collaborative signals.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from letterrec.errors import RunError
+from letterrec.store import read_json, read_tensors, write_json, write_tensors
+from letterrec.tokenizers.checks import check_content, check_fitted
+from letterrec.tokenizers.kmeans import balanced_kmeans, kmeans, nearest
+from letterrec.training import set_seed
+from letterrec.uniqueness import resolve
+
+
+class RQKMeansTokenizer:
+    """Codes by k-means on the content, then on what the level before left over.
+
+    Args:
+        levels: codes per identifier.
+        codes: codes per level.
+        balanced: nearly equal shares of the items for all codes of a level.
+        sinkhorn_epsilon: of the re-assignment of colliding items.
+        sinkhorn_iterations: of the re-assignment of colliding items.
+    """
+
+    def __init__(
+        self,
+        *,
+        levels: int = 4,
+        codes: int = 256,
+        balanced: bool = False,
+        sinkhorn_epsilon: float = 0.003,
+        sinkhorn_iterations: int = 50,
+    ) -> None:
+        self.settings: dict[str, Any] = {
+            "levels": levels,
+            "codes": codes,
+            "balanced": balanced,
+            "sinkhorn_epsilon": sinkhorn_epsilon,
+            "sinkhorn_iterations": sinkhorn_iterations,
+        }
+        self._codebooks = torch.zeros(0)  # (levels, codes, d_content)
+        self._prices = torch.zeros(0)  # (levels, codes)
+        self._mean = torch.zeros(0)  # (d_content,)
+
+    def fit(
+        self,
+        content: NDArray[np.float32],
+        cf: NDArray[np.float32] | None = None,
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+    ) -> Self:
+        """Cluster a catalogue.
+
+        Args:
+            content: float32 ``(n, d_content)``.
+            cf: not used.
+            seed: decides every random choice.
+            folder: not used: there is nothing to resume in seconds of work.
+
+        Raises:
+            SettingsError: the content is empty, of another shape or not finite.
+        """
+        check_content(content)
+        set_seed(seed)
+        self._mean = torch.from_numpy(content.mean(0, dtype=np.float64)).float()
+        residual = self._centred(content)
+        codebooks, prices = [], []
+        for _ in range(self.settings["levels"]):
+            if self.settings["balanced"]:
+                centres, price = balanced_kmeans(residual, self.settings["codes"])
+            else:
+                centres = kmeans(residual, self.settings["codes"])
+                price = torch.zeros(len(centres))
+            residual = residual - centres[nearest(residual, centres, price)]
+            codebooks.append(centres)
+            prices.append(price)
+        self._codebooks, self._prices = torch.stack(codebooks), torch.stack(prices)
+        return self
+
+    @property
+    def codebooks(self) -> NDArray[np.float32]:
+        """float32 ``(levels, codes, d_content)``, of centred content."""
+        return self._codebooks.numpy()
+
+    def quantize(self, content: NDArray[np.float32]) -> NDArray[np.int32]:
+        """int32 ``(n, levels)``: the codes of content ``(n, d_content)`` as they come."""
+        return self._quantize(content)[0].numpy().astype(np.int32)
+
+    def assign(
+        self, content: NDArray[np.float32], taken: NDArray[np.int32] | None = None
+    ) -> NDArray[np.int32]:
+        """One identifier per item, none of them shared or in ``taken``.
+
+        Args:
+            content: float32 ``(n, d_content)``, of any items, seen in fitting or not.
+            taken: int32 ``(m, levels)`` identifiers that other items have.
+
+        Returns:
+            int32 ``(n, levels)``.
+
+        Raises:
+            IdentifierError: there are fewer identifiers than items.
+        """
+        return resolve(
+            self.quantize(content),
+            self._centred(content).numpy(),
+            self.codebooks,
+            taken=taken,
+            epsilon=self.settings["sinkhorn_epsilon"],
+            iterations=self.settings["sinkhorn_iterations"],
+        )
+
+    def quantized(self, content: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 ``(n, d_content)``: the content that the codes of `quantize` stand for."""
+        residual = self._quantize(content)[1].numpy()
+        return np.asarray(content - residual, dtype=np.float32)
+
+    def reconstruction_error(self, content: NDArray[np.float32]) -> float:
+        """Squared error of the codes, as a share of the content's variance around the mean."""
+        error = float(self._quantize(content)[1].square().sum())
+        variance = float(self._centred(content).square().sum())
+        return error / variance if variance > 0 else 0.0
+
+    def save(self, folder: Path) -> None:
+        """Write ``tokenizer.json`` and ``tokenizer.safetensors`` into a folder."""
+        check_fitted(len(self._mean))
+        tensors = {"codebooks": self._codebooks, "prices": self._prices, "mean": self._mean}
+        write_tensors(folder / "tokenizer.safetensors", tensors)
+        write_json(folder / "tokenizer.json", {"name": "rqkmeans", **self.settings})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; the tokenizer gives the same codes.
+
+        Raises:
+            RunError: the files are missing, damaged or of another tokenizer.
+        """
+        about = read_json(folder / "tokenizer.json")
+        if about.pop("name") != "rqkmeans":
+            raise RunError(f"{folder} holds another tokenizer; load it with load_tokenizer")
+        tokenizer = cls(**about)
+        tensors, _ = read_tensors(folder / "tokenizer.safetensors")
+        shape = (about["levels"], about["codes"])
+        if set(tensors) != {"codebooks", "prices", "mean"} or tensors["prices"].shape != shape:
+            raise RunError(
+                f"{folder}/tokenizer.safetensors does not fit tokenizer.json; fit it again"
+            )
+        tokenizer._codebooks, tokenizer._prices = tensors["codebooks"], tensors["prices"]
+        tokenizer._mean = tensors["mean"]
+        return tokenizer
+
+    def _centred(self, content: NDArray[np.float32]) -> Tensor:
+        """Content without the mean of the catalogue that was fitted, float32."""
+        check_fitted(len(self._mean), content)
+        return torch.from_numpy(np.ascontiguousarray(content, dtype=np.float32)) - self._mean
+
+    def _quantize(self, content: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+        """Codes ``(n, levels)`` and the residual after the last ``(n, d_content)``."""
+        residual = self._centred(content)
+        codes = []
+        for centres, price in zip(self._codebooks, self._prices, strict=True):
+            chosen = nearest(residual, centres, price)
+            residual = residual - centres[chosen]
+            codes.append(chosen)
+        return torch.stack(codes, 1), residual
