@@ -1,3 +1,56 @@
-"""LetterRec: generative recommendation with learnable item tokenization."""
+"""LetterRec: generative recommendation with learnable item tokenization.
+
+```python
+import letterrec
+
+run = letterrec.fit("my-data/", out="runs/first")
+engine = letterrec.load("runs/first")
+engine.recommend([["item-1", "item-7"]], k=10)  # [[("item-42", -1.9), ...]]
+```
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from letterrec.config import Settings, load_settings
+    from letterrec.data import Dataset, read
+    from letterrec.errors import LetterRecError
+    from letterrec.pipeline import evaluate, fit, inspect, load
+    from letterrec.serving.engine import Engine
 
 __version__ = "0.1.0"
+__all__ = [
+    "Dataset",
+    "Engine",
+    "LetterRecError",
+    "Settings",
+    "evaluate",
+    "fit",
+    "inspect",
+    "load",
+    "load_settings",
+    "read",
+]
+
+_HOME = {
+    "Dataset": "letterrec.data",
+    "Engine": "letterrec.serving.engine",
+    "LetterRecError": "letterrec.errors",
+    "Settings": "letterrec.config",
+    "evaluate": "letterrec.pipeline",
+    "fit": "letterrec.pipeline",
+    "inspect": "letterrec.pipeline",
+    "load": "letterrec.pipeline",
+    "load_settings": "letterrec.config",
+    "read": "letterrec.data",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names when they are first used: `import letterrec` stays quick."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'letterrec' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -122,7 +122,7 @@ class RqtSettings(Section):
     heads: int = Field(2, ge=1)
     depth_layers: int = Field(2, ge=1, description="blocks per level of the code decoder")
     dropout: float = Field(0.3, ge=0, lt=1)
-    content: bool = Field(True, description="add the content vector to each history item")
+    use_content: bool = Field(True, description="add the content vector to each history item")
     item_embedding: bool = Field(True, description="add a learned, droppable item embedding")
     temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
 
@@ -177,6 +177,13 @@ def recipes() -> list[str]:
     """Names of the shipped recipes."""
     folder = resources.files("letterrec") / "recipes"
     return sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+def describe_recipes() -> dict[str, str]:
+    """Recipe -> the comment on its first line."""
+    folder = resources.files("letterrec") / "recipes"
+    texts = {name: (folder / f"{name}.toml").read_text("utf-8") for name in recipes()}
+    return {name: text.partition("\n")[0].lstrip("# ") for name, text in texts.items()}
 
 
 def load_settings(recipe: str | Path | None = None, overrides: list[str] | None = None) -> Settings:

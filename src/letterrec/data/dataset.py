@@ -65,7 +65,7 @@ class Histories:
         >>> [h.tolist() for h in Histories.from_lists([[1, 2, 3], [4]]).drop_last(2)]
         [[1], []]
         """
-        return self._slice(self.offsets[:-1], np.maximum(self.offsets[:-1], self.offsets[1:] - n))
+        return self.slice(self.offsets[:-1], np.maximum(self.offsets[:-1], self.offsets[1:] - n))
 
     def latest(self, n: int) -> Histories:
         """Each sequence cut to its ``n`` latest items.
@@ -73,11 +73,11 @@ class Histories:
         >>> [h.tolist() for h in Histories.from_lists([[1, 2, 3], [4]]).latest(2)]
         [[2, 3], [4]]
         """
-        return self._slice(np.maximum(self.offsets[:-1], self.offsets[1:] - n), self.offsets[1:])
+        return self.slice(np.maximum(self.offsets[:-1], self.offsets[1:] - n), self.offsets[1:])
 
     def take(self, rows: NDArray[np.integer]) -> Histories:
         """The sequences at ``rows``, in that order."""
-        return self._slice(self.offsets[:-1][rows], self.offsets[1:][rows])
+        return self.slice(self.offsets[:-1][rows], self.offsets[1:][rows])
 
     def padded(self, max_length: int | None = None) -> NDArray[np.int64]:
         """int64 ``(n_sequences, longest)``: item rows, left-aligned, ``-1`` after the end.
@@ -91,7 +91,8 @@ class Histories:
         out[np.arange(width)[None, :] < cut.lengths[:, None]] = cut.items
         return out
 
-    def _slice(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> Histories:
+    def slice(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> Histories:
+        """The sequences ``items[start[i]:stop[i]]``; bounds int64 ``(n,)`` into ``items``."""
         lengths = stop - start
         offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
@@ -174,8 +175,12 @@ class Dataset:
         return {u: i for i, u in enumerate(self.item_ids)}
 
     def training(self) -> Histories:
-        """Leave-one-out: every user's interactions but the latest two."""
-        return self.interactions.drop_last(2)
+        """Leave-one-out: every user's interactions but the latest two; users with fewer than
+        three, of whom nothing is held out, keep theirs.
+        """
+        stops = self.interactions.offsets[1:]
+        cut = np.where(self.interactions.lengths >= 3, stops - 2, stops)
+        return self.interactions.slice(self.interactions.offsets[:-1], cut)
 
     def held_out(self, split: Split) -> HeldOut:
         """Leave-one-out: the latest interaction of each user (``test``) or the one before it
@@ -189,6 +194,14 @@ class Dataset:
         back = 1 if split == "test" else 2
         targets = self.interactions.items[self.interactions.offsets[users + 1] - back]
         return HeldOut(users, self.interactions.take(users).drop_last(back), targets)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes whenever an id, a row or a sequence does."""
+        from letterrec.store import fingerprint
+
+        sequences = (self.interactions.offsets, self.interactions.items)
+        return fingerprint(self.user_ids, self.item_ids, *sequences)
 
     @cached_property
     def popularity(self) -> NDArray[np.int64]:

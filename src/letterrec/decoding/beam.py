@@ -25,7 +25,14 @@ _NONE = torch.iinfo(torch.int32).max  # sorts behind every position and every no
 
 
 class Decoder(Protocol):
-    """A batch of histories, encoded once, that scores the next codes of the prefixes it is told."""
+    """A batch of histories, encoded once, that scores the next codes of the prefixes it is told.
+
+    Attributes:
+        over_legal: whether the scores are still to be normalised over the legal codes: the
+            log-probabilities of all items then sum to one.
+    """
+
+    over_legal: bool
 
     def log_probs(self) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``: log-probability of each next code after
@@ -103,6 +110,7 @@ def search(
                 nodes[rows : rows + step],
                 scores[rows : rows + step],
                 log_probs[rows : rows + step],
+                decoder.over_legal,
                 keep,
                 None if valid is None else valid.rows(rows, rows + step),
             )
@@ -121,6 +129,7 @@ def _extend(
     nodes: Tensor,
     scores: Tensor,
     log_probs: Tensor,
+    over_legal: bool,
     beam: int,
     valid: _Valid | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -128,10 +137,12 @@ def _extend(
     table = trie.tables[level]
     if table is not None:
         children = F.embedding(nodes, table)  # (batch, beams, width), -1 where none
-        candidates = (log_probs + scores[..., None]).masked_fill_(children < 0, _DEAD)
+        gained = log_probs.masked_fill(children < 0, _DEAD)
     else:
         children, gained = _children(trie, level, nodes, log_probs)
-        candidates = gained.add_(scores[..., None])
+    if over_legal:
+        scores = scores - gained.logsumexp(2)
+    candidates = gained.add_(scores[..., None])
     if valid is not None and valid.allowed_before is not None:
         n_allowed = valid.n_allowed(level + 1, children.clamp(min=0))
         candidates.masked_fill_(n_allowed == 0, _DEAD)

@@ -120,6 +120,31 @@ class Trie:
         """Number of prefixes of ``level`` codes."""
         return len(self.codes[level])
 
+    def prefixes(self) -> Tensor:
+        """int64 ``(n_items, n_levels)``: the node that each item passes at each level, from the
+        root on; what may follow it decides the item's code at that level.
+        """
+        nodes = [torch.searchsorted(f, self.position, right=True) - 1 for f in self.first_item[:-1]]
+        return torch.stack(nodes, 1)
+
+    def n_children(self, level: int, nodes: Tensor) -> Tensor:
+        """int32, the shape of ``nodes``: how many codes are legal after each node of a level."""
+        first = self.first_child[level]
+        return first[nodes + 1] - first[nodes]
+
+    def legal(self, level: int, nodes: Tensor, size: int) -> Tensor:
+        """bool ``(n, size)``: which of the level's codes may follow nodes int64 ``(n,)``."""
+        table = self.tables[level]
+        if table is not None:
+            return table[nodes] >= 0
+        steps = torch.arange(self.widths[level], device=nodes.device)
+        children = self.first_child[level][nodes][:, None] + steps  # (n, width)
+        inside = children < self.first_child[level][nodes + 1][:, None]
+        codes = self.codes[level + 1][children.clamp(max=self.n_nodes(level + 1) - 1)].long()
+        mask = torch.zeros((len(nodes), size + 1), dtype=torch.bool, device=nodes.device)
+        mask.scatter_(1, torch.where(inside & (codes >= 0), codes, size), True)
+        return mask[:, :size]
+
     @property
     def n_bytes(self) -> int:
         """Memory that the tensors take."""

@@ -1,0 +1,200 @@
+"""The command line: parse, call, print. What is done lives in the modules that it calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+# Idle threads should sleep, not spin: on shared cores spinning costs a multiple of the work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import typer  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from letterrec.errors import LetterRecError, RequestError  # noqa: E402
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Generative recommendation with learnable item tokenization (LETTER, CIKM'24).\n\n"
+    "Start with `letterrec quickstart`; then `letterrec fit SOURCE --out RUN` on your own data.",
+)
+out = Console(highlight=False)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="folder made by `fit`")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")]
+
+
+@app.command()
+def quickstart(
+    out_folder: Annotated[
+        Path, typer.Option("--out", metavar="RUN", help="where the run goes")
+    ] = Path("runs/quickstart"),
+) -> None:
+    """Train on MovieLens-100k and show what comes out: minutes, no data of your own needed."""
+    from letterrec import pipeline
+    from letterrec.config import load_settings
+    from letterrec.report import print_inspection, print_metrics, print_recommendations
+    from letterrec.run import Run
+
+    settings = load_settings("quickstart")
+    run = pipeline.fit("ml-100k", out_folder, settings, resume=(out_folder / "run.json").exists())
+    engine = pipeline.load(out_folder)
+    print_metrics(out, Run.open(out_folder).read_json("metrics"))
+    print_inspection(out, pipeline.inspect(out_folder))
+    print_recommendations(out, engine, list(engine.dataset.user_ids[:5]))
+    out.print(f"\nThe run is in {run.folder}. Go on with:")
+    user = engine.dataset.user_ids[0]
+    out.print(f"  letterrec recommend {run.folder} --user {user}", soft_wrap=True)
+    out.print(f"  letterrec evaluate {run.folder}", soft_wrap=True)
+
+
+@app.command()
+def fit(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="a folder with interactions.parquet|csv|jsonl (user, item, timestamp) and items.* "
+            "(item, title, further text); or LETTER's layout, RecBole atomic files, raw Amazon "
+            "reviews, the Yelp Open Dataset, or `ml-100k`",
+        ),
+    ],
+    out_folder: Annotated[Path, typer.Option("--out", metavar="RUN", help="new or empty folder")],
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE.toml", help="settings to start from")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="change a setting; repeatable"),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in RUN")] = False,
+) -> None:
+    """Make a recommender from a catalogue and an interaction log.
+
+    Steps: read, CF embeddings, content embeddings, tokenizer, identifiers, recommender,
+    evaluation. Each is kept in RUN as soon as it is done; a run that was killed goes on with
+    `--resume` and ends with the same result.
+
+    Examples:
+
+        letterrec fit my-data/ --out runs/first
+
+        letterrec fit my-data/ --out runs/tiger --recipe tiger --set training.epochs=10
+
+        letterrec fit Instruments/ --out runs/given --set identifiers.source=given
+    """
+    from letterrec import pipeline
+    from letterrec.config import load_settings
+    from letterrec.report import print_metrics
+
+    run = pipeline.fit(source, out_folder, load_settings(recipe, overrides), resume=resume)
+    print_metrics(out, run.read_json("metrics"))
+    out.print(f"The run is in {run.folder}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    split: Annotated[Literal["test", "valid"], typer.Option(help="held-out interactions")] = "test",
+    beam: Annotated[int | None, typer.Option(min=1, help="beam width; default: the run's")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recall and NDCG by full ranking: every item competes, seen items included."""
+    from letterrec import pipeline
+    from letterrec.report import print_metrics
+
+    result = pipeline.evaluate(run, split=split, beam=beam)
+    if as_json:
+        _print_json(result)
+    else:
+        print_metrics(out, {split: result})
+
+
+@app.command()
+def recommend(
+    run: RunArgument,
+    user: Annotated[str | None, typer.Option(metavar="ID", help="a user of the run")] = None,
+    history: Annotated[
+        str | None, typer.Option(metavar="ID,ID,...", help="item ids, oldest first")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="items wanted")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """The next items for a user of the run, or for any history."""
+    from letterrec import pipeline
+    from letterrec.report import recommendation_table
+
+    if (user is None) == (history is None):
+        raise RequestError("give either --user ID or --history ID,ID,...")
+    engine = pipeline.load(run)
+    items = engine.history_of(user) if user is not None else _split_ids(history or "")
+    (answer,) = engine.recommend([items], k=k)
+    if as_json:
+        titles = engine.titles
+        _print_json(
+            {
+                "user": user,
+                "history": items,
+                "items": [
+                    {"item": i, "title": titles[i], "log_probability": score} for i, score in answer
+                ],
+            }
+        )
+    else:
+        out.print(recommendation_table(engine, answer))
+
+
+@app.command()
+def inspect(run: RunArgument, as_json: AsJson = False) -> None:
+    """What the identifiers of a run look like."""
+    from letterrec import pipeline
+    from letterrec.report import print_inspection
+
+    result = pipeline.inspect(run)
+    if as_json:
+        _print_json(result)
+    else:
+        print_inspection(out, result)
+
+
+@app.command()
+def recipes() -> None:
+    """The shipped recipes, each with its first line."""
+    from letterrec.config import describe_recipes
+
+    table = Table("recipe", "what it is", box=None)
+    for name, line in describe_recipes().items():
+        table.add_row(name, line)
+    out.print(table)
+
+
+def _split_ids(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    try:
+        app()
+    except LetterRecError as error:
+        line = " ".join(str(error).split())
+        print(f"letterrec: {line}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("letterrec: interrupted; go on with --resume", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The paper's protocol: full ranking of the held-out interactions by constrained beam search.
+
+Knows how lists become metrics over users. Leaves the formulas to `metrics`, the lists to
+`decoding`, and what a run's report looks like to `report`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from letterrec.data.dataset import Dataset, HeldOut, Split
+from letterrec.decoding.beam import search
+from letterrec.decoding.trie import Trie
+from letterrec.identifiers import Identifiers
+from letterrec.metrics import CUTS, ranks_of, summarise
+from letterrec.progress import counting
+from letterrec.recommenders import Recommender
+from letterrec.training import device
+from letterrec.uniqueness import group
+
+Lists = NDArray[np.int64]
+
+
+def recommend_rows(
+    recommender: Recommender,
+    trie: Trie,
+    cases: HeldOut,
+    *,
+    beam: int,
+    k: int,
+    batch_size: int,
+    label: str | None = None,
+) -> Lists:
+    """The ``k`` best items for each history, seen items included, as papers count.
+
+    Returns:
+        int64 ``(n_cases, k)`` item rows, best first, ``-1`` where fewer exist.
+    """
+    lists = np.full((len(cases), k), -1, dtype=np.int64)
+    histories = cases.histories.latest(recommender.max_history)
+    order = np.argsort(histories.lengths, kind="stable")  # batches of equal lengths pad little
+    with counting(label or "", len(cases) if label else 0) as counter:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = torch.from_numpy(histories.take(rows).padded()).to(device())
+            items, _ = search(recommender.encode(batch), trie, beam=beam, k=k)
+            lists[rows] = items.cpu().numpy()
+            if label:
+                counter.advance(len(rows))
+    return lists
+
+
+def evaluate_split(
+    recommender: Recommender,
+    trie: Trie,
+    dataset: Dataset,
+    identifiers: Identifiers,
+    *,
+    split: Split,
+    beam: int,
+    batch_size: int = 256,
+) -> dict[str, Any]:
+    """Metrics of a split over all its users, each counted once.
+
+    Returns:
+        ``split``, ``users``, ``beam``, ``metrics``, ``seconds`` and ``users_per_second``; where
+        identifiers are shared by several items also ``identifier_metrics``, which score the
+        identifier instead of the item, as published code does.
+    """
+    cases = dataset.held_out(split)
+    width = max(CUTS)
+    started = time.perf_counter()
+    k = max(width, beam)
+    lists = recommend_rows(
+        recommender, trie, cases, beam=beam, k=k, batch_size=batch_size, label=f"ranking ({split})"
+    )
+    seconds = time.perf_counter() - started
+    result: dict[str, Any] = {
+        "split": split,
+        "users": len(cases),
+        "beam": beam,
+        "metrics": summarise(ranks_of(lists[:, :width], cases.targets)),
+        "seconds": seconds,
+        "users_per_second": len(cases) / max(seconds, 1e-9),
+    }
+    group_of, counts = group(identifiers.codes)
+    if len(counts) < identifiers.n_items:
+        result["identifier_metrics"] = summarise(_identifier_ranks(lists, cases.targets, group_of))
+    return result
+
+
+def popularity_metrics(dataset: Dataset, split: Split) -> dict[str, float]:
+    """Metrics of recommending everyone the items most frequent in training."""
+    cases = dataset.held_out(split)
+    top = np.argsort(-dataset.popularity, kind="stable")[: max(CUTS)]
+    return summarise(ranks_of(np.tile(top, (len(cases), 1)), cases.targets))
+
+
+def sample_cases(cases: HeldOut, n: int, seed: int) -> HeldOut:
+    """At most ``n`` cases, the same for the same seed."""
+    if len(cases) <= n:
+        return cases
+    rows = np.random.default_rng(seed).choice(len(cases), n, replace=False)
+    return cases.take(np.sort(rows))
+
+
+def _identifier_ranks(
+    lists: Lists, targets: NDArray[np.int32], group_of: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Rank of the target's identifier among the distinct identifiers of each list."""
+    groups = np.where(lists >= 0, group_of[lists], -1)
+    is_first = np.ones_like(groups, dtype=bool)
+    is_first[:, 1:] = groups[:, 1:] != groups[:, :-1]  # items of one identifier are neighbours
+    position = np.cumsum(is_first, axis=1) - 1
+    hit = groups == group_of[targets][:, None]
+    ranks = np.where(hit.any(1), np.take_along_axis(position, hit.argmax(1)[:, None], 1)[:, 0], -1)
+    return ranks.astype(np.int64)

@@ -1,0 +1,312 @@
+"""The whole method, in the paper's order: from interactions to an evaluated recommender.
+
+Each step takes what the steps before it gave, keeps its result in the run folder, and is read from
+there when a run is resumed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from letterrec import collaborative
+from letterrec.config import Settings, load_settings
+from letterrec.content import embed
+from letterrec.data import Dataset, Split, read
+from letterrec.decoding.trie import Trie
+from letterrec.errors import IdentifierError, SettingsError
+from letterrec.evaluate import (
+    evaluate_split,
+    popularity_metrics,
+    recommend_rows,
+    sample_cases,
+)
+from letterrec.identifiers import Identifiers, diagnose, parse_tokens
+from letterrec.metrics import ranks_of, summarise
+from letterrec.progress import say
+from letterrec.recommenders import RECOMMENDERS
+from letterrec.run import Run
+from letterrec.serving.engine import Engine
+from letterrec.store import read_tensors, write_tensors
+from letterrec.tokenizers import TOKENIZERS
+from letterrec.training import device, set_seed
+
+Embeddings = NDArray[np.float32]
+
+
+def fit(
+    source: str | Path, out: str | Path, settings: Settings | None = None, resume: bool = False
+) -> Run:
+    """Make a recommender from a data source and keep it, with all that led to it, in ``out``.
+
+    Args:
+        source: a folder or file in one of the formats of `letterrec.read`, or ``"ml-100k"``.
+        out: the run folder, new or empty; with ``resume`` also one that holds an unfinished run.
+        settings: from `load_settings`; None takes the default recipe.
+        resume: go on where a run in ``out`` stopped.
+
+    Returns:
+        The finished run.
+    """
+    settings = settings or load_settings()
+    run = Run.start(Path(out), settings, str(source), resume=resume)
+    dataset = read_data(run, source)
+    content = content_embeddings(run, dataset)
+    cf = collaborative_embeddings(run, dataset)
+    identifiers = item_identifiers(run, dataset, content if content is not None else cf, cf)
+    recommender = trained_recommender(run, dataset, identifiers, content)
+    evaluation(run, dataset, identifiers, recommender)
+    return run
+
+
+def read_data(run: Run, source: str | Path) -> Dataset:
+    """Interactions in time order, items with their text, external ids (section 5.1)."""
+    dataset = read(source, k_core=run.settings.data.k_core)
+    if run.is_done("read"):
+        run.check_data(dataset)
+        return dataset
+    with run.stage("read") as record:
+        for warning in dataset.warnings:
+            say(f"  note: {warning}")
+        say(
+            f"  {dataset.name}: {dataset.n_users} users, {dataset.n_items} items, "
+            f"{dataset.n_interactions} interactions"
+        )
+        run.save_dataset(dataset)
+        record |= {
+            "name": dataset.name,
+            "users": dataset.n_users,
+            "items": dataset.n_items,
+            "interactions": dataset.n_interactions,
+            "fingerprint": dataset.fingerprint,
+            "warnings": list(dataset.warnings),
+        }
+    return dataset
+
+
+def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
+    """CF embeddings h from the training interactions, or given ones (section 4.2.2).
+
+    Given identifiers need none to be trained: those that came with the data, if any, then only
+    serve `cf_overlap`.
+    """
+    settings = run.settings.collaborative
+    if run.settings.identifiers.source == "given" and settings.source == "train":
+        return dataset.given_cf
+    if not run.is_done("collaborative"):
+        with run.stage("collaborative") as record:
+            if settings.source == "train":
+                keywords = settings.model_dump(exclude={"source", "training"})
+                model = collaborative.train_cf(
+                    dataset,
+                    **keywords,
+                    **settings.training.model_dump(),
+                    max_history=run.settings.data.max_history,
+                    seed=run.settings.seed,
+                    folder=run.checkpoints("collaborative"),
+                )
+                cf = model.item_embeddings()
+            else:
+                cf = collaborative.given_cf(settings.source, dataset)
+            record["dim"] = cf.shape[1]
+            run.save_embeddings("collaborative", cf, dataset)
+    return run.embeddings("collaborative")
+
+
+def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
+    """Semantic embeddings s of the items' texts (section 4.2.1); None where there is no text."""
+    settings = run.settings.content
+    if settings.source == "text" and dataset.texts is None:
+        raise SettingsError(
+            f"content.source = 'text', but {dataset.name} has no item text; "
+            "add an items file, or use content.source=auto"
+        )
+    if settings.source == "collaborative" or dataset.texts is None:
+        say("  no item text is used: the CF embeddings stand in for content")
+        return None
+    if not run.is_done("content"):
+        with run.stage("content") as record:
+            content = embed(dataset.texts, **settings.model_dump(exclude={"source"}))
+            record |= {"encoder": settings.encoder, "dim": content.shape[1]}
+            run.save_embeddings("content", content, dataset)
+    return run.embeddings("content")
+
+
+def item_identifiers(
+    run: Run, dataset: Dataset, content: Embeddings | None, cf: Embeddings | None
+) -> Identifiers:
+    """Train the tokenizer (eq. 1 to 5) and give each item its identifier, or take given ones."""
+    settings = run.settings
+    if not run.is_done("identifiers"):
+        if settings.identifiers.source == "given":
+            if dataset.given_tokens is None:
+                raise IdentifierError(
+                    f"identifiers.source = 'given', but {dataset.name} brings no index.json; "
+                    "use identifiers.source=learned"
+                )
+            with run.stage("identifiers"):
+                identifiers = parse_tokens(dataset.given_tokens)
+                before = identifiers.codes
+                _keep_identifiers(run, dataset, identifiers, before, cf)
+        else:
+            assert content is not None
+            with run.stage("tokenizer") as record:
+                tokenizer = make_tokenizer(settings)
+                training = getattr(settings.tokenizer, "training", None)
+                tokenizer.fit(
+                    content,
+                    cf,
+                    seed=settings.seed,
+                    folder=run.checkpoints("tokenizer"),
+                    **(training.model_dump() if training else {}),
+                )
+                tokenizer.save(run.folder / "tokenizer")
+                record["reconstruction_error"] = tokenizer.reconstruction_error(content)
+            with run.stage("identifiers"):
+                before = tokenizer.quantize(content)
+                codes = tokenizer.assign(content)
+                identifiers = Identifiers(codes, (settings.tokenizer.codes,) * codes.shape[1])
+                _keep_identifiers(run, dataset, identifiers, before, cf)
+    return run.identifiers(dataset)
+
+
+def _keep_identifiers(
+    run: Run,
+    dataset: Dataset,
+    identifiers: Identifiers,
+    before: NDArray[np.int32],
+    cf: Embeddings | None,
+) -> None:
+    run.save_identifiers(identifiers, dataset)
+    run.write_json("diagnostics", diagnose(identifiers, before=before, cf=cf))
+
+
+def trained_recommender(
+    run: Run, dataset: Dataset, identifiers: Identifiers, content: Embeddings | None
+) -> Any:
+    """Train the recommender on histories as identifiers, with eq. 6 (section 4.2.5)."""
+    settings = run.settings
+    recommender = make_recommender(settings, identifiers, content)
+    if not run.is_done("recommender"):
+        with run.stage("recommender") as record:
+            trie = Trie.build(identifiers, dataset.popularity).to(device())
+            cases = sample_cases(
+                dataset.held_out("valid"), settings.evaluation.users, settings.seed
+            )
+
+            def validate() -> dict[str, float]:
+                lists = recommend_rows(
+                    recommender,
+                    trie,
+                    cases,
+                    beam=settings.evaluation.beam,
+                    k=10,
+                    batch_size=settings.evaluation.batch_size,
+                )
+                return summarise(ranks_of(lists, cases.targets))
+
+            log = recommender.fit(
+                dataset.training(),
+                validate=validate if len(cases) else None,
+                folder=run.checkpoints("recommender"),
+                seed=settings.seed,
+                criterion=settings.evaluation.criterion,
+                every=settings.evaluation.every,
+                **settings.training.model_dump(),
+            )
+            record |= {"best_epoch": log.best_epoch, "epochs": len(log.epochs)}
+            write_tensors(run.folder / "recommender.safetensors", recommender.state_dict())
+    tensors, _ = read_tensors(run.folder / "recommender.safetensors")
+    recommender.load_state_dict(tensors)
+    return recommender.eval()
+
+
+def evaluation(run: Run, dataset: Dataset, identifiers: Identifiers, recommender: Any) -> None:
+    """Test and validation metrics by full ranking, popularity beside them (section 5.2)."""
+    if run.is_done("evaluation"):
+        return
+    with run.stage("evaluation"):
+        trie = Trie.build(identifiers, dataset.popularity).to(device())
+        beam, size = run.settings.evaluation.beam, run.settings.evaluation.batch_size
+        splits: tuple[Any, ...] = ("valid", "test")
+        results: dict[str, Any] = {
+            split: evaluate_split(
+                recommender, trie, dataset, identifiers, split=split, beam=beam, batch_size=size
+            )
+            for split in splits
+        }
+        results["popularity"] = {split: popularity_metrics(dataset, split) for split in splits}
+        run.write_json("metrics", results)
+
+
+def make_tokenizer(settings: Settings) -> Any:
+    """The tokenizer that the settings name, untrained."""
+    keywords = settings.tokenizer.model_dump(exclude={"name", "training"})
+    return TOKENIZERS[settings.tokenizer.name](
+        **keywords,
+        sinkhorn_epsilon=settings.identifiers.sinkhorn_epsilon,
+        sinkhorn_iterations=settings.identifiers.sinkhorn_iterations,
+    )
+
+
+def make_recommender(
+    settings: Settings, identifiers: Identifiers, content: Embeddings | None
+) -> Any:
+    """The recommender that the settings name, untrained, its weights decided by the seed."""
+    keywords = settings.recommender.model_dump(exclude={"name"})
+    set_seed(settings.seed)
+    return RECOMMENDERS[settings.recommender.name](
+        identifiers,
+        None if content is None else torch.from_numpy(content),
+        max_history=settings.data.max_history,
+        **keywords,
+    ).to(device())
+
+
+def load(folder: str | Path, edits: bool = True) -> Engine:
+    """Open a finished run to recommend from.
+
+    Args:
+        folder: of the run.
+        edits: take over what was added, blocked and deleted since training; without them the
+            catalogue is the one trained on.
+
+    Raises:
+        RunError: there is no run, or it is unfinished or damaged.
+    """
+    run = Run.open(Path(folder))
+    run.require("recommender")
+    dataset = run.dataset()
+    identifiers = run.identifiers(dataset)
+    content = run.embeddings("content")
+    recommender = trained_recommender(run, dataset, identifiers, content)
+    engine = Engine(run.folder, run.settings, dataset, identifiers, recommender, content)
+    if edits:
+        engine.refresh()
+    return engine
+
+
+def evaluate(folder: str | Path, split: Split = "test", beam: int | None = None) -> dict[str, Any]:
+    """Metrics of a finished run on a split; see `evaluate.evaluate_split`."""
+    engine = load(folder, edits=False)
+    return evaluate_split(
+        engine.recommender,
+        engine.trie,
+        engine.dataset,
+        engine.identifiers,
+        split=split,
+        beam=beam or engine.settings.evaluation.beam,
+        batch_size=engine.settings.evaluation.batch_size,
+    )
+
+
+def inspect(folder: str | Path) -> dict[str, Any]:
+    """What a run's identifiers look like; see `identifiers.diagnose`."""
+    run = Run.open(Path(folder))
+    run.require("identifiers")
+    result: dict[str, Any] = run.read_json("diagnostics")
+    return result

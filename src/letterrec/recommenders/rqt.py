@@ -1,0 +1,315 @@
+"""rqt, the fast default: a causal transformer over items, a shallow decoder over codes.
+
+The RQ-Transformer of "Autoregressive Image Generation using Residual Quantization" (CVPR'22, the
+paper that LETTER's quantizer comes from), for item sequences: an item enters as the sum of its
+code embeddings, its content vector and a droppable item embedding; the hidden state after each
+item is decoded into the next item's codes, level by level. One pass trains every position of a
+sequence, and beams never touch the history again.
+
+Knows how histories become scores of codes. Leaves what is legal to `decoding` and the training
+loop to `training`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from letterrec.data.dataset import Histories
+from letterrec.decoding.trie import Trie
+from letterrec.identifiers import Identifiers
+from letterrec.recommenders.losses import ranking_guided_loss
+from letterrec.training import Rows, TrainingLog, batches_by_length, train
+
+
+class Rqt(nn.Module):
+    """Residual-quantization transformer over items.
+
+    Args:
+        identifiers: the code sequence of every item.
+        content: float32 ``(n_items, d_content)`` content embeddings added to the items of the
+            history; None adds none.
+        max_history: latest items of a history that are read.
+        dim: width of hidden states and embeddings.
+        layers: transformer layers over the history.
+        heads: attention heads.
+        depth_layers: residual blocks per level of the code decoder.
+        dropout: of embeddings, attention and blocks; also the share of item embeddings dropped.
+        use_content: whether content embeddings are read where there are any.
+        item_embedding: whether items of the history have a learned embedding of their own.
+        temperature: tau of the ranking-guided loss (eq. 6).
+    """
+
+    def __init__(
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None = None,
+        *,
+        max_history: int = 20,
+        dim: int = 128,
+        layers: int = 2,
+        heads: int = 2,
+        depth_layers: int = 2,
+        dropout: float = 0.3,
+        use_content: bool = True,
+        item_embedding: bool = True,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        content = content if use_content else None
+        self.max_history = max_history
+        self.temperature = temperature
+        self.sizes = identifiers.sizes
+        self.drop = nn.Dropout(dropout)
+        # One table for the codes of all levels; row 0 stands for "no code".
+        self.code_embedding = nn.Embedding(1 + sum(self.sizes), dim, padding_idx=0)
+        self.prefix_embedding = nn.Embedding(1 + sum(self.sizes), dim, padding_idx=0)
+        self.position_embedding = nn.Embedding(max_history, dim)
+        self.item_embedding = nn.Embedding(identifiers.n_items, dim) if item_embedding else None
+        self.content_projection = None if content is None else nn.Linear(content.shape[1], dim)
+        self.body = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(layers))
+        self.body_norm = nn.LayerNorm(dim)
+        self.depth = nn.ModuleList(
+            _LevelBlocks(len(self.sizes), dim, dropout) for _ in range(depth_layers)
+        )
+        self.depth_norm = nn.LayerNorm(dim)
+        self.output_bias = nn.Parameter(torch.zeros(sum(self.sizes)))
+        for table in self.modules():
+            if isinstance(table, nn.Embedding):
+                nn.init.normal_(table.weight, std=0.02)
+                if table.padding_idx is not None:
+                    table.weight.data[table.padding_idx].zero_()
+        self.set_catalogue(identifiers, content)
+
+    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None = None) -> None:
+        """Use these identifiers and content embeddings: the same items, or more behind them.
+
+        Items beyond those trained on have no item embedding; their codes and content speak.
+        """
+        offsets = torch.tensor([1, *self.sizes[:-1]]).cumsum(0)
+        codes = torch.as_tensor(identifiers.codes, dtype=torch.long)
+        tokens = torch.where(codes < 0, 0, codes + offsets)
+        device = self.output_bias.device
+        self.register_buffer("tokens", tokens.to(device), persistent=False)
+        self.register_buffer("targets", codes.to(device), persistent=False)
+        self.trie = Trie.build(identifiers).to(device)
+        self.register_buffer("prefixes", self.trie.prefixes(), persistent=False)
+        kept = None if self.content_projection is None or content is None else content.to(device)
+        self.register_buffer("content", kept, persistent=False)
+
+    def fit(
+        self,
+        histories: Histories,
+        *,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+        folder: Path | None = None,
+        seed: int = 0,
+        epochs: int = 20,
+        batch_size: int = 512,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        warmup: float = 0.05,
+        clip: float = 1.0,
+        patience: int = 5,
+        criterion: str = "ndcg@10",
+        every: int = 1,
+    ) -> TrainingLog:
+        """Train on every next item of every sequence; see `training.train` for the keywords."""
+        windows = _windows(histories, self.max_history + 1)
+        return train(
+            self,
+            batches=lambda epoch: batches_by_length(windows.lengths, batch_size, seed, epoch),
+            collate=lambda rows: _collate(windows, rows),
+            epochs=epochs,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            warmup=warmup,
+            clip=clip,
+            patience=patience,
+            validate=validate,
+            criterion=criterion,
+            every=every,
+            seed=seed,
+            folder=folder,
+            label="recommender (rqt)",
+        )
+
+    def forward(self, items: Tensor) -> dict[str, Tensor]:
+        """The loss of predicting each item from those before it.
+
+        Args:
+            items: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end.
+
+        Returns:
+            ``loss``: the ranking-guided loss (eq. 6), summed over levels, mean over items.
+        """
+        hidden = self._read(items[:, :-1])  # (batch, longest - 1, dim)
+        is_target = items[:, 1:] >= 0
+        hidden = hidden[is_target]  # (n_targets, dim)
+        following = items[:, 1:][is_target]  # (n_targets,)
+        prefix = self.prefix_embedding(self.tokens[following])  # (n_targets, levels, dim)
+        before = prefix.cumsum(1) - prefix  # sum over the levels before each level
+        loss = hidden.new_zeros(())
+        for level, size in enumerate(self.sizes):
+            nodes = self.prefixes[following, level]
+            # Where a prefix leaves no choice there is nothing to learn.
+            open_ = self.trie.n_children(level, nodes) > 1
+            n_open = int(open_.sum())
+            if n_open == 0:
+                continue
+            state = self._descend(hidden[open_] + before[open_, level], level)
+            legal = self.trie.legal(level, nodes[open_], size)
+            logits = self._logits(state, level).masked_fill(~legal, -torch.inf)
+            targets = self.targets[following[open_], level]
+            share = n_open / len(following)
+            loss = loss + share * ranking_guided_loss(logits, targets, self.temperature)
+        return {"loss": loss}
+
+    @torch.no_grad()
+    def encode(self, histories: Tensor) -> RqtDecoder:
+        """Read histories once, for `decoding.search`.
+
+        Args:
+            histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end,
+                at least one item each.
+        """
+        longest = histories.shape[1]
+        lengths = (histories >= 0).sum(1)
+        if longest > self.max_history:  # keep the latest items, still left-aligned
+            first = (lengths - self.max_history).clamp_min(0)
+            index = first[:, None] + torch.arange(self.max_history, device=histories.device)
+            histories = torch.where(
+                index < lengths[:, None], histories.gather(1, index.clamp_max(longest - 1)), -1
+            )
+            lengths = lengths.clamp_max(self.max_history)
+        hidden = self._read(histories)
+        latest = hidden[torch.arange(len(lengths)), (lengths - 1).clamp_min(0)]
+        return RqtDecoder(self, latest)
+
+    def _read(self, items: Tensor) -> Tensor:
+        """Item rows ``(batch, longest)`` -> hidden states ``(batch, longest, dim)``."""
+        rows = items.clamp_min(0)
+        state = self.code_embedding(self.tokens[rows]).sum(2)  # (batch, longest, dim)
+        if self.content_projection is not None and self.content is not None:
+            state = state + self.content_projection(self.content[rows])
+        if self.item_embedding is not None:
+            own = self.item_embedding(rows.clamp_max(self.item_embedding.num_embeddings - 1))
+            known = rows < self.item_embedding.num_embeddings
+            if self.training:
+                known = known & (torch.rand(rows.shape, device=rows.device) >= self.drop.p)
+            state = state + own * known[..., None]
+        state = state + self.position_embedding.weight[: items.shape[1]]
+        state = self.drop(state)
+        for block in self.body:
+            state = block(state)
+        return self.body_norm(state)
+
+    def _descend(self, state: Tensor, level: int) -> Tensor:
+        """Hidden states plus prefixes ``(..., dim)`` -> states to score the level's codes with."""
+        for block in self.depth:
+            state = block(state, level)
+        return self.drop(self.depth_norm(state))
+
+    def _logits(self, state: Tensor, level: int) -> Tensor:
+        """States ``(..., dim)`` -> logits ``(..., codes of the level)``."""
+        start = sum(self.sizes[:level])
+        stop = start + self.sizes[level]
+        weight = self.code_embedding.weight[1 + start : 1 + stop]
+        return F.linear(state, weight, self.output_bias[start:stop])
+
+
+class RqtDecoder:
+    """Scores the next code of prefixes; the history is one vector per user by now."""
+
+    over_legal = True
+
+    def __init__(self, model: Rqt, hidden: Tensor) -> None:
+        self._model = model
+        self._hidden = hidden[:, None]  # (batch, 1, dim)
+        self._prefix = torch.zeros_like(self._hidden)  # (batch, beams, dim)
+        self._level = 0
+
+    @torch.no_grad()
+    def log_probs(self) -> Tensor:
+        """float32 ``(batch, beams, codes)``: scores of each next code, up to a constant."""
+        state = self._model._descend(self._hidden + self._prefix, self._level)
+        return self._model._logits(state, self._level).float()
+
+    @torch.no_grad()
+    def advance(self, parents: Tensor, codes: Tensor) -> None:
+        """Keep the prefixes ``parents`` (int64 ``(batch, beams)``), each longer by its code."""
+        start = 1 + sum(self._model.sizes[: self._level])
+        kept = self._prefix.gather(1, parents[..., None].expand(-1, -1, self._prefix.shape[2]))
+        self._prefix = kept + self._model.prefix_embedding.weight[codes + start]
+        self._level += 1
+
+
+class _Block(nn.Module):
+    """Pre-norm causal transformer layer."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.norm_attention = nn.LayerNorm(dim)
+        self.query_key_value = nn.Linear(dim, 3 * dim)
+        self.output = nn.Linear(dim, dim)
+        self.norm_mlp = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim), nn.Dropout(dropout)
+        )
+
+    def forward(self, state: Tensor) -> Tensor:
+        """States ``(batch, length, dim)`` -> the same shape."""
+        batch, length, dim = state.shape
+        heads = self.query_key_value(self.norm_attention(state))
+        query, key, value = (
+            heads.view(batch, length, 3 * self.heads, -1).transpose(1, 2).chunk(3, 1)
+        )
+        attended = F.scaled_dot_product_attention(
+            query, key, value, is_causal=True, dropout_p=self.dropout if self.training else 0.0
+        )
+        attended = self.output(attended.transpose(1, 2).reshape(batch, length, dim))
+        state = state + F.dropout(attended, self.dropout, self.training)
+        return state + self.mlp(self.norm_mlp(state))
+
+
+class _LevelBlocks(nn.Module):
+    """A residual MLP with weights of its own for each level."""
+
+    def __init__(self, levels: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.up = nn.Parameter(torch.randn(levels, dim, 2 * dim) * dim**-0.5)
+        self.up_bias = nn.Parameter(torch.zeros(levels, 2 * dim))
+        self.down = nn.Parameter(torch.randn(levels, 2 * dim, dim) * 0.5 * dim**-0.5)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, state: Tensor, level: int) -> Tensor:
+        """States ``(..., dim)`` of one level -> the same shape."""
+        inner = F.gelu(self.norm(state) @ self.up[level] + self.up_bias[level])
+        return state + self.drop(inner @ self.down[level])
+
+
+def _windows(histories: Histories, width: int) -> Histories:
+    """Sequences cut into windows of at most ``width`` items, so that each item but a sequence's
+    first is predicted once: consecutive windows share one item.
+
+    >>> [w.tolist() for w in _windows(Histories.from_lists([[1, 2, 3, 4], [5], [6, 7]]), 3)]
+    [[1, 2], [2, 3, 4], [6, 7]]
+    """
+    pieces = []
+    for start, stop in zip(histories.offsets[:-1], histories.offsets[1:], strict=True):
+        ends = list(range(int(stop), int(start) + 1, 1 - width))
+        pieces += [(max(int(start), end - width), end) for end in reversed(ends)]
+    bounds = np.array(pieces, dtype=np.int64).reshape(-1, 2)
+    return histories.slice(bounds[:, 0], bounds[:, 1])
+
+
+def _collate(windows: Histories, rows: Rows) -> tuple[Tensor, ...]:
+    return (torch.from_numpy(windows.take(rows).padded()),)

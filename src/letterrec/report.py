@@ -1,0 +1,87 @@
+"""What a run shows people: tables of metrics, identifiers and recommendations.
+
+Knows how results are laid out. Leaves how they come about to `evaluate` and `identifiers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from letterrec.serving.engine import Engine, Recommendations
+
+_COLUMNS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
+
+
+def print_metrics(out: Console, results: Mapping[str, Any]) -> None:
+    """Metrics per split, with popularity beside them where it was measured.
+
+    Args:
+        out: where to print.
+        results: split -> a result of `evaluate.evaluate_split`; ``popularity`` -> split -> metrics.
+    """
+    table = Table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS), box=None)
+    for split in ("valid", "test"):
+        if split not in results:
+            continue
+        result = results[split]
+        table.add_row(f"{split}, {result['users']} users", *_cells(result["metrics"]))
+        if "identifier_metrics" in result:
+            table.add_row("  by identifier", *_cells(result["identifier_metrics"]))
+        if "popularity" in results:
+            table.add_row("  popularity", *_cells(results["popularity"][split]))
+    out.print(table)
+    last = results.get("test") or results["valid"]
+    out.print(
+        f"full ranking by beam search, beam {last['beam']}: {last['users_per_second']:.0f} users/s"
+    )
+
+
+def print_inspection(out: Console, diagnostics: Mapping[str, Any]) -> None:
+    """What the identifiers look like, from `identifiers.diagnose`."""
+    table = Table("level", "codes used", "entropy (bits)", "largest share", box=None)
+    for i, level in enumerate(diagnostics["levels"], start=1):
+        table.add_row(
+            str(i),
+            str(level["codes_used"]),
+            f"{level['entropy']:.2f}",
+            f"{level['largest_share']:.1%}",
+        )
+    out.print(table)
+    rate = diagnostics["collision_rate"]
+    out.print(
+        f"items sharing an identifier: {rate['before']:.2%} before resolution, "
+        f"{rate['after']:.2%} after"
+    )
+    if diagnostics.get("cf_overlap") is not None:
+        out.print(
+            f"cf_overlap (codes shared with the CF neighbour): {diagnostics['cf_overlap']:.3f}"
+        )
+
+
+def recommendation_table(engine: Engine, answer: Recommendations) -> Table:
+    """One list of recommendations with titles and identifiers."""
+    table = Table("", "item", "title", "log-probability", "identifier", box=None)
+    for rank, (item, score) in enumerate(answer, start=1):
+        row = engine.dataset.item_rows[item]
+        spelled = engine.identifiers.spelled(row)
+        table.add_row(str(rank), item, engine.dataset.titles[row], f"{score:.2f}", spelled)
+    return table
+
+
+def print_recommendations(out: Console, engine: Engine, users: Sequence[str], k: int = 5) -> None:
+    """Recommendations for users of the run, after the titles they saw last."""
+    histories = [engine.history_of(user) for user in users]
+    for user, history, answer in zip(
+        users, histories, engine.recommend(histories, k=k), strict=True
+    ):
+        latest = [engine.titles[item] for item in history[-3:]]
+        out.print(f"\nuser {user}, who saw last: {'; '.join(latest)}", soft_wrap=True)
+        out.print(recommendation_table(engine, answer))
+
+
+def _cells(metrics: Mapping[str, float]) -> list[str]:
+    return [f"{metrics[c]:.4f}" for c in _COLUMNS]

@@ -1,0 +1,278 @@
+"""The run folder: what it holds, how it was made, what of it is done.
+
+```
+RUN/
+  run.json                  settings' origin, data fingerprint, versions, seed, commit, stages
+  settings.toml             all settings
+  data/                     interactions.parquet, items.parquet
+  content.safetensors       content embeddings
+  collaborative.safetensors CF embeddings
+  tokenizer/                the trained tokenizer
+  identifiers.parquet       one code sequence per item
+  recommender.safetensors   the trained recommender
+  diagnostics.json          what the identifiers look like
+  metrics.json              test and validation metrics, popularity beside them
+  training/STAGE/           checkpoints and TensorBoard events
+```
+
+Every file is written whole or not at all; a stage is done when run.json says so. Leaves what the
+stages do to `pipeline`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import letterrec
+from letterrec.config import Settings, parse_settings
+from letterrec.data import Dataset
+from letterrec.data.saved import read_dataset, write_dataset
+from letterrec.errors import RunError
+from letterrec.identifiers import Identifiers
+from letterrec.progress import say
+from letterrec.store import (
+    fingerprint,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+    write_text,
+)
+
+STAGES = (
+    "read",
+    "content",
+    "collaborative",
+    "tokenizer",
+    "identifiers",
+    "recommender",
+    "evaluation",
+)
+_PACKAGES = ("accelerate", "numpy", "polars", "safetensors", "sentence-transformers", "torch")
+
+
+class Run:
+    """A run folder; see the module's docstring for what is in it."""
+
+    def __init__(self, folder: Path, settings: Settings, about: dict[str, Any]) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.about = about
+
+    @classmethod
+    def start(cls, folder: Path, settings: Settings, source: str, *, resume: bool) -> Run:
+        """Begin a run in an empty or new folder, or go on with the one that is there.
+
+        Raises:
+            RunError: the folder holds a run and ``resume`` is off, or holds something else, or
+                the run there was started with other settings or another source.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is a file; --out needs a folder, new or empty")
+        if (folder / "run.json").exists():
+            if not resume:
+                raise RunError(
+                    f"{folder} already holds a run; add --resume to go on with it, "
+                    "or name another --out"
+                )
+            run = cls.open(folder)
+            if run.settings != settings:
+                changed = _difference(run.settings, settings)
+                raise RunError(
+                    f"{folder} was started with other settings ({changed}); resume with the same "
+                    "recipe and --set values, or name another --out"
+                )
+            return run
+        strangers = [p.name for p in folder.iterdir()] if folder.exists() else []
+        if any(name != "settings.toml" and not name.endswith(".tmp") for name in strangers):
+            raise RunError(f"{folder} is not empty and holds no run; name another --out")
+        write_text(folder / "settings.toml", settings.to_toml())
+        about = {
+            "letterrec": letterrec.__version__,
+            "source": source,
+            "seed": settings.seed,
+            "started": _now(),
+            "commit": _commit(),
+            "python": platform.python_version(),
+            "packages": {name: metadata.version(name) for name in _PACKAGES},
+            "machine": {
+                "processor": _processor(),
+                "threads": torch.get_num_threads(),
+                "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            },
+            "stages": {},
+        }
+        run = cls(folder, settings, about)
+        run._write()
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Open the run in a folder.
+
+        Raises:
+            RunError: there is none, or it is damaged.
+        """
+        if not (folder / "run.json").is_file():
+            what = "holds no run (no run.json)" if folder.is_dir() else "does not exist"
+            raise RunError(f"{folder} {what}; make one with: letterrec fit SOURCE --out {folder}")
+        about = read_json(folder / "run.json")
+        if not isinstance(about, dict) or "stages" not in about:
+            raise RunError(f"{folder / 'run.json'} is damaged (no stages); fit the run again")
+        import tomllib
+
+        try:
+            text = (folder / "settings.toml").read_text("utf-8")
+            return cls(folder, parse_settings(tomllib.loads(text)), about)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{folder / 'settings.toml'} is damaged ({error}); fit the run again"
+            ) from None
+
+    def is_done(self, stage: str) -> bool:
+        """Whether a stage's results are in the folder."""
+        return stage in self.about["stages"]
+
+    def require(self, stage: str) -> None:
+        """Refuse to go on without a stage.
+
+        Raises:
+            RunError: it is not done.
+        """
+        if not self.is_done(stage):
+            raise RunError(
+                f"{self.folder} is unfinished (stage {stage!r} is missing); finish it with: "
+                f"letterrec fit {self.about['source']} --out {self.folder} --resume"
+            )
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[dict[str, Any]]:
+        """Time a stage and record it as done when the block ends well.
+
+        The block may put what should be recorded into the dict that it gets.
+        """
+        say(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {name}")
+        started = time.perf_counter()
+        record: dict[str, Any] = {}
+        yield record
+        record["seconds"] = round(time.perf_counter() - started, 2)
+        record["finished"] = _now()
+        self.about["stages"][name] = record
+        self._write()
+
+    def checkpoints(self, stage: str) -> Path:
+        """Where a stage's training keeps checkpoints and TensorBoard events."""
+        return self.folder / "training" / stage
+
+    def save_dataset(self, dataset: Dataset) -> None:
+        """Keep the data that the run is made from."""
+        write_dataset(dataset, self.folder / "data")
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Refuse to resume on other data.
+
+        Raises:
+            RunError: the data's fingerprint is another.
+        """
+        recorded = self.about["stages"]["read"]["fingerprint"]
+        if dataset.fingerprint != recorded:
+            raise RunError(
+                f"{self.folder} was started on other data (fingerprint {recorded}, the source now "
+                f"has {dataset.fingerprint}); name another --out"
+            )
+
+    def dataset(self) -> Dataset:
+        """The run's data."""
+        self.require("read")
+        return read_dataset(self.folder / "data")
+
+    def save_embeddings(self, name: str, values: NDArray[np.float32], dataset: Dataset) -> None:
+        """Keep float32 ``(n_items, d)`` embeddings with the fingerprint of the item ids."""
+        about = {"items": fingerprint(dataset.item_ids)}
+        path = self.folder / f"{name}.safetensors"
+        write_tensors(path, {"embeddings": torch.from_numpy(values)}, about)
+
+    def embeddings(self, name: str) -> NDArray[np.float32] | None:
+        """Embeddings kept under a name; None where the run has none."""
+        path = self.folder / f"{name}.safetensors"
+        if not path.exists():
+            return None
+        values: NDArray[np.float32] = read_tensors(path)[0]["embeddings"].numpy()
+        return values
+
+    def save_identifiers(self, identifiers: Identifiers, dataset: Dataset) -> None:
+        """Keep the identifiers."""
+        identifiers.save(self.folder / "identifiers.parquet", dataset.item_ids)
+
+    def identifiers(self, dataset: Dataset) -> Identifiers:
+        """The run's identifiers."""
+        self.require("identifiers")
+        return Identifiers.load(self.folder / "identifiers.parquet", dataset.item_ids)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Keep a JSON file."""
+        write_json(self.folder / f"{name}.json", value)
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run."""
+        return read_json(self.folder / f"{name}.json")
+
+    def _write(self) -> None:
+        write_json(self.folder / "run.json", self.about)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that runs; None for an installed package."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        return f"{len(names)} x {names[0]}"
+    except (OSError, IndexError):
+        return f"{os.cpu_count()} x {platform.machine()}"
+
+
+def _difference(old: Settings, new: Settings) -> str:
+    """The first setting in which two runs differ, as ``key: old -> new``."""
+    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+    for key in [*after, *before]:
+        if before.get(key) != after.get(key):
+            return f"{key}: {before.get(key)!r} there, {after.get(key)!r} now"
+    return "no difference"
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in table.items():
+        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out

@@ -1,0 +1,76 @@
+"""Data that several tests share: a small shop with a known order of purchases, and a run on it."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from letterrec.config import Settings, load_settings
+
+N_ITEMS = 60
+N_USERS = 150
+SMALL = [
+    "collaborative.training.epochs=4",
+    "tokenizer.training.epochs=4",
+    "tokenizer.codes=16",
+    "training.epochs=12",
+    "training.batch_size=64",
+    "training.learning_rate=3e-3",
+    "recommender.dim=32",
+    "evaluation.beam=10",
+]
+
+
+def write_shop(folder: Path, n_users: int = N_USERS, seed: int = 0) -> Path:
+    """A folder of tables in which item ``i`` is nearly always followed by item ``i + 1``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    with (folder / "interactions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["user", "item", "timestamp"])
+        for user in range(n_users):
+            item = int(random.integers(N_ITEMS))
+            for step in range(int(random.integers(6, 12))):
+                writer.writerow([f"u{user}", f"i{item:02d}", 1_700_000_000 + 86_400 * step])
+                item = (item + 1) % N_ITEMS if random.random() < 0.9 else int(random.integers(60))
+    kinds = ["red lipstick", "garden hose", "jazz record", "running shoe", "green tea", "chess set"]
+    with (folder / "items.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["item", "title", "brand"])
+        for item in range(N_ITEMS):
+            writer.writerow([f"i{item:02d}", f"{kinds[item % 6]} no. {item}", f"brand {item % 4}"])
+    return folder
+
+
+def small_settings(*overrides: str, recipe: str | None = None) -> Settings:
+    """Settings that train on the shop in seconds."""
+    return load_settings(recipe, [*SMALL, *overrides])
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shop's folder of tables."""
+    return write_shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="session")
+def shop_run(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on the shop; read only."""
+    from letterrec import pipeline
+
+    folder = tmp_path_factory.mktemp("runs") / "shop"
+    pipeline.fit(shop, folder, small_settings())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; a test that needs it says so when it is not there."""
+    folder = os.environ.get("LETTERREC_DATA")
+    if not folder:
+        pytest.skip("set LETTERREC_DATA to a folder with Beauty/ and Instruments/ to run this")
+    return Path(folder)

@@ -1,0 +1,145 @@
+"""The command line as users meet it: what it prints, its exit codes, its one-line errors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conftest import SMALL
+from letterrec import cli
+
+SETTINGS = [part for s in SMALL for part in ("--set", s)]
+
+
+def run(*arguments: str | Path) -> int:
+    """Call the command line in this process; its exit code."""
+    import sys
+
+    argv, sys.argv = sys.argv, ["letterrec", *(str(a) for a in arguments)]
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = argv
+    return 0
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("fit", "--help") == 0
+    text = capsys.readouterr().out
+    assert "SOURCE" in text
+    assert "--resume" in text
+
+
+def test_evaluate_prints_the_promised_json(
+    shop_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", shop_run, "--split", "valid", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {"split", "users", "beam", "metrics", "seconds", "users_per_second"} <= set(result)
+    assert set(result["metrics"]) == {"recall@5", "recall@10", "ndcg@5", "ndcg@10"}
+    assert result["split"] == "valid"
+    assert result["users"] == 150
+
+
+def test_recommend_by_user_and_by_history(
+    shop_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("recommend", shop_run, "--user", "u3", "-k", "4", "--json") == 0
+    by_user = json.loads(capsys.readouterr().out)
+    assert len(by_user["items"]) == 4
+    assert not {line["item"] for line in by_user["items"]} & set(by_user["history"])
+    history = ",".join(by_user["history"])
+    assert run("recommend", shop_run, "--history", history, "-k", "4", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["items"] == by_user["items"]
+
+
+def test_inspect_prints_the_promised_json(
+    shop_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("inspect", shop_run, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["collision_rate"]["after"] == 0
+    assert len(result["levels"]) == 4
+    assert {"codes_used", "entropy", "largest_share"} <= set(result["levels"][0])
+    assert 0 <= result["cf_overlap"] <= 1
+
+
+def test_tables_for_people(shop_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", shop_run) == 0
+    assert run("recommend", shop_run, "--user", "u3") == 0
+    assert run("recipes") == 0
+    text = capsys.readouterr().out
+    assert "cf_overlap" in text
+    assert "no." in text
+    assert "tiger" in text
+
+
+# What was typed -> part of the one line that answers it. SHOP and RUN stand for the real folders.
+BAD = [
+    (["fit", "nowhere", "--out", "OUT"], "nowhere does not exist"),
+    (["fit", "SHOP", "--out", "OUT", "--recipe", "nope"], "shipped recipes: "),
+    (["fit", "SHOP", "--out", "OUT", "--set", "training.epochs=soon"], "training.epochs"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "training.epochs=0"], "training.epochs"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "training.epoch=3"], "does not exist"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "nonsense"], "section.key=value"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "seed.x=1"], "seed"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "identifiers.source=given"], "index.json"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "tokenizer.levels=1", *SETTINGS], "code space"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "collaborative.source=given"], "collaborative"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "collaborative.source=no.npy"], "no.npy"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "content.encoder=no/such-model"], "no/such-model"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "recommender.name=sasrec"], "sasrec"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "recommender.heads=3"], "heads"),
+    (["fit", "SHOP", "--out", "RUN"], "--resume"),
+    (["fit", "SHOP", "--out", "RUN", "--resume", "--set", "seed=5"], "other settings"),
+    (["fit", "SHOP", "--out", "SHOP"], "not empty"),
+    (["fit", "SHOP"], "--out"),
+    (["evaluate", "nowhere"], "nowhere does not exist"),
+    (["evaluate", "SHOP"], "holds no run"),
+    (["evaluate", "RUN", "--split", "train"], "train"),
+    (["evaluate", "RUN", "--beam", "0"], "beam"),
+    (["recommend", "RUN"], "--user"),
+    (["recommend", "RUN", "--user", "u1", "--history", "i01"], "--user"),
+    (["recommend", "RUN", "--user", "nobody"], "'nobody'"),
+    (["recommend", "RUN", "--history", "i01,i99"], "'i99'"),
+    (["recommend", "RUN", "--user", "u1", "-k", "0"], "-k"),
+    (["recommend", "RUN", "--user", "u1", "-k", "many"], "many"),
+    (["inspect", "nowhere"], "nowhere does not exist"),
+    (["inspect", "DAMAGED"], "damaged"),
+    (["evaluate", "UNFINISHED"], "unfinished"),
+    (["frobnicate"], "frobnicate"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "answer"), BAD, ids=[" ".join(a[:6]) for a, _ in BAD])
+def test_bad_input_gets_one_line_and_exit_code_2(
+    arguments: list[str],
+    answer: str,
+    shop: Path,
+    shop_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "run.json").write_text("{")
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(shop_run, unfinished)
+    about = json.loads((unfinished / "run.json").read_text())
+    del about["stages"]["recommender"]
+    (unfinished / "run.json").write_text(json.dumps(about))
+    places = {"SHOP": shop, "RUN": shop_run, "OUT": tmp_path / "out"}
+    places |= {"DAMAGED": damaged, "UNFINISHED": unfinished}
+    before = sorted(shop_run.rglob("*"))
+    assert run(*(places.get(a, a) for a in arguments)) == 2
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    assert answer in " ".join(text.split()), text
+    assert sorted(shop_run.rglob("*")) == before

@@ -1,0 +1,72 @@
+"""A run that is killed at any moment goes on with --resume and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from conftest import SMALL
+from letterrec.run import STAGES
+from letterrec.store import read_json
+
+KILLS = 10
+
+
+def command(shop: Path, folder: Path) -> list[str]:
+    settings = [part for s in SMALL for part in ("--set", s)]
+    cli = [sys.executable, "-m", "letterrec.cli", "fit", str(shop), "--out", str(folder)]
+    return [*cli, *settings, "--resume"]
+
+
+def kill_in_stage(arguments: list[str], stage: str, delay: float) -> None:
+    """Start the command and kill it with SIGKILL ``delay`` seconds into a stage."""
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.rstrip().endswith(stage):
+            time.sleep(delay)
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+
+
+def outcome(folder: Path) -> tuple[pl.DataFrame, dict[str, object]]:
+    metrics = read_json(folder / "metrics.json")
+    for split in ("valid", "test"):
+        metrics[split].pop("seconds")
+        metrics[split].pop("users_per_second")
+    return pl.read_parquet(folder / "identifiers.parquet"), metrics
+
+
+@pytest.mark.timeout(600)
+def test_ten_kills_change_nothing(shop: Path, shop_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    chance = random.Random(20)
+    left = list(STAGES)  # each stage is killed in at least once, then any that is still to come
+    for i in range(KILLS):
+        done = read_json(folder / "run.json")["stages"] if (folder / "run.json").exists() else {}
+        to_come = [s for s in STAGES if s not in done]
+        stage = left.pop(0) if left and left[0] in to_come else chance.choice(to_come or ["end"])
+        kill_in_stage(command(shop, folder), stage, chance.random() * (0.4 if i % 2 else 1.5))
+    subprocess.run(command(shop, folder), check=True, capture_output=True)
+    identifiers, metrics = outcome(folder)
+    expected_identifiers, expected_metrics = outcome(shop_run)
+    assert identifiers.equals(expected_identifiers)
+    assert metrics == expected_metrics
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_the_same_seed_gives_the_same_run(shop: Path, shop_run: Path, tmp_path: Path) -> None:
+    subprocess.run(command(shop, tmp_path / "again"), check=True, capture_output=True)
+    identifiers, metrics = outcome(tmp_path / "again")
+    expected_identifiers, expected_metrics = outcome(shop_run)
+    assert identifiers.equals(expected_identifiers)
+    assert metrics == expected_metrics
