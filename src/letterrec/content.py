@@ -83,6 +83,26 @@ def embed(
     return embeddings[[rows[text] for text in texts]]
 
 
+def text_encoder(
+    *, encoder: str = "minilm", batch_size: int = 64, max_tokens: int = 128
+) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """An encoder that stays loaded, for texts that come a few at a time; nothing is cached.
+
+    Args:
+        encoder: as in `embed`.
+        batch_size: texts encoded at a time.
+        max_tokens: text beyond this is cut.
+
+    Returns:
+        A function from ``n`` texts to float32 ``(n, d_content)``.
+
+    Raises:
+        SettingsError: the encoder is unknown or out of reach.
+    """
+    encode = _load(_find(encoder), encoder, batch_size, max_tokens)
+    return lambda texts: _encoded(encode, encoder, list(texts))
+
+
 def cache_folder() -> Path:
     """Where results that any run may reuse are kept: ``LETTERREC_CACHE``, or the user's cache."""
     given = os.environ.get("LETTERREC_CACHE")

@@ -9,7 +9,10 @@ LetterRecError
 ├── SettingsError    a recipe or a --set: unknown key, wrong type, impossible combination
 ├── IdentifierError  a code space too small, identifiers that do not match the items
 ├── RunError         a run folder: missing, unfinished, damaged, made from other data
-├── RequestError     a recommendation request: unknown user or item, k too large, ...
+├── RequestError     a request that cannot be answered as it is: k too large, ...
+│   ├── NotFound     it names a user or an item that the run does not know
+│   └── Conflict     it would change what must stay, such as an item's identifier
+├── Overloaded       more requests than can be answered in time
 └── MissingExtra     an optional package that is not installed
 ```
 """
@@ -39,6 +42,18 @@ class RunError(LetterRecError):
 
 class RequestError(LetterRecError):
     """A recommendation request cannot be answered as it is."""
+
+
+class NotFound(RequestError):
+    """A request names a user or an item that the run does not know."""
+
+
+class Conflict(RequestError):
+    """A request would change what must stay as it is."""
+
+
+class Overloaded(LetterRecError):
+    """There are more requests than can be answered in time."""
 
 
 class MissingExtra(LetterRecError):

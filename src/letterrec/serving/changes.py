@@ -1,0 +1,175 @@
+"""What changed in a run's catalogue since training, in one file: `RUN/catalogue.parquet`.
+
+Knows the file and its lock. The file is replaced as a whole: a process killed in the middle, or a
+full disk, leaves the one before. Leaves what an item's identifier is to `editing`.
+
+Columns: ``item``, ``title``, ``text``, ``state``, ``level_1`` to ``level_L``, ``content`` (float32
+list). Added items have all of them; an item trained on appears only when it is blocked or deleted,
+with its state alone. A deleted item's row and identifier stay taken, so that whatever refers to
+them (a log, a history) never comes to mean another item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import filelock
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from letterrec.errors import RunError
+from letterrec.store import atomic_path
+
+_FILE = "catalogue.parquet"
+_PATIENCE = 60.0  # seconds that an edit waits for another one's lock
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """Added items in the order of their rows, and the states of items that are not active.
+
+    Attributes:
+        item_ids: of the added items.
+        titles: of the added items.
+        texts: what was encoded.
+        codes: int32 ``(n_added, n_levels)``.
+        content: float32 ``(n_added, d_content)``.
+        states: item id -> ``blocked`` or ``deleted``, of any item.
+        generation: counts the edits.
+    """
+
+    item_ids: tuple[str, ...]
+    titles: tuple[str, ...]
+    texts: tuple[str, ...]
+    codes: NDArray[np.int32]
+    content: NDArray[np.float32]
+    states: dict[str, Literal["blocked", "deleted"]] = field(default_factory=dict)
+    generation: int = 0
+
+    @classmethod
+    def none(cls, n_levels: int) -> Changes:
+        """Nothing changed."""
+        codes = np.zeros((0, n_levels), dtype=np.int32)
+        return cls((), (), (), codes, np.zeros((0, 0), dtype=np.float32))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run's catalogue against every other editor, in this process or another.
+
+    Raises:
+        RunError: another editor does not let go, or the folder cannot be written.
+    """
+    lock = filelock.FileLock(folder / ".catalogue.lock", timeout=_PATIENCE)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RunError(
+            f"another process has been editing the catalogue of {folder} for {_PATIENCE:.0f} "
+            "seconds; try again when it is done"
+        ) from None
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written ({error.strerror}); check its owner") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def version_of(folder: Path) -> tuple[int, int, int] | None:
+    """Differs whenever the file was replaced; None where there is none."""
+    try:
+        stat = (folder / _FILE).stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def read_changes(folder: Path, run: str, n_levels: int) -> Changes:
+    """The edits so far.
+
+    Args:
+        folder: of the run.
+        run: fingerprint of the trained identifiers; edits of another training are refused.
+        n_levels: codes per identifier.
+
+    Raises:
+        RunError: the file is damaged or belongs to another training of the run.
+    """
+    path = folder / _FILE
+    try:
+        data = path.read_bytes()  # once: the file may be replaced at any moment
+        about = pl.read_parquet_metadata(BytesIO(data))
+        frame = pl.read_parquet(BytesIO(data))
+        belongs, generation = about["run"], int(about["generation"])
+        added = frame.filter(pl.col("level_1").is_not_null())
+        codes = [added[f"level_{i + 1}"].to_numpy() for i in range(n_levels)]
+        content = added["content"].explode(empty_as_null=False).to_numpy().astype(np.float32)
+        states = frame.filter(pl.col("state") != "active").select("item", "state")
+        changes = Changes(
+            tuple(added["item"]),
+            tuple(added["title"]),
+            tuple(added["text"]),
+            np.stack(codes, axis=1).astype(np.int32),
+            content.reshape(len(added), -1) if len(added) else content.reshape(0, 0),
+            dict(states.iter_rows()),
+            generation,
+        )
+    except FileNotFoundError:
+        return Changes.none(n_levels)
+    except (pl.exceptions.PolarsError, KeyError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RunError(
+            f"{path} is damaged ({reason}); put back a copy, or delete it to return to the "
+            "catalogue as it was trained"
+        ) from None
+    if belongs != run:
+        raise RunError(
+            f"{path} holds edits of other identifiers than this run's; "
+            "delete it and add the items again"
+        )
+    return changes
+
+
+def write_changes(folder: Path, run: str, changes: Changes) -> None:
+    """Replace the file; the caller holds the lock.
+
+    Raises:
+        RunError: it cannot be written, as on a full disk; the file before is still there.
+    """
+    known = set(changes.item_ids)
+    outside = [item for item in changes.states if item not in known]
+    n, levels = changes.codes.shape
+    empty = [None] * len(outside)
+    columns: dict[str, pl.Series] = {
+        "item": pl.Series([*changes.item_ids, *outside], dtype=pl.String),
+        "title": pl.Series([*changes.titles, *empty], dtype=pl.String),
+        "text": pl.Series([*changes.texts, *empty], dtype=pl.String),
+        "state": pl.Series(
+            [changes.states.get(i, "active") for i in (*changes.item_ids, *outside)],
+            dtype=pl.String,
+        ),
+    }
+    for level in range(levels):
+        codes = [*changes.codes[:, level].tolist(), *empty]
+        columns[f"level_{level + 1}"] = pl.Series(codes, dtype=pl.Int32)
+    lists = pl.List(pl.Float32)
+    content = pl.Series(changes.content).cast(lists) if n else pl.Series([], dtype=lists)
+    columns["content"] = content.extend_constant(None, len(outside))
+    about = {"run": run, "generation": str(changes.generation)}
+    path = folder / _FILE
+    try:
+        with atomic_path(path) as temporary:
+            pl.DataFrame(columns).write_parquet(temporary, metadata=about)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(
+            f"{path} could not be written ({reason}); the catalogue is as it was: "
+            "make room or check the folder's owner, then try again"
+        ) from None

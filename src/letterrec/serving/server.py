@@ -1,0 +1,171 @@
+"""The process that serves a run: sockets, signals, the token.
+
+Knows how it starts, reloads (SIGHUP) and stops (SIGTERM, SIGINT: requests that were begun are
+answered). Leaves what is answered to `app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import signal
+import socket
+from pathlib import Path
+
+from letterrec.errors import LetterRecError, MissingExtra, RequestError, RunError
+from letterrec.progress import say
+
+_STOPPING = 20  # seconds that requests have to end when the server is stopped
+_SHORTEST_TOKEN = 16
+
+
+def serve(
+    run: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token_file: Path | None = None,
+    queue: int = 256,
+    max_batch: int = 64,
+    deadline: float = 2.0,
+    body_limit: int = 1_000_000,
+) -> None:
+    """Serve a run until the process is told to stop.
+
+    Args:
+        run: folder of a finished run.
+        host: address to listen on.
+        port: to listen on; 0 takes a free one, which the first log line names.
+        token_file: file with the token that clients must bring; None takes the environment
+            variable ``LETTERREC_TOKEN``, and without that lets everyone in.
+        queue: queries that may wait before the server answers 503.
+        max_batch: queries answered by one search.
+        deadline: seconds after which an unanswered request gets a 503.
+        body_limit: bytes of a request's body.
+
+    Raises:
+        MissingExtra: a package of the extra ``serve`` is not installed.
+        RunError: the run cannot be served, or the address is not to be had.
+    """
+    try:
+        import fastapi  # noqa: F401
+        import plotly  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import uvicorn
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "fastapi", "serve") from None
+    from letterrec import pipeline
+    from letterrec.serving.app import create_app
+    from letterrec.serving.observing import event, log_to_stderr
+    from letterrec.serving.service import Service
+
+    token = read_token(token_file)
+    listener = _listen(host, port)
+    say(f"loading {run} ...")
+    service = Service(lambda: pipeline.load(run), queue=queue, max_batch=max_batch)
+    may_change = token is not None or _is_loopback(host)
+    app = create_app(
+        service, token=token, may_change=may_change, body_limit=body_limit, deadline=deadline
+    )
+    log_to_stderr()
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_STOPPING,
+        timeout_keep_alive=65,
+        backlog=2048,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+
+    async def run_server() -> None:
+        loop = asyncio.get_running_loop()
+        if hasattr(signal, "SIGHUP"):
+            tasks: set[asyncio.Task[None]] = set()
+
+            def reload() -> None:
+                task = loop.create_task(_reload(service))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+            loop.add_signal_handler(signal.SIGHUP, reload)
+        await server.serve(sockets=[listener])
+
+    bound = listener.getsockname()
+    address = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+    event(
+        "serving",
+        address=f"http://{address}:{bound[1]}",
+        run=str(run),
+        items=service.engine.catalogue.n_items,
+        token=token is not None,
+        may_change=may_change,
+    )
+    asyncio.run(run_server())
+
+
+async def _reload(service: object) -> None:
+    from letterrec.serving.service import Service
+
+    assert isinstance(service, Service)
+    try:
+        await service.reload()
+    except LetterRecError:
+        return  # the service has logged it, and goes on with what it has
+
+
+def read_token(path: Path | None) -> str | None:
+    """The token from a file, else from the environment; never from the command line, which
+    others on the machine can read.
+
+    Raises:
+        RequestError: it is missing where it should be, or too short to keep anyone out.
+    """
+    if path is None:
+        token = os.environ.get("LETTERREC_TOKEN")
+        where = "LETTERREC_TOKEN"
+        if token is None:
+            return None
+    else:
+        where = str(path)
+        try:
+            token = path.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError(
+                f"{where} cannot be read as the token's file ({error}); "
+                "write the token into it, alone on its line"
+            ) from None
+    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
+        raise RequestError(
+            f"{where} holds a token of {len(token)} characters; expected at least "
+            f"{_SHORTEST_TOKEN} printable ASCII ones, as from: openssl rand -hex 32"
+        )
+    return token
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket before anything is loaded: a port that is taken is told at once."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise RunError(
+            f"cannot listen on {host}:{port} ({error.strerror or error}); choose another --port, "
+            "or a --host that this machine has"
+        ) from None
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,163 @@
+"""A run in service: the engine that answers now, its queue, its edits, its reload.
+
+Knows which engine is current and how another one takes its place without a request being dropped:
+requests keep the engine that they began with. Leaves HTTP to `app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from letterrec.errors import LetterRecError, Overloaded, RunError
+from letterrec.serving.batching import Batcher
+from letterrec.serving.catalogue import STATES
+from letterrec.serving.editing import Edit, Editor
+from letterrec.serving.engine import Engine
+from letterrec.serving.observing import Metrics, event
+from letterrec.store import read_json
+
+_MOST_EDITS = 1024  # that may wait
+_LOOK_EVERY = 1.0  # seconds between looks for edits by other processes
+
+
+class Service:
+    """Answers, edits and reloads.
+
+    Args:
+        load: opens the run anew.
+        queue: queries that may wait.
+        max_batch: queries answered by one search.
+    """
+
+    def __init__(
+        self, load: Callable[[], Engine], *, queue: int = 256, max_batch: int = 64
+    ) -> None:
+        self._load = load
+        self.metrics = Metrics()
+        self.engine = checked(load())
+        self._editor = Editor(self.engine)
+        self.batcher = Batcher(capacity=queue, max_batch=max_batch, observe=self.metrics.batch)
+        self.metrics.waiting.set_function(lambda: self.batcher.waiting)
+        self._edits: list[tuple[Edit, asyncio.Future[None]]] = []
+        self._edits_lock = threading.Lock()
+        # One thread for all that replaces the catalogue or the engine, one after the other.
+        self._keeper = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
+        self._note()
+
+    async def edit(self, edit: Edit) -> None:
+        """Change the catalogue; edits that come together are written together.
+
+        Raises:
+            LetterRecError: why it was refused.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        with self._edits_lock:
+            if len(self._edits) >= _MOST_EDITS:
+                raise Overloaded(f"{_MOST_EDITS} edits are waiting already; try again in a second")
+            self._edits.append((edit, future))
+        self._keeper.submit(self._make_edits)
+        await future
+
+    async def reload(self) -> Engine:
+        """Open the run again and go on with it; on failure the engine stays.
+
+        Raises:
+            LetterRecError: why the run on the disk cannot be served.
+        """
+        try:
+            engine = await asyncio.wrap_future(self._keeper.submit(self._reload))
+        except LetterRecError as error:
+            self.metrics.reloads.labels("refused").inc()
+            event("reload refused", reason=str(error))
+            raise
+        self.metrics.reloads.labels("done").inc()
+        event("reloaded", run=str(engine.folder), items=engine.catalogue.n_items)
+        return engine
+
+    async def watch(self) -> None:
+        """Take over edits that other processes make, for as long as it runs."""
+        problem = ""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            try:
+                await asyncio.wrap_future(self._keeper.submit(self._refresh))
+                problem = ""
+            except LetterRecError as error:
+                if str(error) != problem:
+                    problem = str(error)
+                    event("edits on the disk are not usable", reason=problem)
+
+    def close(self) -> None:
+        """Finish what was begun and stop."""
+        self._keeper.shutdown()
+        self.batcher.close()
+
+    def _make_edits(self) -> None:
+        with self._edits_lock:
+            taken, self._edits = self._edits, []
+        if not taken:
+            return
+        results: list[Exception | None]
+        try:
+            results = list(self._editor.apply([edit for edit, _ in taken]))
+        except Exception as error:  # whatever it was, everyone who waits must hear of it
+            results = [error] * len(taken)
+        self._note()
+        loop = taken[0][1].get_loop()
+        futures = [future for _, future in taken]
+        loop.call_soon_threadsafe(_settle, futures, results)
+
+    def _reload(self) -> Engine:
+        try:
+            engine = checked(self._load())
+        except LetterRecError:
+            raise
+        except Exception as error:  # a broken run must not reach the requests
+            raise RunError(
+                f"the run cannot be loaded ({type(error).__name__}: {error}); fit it again"
+            ) from error
+        self.engine, self._editor = engine, Editor(engine)
+        self._note()
+        return engine
+
+    def _refresh(self) -> None:
+        if self.engine.refresh():
+            self._note()
+
+    def _note(self) -> None:
+        catalogue = self.engine.catalogue
+        for state in STATES:
+            self.metrics.items.labels(state).set(catalogue.count(state))
+        self.metrics.generation.set(catalogue.generation)
+
+
+def checked(engine: Engine) -> Engine:
+    """An engine whose data are those that the run was made from, and which answers.
+
+    Raises:
+        LetterRecError: it is not so.
+    """
+    about = read_json(engine.folder / "run.json")
+    recorded = about.get("stages", {}).get("read", {}).get("fingerprint")
+    if recorded != engine.dataset.fingerprint:
+        raise RunError(
+            f"{engine.folder}/data are not those that the run was made from (fingerprint "
+            f"{engine.dataset.fingerprint}, recorded {recorded}); fit the run again"
+        )
+    probe = list(engine.dataset.item_ids[:1])
+    engine.recommend([probe], k=1, exclude_seen=False)
+    return engine
+
+
+def _settle(futures: list[asyncio.Future[None]], results: list[Exception | None]) -> None:
+    for future, error in zip(futures, results, strict=True):
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)

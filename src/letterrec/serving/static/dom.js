@@ -1,0 +1,91 @@
+// Small helpers: elements, requests to the server, identifiers. Text is only ever set as text.
+
+export const $ = (id) => document.getElementById(id);
+
+export function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value != null) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child != null));
+  return node;
+}
+
+export async function ask(path, body) {
+  const headers = {};
+  const token = sessionStorage.getItem("token");
+  if (token) headers.Authorization = `Bearer ${token}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const response = await fetch(path, {
+    method: body === undefined ? "GET" : "POST",
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  if (response.status === 401) {
+    await askForToken();
+    return ask(path, body);
+  }
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.detail);
+  return answer;
+}
+
+let asking = null;
+function askForToken() {
+  asking ??= new Promise((resolve) => {
+    const dialog = $("token-dialog");
+    dialog.addEventListener("close", () => {
+      sessionStorage.setItem("token", $("token").value);
+      $("token").value = "";
+      asking = null;
+      resolve();
+    }, { once: true });
+    dialog.showModal();
+  });
+  return asking;
+}
+
+export function tell(error) {
+  const box = $("problem");
+  box.hidden = !error;
+  box.textContent = error ? `${error.message ?? error}` : "";
+}
+
+export function parts(identifier) {
+  return [...identifier.matchAll(/<([a-z]|l\d+)_(\d+)>/g)].map((m) => [m[1], Number(m[2])]);
+}
+
+export const letter = (level) => (level < 26 ? String.fromCharCode(97 + level) : `l${level}`);
+
+export function codePill(level, code, shared = false) {
+  return el("span", { class: `code l${level % 6}${shared ? " shared" : ""}` }, `${letter(level)} ${code}`);
+}
+
+export function codePills(identifier, shared = []) {
+  const pills = parts(identifier).map(([, code], level) => codePill(level, code, shared[level]));
+  return el("span", { class: "codes", title: identifier }, ...pills);
+}
+
+export const number = (value) => value.toLocaleString("en");
+
+let plotly = null;
+export function loadPlotly() {
+  plotly ??= new Promise((resolve, reject) => {
+    const script = el("script", { src: "/static/plotly.js" });
+    script.addEventListener("load", () => resolve(window.Plotly));
+    script.addEventListener("error", () => reject(new Error("the plots could not be loaded")));
+    document.head.append(script);
+  });
+  return plotly;
+}
+
+export function colours() {
+  const style = getComputedStyle(document.documentElement);
+  const get = (name) => style.getPropertyValue(name).trim();
+  return {
+    ink: get("--ink"), soft: get("--soft"), line: get("--line"), card: get("--card"),
+    accent: get("--accent"), levels: [0, 1, 2, 3, 4, 5].map((i) => get(`--l${i}`)),
+  };
+}

@@ -1,0 +1,180 @@
+// Make a history, see what follows it and why.
+
+import { $, ask, codePills, el, letter, tell } from "./dom.js";
+
+let items = [];
+let latest = 0; // number of the latest request: answers that come late are dropped
+
+export function startRecommending(run) {
+  startSearch();
+  $("user").placeholder = `such as ${run.example_user}`;
+  $("user-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    loadUser($("user").value.trim() || run.example_user).catch(tell);
+  });
+  $("clear").addEventListener("click", () => setHistory([]));
+  $("k").addEventListener("change", refresh);
+  $("exclude-seen").addEventListener("change", refresh);
+  const buttons = run.example_items.slice(0, 4).map((item) =>
+    el("button", { type: "button", class: "ghost", title: item.title, onclick: () => add(item) },
+      `+ ${item.title}`));
+  $("examples").replaceChildren(...buttons);
+  $("item").querySelector(".close").addEventListener("click", () => $("item").close());
+  refresh();
+}
+
+function add(item) {
+  if (!items.some((other) => other.item === item.item)) setHistory([...items, item]);
+}
+
+function setHistory(next) {
+  items = next;
+  $("examples").hidden = items.length > 0;
+  $("history").replaceChildren(...items.map((item, i) =>
+    el("li", {},
+      el("span", { class: "title" }, itemLink(item), " ", codePills(item.identifier)),
+      el("button", {
+        type: "button", class: "ghost remove", "aria-label": `Remove ${item.title}`,
+        onclick: () => setHistory(items.filter((_, j) => j !== i)),
+      }, "✕"))));
+  refresh();
+}
+
+async function loadUser(user) {
+  const answer = await ask("/v1/recommend", { user, explain: true, k: 1 });
+  setHistory(answer.history);
+}
+
+async function refresh() {
+  const mine = ++latest;
+  try {
+    const k = Math.min(50, Math.max(1, Number($("k").value) || 10));
+    const answer = await ask("/v1/recommend", {
+      history: items.map((item) => item.item), k,
+      exclude_seen: $("exclude-seen").checked, explain: true,
+    });
+    if (mine !== latest) return;
+    tell(null);
+    show(answer.items);
+  } catch (error) {
+    if (mine === latest) tell(error);
+  }
+}
+
+function show(found) {
+  const count = items.length === 1 ? "1 item" : `${items.length} items`;
+  $("status").textContent = items.length
+    ? `${found.length} for a history of ${count}`
+    : "Without a history: what is most popular. Find an item to begin.";
+  const best = Math.exp(found[0]?.log_probability ?? 0);
+  $("answers").replaceChildren(...found.map((item, i) => {
+    const probability = Math.exp(item.log_probability);
+    const why = item.because?.[0];
+    return el("li", {},
+      el("span", { class: "rank" }, `${i + 1}`),
+      el("span", { class: "title" }, itemLink(item)),
+      el("span", { class: "score", title: "probability, and its natural logarithm" },
+        `${percent(probability)} (${item.log_probability.toFixed(2)})`),
+      el("span", { class: "bar" }, el("i", { style: `width:${(100 * probability) / best}%` })),
+      el("span", { class: "detail" },
+        codePills(item.identifier, why?.shared), el("span", { class: "id" }, item.item)),
+      why ? explain(why) : null);
+  }));
+}
+
+function explain(why) {
+  const shared = why.shared.flatMap((equal, level) => (equal ? [letter(level)] : []));
+  const noun = shared.length === 1 ? "code" : "codes";
+  return el("span", { class: "why" }, `shares ${noun} ${shared.join(", ")} with `, el("b", {}, why.title));
+}
+
+const percent = (p) => (p >= 0.001 ? `${(100 * p).toFixed(1)} %` : `${(100 * p).toPrecision(1)} %`);
+
+function itemLink(item) {
+  return el("button", { type: "button", class: "link", onclick: () => showItem(item.item).catch(tell) }, item.title);
+}
+
+export async function showItem(id) {
+  const item = await ask(`/v1/items/${id.split("/").map(encodeURIComponent).join("/")}`);
+  $("item-title").textContent = item.title;
+  const facts = [item.interactions === 1 ? "1 interaction" : `${item.interactions} interactions`];
+  if (item.added) facts.push("added after training");
+  if (item.state !== "active") facts.push(item.state);
+  const neighbours = item.neighbours.map((other) =>
+    el("li", {}, itemLink(other), codePills(other.identifier, sharedWith(item, other))));
+  $("item-body").replaceChildren(
+    el("p", {}, codePills(item.identifier), " ", el("span", { class: "id" }, item.item)),
+    el("p", { class: "quiet" }, facts.join(" · ")),
+    el("p", { class: "text" }, item.text ?? ""),
+    el("button", { type: "button", onclick: () => { add(item); $("item").close(); } }, "Add to the history"),
+    el("h2", { style: "margin-top:1.1rem" }, "Near in code space"),
+    neighbours.length ? el("ul", {}, ...neighbours) : el("p", { class: "quiet" }, "No item shares a code."));
+  if (!$("item").open) $("item").showModal();
+  $("item").scrollTop = 0;
+}
+
+function sharedWith(item, other) {
+  const codes = [...other.identifier.matchAll(/_(\d+)>/g)].map((m) => Number(m[1]));
+  return codes.map((code, level) => code === item.codes[level]);
+}
+
+function startSearch() {
+  const input = $("search");
+  const list = $("found");
+  let found = [];
+  let active = -1;
+  let timer = 0;
+  let asked = 0;
+
+  const close = () => {
+    list.hidden = true;
+    active = -1;
+    input.setAttribute("aria-expanded", "false");
+    input.removeAttribute("aria-activedescendant");
+  };
+  const choose = (i) => {
+    add(found[i]);
+    input.value = "";
+    close();
+    input.focus();
+  };
+  const mark = (i) => {
+    active = i;
+    [...list.children].forEach((option, j) => {
+      option.setAttribute("aria-selected", String(j === i));
+      if (j === i) option.scrollIntoView({ block: "nearest" });
+    });
+    input.setAttribute("aria-activedescendant", `found-${i}`);
+  };
+  const look = async () => {
+    const words = input.value.trim();
+    const mine = ++asked;
+    if (!words) return close();
+    const answer = await ask(`/v1/search?limit=12&q=${encodeURIComponent(words)}`);
+    if (mine !== asked) return;
+    found = answer.items;
+    list.replaceChildren(...found.map((item, i) =>
+      el("li", {
+        role: "option", id: `found-${i}`, "aria-selected": "false",
+        onmousedown: (event) => { event.preventDefault(); choose(i); },
+      }, el("span", { class: "title" }, item.title), " ", codePills(item.identifier))));
+    if (!found.length) list.append(el("li", { class: "none", role: "option", "aria-disabled": "true" }, "nothing found"));
+    list.hidden = false;
+    input.setAttribute("aria-expanded", "true");
+    active = -1;
+  };
+  input.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => look().catch(tell), 120);
+  });
+  input.addEventListener("blur", close);
+  input.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") return close();
+    if (list.hidden || !found.length) return;
+    if (event.key === "ArrowDown") mark((active + 1) % found.length);
+    else if (event.key === "ArrowUp") mark((active + found.length - (active < 0 ? 0 : 1)) % found.length);
+    else if (event.key === "Enter") choose(Math.max(0, active));
+    else return;
+    event.preventDefault();
+  });
+}
