@@ -1,0 +1,96 @@
+"""Raw Amazon reviews of 2014, 2018 and 2023 with their metadata: JSON lines, gzipped or not.
+
+Knows both generations of keys and how metadata files are named. Leaves streaming to `jsonlines`,
+checks, k-core and order to `events`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from letterrec.data.catalogue import Catalogue, ItemText, item_text
+from letterrec.data.dataset import Dataset
+from letterrec.data.events import collect_json_lines, dataset_from_events
+from letterrec.data.jsonlines import is_json_lines, numbered_lines, parse, records
+from letterrec.errors import DataError
+
+_KEYS_2018 = {"user": "reviewerID", "item": "asin", "time": "unixReviewTime"}  # 2014 too
+_KEYS_2023 = {"user": "user_id", "item": "parent_asin", "time": "timestamp"}
+_TEXTS = ("brand", "store", "categories", "category", "features", "feature", "description")
+_ASIN = re.compile(rb"""["'](?:parent_)?asin["']\s*:\s*["']([^"']+)["']""")
+
+
+def read(source: Path, *, k_core: int | None = None) -> Dataset:
+    """Read a file of reviews, or the only one of a folder; None for ``k_core`` means 5.
+
+    Metadata are taken from the file beside the reviews that is named alike: ``meta_Beauty.json.gz``
+    for ``reviews_Beauty_5.json.gz``, ``Beauty.json`` and so on. An item's text is its title,
+    brand or store, categories, features and description.
+
+    Raises:
+        DataError: several files of reviews; a line is broken; see `events`.
+    """
+    path = source if source.is_file() else _reviews_in(source)
+    _, first = next(records(path), (0, {}))
+    keys = _KEYS_2018 if _KEYS_2018["user"] in first else _KEYS_2023
+    metadata = [
+        f
+        for f in path.parent.iterdir()
+        if is_json_lines(f) and f.name.startswith("meta_") and _category(f) == _category(path)
+    ]
+    if len(metadata) > 1:
+        names = " and ".join(sorted(f.name for f in metadata))
+        raise DataError(f"{path.parent} holds {names}; keep one of them")
+    return dataset_from_events(
+        collect_json_lines(path, keys),
+        name=_category(path),
+        where=path,
+        k_core=k_core,
+        catalogue=_catalogue(metadata[0]) if metadata else None,
+        warnings=[] if metadata else [f"no metadata file meta_{_category(path)}.json(l)(.gz)"],
+    )
+
+
+def _reviews_in(folder: Path) -> Path:
+    found = [f for f in folder.iterdir() if is_json_lines(f) and not f.name.startswith("meta_")]
+    if len(found) != 1:
+        names = ", ".join(sorted(f.name for f in found))
+        raise DataError(f"{folder} holds {len(found)} files of reviews ({names}); give one of them")
+    return found[0]
+
+
+def _category(path: Path) -> str:
+    """``Beauty`` of ``reviews_Beauty_5.json.gz``, ``meta_Beauty.jsonl`` and ``Beauty.json``."""
+    stem = path.name.split(".json")[0]
+    return re.sub(r"_5$", "", re.sub(r"^(reviews|meta)_", "", stem))
+
+
+def _catalogue(path: Path) -> Catalogue:
+    def look_up(wanted: Collection[str]) -> tuple[Mapping[str, ItemText], int]:
+        found: dict[str, ItemText] = {}
+        others = 0
+        for number, line in numbered_lines(path):
+            match = _ASIN.search(line)  # parse only what is wanted: metadata can be huge
+            if match and match[1].decode("utf-8", "replace") not in wanted:
+                others += 1
+                continue
+            item = parse(path, number, line)
+            key = str(item.get("parent_asin") or item.get("asin"))
+            if key in wanted and key not in found:
+                found[key] = item_text(item.get("title"), _further_texts(item))
+        return found, others
+
+    return look_up
+
+
+def _further_texts(item: Mapping[str, object]) -> list[object]:
+    """Brand, categories, ...; 2014 has a list of category paths, here joined into one."""
+    texts = [item.get(key) for key in _TEXTS]
+    return [
+        [t for path in v for t in path]
+        if isinstance(v, list) and v and isinstance(v[0], list)
+        else v
+        for v in texts
+    ]

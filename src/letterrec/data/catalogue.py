@@ -1,0 +1,95 @@
+"""What items are called and what they say: titles and texts out of raw fields.
+
+Knows how fields become one text. Leaves finding the fields to the readers, and embedding the text
+to `content`.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from letterrec.errors import DataError
+
+
+class ItemText(NamedTuple):
+    """An item's title and its whole text; empty where the source has none."""
+
+    title: str
+    text: str
+
+
+# Given the item ids that are wanted: their texts, and how many other items the catalogue holds.
+Catalogue = Callable[[Collection[str]], tuple[Mapping[str, ItemText], int]]
+
+
+def item_text(title: Any, fields: Iterable[Any] = ()) -> ItemText:
+    """Title first, then every further field that is text (or a list of texts), without repeats.
+
+    HTML entities are resolved and white space is collapsed.
+
+    >>> item_text("Nail &amp; polish", [["Beauty", "Nails"], None, 3.5, "Beauty, Nails"])
+    ItemText(title='Nail & polish', text='Nail & polish. Beauty, Nails')
+    """
+    cleaned = [_clean(title), *map(_clean, fields)]
+    return ItemText(cleaned[0], ". ".join(dict.fromkeys(t for t in cleaned if t)))
+
+
+def _clean(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(dict.fromkeys(t for t in map(_clean, value) if t))
+    if not isinstance(value, str):
+        return ""
+    printable = value.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate becomes "?"
+    return " ".join(html.unescape(printable).split())
+
+
+def titles_and_texts(
+    item_ids: Sequence[str], found: Mapping[str, ItemText], warnings: list[str]
+) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Titles and texts in row order, completed: the id for a missing title, the title for a
+    missing text, each counted in ``warnings``; no texts where no item has one.
+    """
+    empty = ItemText("", "")
+    entries = [found.get(i, empty) for i in item_ids]
+    titles = tuple(e.title or i for e, i in zip(entries, item_ids, strict=True))
+    if not any(e.text for e in entries):
+        warnings.append("no item has a text: items are known by their interactions only")
+        return titles, None
+    without_title = sum(not e.title for e in entries)
+    without_text = sum(not e.text for e in entries)
+    if without_title:
+        warnings.append(f"{counted(without_title, 'item')} without title: shown by id")
+    if without_text:
+        warnings.append(f"{counted(without_text, 'item')} without text: the id stands in for it")
+    return titles, tuple(e.text or t for e, t in zip(entries, titles, strict=True))
+
+
+def sorted_ids(ids: Iterable[str]) -> list[str]:
+    """Distinct ids in the order of rows: by number where all are numbers, else by code point.
+
+    Raises:
+        DataError: an id cannot be written as UTF-8.
+
+    >>> sorted_ids(["10", "9", "10"]), sorted_ids(["u10", "u9", "7"])
+    (['9', '10'], ['7', 'u10', 'u9'])
+    """
+    distinct = set(ids)
+    try:
+        "".join(distinct).encode()
+    except UnicodeEncodeError as error:
+        near = str(error.object)[max(0, error.start - 8) : error.end + 8]
+        raise DataError(f"an id is not UTF-8 near {near!r}; expected ids of valid text") from None
+    if all(i.isascii() and i.isdigit() for i in distinct):
+        return sorted(distinct, key=lambda i: (int(i), i))
+    return sorted(distinct)
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "item"), counted(1200, "item")
+    ('1 item', '1,200 items')
+    """
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")

@@ -1,0 +1,125 @@
+"""JSON lines, gzipped or not, as blocks of columns or one by one, with errors that name the line.
+
+Knows how to stream a file that is larger than memory. Leaves what the fields mean to the readers.
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import polars as pl
+
+from letterrec.errors import DataError
+
+_BLOCK = 1 << 25  # bytes of text that are parsed at a time
+
+
+def is_json_lines(path: Path) -> bool:
+    """Whether the name of a file says that it may hold JSON lines."""
+    return path.name.endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz"))
+
+
+def frames(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """The file in blocks of rows, with these top-level keys as text columns.
+
+    A number becomes its text; a key that a line lacks becomes null.
+
+    Raises:
+        DataError: a line is no JSON object, or the file is not UTF-8, or a gz is cut off.
+    """
+    schema = dict.fromkeys(columns, pl.String())
+    for first_line, block in _blocks(path):
+        try:
+            yield pl.read_ndjson(io.BytesIO(block), schema=schema)
+        except pl.exceptions.PolarsError:  # find the line, or accept what only Python reads
+            lines = [line for _, line in _records(path, first_line, block.split(b"\n"))]
+            texts = {
+                c: [None if (v := r.get(c)) is None else str(v) for r in lines] for c in schema
+            }
+            yield pl.DataFrame(texts, schema=schema)
+
+
+def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The file's objects, each with the number of its line, from 1.
+
+    Raises:
+        DataError: as `frames`.
+    """
+    for number, line in numbered_lines(path):
+        yield number, parse(path, number, line)
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, each with its number, from 1."""
+    for first_line, block in _blocks(path):
+        for i, line in enumerate(block.split(b"\n")):
+            if line.strip():
+                yield first_line + i, line
+
+
+def parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """One line: a JSON object, or the Python literal that Amazon's 2014 metadata has instead.
+
+    Raises:
+        DataError: it is neither.
+    """
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: line {number} is not UTF-8 ({error.reason} at byte {error.start}); "
+            "convert the file to UTF-8"
+        ) from None
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        try:
+            value = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise DataError(
+                f"{path}: line {number} is no JSON object ({error.msg} at character {error.pos}); "
+                "expected one object per line"
+            ) from None
+    if not isinstance(value, dict):
+        raise DataError(
+            f"{path}: line {number} holds a {type(value).__name__}; expected an object, {{...}}"
+        )
+    return value
+
+
+def _records(
+    path: Path, first_line: int, lines: Sequence[bytes]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(lines, first_line):
+        if line.strip():
+            yield number, parse(path, number, line)
+
+
+def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Whole lines, some megabytes at a time, with the number of the first."""
+    number = 1
+    with _open(path) as file:
+        while True:
+            try:
+                block = file.read(_BLOCK)
+                block += file.readline() if block else b""
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise DataError(
+                    f"{path} is cut off or damaged after line {number - 1} ({error}); "
+                    "download it again"
+                ) from None
+            if not block:
+                return
+            yield number, block
+            number += block.count(b"\n")
+
+
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")

@@ -1,0 +1,180 @@
+"""LETTER's layout: prepared sequences in ``NAME.inter.json`` and what may lie beside them.
+
+Knows the four files and that row ``i`` of the CF embeddings is the ``i``-th item id. Leaves what
+tokens mean to `identifiers`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from letterrec.data.catalogue import ItemText, counted, item_text, sorted_ids, titles_and_texts
+from letterrec.data.dataset import Dataset, Histories
+from letterrec.data.events import core, note_short
+from letterrec.errors import DataError
+
+_TOKEN = re.compile(r"<[a-z]\d*_\d+>")
+_NO_TEXT = {"asin", "parent_asin", "id", "item_id", "url", "image", "images", "imUrl"}
+
+
+def read(folder: Path, *, k_core: int | None = None) -> Dataset:
+    """Read a folder in LETTER's layout; without ``k_core`` nothing is filtered.
+
+    The catalogue, to whose rows the CF embeddings are matched, is every item of the interactions,
+    ``NAME.item.json`` and ``NAME.index.json``; items without interactions are dropped after that.
+
+    Raises:
+        DataError: a file is no JSON of the expected form; the files disagree about the items.
+    """
+    names = sorted(f.name.removesuffix(".inter.json") for f in folder.glob("*.inter.json"))
+    if len(names) > 1:
+        raise DataError(
+            f"{folder} holds {len(names)} data sets ({', '.join(names)}); expected one "
+            "NAME.inter.json: keep each in a folder of its own"
+        )
+    path = folder / f"{names[0]}.inter.json"
+    sequences = _sequences(path)
+    items = _read_object(folder / f"{names[0]}.item.json")
+    index = _read_object(folder / f"{names[0]}.index.json")
+
+    touched = {i for s in sequences.values() for i in s}
+    catalogue = sorted_ids(touched | items.keys() | index.keys())
+    tokens = _tokens(folder / f"{names[0]}.index.json", index, catalogue) if index else None
+    cf = _embeddings(folder, names[0], len(catalogue))
+
+    notes: list[str] = []
+    user_ids = sorted_ids(u for u, s in sequences.items() if s)
+    if len(user_ids) < len(sequences):
+        notes.append(f"{counted(len(sequences) - len(user_ids), 'user')} without items: dropped")
+    rows = {i: row for row, i in enumerate(catalogue)}
+    lengths = [len(sequences[u]) for u in user_ids]
+    flat_users = np.repeat(np.arange(len(user_ids)), lengths)
+    flat_items = np.array([rows[i] for u in user_ids for i in sequences[u]], dtype=np.int64)
+    if k_core:
+        kept = core(flat_users, flat_items, k_core, path, notes)
+        flat_users, flat_items = flat_users[kept], flat_items[kept]
+    kept_users, counts = np.unique(flat_users, return_counts=True)
+    kept_items, item_rows = np.unique(flat_items, return_inverse=True)
+    if not k_core and len(kept_items) < len(catalogue):
+        n = len(catalogue) - len(kept_items)
+        notes.append(f"{counted(n, 'catalogue item')} without interactions: dropped")
+    interactions = Histories(
+        np.concatenate([[0], np.cumsum(counts)]), item_rows.reshape(-1).astype(np.int32)
+    )
+    note_short(interactions, notes)
+
+    item_ids = tuple(catalogue[i] for i in kept_items)
+    found = {i: _text(items[i]) for i in item_ids if i in items}
+    titles, texts = titles_and_texts(item_ids, found, notes)
+    return Dataset(
+        name=names[0],
+        user_ids=tuple(user_ids[u] for u in kept_users),
+        item_ids=item_ids,
+        interactions=interactions,
+        titles=titles,
+        texts=texts,
+        given_tokens=None if tokens is None else tuple(tokens[i] for i in kept_items),
+        given_cf=None if cf is None else cf[kept_items],
+        warnings=tuple(notes),
+    )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is no such file."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 ({error.reason} at byte {error.start}); convert it to UTF-8"
+        ) from None
+    except json.JSONDecodeError as error:
+        what = "is empty" if path.stat().st_size == 0 else f"is no JSON ({error})"
+        raise DataError(f"{path} {what}; expected one object, {{...}}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds a {type(value).__name__}; expected an object, {{...}}")
+    return value
+
+
+def _sequences(path: Path) -> dict[str, list[str]]:
+    sequences: dict[str, list[str]] = {}
+    for user, items in _read_object(path).items():
+        if not isinstance(items, list):
+            raise DataError(
+                f"{path}: user {user!r} has {items!r}; expected a list of items in time order"
+            )
+        for item in items:
+            if isinstance(item, bool) or not isinstance(item, int | str) or item == "":
+                raise DataError(
+                    f"{path}: user {user!r} has the item {item!r}; expected an integer or a text"
+                )
+        sequences[user] = [str(i) for i in items]
+    if not any(sequences.values()):
+        raise DataError(f"{path} holds no interactions; expected {{user: [items in time order]}}")
+    return sequences
+
+
+def _text(fields: object) -> ItemText:
+    """Of ``{title, ...}``; a plain text is the title."""
+    if not isinstance(fields, Mapping):
+        return item_text(fields)
+    others = (v for k, v in fields.items() if k != "title" and k not in _NO_TEXT)
+    return item_text(fields.get("title"), others)
+
+
+def _tokens(path: Path, index: Mapping[str, Any], catalogue: list[str]) -> list[tuple[str, ...]]:
+    """One token sequence per item of the catalogue."""
+    for item, tokens in index.items():
+        if not isinstance(tokens, list) or not tokens:
+            raise DataError(f"{path}: item {item!r} has {tokens!r}; expected a list of tokens")
+        for token in tokens:
+            if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+                raise DataError(
+                    f"{path}: item {item!r} has the token {token!r}; expected the form '<a_12>'"
+                )
+    lacking = [i for i in catalogue if i not in index]
+    if lacking:
+        raise DataError(
+            f"{path} has {counted(len(index), 'item')} but lacks {len(lacking)}, among them "
+            f"{lacking[0]!r}; expected all {len(catalogue)}: add them or take the file away"
+        )
+    return [tuple(index[i]) for i in catalogue]
+
+
+def _embeddings(folder: Path, name: str, n_items: int) -> NDArray[np.float32] | None:
+    """CF embeddings float32 ``(n_items, d)`` from ``NAME-*d-*.pt``, if there is one."""
+    paths = sorted(folder.glob(f"{name}-*d-*.pt"))
+    if not paths:
+        return None
+    if len(paths) > 1:
+        raise DataError(
+            f"{folder} holds several CF embeddings ({', '.join(p.name for p in paths)}); keep one"
+        )
+    import torch
+
+    path = paths[0]
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"{path} cannot be loaded ({reason}); expected one saved tensor") from None
+    if not isinstance(value, torch.Tensor) or value.ndim != 2:
+        what = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise DataError(f"{path} holds {what}; expected one tensor of shape (items, dimensions)")
+    if len(value) != n_items:
+        raise DataError(
+            f"{path} has {len(value)} rows for {counted(n_items, 'item')}; expected row i to be "
+            "the i-th item: export it without padding rows, or take the file away"
+        )
+    rows = value.detach().float().numpy()
+    if not np.isfinite(rows).all():
+        raise DataError(f"{path} holds values that are not finite; export it again")
+    return rows

@@ -1,0 +1,132 @@
+"""Tables: ``interactions.parquet|csv|jsonl`` and, if present, ``items.parquet|csv|jsonl``.
+
+Knows the columns, their usual other names, and the three file types. Leaves checks, k-core and
+order to `events`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from letterrec.data.catalogue import Catalogue, ItemText, item_text
+from letterrec.data.dataset import Dataset
+from letterrec.data.events import (
+    collect_events,
+    collect_json_lines,
+    dataset_from_events,
+    missing_column,
+    reading,
+)
+from letterrec.data.jsonlines import records
+from letterrec.errors import DataError
+
+# column -> other names that are understood, whatever their case, and reported
+ALIASES = {
+    "user": ("user_id", "userid", "uid"),
+    "item": ("item_id", "itemid", "iid"),
+    "timestamp": ("time", "ts", "date", "datetime"),
+    "title": ("name", "item_title", "item_name"),
+}
+
+
+def read(folder: Path, *, k_core: int | None = None) -> Dataset:
+    """Read a folder of tables; None for ``k_core`` means 5.
+
+    Raises:
+        DataError: a column is missing; a file is unreadable; see `events`.
+    """
+    notes: list[str] = []
+    path = _only(folder, "interactions")
+    assert path is not None  # by this file the format is recognised
+    columns = _columns(path, ("user", "item", "timestamp"), notes)
+    items_path = _only(folder, "items")
+    return dataset_from_events(
+        _events(path, columns),
+        name=folder.resolve().name,
+        where=path,
+        k_core=k_core,
+        catalogue=_catalogue(items_path, notes) if items_path else None,
+        warnings=notes,
+    )
+
+
+def _events(path: Path, columns: Mapping[str, str]) -> pl.DataFrame:
+    keys = {"user": columns["user"], "item": columns["item"], "time": columns["timestamp"]}
+    if path.suffix == ".jsonl":
+        return collect_json_lines(path, keys)
+    with reading(path):
+        frame = _scan(path).select(**{name: pl.col(key) for name, key in keys.items()})
+    return collect_events(frame, where=path)
+
+
+def _only(folder: Path, stem: str) -> Path | None:
+    paths = [p for t in ("parquet", "csv", "jsonl") if (p := folder / f"{stem}.{t}").is_file()]
+    if len(paths) > 1:
+        raise DataError(f"{folder} holds {' and '.join(p.name for p in paths)}; keep one of them")
+    return paths[0] if paths else None
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    """Columns of a CSV are text: ids such as 007 keep their zeros."""
+    return (
+        pl.scan_parquet(path)
+        if path.suffix == ".parquet"
+        else pl.scan_csv(path, infer_schema=False)
+    )
+
+
+def _names(path: Path) -> list[str]:
+    """The columns of a table; of JSON lines, the keys of the first."""
+    if path.suffix == ".jsonl":
+        first = next(records(path), None)
+        if first is None:
+            raise DataError(f"{path} is empty; expected one JSON object per line")
+        return list(first[1])
+    with reading(path):
+        return _scan(path).collect_schema().names()
+
+
+def _columns(path: Path, wanted: Sequence[str], notes: list[str]) -> dict[str, str]:
+    """Wanted column -> its name in the file; another name than the wanted one is noted."""
+    found = _names(path)
+    by_lower = {name.lower(): name for name in reversed(found)}
+    columns = {}
+    for column in wanted:
+        known = [column] if column in found else []
+        known += [by_lower[a] for a in (column, *ALIASES[column]) if a in by_lower]
+        if not known:
+            raise missing_column(path, column, found)
+        columns[column] = known[0]
+        if known[0] != column:
+            notes.append(f"{path.name}: column {known[0]!r} is read as {column!r}")
+    return columns
+
+
+def _catalogue(path: Path, notes: list[str]) -> Catalogue:
+    columns = _columns(path, ("item", "title"), notes)
+    item, title = columns["item"], columns["title"]
+
+    def look_up(wanted: Collection[str]) -> tuple[Mapping[str, ItemText], int]:
+        found: dict[str, ItemText] = {}
+        others: set[str] = set()
+        for row in _rows(path, item):
+            key = "" if row.get(item) is None else str(row[item])
+            if key not in wanted:
+                others.add(key)
+            elif key not in found:
+                further = (v for k, v in row.items() if k not in (item, title))
+                found[key] = item_text(row.get(title), further)
+        return found, len(others - {""})
+
+    return look_up
+
+
+def _texts(path: Path, item: str) -> list[str]:
+    """The item column and those that hold texts or lists of texts."""
+    schema = _scan(path).collect_schema()
+    text = (pl.String, pl.Categorical, pl.Enum, pl.List(pl.String))
+    return [name for name, dtype in schema.items() if name == item or dtype in text]

@@ -1,0 +1,49 @@
+"""Small writers of real files, and the published data sets where they are at hand."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from letterrec.data import Dataset
+
+
+@pytest.fixture
+def sequences_of() -> Callable[[Dataset], dict[str, list[str]]]:
+    """A data set as {user id: [item ids in order]}."""
+
+    def sequences(dataset: Dataset) -> dict[str, list[str]]:
+        return {
+            user: [dataset.item_ids[i] for i in items]
+            for user, items in zip(dataset.user_ids, dataset.interactions, strict=True)
+        }
+
+    return sequences
+
+
+@pytest.fixture
+def write_lines() -> Callable[[Path, Iterable[Any]], Path]:
+    """Writes JSON lines (a text is written as it is), gzipped where the name says so."""
+
+    def write(path: Path, rows: Iterable[Any]) -> Path:
+        text = "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows)
+        content = text.encode()
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def published() -> Path:
+    """The folder that holds the data sets Beauty and Instruments in LETTER's layout."""
+    folder = os.environ.get("LETTERREC_DATA")
+    if not folder:
+        pytest.skip("set LETTERREC_DATA to the folder that holds Beauty and Instruments")
+    return Path(folder)

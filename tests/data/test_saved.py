@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from letterrec.data import Dataset, Histories
+from letterrec.data.saved import read_dataset, write_dataset
+from letterrec.errors import RunError
+
+
+def a_dataset() -> Dataset:
+    return Dataset(
+        name="Ünïcode",
+        user_ids=("10", "9", "ü"),
+        item_ids=("b", "a"),
+        interactions=Histories.from_lists([[0, 1, 0], [], [1]]),
+        titles=("Zahnbürste", "a"),
+        texts=("Zahnbürste. neu", "a"),
+        warnings=("1 item without text",),
+    )
+
+
+@pytest.mark.parametrize("texts", [("Zahnbürste. neu", "a"), None], ids=["texts", "no texts"])
+def test_a_written_dataset_comes_back_exactly(
+    tmp_path: Path, texts: tuple[str, ...] | None
+) -> None:
+    dataset = replace(a_dataset(), texts=texts)
+    write_dataset(dataset, tmp_path)
+    again = read_dataset(tmp_path)
+    for field in fields(Dataset):
+        if field.name != "interactions":
+            assert getattr(again, field.name) == getattr(dataset, field.name)
+    for part in ("offsets", "items"):
+        old, new = getattr(dataset.interactions, part), getattr(again.interactions, part)
+        assert old.dtype == new.dtype
+        np.testing.assert_array_equal(old, new)
+    assert again.fingerprint == dataset.fingerprint
+
+
+def test_the_files_are_plain_parquet(tmp_path: Path) -> None:
+    write_dataset(a_dataset(), tmp_path)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["interactions.parquet", "items.parquet"]
+    assert pl.read_parquet(tmp_path / "interactions.parquet").to_dict(as_series=False) == {
+        "user": ["10", "9", "ü"],
+        "items": [[0, 1, 0], [], [1]],
+    }
+
+
+def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="lacks interactions.parquet .* fit it with --resume"):
+        read_dataset(tmp_path)
+    write_dataset(a_dataset(), tmp_path)
+    (tmp_path / "items.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(RunError, match="are damaged .*; fit the run again"):
+        read_dataset(tmp_path)
