@@ -152,6 +152,99 @@ def recommend(
 
 
 @app.command()
+def serve(
+    run: RunArgument,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="what clients must bring; or set LETTERREC_TOKEN"),
+    ] = None,
+    queue: Annotated[int, typer.Option(min=1, help="queries that wait before a 503")] = 256,
+    max_batch: Annotated[int, typer.Option(min=1, help="queries answered by one search")] = 64,
+    deadline: Annotated[float, typer.Option(min=0.01, help="seconds before a 503")] = 2.0,
+    body_limit: Annotated[int, typer.Option(min=1, help="bytes of a request")] = 1_000_000,
+) -> None:
+    """Serve a run: recommendations over HTTP, and a page to see and try it at `/`.
+
+    SIGHUP or `POST /v1/reload` takes over a run that was fitted anew in the same place.
+    """
+    from letterrec.serving.server import serve as start
+
+    start(
+        run,
+        host=host,
+        port=port,
+        token_file=token_file,
+        queue=queue,
+        max_batch=max_batch,
+        deadline=deadline,
+        body_limit=body_limit,
+    )
+
+
+@app.command("add-items")
+def add_items(
+    run: RunArgument,
+    items: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ITEMS", help="a table (csv, parquet, jsonl) with item, title, further text"
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Add new items to a run by their text, without training; they can be recommended at once."""
+    from letterrec import pipeline
+    from letterrec.data.tables import read_items
+    from letterrec.serving.editing import AddItems, Editor
+
+    new = read_items(items)
+    engine = pipeline.load(run)
+    Editor(engine).make(AddItems(new))
+    catalogue = engine.catalogue
+    added = {item: catalogue.identifiers.spelled(catalogue.rows[item]) for item in new}
+    if as_json:
+        _print_json({"items": added, "generation": catalogue.generation})
+    else:
+        table = Table("item", "title", "identifier", box=None)
+        for item, identifier in added.items():
+            table.add_row(item, new[item].title or item, identifier)
+        out.print(table)
+
+
+@app.command("edit-items")
+def edit_items(
+    run: RunArgument,
+    block: Annotated[
+        str, typer.Option(metavar="ID,ID,...", help="no longer recommend these, but show them")
+    ] = "",
+    delete: Annotated[
+        str, typer.Option(metavar="ID,ID,...", help="neither recommend nor find these")
+    ] = "",
+    restore: Annotated[str, typer.Option(metavar="ID,ID,...", help="undo either")] = "",
+) -> None:
+    """Block, delete or restore items of a run."""
+    from letterrec import pipeline
+    from letterrec.serving.catalogue import State
+    from letterrec.serving.editing import Editor, SetStates
+
+    wanted: list[tuple[str, State]] = [
+        *((item, "blocked") for item in _split_ids(block)),
+        *((item, "deleted") for item in _split_ids(delete)),
+        *((item, "active") for item in _split_ids(restore)),
+    ]
+    if not wanted:
+        raise RequestError("give --block, --delete or --restore with item ids")
+    if len(dict(wanted)) < len(wanted):
+        raise RequestError("an item id comes twice; give each to one option, once")
+    engine = pipeline.load(run)
+    Editor(engine).make(SetStates(dict(wanted)))
+    counts = (f"{engine.catalogue.count(s)} {s}" for s in ("active", "blocked", "deleted"))
+    out.print(f"items of {run}: {', '.join(counts)}", soft_wrap=True)
+
+
+@app.command()
 def inspect(run: RunArgument, as_json: AsJson = False) -> None:
     """What the identifiers of a run look like."""
     from letterrec import pipeline

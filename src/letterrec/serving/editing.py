@@ -8,7 +8,7 @@ over to `Engine`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,7 @@ from letterrec.serving.changes import Changes, locked, read_changes, write_chang
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers import load_tokenizer
 
+Embedding = NDArray[np.float32]  # (d_content,)
 _LONGEST_ID = 256  # characters
 
 
@@ -53,6 +54,16 @@ class Editor:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    def make(self, edit: Edit) -> None:
+        """Make one edit.
+
+        Raises:
+            LetterRecError: why it was refused; then nothing has changed.
+        """
+        (error,) = self.apply([edit])
+        if error is not None:
+            raise error
+
     def apply(self, edits: Sequence[Edit]) -> list[LetterRecError | None]:
         """Make edits, each as a whole or not at all, in one write.
 
@@ -76,7 +87,7 @@ class Editor:
         sound = [i for i, error in enumerate(errors) if error is None]
         added = [edits[i] for i in sound]
         texts = [t.text for e in added if isinstance(e, AddItems) for t in e.items.values()]
-        encoded = iter(self._encode(texts) if texts else ())
+        encoded: Iterator[Embedding] = iter(self._encoder(texts)) if texts else iter(())
         with locked(engine.folder):
             changes = read_changes(engine.folder, engine.key, levels)
             draft = _Draft(engine, changes)
@@ -113,9 +124,6 @@ class Editor:
                     "give at least a title"
                 )
 
-    def _encode(self, texts: list[str]) -> NDArray[np.float32]:
-        return self._encoder(texts)
-
     @cached_property
     def _encoder(self) -> Callable[[Sequence[str]], NDArray[np.float32]]:
         settings = self._engine.settings.content.model_dump(exclude={"source"})
@@ -140,10 +148,10 @@ class _Draft:
         self._added = set(changes.item_ids)
         self._states = dict(changes.states)
         self._new: dict[str, ItemText] = {}
-        self._content: list[NDArray[np.float32]] = []
+        self._content: list[Embedding] = []
         self.is_changed = False
 
-    def add(self, items: dict[str, ItemText], content: list[NDArray[np.float32]]) -> None:
+    def add(self, items: dict[str, ItemText], content: list[Embedding]) -> None:
         """Add items, or refuse them all."""
         self.check_new(items)
         self._new |= items

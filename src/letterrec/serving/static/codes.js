@@ -45,13 +45,14 @@ async function grow(prefix, tree, run) {
   const node = await ask(`/v1/tree?prefix=${prefix.join(",")}`);
   while (tree.children.length > depth) tree.lastChild.remove();
   const most = Math.max(...node.children.map((child) => child.items));
-  const title = depth ? ["below ", ...prefix.map((code, level) => codePill(level, code))] : ["all items"];
+  const pills = prefix.map((code, level) => codePill(level, code));
+  const title = depth ? ["below ", el("span", { class: "codes" }, ...pills)] : ["all items"];
   const list = el("ul", {}, ...node.children.map((child) =>
     el("li", {}, branch(child, depth, most, [...prefix, child.code], tree, run))));
   const column = el("div", { class: "branch", role: "group", "aria-label": `Level ${depth + 1}` },
     el("h3", {}, ...title, ` · ${number(node.items)}`), list);
   tree.append(column);
-  if (depth) column.scrollIntoView({ block: "nearest", inline: "end" });
+  if (depth) column.scrollIntoView({ block: "nearest", inline: "nearest" });
   return column;
 }
 

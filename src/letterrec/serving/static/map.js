@@ -52,7 +52,7 @@ export async function drawMap() {
   await Plotly.react("map-plot", [trace], layout, { displaylogo: false, responsive: true });
   const shown = map.x.length < map.total ? `${number(map.x.length)} of ${number(map.total)}` : number(map.total);
   $("map-note").textContent = codes
-    ? `${shown} codes; the larger and darker, the more items have it`
+    ? `${shown} codes; the larger and stronger in colour, the more items have it`
     : `${shown} items; the colour is the first code`;
 }
 
