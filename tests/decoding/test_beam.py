@@ -21,8 +21,8 @@ Score = Callable[[int, tuple[int, ...]], Tensor]
 class TableDecoder:
     """Scores that depend on the user and on the whole prefix, one prefix at a time."""
 
-    def __init__(self, score: Score, users: list[int]) -> None:
-        self._score, self._users = score, users
+    def __init__(self, score: Score, users: list[int], over_legal: bool = False) -> None:
+        self._score, self._users, self.over_legal = score, users, over_legal
         self._prefixes: list[list[tuple[int, ...]]] = [[()] for _ in users]
 
     def log_probs(self) -> Tensor:
@@ -65,19 +65,24 @@ def plain_search(
     beam: int,
     k: int,
     valid: set[int],
+    over_legal: bool,
 ) -> list[tuple[int, float]]:
     """Beam search as one would write it down, over dictionaries."""
-    spelled = {i: tuple(c for c in identifiers.codes[i].tolist() if c >= 0) for i in valid}
+    everything = [tuple(c for c in row if c >= 0) for row in identifiers.codes.tolist()]
+    spelled = {i: everything[i] for i in valid}
     beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
     for level in range(identifiers.n_levels):
         longer = []
         for prefix, total in beams:
             following = sorted({s[: level + 1] for s in spelled.values() if s[:level] == prefix})
-            if following and len(following[0]) == level:
+            if following and len(following[0]) <= level:
                 longer.append((prefix, total))
                 continue
             gains = score(user, prefix) if following else torch.zeros(0)
-            longer += [(p, float(torch.tensor(total) + gains[p[level]])) for p in following]
+            if over_legal and following:
+                legal = {s[level] for s in everything if s[:level] == prefix}
+                gains = gains - gains[sorted(legal)].logsumexp(0)
+            longer += [(p, total + float(gains[p[level]])) for p in following]
         beams = sorted(longer, key=lambda b: -b[1])[: max(beam, k)]
     found = []
     for prefix, total in beams:
@@ -95,6 +100,7 @@ def plain_search(
     beam=st.integers(1, 12),
     k=st.integers(1, 50),
     tables=st.booleans(),
+    over_legal=st.booleans(),
     filters=st.sampled_from(["none", "seen", "allowed", "allowed each", "both", "both each"]),
 )
 def test_equals_a_plain_search(
@@ -105,6 +111,7 @@ def test_equals_a_plain_search(
     beam: int,
     k: int,
     tables: bool,
+    over_legal: bool,
     filters: str,
 ) -> None:
     identifiers = random_identifiers(seed, n, sizes, shorter)
@@ -124,7 +131,12 @@ def test_equals_a_plain_search(
     if not tables:  # as at the large levels of large catalogues
         trie = replace(trie, tables=(None,) * len(sizes))
     items, log_probs = search(
-        TableDecoder(score, users), trie, beam=beam, k=k, seen=seen, allowed=allowed
+        TableDecoder(score, users, over_legal),
+        trie,
+        beam=beam,
+        k=k,
+        seen=seen,
+        allowed=allowed,
     )
     assert items.shape == log_probs.shape == (3, k)
     assert items.dtype == torch.int64
@@ -133,11 +145,15 @@ def test_equals_a_plain_search(
         flags = torch.ones(n, dtype=torch.bool) if allowed is None else allowed
         valid = set(torch.nonzero(flags if flags.dim() == 1 else flags[user]).flatten().tolist())
         valid -= set() if seen is None else set(seen[user].tolist())
-        expected = plain_search(score, user, identifiers, popularity.tolist(), beam, k, valid)
+        expected = plain_search(
+            score, user, identifiers, popularity.tolist(), beam, k, valid, over_legal
+        )
         assert len(expected) == min(k, len(valid))
         got = [i for i in items[user].tolist() if i >= 0]
         assert got == [i for i, _ in expected]
-        assert log_probs[user, : len(got)].tolist() == [s for _, s in expected]
+        assert log_probs[user, : len(got)].tolist() == pytest.approx(
+            [s for _, s in expected], abs=1e-5
+        )
         assert bool((items[user, len(got) :] == -1).all())
         assert bool((log_probs[user, len(got) :] == -torch.inf).all())
 

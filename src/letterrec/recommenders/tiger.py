@@ -1,0 +1,313 @@
+"""TIGER's recommender as in the paper's LETTER-TIGER: T5 over the code tokens of the history.
+
+Knows how histories and items become token sequences and how beams share one encoded history.
+Leaves the network to `t5`, what is legal to `decoding` and the training loop to `training`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from letterrec.data.dataset import Histories
+from letterrec.errors import DataError, IdentifierError
+from letterrec.identifiers import END_TOKEN, PAD_TOKEN, Identifiers
+from letterrec.recommenders.losses import ranking_guided_loss
+from letterrec.recommenders.t5 import Attention, Stack, additive
+from letterrec.training import Rows, TrainingLog, batches_by_length, train
+
+_IGNORED = -100  # a target position without a token
+
+
+class Tiger(nn.Module):
+    """An encoder over the tokens of the latest items, a decoder over the next item's codes.
+
+    The parameters have the names of transformers' `T5ForConditionalGeneration`; `to_transformers`
+    makes one with the same weights.
+
+    Args:
+        identifiers: the code sequence of every item.
+        content: taken for the sake of the seam; this recommender reads codes alone.
+        max_history: latest items of a history that are read.
+        dim: width of states and embeddings.
+        layers: of the encoder, and of the decoder.
+        heads: attention heads.
+        head_dim: width of a head.
+        feed_forward: inner width of the feed-forward layers.
+        dropout: everywhere that T5 has it.
+        temperature: tau of the ranking-guided loss (eq. 6).
+    """
+
+    item_tokens: Tensor
+
+    def __init__(
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None = None,
+        *,
+        max_history: int = 20,
+        dim: int = 128,
+        layers: int = 4,
+        heads: int = 6,
+        head_dim: int = 64,
+        feed_forward: int = 1024,
+        dropout: float = 0.1,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.max_history = max_history
+        self.temperature = temperature
+        self.sizes = identifiers.sizes
+        self.level_offsets = identifiers.level_offsets
+        self.shared = nn.Embedding(identifiers.n_tokens, dim)  # tied with the output, N(0, 1)
+        self.encoder = Stack(dim, layers, heads, head_dim, feed_forward, dropout, cross=False)
+        self.decoder = Stack(dim, layers, heads, head_dim, feed_forward, dropout, cross=True)
+        self.register_buffer(
+            "item_tokens", torch.from_numpy(identifiers.tokens), persistent=False
+        )  # (n_items, n_levels)
+
+    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None = None) -> None:
+        """Go on with the same items and possibly more behind them.
+
+        Raises:
+            IdentifierError: the levels have other sizes than those trained on.
+        """
+        if identifiers.sizes != self.sizes:
+            raise IdentifierError(
+                f"identifiers with {identifiers.sizes} codes per level: expected {self.sizes}, "
+                "which the recommender was trained on; assign them with the same tokenizer"
+            )
+        self.item_tokens = torch.from_numpy(identifiers.tokens).to(self.item_tokens.device)
+
+    def fit(
+        self,
+        histories: Histories,
+        *,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+        folder: Path | None = None,
+        seed: int = 0,
+        batch_size: int = 256,
+        **training: Any,
+    ) -> TrainingLog:
+        """Train on every item of the sequences but their first, given the items before it.
+
+        Args:
+            histories: sequences of item rows.
+            validate: metrics of the recommender as it is.
+            folder: where checkpoints go.
+            seed: decides every random choice.
+            batch_size: samples per step.
+            training: further keywords of `training.train`.
+
+        Raises:
+            DataError: no sequence has two items.
+        """
+        start, target = _samples(histories, self.max_history)
+        if len(target) == 0:
+            raise DataError(
+                f"none of the {len(histories)} training sequences has two items: expected at "
+                "least one item and the next; give users with longer histories"
+            )
+        tokens = self.item_tokens.cpu()
+
+        def collate(rows: Rows) -> tuple[Tensor, ...]:
+            before = histories.slice(start[rows], target[rows])
+            wanted = tokens[torch.from_numpy(histories.items[target[rows]])]
+            return spell(torch.from_numpy(before.padded()), tokens), wanted
+
+        return train(
+            self,
+            batches=lambda epoch: batches_by_length(target - start, batch_size, seed, epoch),
+            collate=collate,
+            validate=validate,
+            folder=folder,
+            seed=seed,
+            label="training tiger",
+            **training,
+        )
+
+    def forward(self, history_tokens: Tensor, target_tokens: Tensor) -> dict[str, Tensor]:
+        """The ranking-guided loss (eq. 6) of the targets given the histories.
+
+        Args:
+            history_tokens: int64 ``(batch, s)`` as `spell` makes them.
+            target_tokens: int64 ``(batch, n_levels)``, ``PAD_TOKEN`` after a shorter identifier.
+        """
+        logits = self.logits(history_tokens, target_tokens).flatten(0, 1)
+        targets = target_tokens.masked_fill(target_tokens == PAD_TOKEN, _IGNORED).flatten()
+        return {"loss": ranking_guided_loss(logits, targets, self.temperature)}
+
+    def logits(self, history_tokens: Tensor, target_tokens: Tensor) -> Tensor:
+        """float ``(batch, n_levels, n_tokens)``: at each target position, a score for each token,
+        given the target tokens before it.
+        """
+        present = history_tokens != PAD_TOKEN
+        mask = None if bool(present.all()) else additive(present)
+        source = self.encoder(self.shared(history_tokens), mask)
+        given = F.pad(target_tokens[:, :-1], (1, 0), value=PAD_TOKEN)  # PAD starts every target
+        state = self.decoder(self.shared(given), None, source, mask)
+        return self.tokens_of(state)
+
+    def tokens_of(self, state: Tensor) -> Tensor:
+        """Logits over all tokens: ``(..., d)`` -> ``(..., n_tokens)``."""
+        return F.linear(state * self.shared.embedding_dim**-0.5, self.shared.weight)
+
+    def encode(self, histories: Tensor) -> Beams:
+        """Read each history once, for `decoding.beam.search`.
+
+        Args:
+            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 padded; items before
+                the latest ``max_history`` are not read.
+        """
+        self.eval()
+        with torch.no_grad():
+            return Beams(self, spell(_latest(histories, self.max_history), self.item_tokens))
+
+    def to_transformers(self) -> Any:
+        """transformers' `T5ForConditionalGeneration` with the same weights, in eval mode."""
+        from transformers import T5Config, T5ForConditionalGeneration
+
+        block = self.encoder.blocks[0]
+        attention = block.own.SelfAttention
+        settings: dict[str, Any] = {
+            "vocab_size": self.shared.num_embeddings,
+            "d_model": self.shared.embedding_dim,
+            "d_kv": attention.q.out_features // attention.heads,
+            "d_ff": block.feed_forward.DenseReluDense.wi.out_features,
+            "num_layers": len(self.encoder.block),
+            "num_heads": attention.heads,
+            "dropout_rate": attention.dropout,
+            "pad_token_id": PAD_TOKEN,
+            "eos_token_id": END_TOKEN,
+            "decoder_start_token_id": PAD_TOKEN,
+        }
+        weights = self.state_dict()
+        for tied in ("encoder.embed_tokens", "decoder.embed_tokens", "lm_head"):
+            weights[f"{tied}.weight"] = self.shared.weight
+        network = T5ForConditionalGeneration(T5Config(**settings))
+        network.load_state_dict(weights, strict=True)
+        network.train(False)
+        return network
+
+
+class Beams:
+    """A `decoding.beam.Decoder`: histories encoded once, with the keys and values of the beams.
+
+    The keys and values of a history are made once and serve all of its beams, which stand side by
+    side on the query axis; those of the beams' own codes follow the beams as they are re-ordered.
+    """
+
+    over_legal = False
+
+    def __init__(self, model: Tiger, tokens: Tensor) -> None:
+        present = tokens != PAD_TOKEN
+        mask = additive(present)
+        self._mask = None if bool(present.all()) else mask
+        source = model.encoder(model.shared(tokens), self._mask)
+        self._model = model
+        self._level = 0
+        self._source: list[tuple[Tensor, Tensor]] = []  # per layer, each (b, h, s, e)
+        for block in model.decoder.blocks:
+            cross = block.cross.EncDecAttention
+            self._source.append((cross.split(cross.k(source)), cross.split(cross.v(source))))
+        self._past: list[tuple[Tensor, Tensor]] = []  # per layer, each (b, beams, t, h, e)
+        self._bias = model.decoder.position_bias(len(model.sizes))  # (h, t, t)
+        self._state = self._step(tokens.new_full((len(tokens), 1), PAD_TOKEN))
+
+    def log_probs(self) -> Tensor:
+        """float32 ``(batch, beams, codes of this level)``, normalised over all tokens."""
+        logits = self._model.tokens_of(self._state).float()
+        first = self._model.level_offsets[self._level]
+        codes = logits[..., first : first + self._model.sizes[self._level]]
+        return codes - logits.logsumexp(-1, keepdim=True)
+
+    def advance(self, parents: Tensor, codes: Tensor) -> None:
+        """Append ``codes`` to the beams ``parents``, both int64 ``(batch, beams)``."""
+        with torch.no_grad():
+            rows = torch.arange(len(parents), device=parents.device)[:, None]
+            self._past = [(k[rows, parents], v[rows, parents]) for k, v in self._past]
+            tokens = codes + self._model.level_offsets[self._level]
+            self._level += 1
+            self._state = self._step(tokens)
+
+    def _step(self, tokens: Tensor) -> Tensor:
+        """States ``(b, beams, d)`` after one more token ``(b, beams)`` of each beam."""
+        decoder = self._model.decoder
+        bias = self._bias[:, self._level, : self._level + 1].T  # (t, h)
+        x = self._model.shared(tokens)
+        for i, block in enumerate(decoder.blocks):
+            own, cross = block.own.SelfAttention, block.cross.EncDecAttention
+            x = x + self._attend_to_codes(i, own, block.own.layer_norm(x), bias)
+            keys, values = self._source[i]
+            queries = cross.split(cross.q(block.cross.layer_norm(x)))  # (b, h, beams, e)
+            attended = F.scaled_dot_product_attention(
+                queries, keys, values, attn_mask=self._mask, scale=1.0
+            )
+            x = x + cross.o(attended.transpose(1, 2).flatten(2))
+            x = block.feed_forward(x)
+        state: Tensor = decoder.final_layer_norm(x)
+        return state
+
+    def _attend_to_codes(self, i: int, attention: Attention, x: Tensor, bias: Tensor) -> Tensor:
+        """Each beam's attention to its own few codes, as sums instead of many tiny products."""
+        shape = (*x.shape[:2], 1, attention.heads, -1)
+        keys, values = attention.k(x).view(shape), attention.v(x).view(shape)
+        if self._level > 0:
+            past_keys, past_values = self._past[i]
+            keys, values = torch.cat([past_keys, keys], 2), torch.cat([past_values, values], 2)
+            self._past[i] = (keys, values)
+        else:
+            self._past.append((keys, values))
+        weights = (attention.q(x).view(shape) * keys).sum(-1).add_(bias).softmax(2)  # (b, w, t, h)
+        out: Tensor = attention.o((weights[..., None] * values).sum(2).flatten(2))
+        return out
+
+
+def spell(histories: Tensor, item_tokens: Tensor) -> Tensor:
+    """Histories as the encoder reads them: the tokens of their items, then ``END_TOKEN``.
+
+    Args:
+        histories: int64 ``(batch, n)`` item rows, left-aligned, -1 padded.
+        item_tokens: int64 ``(n_items, n_levels)``, ``PAD_TOKEN`` after a shorter identifier.
+
+    Returns:
+        int64 ``(batch, s)``, ``PAD_TOKEN`` after the end.
+
+    >>> items = torch.tensor([[2, 5], [3, PAD_TOKEN]])
+    >>> spell(torch.tensor([[1, 0], [0, -1]]), items).tolist()
+    [[3, 2, 5, 1], [2, 5, 1, 0]]
+    """
+    tokens = item_tokens[histories.clamp(min=0)]  # (batch, n, n_levels)
+    tokens = tokens.masked_fill(histories[..., None] < 0, PAD_TOKEN).flatten(1)
+    tokens = F.pad(tokens, (0, 1), value=PAD_TOKEN)
+    if bool((item_tokens[:, -1] == PAD_TOKEN).any()):  # close the gaps after shorter identifiers
+        order = (tokens == PAD_TOKEN).to(torch.uint8).argsort(dim=1, stable=True)
+        tokens = tokens.gather(1, order)
+    lengths = (tokens != PAD_TOKEN).sum(1, keepdim=True)
+    return tokens.scatter(1, lengths, END_TOKEN)[:, : int(lengths.max()) + 1]
+
+
+def _latest(histories: Tensor, n: int) -> Tensor:
+    """The latest ``n`` items of left-aligned, -1 padded histories, again left-aligned."""
+    if histories.shape[1] <= n:
+        return histories
+    skipped = ((histories >= 0).sum(1, keepdim=True) - n).clamp(min=0)
+    return histories.gather(1, skipped + torch.arange(n, device=histories.device))
+
+
+def _samples(histories: Histories, max_history: int) -> tuple[Rows, Rows]:
+    """Where the history of each sample starts and where its target is, in ``histories.items``.
+
+    >>> _samples(Histories.from_lists([[7, 8, 9], [5], [1, 2]]), 1)
+    (array([0, 1, 4]), array([1, 2, 5]))
+    """
+    position = np.arange(len(histories.items))
+    first = np.repeat(histories.offsets[:-1], histories.lengths)
+    target = position[position > first]
+    return np.maximum(first[target], target - max_history), target
