@@ -1,10 +1,9 @@
-"""Small writers of real files, and the published data sets where they are at hand."""
+"""Small writers of real files, and a readable view of what was read."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -38,12 +37,3 @@ def write_lines() -> Callable[[Path, Iterable[Any]], Path]:
         return path
 
     return write
-
-
-@pytest.fixture
-def published() -> Path:
-    """The folder that holds the data sets Beauty and Instruments in LETTER's layout."""
-    folder = os.environ.get("LETTERREC_DATA")
-    if not folder:
-        pytest.skip("set LETTERREC_DATA to the folder that holds Beauty and Instruments")
-    return Path(folder)

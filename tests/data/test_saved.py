@@ -51,9 +51,9 @@ def test_the_files_are_plain_parquet(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="lacks interactions.parquet .* fit it with --resume"):
+    with pytest.raises(RunError, match=r"lacks interactions.parquet .* fit it with --resume"):
         read_dataset(tmp_path)
     write_dataset(a_dataset(), tmp_path)
     (tmp_path / "items.parquet").write_bytes(b"PAR1 cut off")
-    with pytest.raises(RunError, match="are damaged .*; fit the run again"):
+    with pytest.raises(RunError, match=r"are damaged .*; fit the run again"):
         read_dataset(tmp_path)

@@ -106,21 +106,50 @@ def _columns(path: Path, wanted: Sequence[str], notes: list[str]) -> dict[str, s
     return columns
 
 
+def read_items(path: Path) -> dict[str, ItemText]:
+    """Read one table of items (columns item, title and further texts), whatever its name is.
+
+    Raises:
+        DataError: the file is missing, of another type or without items; a column is missing.
+    """
+    if path.suffix not in (".parquet", ".csv", ".jsonl") or not path.is_file():
+        raise DataError(f"{path} is no table of items; expected a .parquet, .csv or .jsonl file")
+    items: dict[str, ItemText] = {}
+    for item, text in _items(path, _columns(path, ("item", "title"), [])):
+        items.setdefault(item, text)
+    if not items:
+        raise DataError(f"{path} holds no items; expected a row for each, with item and title")
+    return items
+
+
+def _items(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, ItemText]]:
+    """The items of a table in order; those without id are passed over."""
+    item, title = columns["item"], columns["title"]
+    for row in _rows(path, item):
+        if row.get(item) not in (None, ""):
+            further = (v for k, v in row.items() if k not in (item, title))
+            yield str(row[item]), item_text(row.get(title), further)
+
+
+def _rows(path: Path, item: str) -> Iterator[dict[str, Any]]:
+    if path.suffix == ".jsonl":
+        return (record for _, record in records(path))
+    with reading(path):
+        return _scan(path).select(_texts(path, item)).collect().iter_rows(named=True)
+
+
 def _catalogue(path: Path, notes: list[str]) -> Catalogue:
     columns = _columns(path, ("item", "title"), notes)
-    item, title = columns["item"], columns["title"]
 
     def look_up(wanted: Collection[str]) -> tuple[Mapping[str, ItemText], int]:
         found: dict[str, ItemText] = {}
         others: set[str] = set()
-        for row in _rows(path, item):
-            key = "" if row.get(item) is None else str(row[item])
-            if key not in wanted:
-                others.add(key)
-            elif key not in found:
-                further = (v for k, v in row.items() if k not in (item, title))
-                found[key] = item_text(row.get(title), further)
-        return found, len(others - {""})
+        for item, text in _items(path, columns):
+            if item in wanted:
+                found.setdefault(item, text)
+            else:
+                others.add(item)
+        return found, len(others)
 
     return look_up
 
