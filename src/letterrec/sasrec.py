@@ -25,7 +25,7 @@ from letterrec.store import fingerprint, read_tensors, write_tensors
 
 FULL_SOFTMAX_ITEMS = 100_000  # catalogues beyond this are trained with a sampled softmax
 _SAMPLES = 4096  # sampled negatives, shared by a batch
-_CHUNK_LOGITS = 1 << 20  # logits computed at a time: 4 MB stay in the processor's cache
+_CHUNK_LOGITS = 24_576  # logits at a time, per dimension: they stay in the processor's cache
 
 
 class SASRec(nn.Module):
@@ -227,28 +227,30 @@ class _FullCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-        n = max(1, len(states))
-        rows = max(16, _CHUNK_LOGITS // len(items))
+        n, dim = states.shape
+        rows = max(16, _CHUNK_LOGITS * dim // len(items))
         wanted = any(ctx.needs_input_grad)
         total = torch.zeros((), device=states.device)
         states_gradient = torch.empty_like(states, dtype=torch.float32)
         items_gradient = torch.zeros_like(items, dtype=torch.float32)
-        for start in range(0, len(states), rows):
+        for start in range(0, n, rows):
             part = slice(start, start + rows)
             h, target = states[part], targets[part, None]  # (rows, dim), (rows, 1)
             logits = (h @ items.T).float()  # (rows, n_items)
-            logits -= logits.amax(1, keepdim=True)
-            chosen = logits.gather(1, target)  # (rows, 1)
-            scaled = logits.exp_()
-            sums = scaled.sum(1, keepdim=True)  # (rows, 1)
-            total += (sums.log() - chosen).sum()
+            shares = logits.softmax(1)  # (rows, n_items)
+            # The largest share is exp(largest logit - logsumexp): this recovers the logsumexp.
+            logsumexp = logits.amax(1) - shares.amax(1).log()  # (rows,)
+            total += (logsumexp - logits.gather(1, target)[:, 0]).sum()
             if wanted:
-                gradient = scaled.div_(sums * n)
-                gradient.scatter_add_(1, target, torch.full_like(chosen, -1 / n))
+                gradient = shares.scatter_add_(1, target, shares.new_full(target.shape, -1.0))
                 states_gradient[part] = gradient @ items
-                items_gradient += gradient.T @ h
-        ctx.save_for_backward(states_gradient.to(states.dtype), items_gradient.to(items.dtype))
-        return total / n
+                items_gradient.addmm_(gradient.T, h.float())
+        scale = 1 / max(1, n)
+        ctx.save_for_backward(
+            states_gradient.mul_(scale).to(states.dtype),
+            items_gradient.mul_(scale).to(items.dtype),
+        )
+        return total * scale
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
