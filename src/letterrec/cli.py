@@ -104,11 +104,26 @@ def evaluate(
     run: RunArgument,
     split: Annotated[Literal["test", "valid"], typer.Option(help="held-out interactions")] = "test",
     beam: Annotated[int | None, typer.Option(min=1, help="beam width; default: the run's")] = None,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="items held out by data.cold_share, added by text")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Recall and NDCG by full ranking: every item competes, seen items included."""
+    """Recall and NDCG by full ranking: every item competes, seen items included.
+
+    With `--cold`: how items fare that were held out of training (`--set data.cold_share=0.05` when
+    fitting) and are added by their text alone, beside content-kNN and popularity.
+    """
     from letterrec import pipeline
-    from letterrec.report import print_metrics
+    from letterrec.report import print_cold_metrics, print_metrics
+
+    if cold:
+        measured = pipeline.evaluate_cold(run, beam=beam)
+        if as_json:
+            _print_json(measured)
+        else:
+            print_cold_metrics(out, measured)
+        return
 
     result = pipeline.evaluate(run, split=split, beam=beam)
     if as_json:

@@ -48,6 +48,13 @@ class DataSettings(Section):
         "interaction logs, none for LETTER's already prepared folders",
     )
     max_history: int = Field(20, ge=1, description="latest items of a history that are used")
+    cold_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="share of the items held out of training, to measure how new items do "
+        "(evaluate --cold)",
+    )
 
 
 class ContentSettings(Section):

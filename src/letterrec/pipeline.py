@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from letterrec import collaborative
+from letterrec import cold, collaborative
 from letterrec.config import Settings, load_settings
 from letterrec.content import embed
 from letterrec.data import Dataset, Split, read
@@ -66,6 +66,9 @@ def fit(
 def read_data(run: Run, source: str | Path) -> Dataset:
     """Interactions in time order, items with their text, external ids (section 5.1)."""
     dataset = read(source, k_core=run.settings.data.k_core)
+    held_out = None
+    if run.settings.data.cold_share > 0:
+        dataset, held_out = cold.hold_out(dataset, run.settings.data.cold_share, run.settings.seed)
     if run.is_done("read"):
         run.check_data(dataset)
         return dataset
@@ -77,6 +80,9 @@ def read_data(run: Run, source: str | Path) -> Dataset:
             f"{dataset.n_interactions} interactions"
         )
         run.save_dataset(dataset)
+        if held_out is not None:
+            say(f"  held out of training: {len(held_out.item_ids)} items")
+            held_out.save(run.folder / "cold")
         record |= {
             "name": dataset.name,
             "users": dataset.n_users,
@@ -302,6 +308,11 @@ def evaluate(folder: str | Path, split: Split = "test", beam: int | None = None)
         beam=beam or engine.settings.evaluation.beam,
         batch_size=engine.settings.evaluation.batch_size,
     )
+
+
+def evaluate_cold(folder: str | Path, beam: int | None = None) -> dict[str, Any]:
+    """Metrics on items held out of training (``data.cold_share``); see `cold.evaluate_cold`."""
+    return cold.evaluate_cold(load(folder, edits=False), beam)
 
 
 def inspect(folder: str | Path) -> dict[str, Any]:

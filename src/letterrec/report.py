@@ -40,6 +40,24 @@ def print_metrics(out: Console, results: Mapping[str, Any]) -> None:
     )
 
 
+def print_cold_metrics(out: Console, result: Mapping[str, Any]) -> None:
+    """How new items fare, from `cold.evaluate_cold`."""
+    table = Table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS), box=None)
+    names = {"letterrec": "LetterRec", "content_knn": "content-kNN", "popularity": "popularity"}
+    for part, words in (("cold", "targets added by text"), ("warm", "targets trained on")):
+        table.add_row(f"{words}, {result[part]['cases']} cases")
+        for method, name in names.items():
+            table.add_row(f"  {name}", *_cells(result[part][method]))
+    table.add_row("  LetterRec before items were added", *_cells(result["warm_before"]))
+    out.print(table)
+    out.print(
+        f"{result['cold_items']} of {result['items']} items added by text; full ranking without "
+        f"seen items, beam {result['beam']}; a random list has Recall@10 "
+        f"{result['cold']['chance']:.4f}",
+        soft_wrap=True,
+    )
+
+
 def print_inspection(out: Console, diagnostics: Mapping[str, Any]) -> None:
     """What the identifiers look like, from `identifiers.diagnose`."""
     table = Table("level", "codes used", "entropy (bits)", "largest share", box=None)
