@@ -139,15 +139,32 @@ def recommend(
     history: Annotated[
         str | None, typer.Option(metavar="ID,ID,...", help="item ids, oldest first")
     ] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="every user of the run; needs --out")
+    ] = False,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.parquet", help="for --all-users")
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="items wanted")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """The next items for a user of the run, or for any history."""
+    """The next items for a user of the run, for any history, or for all users.
+
+    With `--all-users` a killed command goes on where it was when it is run again.
+    """
     from letterrec import pipeline
     from letterrec.report import recommendation_table
 
-    if (user is None) == (history is None):
-        raise RequestError("give either --user ID or --history ID,ID,...")
+    if (user is not None) + (history is not None) + all_users != 1:
+        raise RequestError("give one of --user ID, --history ID,ID,... and --all-users")
+    if all_users != (out_file is not None):
+        raise RequestError("--all-users and --out FILE.parquet go together")
+    if out_file is not None:
+        from letterrec.serving.batch import recommend_all
+
+        n = recommend_all(pipeline.load(run), out_file, k=k)
+        out.print(f"recommendations of {n} users are in {out_file}", soft_wrap=True)
+        return
     engine = pipeline.load(run)
     items = engine.history_of(user) if user is not None else _split_ids(history or "")
     (answer,) = engine.recommend([items], k=k)
