@@ -215,6 +215,19 @@ def serve(
     )
 
 
+@app.command()
+def report(
+    run: RunArgument,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.html", help="default: RUN/report.html")
+    ] = None,
+) -> None:
+    """All tables and plots of a run as one HTML file that needs nothing else."""
+    from letterrec.document import write_report
+
+    out.print(f"the report is in {write_report(run, out_file)}", soft_wrap=True)
+
+
 @app.command("add-items")
 def add_items(
     run: RunArgument,

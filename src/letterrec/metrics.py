@@ -58,3 +58,31 @@ def summarise(ranks: Ranks) -> dict[str, float]:
         return {f"{name}@{k}": 0.0 for name in ("recall", "ndcg") for k in CUTS}
     table = {f"recall@{k}": float(hits(ranks, k).mean()) for k in CUTS}
     return table | {f"ndcg@{k}": float(gains(ranks, k).mean()) for k in CUTS}
+
+
+def coverage(counts: NDArray[np.integer]) -> float:
+    """Share of the items that are recommended to anyone.
+
+    Args:
+        counts: ``(n_items,)`` in how many lists each item is.
+
+    >>> coverage(np.array([3, 0, 1, 0]))
+    0.5
+    """
+    return float((counts > 0).mean()) if len(counts) else 0.0
+
+
+def gini(counts: NDArray[np.integer]) -> float:
+    """Gini index of how often items are recommended: 0 if all alike, near 1 if always the same.
+
+    Args:
+        counts: ``(n_items,)`` in how many lists each item is.
+
+    >>> gini(np.array([2, 2])), gini(np.array([0, 0, 0, 4]))
+    (0.0, 0.75)
+    """
+    n, total = len(counts), int(counts.sum())
+    if n == 0 or total == 0:
+        return 0.0
+    rising = np.sort(counts).astype(np.float64)
+    return float((2 * np.arange(1, n + 1) - n - 1) @ rising / (n * total))

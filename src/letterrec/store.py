@@ -96,6 +96,21 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise RunError(f"{path} is damaged ({error}); fit the run again") from None
 
 
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata written with named tensors, without reading these.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing; the run is unfinished: fit it with --resume") from None
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise RunError(f"{path} is damaged ({error}); fit the run again") from None
+
+
 def fingerprint(*parts: str | bytes | NDArray[Any] | tuple[str, ...]) -> str:
     """A short SHA-256 over texts, bytes, arrays and tuples of texts, order and bounds included."""
     digest = hashlib.sha256()
