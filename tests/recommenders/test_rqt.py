@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from contract_recommender import (
+    MAX_HISTORY,
+    MIXED,
+    N_ITEMS,
+    SIZES,
+    RecommenderContract,
+    planted_histories,
+    planted_identifiers,
+    random_histories,
+)
+
+from letterrec.decoding.beam import search
+from letterrec.decoding.trie import Trie
+from letterrec.identifiers import Identifiers
+from letterrec.recommenders.rqt import Rqt
+
+SMALL: dict[str, Any] = {"max_history": MAX_HISTORY, "dim": 32, "heads": 2, "depth_layers": 1}
+
+
+class TestRqt(RecommenderContract):
+    training = {"epochs": 15, "batch_size": 16, "learning_rate": 1e-2}
+
+    def make(self, identifiers: Identifiers) -> Rqt:
+        return Rqt(identifiers, **SMALL, dropout=0.05)
+
+
+class TestRqtWithContent(RecommenderContract):
+    """Content embeddings in, no item embeddings."""
+
+    training = {"epochs": 15, "batch_size": 16, "learning_rate": 1e-2}
+
+    def make(self, identifiers: Identifiers) -> Rqt:
+        content = torch.randn(identifiers.n_items, 5, generator=torch.Generator().manual_seed(0))
+        return Rqt(identifiers, content, **SMALL, dropout=0.05, item_embedding=False)
+
+    def test_goes_on_with_a_larger_catalogue(self) -> None:
+        """A new item is read by its codes and content alone."""
+        recommender = self.random(planted_identifiers())
+        old = planted_identifiers().codes
+        taken = {tuple(c) for c in old.tolist()}
+        new = next(c for c in np.ndindex(*SIZES) if c not in taken)
+        grown = Identifiers(np.vstack([old, [new]]).astype(np.int32), SIZES)
+        recommender.set_catalogue(grown, torch.cat([recommender.content, torch.ones(1, 5)]))
+        items, _ = search(
+            recommender.encode(torch.tensor([[N_ITEMS]])), Trie.build(grown), beam=30, k=N_ITEMS + 1
+        )
+        assert sorted(items[0].tolist()) == list(range(N_ITEMS + 1))
+
+
+@pytest.mark.parametrize("identifiers", [planted_identifiers(), MIXED], ids=["fixed", "mixed"])
+def test_the_probabilities_of_all_identifiers_sum_to_one(identifiers: Identifiers) -> None:
+    recommender = TestRqt().random(identifiers)
+    n = identifiers.n_items
+    items, log_probs = search(
+        recommender.encode(random_histories(5, n)), Trie.build(identifiers), beam=n, k=n
+    )
+    first = np.unique(identifiers.codes, axis=0, return_index=True)[1]  # one item an identifier
+    own = torch.isin(items, torch.from_numpy(first))
+    totals = (log_probs.exp() * own).sum(1)
+    torch.testing.assert_close(totals, torch.ones(5), atol=1e-4, rtol=0)
+
+
+def test_the_loss_is_the_mean_log_probability_of_the_items() -> None:
+    """Training (all positions at once) and search (one history) agree on what an item's score is."""
+    identifiers = planted_identifiers()
+    recommender = TestRqt().random(identifiers)
+    trie = Trie.build(identifiers)
+    sequence = planted_histories()[0][:6].astype(np.int64)
+    expected = []
+    for end in range(1, len(sequence)):
+        history = torch.from_numpy(sequence[None, :end])
+        items, log_probs = search(recommender.encode(history), trie, beam=N_ITEMS, k=N_ITEMS)
+        expected.append(float(log_probs[0][items[0] == int(sequence[end])]))
+    with torch.no_grad():
+        loss = recommender(torch.from_numpy(sequence[None]))["loss"]
+    assert float(loss) == pytest.approx(-np.mean(expected), abs=1e-4)
