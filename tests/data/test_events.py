@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from letterrec.data import Dataset
@@ -33,6 +33,7 @@ def built(rows: list[tuple[object, object, object]], k: int = 0) -> Dataset:
     )
 
 
+@settings(deadline=None, max_examples=50)
 @given(log=LOG, k=st.integers(0, 4))
 def test_k_core_equals_the_naive_one(log: list[tuple[int, int, int]], k: int) -> None:
     users = np.array([u for u, _, _ in log], dtype=np.int64)
@@ -40,6 +41,7 @@ def test_k_core_equals_the_naive_one(log: list[tuple[int, int, int]], k: int) ->
     assert k_core(users, items, k).tolist() == naive_k_core([(u, i) for u, i, _ in log], k)
 
 
+@settings(deadline=None, max_examples=50)
 @given(log=LOG)
 def test_duplicates_equal_the_naive_ones(log: list[tuple[int, int, int]]) -> None:
     log = sorted(log, key=lambda row: (row[0], row[2]))
@@ -48,6 +50,7 @@ def test_duplicates_equal_the_naive_ones(log: list[tuple[int, int, int]]) -> Non
     assert duplicates(users, items, times).tolist() == expected
 
 
+@settings(deadline=None, max_examples=50)
 @given(log=LOG.filter(bool))
 def test_sequences_equal_a_stable_sort(log: list[tuple[int, int, int]]) -> None:
     distinct = list(dict.fromkeys(log))

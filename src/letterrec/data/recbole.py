@@ -60,11 +60,11 @@ def _fields(path: Path) -> dict[str, str]:
         header = file.readline().decode("utf-8", "replace").rstrip("\r\n")
     if not header:
         raise DataError(f"{path} is empty; expected a header such as user_id:token")
-    fields = dict(field.rpartition(":")[::2] for field in header.split("\t"))
+    fields = dict(field.partition(":")[::2] for field in header.split("\t"))
     for field, kind in fields.items():
-        if kind not in _TYPES or not field:
+        if kind not in _TYPES:
             raise DataError(
-                f"{path}: header {header[:80]!r} has no type for {field or kind!r}; expected "
+                f"{path}: header {header[:80]!r} has no type for {field!r}; expected "
                 "tab-separated NAME:TYPE with the types token, token_seq, float, float_seq"
             )
     return fields
