@@ -1,20 +1,31 @@
 # make quickstart   set up, then train and show a recommender on MovieLens-100k
 # make test         set up, then format check, lint, strict types, doctests and all tests
+# make browser      a browser for the tests of the page: Debian's where it can be installed
 
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.set-up
 
-.PHONY: quickstart test format clean
+.PHONY: quickstart test browser format clean
 
 quickstart: $(SETUP)
 	$(BIN)/letterrec quickstart
 
-test: $(SETUP)
+test: $(SETUP) browser
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+browser: $(SETUP)
+	@command -v chromium >/dev/null || { \
+		echo "Fetching a browser for the tests of the page (once) ..."; \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && \
+			DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; \
+		else \
+			$(BIN)/playwright install chromium; \
+		fi; }
 
 format: $(SETUP)
 	$(BIN)/ruff format .

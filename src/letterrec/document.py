@@ -141,10 +141,11 @@ def _groups(found: Mapping[str, Any]) -> list[str]:
 def _bars(groups: Sequence[Mapping[str, Any]]) -> str:
     import plotly.graph_objects as go
 
-    names = [g["name"] for g in groups]
+    shown = [g for g in groups if g["cases"]]
+    names = [g["name"] for g in shown]
     figure = go.Figure(
         [
-            go.Bar(name=label, x=names, y=[g[key] for g in groups], marker_color=hue)
+            go.Bar(name=label, x=names, y=[g[key] for g in shown], marker_color=hue)
             for label, key, hue in (
                 ("Recall@10", "recall@10", _HUES[0]),
                 ("NDCG@10", "ndcg@10", _HUES[2]),
@@ -316,11 +317,11 @@ def _figure(figure: Any, height: int) -> str:
     """A plot that is readable on light and on dark ground."""
     figure.update_layout(
         height=height,
-        margin={"l": 50, "r": 50, "t": 20, "b": 45},
+        margin={"l": 50, "r": 50, "t": 60, "b": 45},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": "#7f8b90"},
-        legend={"orientation": "h", "y": 1.12},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     )
     figure.update_xaxes(gridcolor="rgba(128,128,128,.2)", zeroline=False)
     figure.update_yaxes(gridcolor="rgba(128,128,128,.2)", zeroline=False)
