@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from letterrec import sasrec
-from letterrec.collaborative import checked_cf, given_cf, ranking, save_cf, train_cf
+from letterrec.collaborative import given_cf, ranking, train_cf
 from letterrec.data.dataset import Dataset, HeldOut, Histories
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.sasrec import SASRec, full_loss, sampled_loss
+from letterrec.store import fingerprint, write_tensors
 from letterrec.training import set_seed
 
 N_ITEMS = 24
@@ -251,7 +252,7 @@ def test_a_saved_sasrec_gives_the_same_scores(trained: SASRec, tmp_path: Path) -
     assert torch.equal(again.scores(history), trained.scores(history))
     with pytest.raises(RunError, match="made for other items, or for another order"):
         SASRec.load(tmp_path / "sasrec.safetensors", ids[::-1])
-    save_cf(tmp_path / "cf.safetensors", trained.item_embeddings(), ids)
+    write_tensors(tmp_path / "cf.safetensors", {"embeddings": torch.zeros(3, 4)})
     with pytest.raises(RunError, match="holds no SASRec"):
         SASRec.load(tmp_path / "cf.safetensors", ids)
 
@@ -268,7 +269,11 @@ def test_a_log_without_training_interactions_is_refused() -> None:
         train_cf(data)
 
 
-IDS = ("a", "b", "c")
+def catalogue(*item_ids: str, given: Any = None) -> Dataset:
+    return Dataset("shop", (), item_ids, Histories.from_lists([]), item_ids, given_cf=given)
+
+
+ABC = catalogue("a", "b", "c")
 MATRIX = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
@@ -280,18 +285,19 @@ def test_given_embeddings_are_read_from_every_format(tmp_path: Path) -> None:
     torch.save({"weight": tensor.double(), "bias": torch.ones(3)}, tmp_path / "d.pth")
     torch.save(torch.nn.Parameter(tensor.half()), tmp_path / "e.pt")
     save_file({"anything": tensor}, tmp_path / "f.safetensors")
-    save_cf(tmp_path / "g.safetensors", MATRIX, IDS)
+    ids = fingerprint(ABC.item_ids)
+    write_tensors(tmp_path / "g.safetensors", {"embeddings": tensor}, {"items": ids})
     for path in sorted(tmp_path.iterdir()):
-        found = given_cf(path, item_ids=IDS, dim=4)
+        found = given_cf(path, ABC, dim=4)
         assert found.dtype == np.float32, path
         assert found.flags.c_contiguous
         assert np.array_equal(found, MATRIX), path
-        assert np.array_equal(given_cf(path, item_ids=IDS), MATRIX)
+        assert np.array_equal(given_cf(str(path), ABC), MATRIX)
 
 
-def refused(path: Path, dim: int | None = 4, item_ids: tuple[str, ...] = IDS) -> str:
+def refused(path: Path, dim: int | None = 4, dataset: Dataset = ABC) -> str:
     with pytest.raises(DataError) as caught:
-        given_cf(path, item_ids=item_ids, dim=dim)
+        given_cf(path, dataset, dim=dim)
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(f"CF embeddings {path}: ")
@@ -321,8 +327,9 @@ def test_given_embeddings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 def test_embeddings_of_other_items_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "cf.safetensors"
-    save_cf(path, MATRIX, IDS)
-    message = refused(path, item_ids=("b", "a", "c"))
+    about = {"items": fingerprint(ABC.item_ids)}
+    write_tensors(path, {"embeddings": torch.from_numpy(MATRIX)}, about)
+    message = refused(path, dataset=catalogue("b", "a", "c"))
     assert message.startswith("made for other items, or for another order of them; ")
 
 
@@ -351,7 +358,7 @@ def test_no_file_can_run_code(name: str, tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_embeddings_are_refused(tmp_path: Path) -> None:
-    assert refused(tmp_path / "gone.npy") == "there is no such file"
+    assert refused(tmp_path / "gone.npy").startswith("there is no such file; ")
     (tmp_path / "cf.csv").write_text("1,2\n")
     assert refused(tmp_path / "cf.csv") == "expected a .pt, .npy or .safetensors file"
     for name in ("empty.pt", "empty.npy", "empty.safetensors"):
@@ -370,9 +377,12 @@ def test_files_that_are_no_embeddings_are_refused(tmp_path: Path) -> None:
 
 
 def test_embeddings_that_came_with_the_data_are_checked_alike() -> None:
-    assert np.array_equal(checked_cf(MATRIX, n_items=3, dim=4, source="given"), MATRIX)
-    with pytest.raises(DataError, match="CF embeddings given with the data: 3 rows for 5 items"):
-        checked_cf(MATRIX, n_items=5, dim=4, source="given with the data")
+    data = catalogue("a", "b", "c", given=MATRIX)
+    assert np.array_equal(given_cf("given", data, dim=4), MATRIX)
+    with pytest.raises(DataError, match="CF embeddings that came with the data: 4 columns, expect"):
+        given_cf("given", data, dim=32)
+    with pytest.raises(DataError, match=r"no CF embeddings came with shop; give a \.pt"):
+        given_cf("given", ABC)
 
 
 def test_the_published_embeddings_can_be_given() -> None:
@@ -380,5 +390,5 @@ def test_the_published_embeddings_can_be_given() -> None:
     if not folder:
         pytest.skip("set LETTERREC_DATA to a folder with Beauty/Beauty-32d-sasrec.pt")
     path = Path(folder) / "Beauty" / "Beauty-32d-sasrec.pt"
-    embeddings = given_cf(path, item_ids=[str(i) for i in range(12_101)], dim=32)
+    embeddings = given_cf(path, catalogue(*map(str, range(12_101))), dim=32)
     assert embeddings.shape == (12_101, 32)

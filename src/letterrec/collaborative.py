@@ -8,7 +8,7 @@ of the paper) to the tokenizers.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,8 +21,10 @@ from letterrec.data.dataset import Dataset, HeldOut, Histories
 from letterrec.errors import DataError
 from letterrec.metrics import summarise
 from letterrec.sasrec import SASRec
-from letterrec.store import fingerprint, read_tensors, write_tensors
+from letterrec.store import fingerprint, read_tensors
 from letterrec.training import batches_by_length, set_seed, train
+
+Embeddings = NDArray[np.float32]
 
 
 def train_cf(
@@ -33,7 +35,7 @@ def train_cf(
     heads: int = 2,
     dropout: float = 0.3,
     max_history: int = 20,
-    epochs: int = 30,
+    epochs: int = 20,
     batch_size: int = 256,
     learning_rate: float = 2e-3,
     weight_decay: float = 0.01,
@@ -155,26 +157,37 @@ def ranking(model: SASRec, cases: HeldOut, batch_size: int = 512) -> dict[str, f
     return summarise(np.concatenate(ranks))
 
 
-def given_cf(path: Path, *, item_ids: Sequence[str], dim: int | None = None) -> NDArray[np.float32]:
-    """CF embeddings from a file, row ``i`` belonging to ``item_ids[i]``.
+def given_cf(source: str | Path, dataset: Dataset, *, dim: int | None = None) -> Embeddings:
+    """CF embeddings that exist already, row ``i`` belonging to item row ``i``.
 
     A ``.pt`` file holds a tensor, or a dict with one matrix, and is read without unpickling code;
     a ``.npy`` file holds a numeric array; a ``.safetensors`` file holds one matrix and may carry
-    the fingerprint of its item ids (`save_cf` writes it), which is then checked.
+    the fingerprint of its item ids (that of a LetterRec run does), which is then checked.
 
     Args:
-        path: the file.
-        item_ids: external ids of the items, in row order.
+        source: the file, or ``"given"`` for those that came with the data.
+        dataset: what the embeddings belong to.
         dim: the width that is needed; None takes any.
 
     Returns:
         float32 ``(n_items, dim)``.
 
     Raises:
-        DataError: the file is missing, unreadable, or does not fit the items.
+        DataError: there are none, they cannot be read, or they do not fit the items.
     """
+    if source == "given":
+        if dataset.given_cf is None:
+            raise DataError(
+                f"collaborative.source = 'given', but no CF embeddings came with {dataset.name}; "
+                "give a .pt, .npy or .safetensors file, or use collaborative.source=train"
+            )
+        return _checked(dataset.given_cf, dataset, dim, "that came with the data")
+    path = Path(source).expanduser()
     if not path.is_file():
-        raise DataError(f"CF embeddings {path}: there is no such file")
+        raise DataError(
+            f"CF embeddings {path}: there is no such file; "
+            "collaborative.source is 'train', 'given' or a .pt, .npy or .safetensors file"
+        )
     reader = _READERS.get(path.suffix)
     if reader is None:
         raise DataError(f"CF embeddings {path}: expected a .pt, .npy or .safetensors file")
@@ -187,12 +200,13 @@ def given_cf(path: Path, *, item_ids: Sequence[str], dim: int | None = None) -> 
         ) from None
     if isinstance(found, dict):
         found = _only_matrix(found, path)
-    if about.get("items", fingerprint(tuple(item_ids))) != fingerprint(tuple(item_ids)):
+    ids = fingerprint(dataset.item_ids)
+    if about.get("items", ids) != ids:
         raise DataError(
             f"CF embeddings {path}: made for other items, or for another order of them; "
             "train them anew (collaborative.source=train) or give the file that fits these data"
         )
-    return checked_cf(found, n_items=len(item_ids), dim=dim, source=str(path))
+    return _checked(found, dataset, dim, str(path))
 
 
 def _read_torch(path: Path) -> tuple[Any, dict[str, Any]]:
@@ -219,20 +233,9 @@ def _only_matrix(found: dict[str, Any], path: Path) -> Any:
     return next(iter(matrices.values()))
 
 
-def checked_cf(
-    embeddings: Tensor | NDArray[Any], *, n_items: int, dim: int | None, source: str
-) -> NDArray[np.float32]:
-    """CF embeddings that came from outside as float32 ``(n_items, dim)``, or an error.
-
-    Args:
-        embeddings: a floating-point matrix.
-        n_items: rows expected.
-        dim: columns expected; None takes any.
-        source: named in the error.
-
-    Raises:
-        DataError: another type, row count or width, or values that are not finite.
-    """
+def _checked(embeddings: Any, dataset: Dataset, dim: int | None, source: str) -> Embeddings:
+    """What came from outside as float32 ``(n_items, dim)``, or an error."""
+    n_items = dataset.n_items
     if isinstance(embeddings, Tensor) and embeddings.is_floating_point():
         embeddings = embeddings.detach().float().cpu().numpy()
     shape = tuple(getattr(embeddings, "shape", ()))
@@ -257,9 +260,3 @@ def checked_cf(
     if broken:
         raise DataError(f"CF embeddings {source}: {broken} rows hold NaN or infinity; train anew")
     return np.ascontiguousarray(embeddings, dtype=np.float32)
-
-
-def save_cf(path: Path, embeddings: NDArray[np.float32], item_ids: Sequence[str]) -> None:
-    """Write CF embeddings float32 ``(n_items, dim)`` with the fingerprint of their item ids."""
-    about = {"items": fingerprint(tuple(item_ids))}
-    write_tensors(path, {"item_embeddings": torch.from_numpy(embeddings)}, about)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from letterrec.errors import SettingsError
 
@@ -36,6 +36,19 @@ class TrainingSettings(Section):
     warmup: float = Field(0.05, ge=0, le=1, description="share of steps with rising rate")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     patience: int = Field(5, ge=1, description="validations without gain before stopping")
+
+
+class TransformerSettings(Section):
+    """The shape of a causal transformer."""
+
+    dim: int
+    heads: int
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(f"dim = {self.dim} is not a multiple of heads = {self.heads}")
+        return self
 
 
 class DataSettings(Section):
@@ -70,7 +83,7 @@ class ContentSettings(Section):
     max_tokens: int = Field(128, ge=8, description="text beyond this is cut")
 
 
-class CollaborativeSettings(Section):
+class CollaborativeSettings(TransformerSettings):
     """Training interactions -> CF embeddings (SASRec with full cross-entropy)."""
 
     source: str = Field(
@@ -80,7 +93,7 @@ class CollaborativeSettings(Section):
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
     dropout: float = Field(0.3, ge=0, lt=1)
-    training: TrainingSettings = TrainingSettings(epochs=30, batch_size=256, learning_rate=2e-3)
+    training: TrainingSettings = TrainingSettings(epochs=20, batch_size=256, learning_rate=2e-3)
 
 
 class LetterSettings(Section):
@@ -120,7 +133,7 @@ class IdentifierSettings(Section):
     sinkhorn_iterations: int = Field(50, ge=1)
 
 
-class RqtSettings(Section):
+class RqtSettings(TransformerSettings):
     """A causal transformer over items and a shallow decoder over the next item's codes."""
 
     name: Literal["rqt"] = "rqt"
@@ -174,6 +187,17 @@ class Settings(Section):
     recommender: RecommenderSettings = RqtSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _dims_agree(self) -> Self:
+        if isinstance(self.tokenizer, LetterSettings) and self.tokenizer.alpha > 0:
+            wanted, there = self.tokenizer.dim, self.collaborative.dim
+            if self.collaborative.source == "train" and wanted != there:
+                raise ValueError(
+                    f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
+                    "two, so they must be equal (or tokenizer.alpha = 0)"
+                )
+        return self
 
     def to_toml(self) -> str:
         """All settings as TOML; settings that are unset are left out."""
@@ -259,6 +283,8 @@ def _explain(error: ValidationError) -> str:
     )
     if first["type"] == "extra_forbidden":
         return f"setting {where!r} does not exist; settings of that section: {_siblings(first)}"
+    if first["type"] == "value_error":
+        return f"settings{f' of {where}' if where else ''}: {first['ctx']['error']}"
     return f"setting {where!r} = {first['input']!r}: {first['msg'].lower()}"
 
 
