@@ -17,10 +17,11 @@ SMALL = [
     "collaborative.training.epochs=4",
     "tokenizer.training.epochs=4",
     "tokenizer.codes=16",
-    "training.epochs=12",
+    "training.epochs=6",
     "training.batch_size=64",
     "training.learning_rate=3e-3",
     "recommender.dim=32",
+    "recommender.dropout=0.1",
     "evaluation.beam=10",
 ]
 

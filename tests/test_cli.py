@@ -141,5 +141,8 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     assert run(*(places.get(a, a) for a in arguments)) == 2
     text = capsys.readouterr().err
     assert "Traceback" not in text
-    assert answer in " ".join(text.split()), text
+    errors = [line for line in text.splitlines() if line.startswith("letterrec: ")]
+    assert len(errors) == 1, text
+    assert text.endswith(errors[0] + "\n")
+    assert answer in errors[0]
     assert sorted(shop_run.rglob("*")) == before

@@ -6,16 +6,16 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 # Idle threads should sleep, not spin: on shared cores spinning costs a multiple of the work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import typer  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
+import typer
+from rich.console import Console
+from rich.table import Table
 
-from letterrec.errors import LetterRecError, RequestError  # noqa: E402
+from letterrec.errors import LetterRecError, RequestError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -196,6 +196,9 @@ def serve(
     max_batch: Annotated[int, typer.Option(min=1, help="queries answered by one search")] = 64,
     deadline: Annotated[float, typer.Option(min=0.01, help="seconds before a 503")] = 2.0,
     body_limit: Annotated[int, typer.Option(min=1, help="bytes of a request")] = 1_000_000,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="no new items or other changes over HTTP")
+    ] = False,
 ) -> None:
     """Serve a run: recommendations over HTTP, and a page to see and try it at `/`.
 
@@ -212,6 +215,7 @@ def serve(
         max_batch=max_batch,
         deadline=deadline,
         body_limit=body_limit,
+        read_only=read_only,
     )
 
 
@@ -323,15 +327,26 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    usage_error = typer.BadParameter.__bases__[0]  # of the click that typer carries
     try:
-        app()
+        code = app(standalone_mode=False)
     except LetterRecError as error:
-        line = " ".join(str(error).split())
-        print(f"letterrec: {line}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
+        _fail(str(error))
+    except usage_error as error:
+        message = error.format_message()  # type: ignore[attr-defined]
+        if not message or len(sys.argv) == 1:  # no command: the help was asked for
+            app(["--help"], standalone_mode=False)
+            sys.exit(2)
+        _fail(f"{message} Given: {' '.join(sys.argv[1:])}. Try: letterrec --help")
+    except (KeyboardInterrupt, typer.Abort):
         print("letterrec: interrupted; go on with --resume", file=sys.stderr)
         sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"letterrec: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ class Section(BaseModel):
 class TrainingSettings(Section):
     """How a network is trained; one loop serves all of them (`training.py`)."""
 
-    epochs: int = Field(20, ge=1, description="passes over the training data, at most")
-    batch_size: int = Field(512, ge=1, description="sequences (or items) per step")
-    learning_rate: float = Field(1e-3, gt=0)
+    epochs: int = Field(16, ge=1, description="passes over the training data, at most")
+    batch_size: int = Field(256, ge=1, description="sequences (or items) per step")
+    learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.05, ge=0, le=1, description="share of steps with rising rate")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
@@ -108,7 +108,7 @@ class LetterSettings(Section):
     alpha: float = Field(1.0, ge=0, description="collaborative regularization, eq. 5")
     beta: float = Field(1e-4, ge=0, description="diversity regularization, eq. 5")
     clusters: int = Field(10, ge=1, description="K, clusters of codes, eq. 4")
-    training: TrainingSettings = TrainingSettings(epochs=70, batch_size=1024)
+    training: TrainingSettings = TrainingSettings(epochs=70, batch_size=1024, learning_rate=1e-3)
 
 
 class RQKMeansSettings(Section):
@@ -141,7 +141,7 @@ class RqtSettings(TransformerSettings):
     layers: int = Field(2, ge=1, description="transformer layers over the history")
     heads: int = Field(2, ge=1)
     depth_layers: int = Field(2, ge=1, description="blocks per level of the code decoder")
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(0.15, ge=0, lt=1)
     use_content: bool = Field(True, description="add the content vector to each history item")
     item_embedding: bool = Field(True, description="add a learned, droppable item embedding")
     temperature: float = Field(1.0, gt=0, description="tau of eq. 6")

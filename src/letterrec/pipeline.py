@@ -55,6 +55,7 @@ def fit(
     settings = settings or load_settings()
     run = Run.start(Path(out), settings, str(source), resume=resume)
     dataset = read_data(run, source)
+    refuse_impossible(settings, dataset)
     content = content_embeddings(run, dataset)
     cf = collaborative_embeddings(run, dataset)
     identifiers = item_identifiers(run, dataset, content if content is not None else cf, cf)
@@ -94,6 +95,28 @@ def read_data(run: Run, source: str | Path) -> Dataset:
     return dataset
 
 
+def refuse_impossible(settings: Settings, dataset: Dataset) -> None:
+    """Say at once, not after an hour of training, that settings and data do not go together."""
+    if settings.identifiers.source == "given":
+        if dataset.given_tokens is None:
+            raise IdentifierError(
+                f"identifiers.source = 'given', but {dataset.name} brings no index.json; "
+                "use identifiers.source=learned"
+            )
+    elif settings.tokenizer.codes**settings.tokenizer.levels < dataset.n_items:
+        raise IdentifierError(
+            f"{dataset.n_items} items do not fit a code space of {settings.tokenizer.codes} codes "
+            f"on {settings.tokenizer.levels} levels; raise tokenizer.codes or tokenizer.levels"
+        )
+    if settings.content.source == "text" and dataset.texts is None:
+        raise SettingsError(
+            f"content.source = 'text', but {dataset.name} has no item text; "
+            "add an items file, or use content.source=auto"
+        )
+    if settings.collaborative.source != "train":
+        collaborative.given_cf(settings.collaborative.source, dataset)
+
+
 def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     """CF embeddings h from the training interactions, or given ones (section 4.2.2).
 
@@ -126,11 +149,6 @@ def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
 def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     """Semantic embeddings s of the items' texts (section 4.2.1); None where there is no text."""
     settings = run.settings.content
-    if settings.source == "text" and dataset.texts is None:
-        raise SettingsError(
-            f"content.source = 'text', but {dataset.name} has no item text; "
-            "add an items file, or use content.source=auto"
-        )
     if settings.source == "collaborative" or dataset.texts is None:
         say("  no item text is used: the CF embeddings stand in for content")
         return None
@@ -149,11 +167,7 @@ def item_identifiers(
     settings = run.settings
     if not run.is_done("identifiers"):
         if settings.identifiers.source == "given":
-            if dataset.given_tokens is None:
-                raise IdentifierError(
-                    f"identifiers.source = 'given', but {dataset.name} brings no index.json; "
-                    "use identifiers.source=learned"
-                )
+            assert dataset.given_tokens is not None
             with run.stage("identifiers"):
                 identifiers = parse_tokens(dataset.given_tokens)
                 before = identifiers.codes

@@ -82,7 +82,7 @@ class Run:
         """
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is a file; --out needs a folder, new or empty")
-        if (folder / "run.json").exists():
+        if (folder / "run.json").exists() and cls.open(folder).has_work:
             if not resume:
                 raise RunError(
                     f"{folder} already holds a run; add --resume to go on with it, "
@@ -96,8 +96,9 @@ class Run:
                     "recipe and --set values, or name another --out"
                 )
             return run
-        strangers = [p.name for p in folder.iterdir()] if folder.exists() else []
-        if any(name != "settings.toml" and not name.endswith(".tmp") for name in strangers):
+        ours = {"settings.toml", "run.json", "data"}
+        found = [p.name for p in folder.iterdir()] if folder.exists() else []
+        if any(name not in ours and not name.endswith(".tmp") for name in found):
             raise RunError(f"{folder} is not empty and holds no run; name another --out")
         write_text(folder / "settings.toml", settings.to_toml())
         about = {
@@ -141,6 +142,11 @@ class Run:
             raise RunError(
                 f"{folder / 'settings.toml'} is damaged ({error}); fit the run again"
             ) from None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is more in the folder than data read: what is worth keeping."""
+        return self.about["stages"].keys() > {"read"} or (self.folder / "training").exists()
 
     def is_done(self, stage: str) -> bool:
         """Whether a stage's results are in the folder."""

@@ -54,7 +54,7 @@ def has_bfloat16() -> bool:
 
 
 def batches_by_length(
-    lengths: NDArray[np.integer], batch_size: int, seed: int, epoch: int
+    lengths: NDArray[np.integer], batch_size: int, seed: int, epoch: int, at_least: int = 1
 ) -> list[Rows]:
     """Random batches of sequences of similar length, in random order.
 
@@ -62,16 +62,21 @@ def batches_by_length(
         lengths: ``(n,)`` length of each sequence.
         batch_size: sequences per batch; the last of the sorted order may be smaller.
         seed: with ``epoch``, decides the order.
-        epoch: number of the pass, from 0.
+        epoch: number of the epoch, from 0.
+        at_least: batches wanted; a small data set is passed several times to make them, so that
+            an epoch is some progress whatever the size of the data.
 
     Returns:
-        Batches of row numbers; together they hold each row once.
+        Batches of row numbers; each pass holds each row once.
     """
     random_state = np.random.default_rng([seed, epoch])
-    shuffled = random_state.permutation(len(lengths))
-    ordered = shuffled[np.argsort(np.asarray(lengths)[shuffled], kind="stable")]
-    batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
-    return [batches[i] for i in random_state.permutation(len(batches))]
+    batches: list[Rows] = []
+    while len(lengths) and len(batches) < at_least:
+        shuffled = random_state.permutation(len(lengths))
+        ordered = shuffled[np.argsort(np.asarray(lengths)[shuffled], kind="stable")]
+        one_pass = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+        batches += [one_pass[i] for i in random_state.permutation(len(one_pass))]
+    return batches
 
 
 @dataclass

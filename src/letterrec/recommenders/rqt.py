@@ -27,6 +27,9 @@ from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training import Rows, TrainingLog, batches_by_length, train
 
 
+_STEPS_PER_EPOCH = 40  # at least: a small data set is passed several times in an epoch
+
+
 class Rqt(nn.Module):
     """Residual-quantization transformer over items.
 
@@ -55,7 +58,7 @@ class Rqt(nn.Module):
         layers: int = 2,
         heads: int = 2,
         depth_layers: int = 2,
-        dropout: float = 0.3,
+        dropout: float = 0.15,
         use_content: bool = True,
         item_embedding: bool = True,
         temperature: float = 1.0,
@@ -109,9 +112,9 @@ class Rqt(nn.Module):
         validate: Callable[[], Mapping[str, float]] | None = None,
         folder: Path | None = None,
         seed: int = 0,
-        epochs: int = 20,
-        batch_size: int = 512,
-        learning_rate: float = 1e-3,
+        epochs: int = 16,
+        batch_size: int = 256,
+        learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.05,
         clip: float = 1.0,
@@ -123,7 +126,9 @@ class Rqt(nn.Module):
         windows = _windows(histories, self.max_history + 1)
         return train(
             self,
-            batches=lambda epoch: batches_by_length(windows.lengths, batch_size, seed, epoch),
+            batches=lambda epoch: batches_by_length(
+                windows.lengths, batch_size, seed, epoch, at_least=_STEPS_PER_EPOCH
+            ),
             collate=lambda rows: _collate(windows, rows),
             epochs=epochs,
             learning_rate=learning_rate,
