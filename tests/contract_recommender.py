@@ -103,6 +103,7 @@ class RecommenderContract:
 
     @pytest.fixture(scope="class")
     def fitted(self) -> Any:
+        torch.manual_seed(0)
         recommender = self.make(planted_identifiers())
         recommender.fit(planted_histories(), seed=0, **self.training)
         return recommender
@@ -112,7 +113,7 @@ class RecommenderContract:
         trie = Trie.build(planted_identifiers())
         items, log_probs = search(fitted.encode(histories % N_ITEMS), trie, beam=5, k=1)
         hits = (items[:, 0] == (torch.arange(N_ITEMS) + 3) % N_ITEMS).float().mean()
-        assert hits >= 0.9
+        assert hits >= 0.95
         assert log_probs.exp().mean() > 0.5
 
     @pytest.mark.parametrize("identifiers", [planted_identifiers(), MIXED], ids=["fixed", "mixed"])
