@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from letterrec.data import Dataset
-from letterrec.data.events import collect_events, dataset_from_events, duplicates, k_core
+from letterrec.data.events import (
+    collect_events,
+    dataset_from_events,
+    duplicates,
+    k_core,
+    stable_order,
+)
 
 LOG = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 4)), max_size=60)
 
@@ -48,6 +54,17 @@ def test_duplicates_equal_the_naive_ones(log: list[tuple[int, int, int]]) -> Non
     users, items, times = np.array(log, dtype=np.int64).reshape(-1, 3).T
     expected = [row in log[:i] for i, row in enumerate(log)]
     assert duplicates(users, items, times).tolist() == expected
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**62), st.floats(0, 1e18)), min_size=1)
+)
+def test_stable_order_equals_lexsort(rows: list[tuple[int, int, float]]) -> None:
+    users, moments, times = (np.array(column) for column in zip(*rows, strict=True))
+    for second in (moments, times):
+        expected = np.lexsort((second, users)).tolist()
+        assert stable_order(second, users.astype(np.uint32)).tolist() == expected
 
 
 @settings(deadline=None, max_examples=50)

@@ -10,6 +10,8 @@ import html
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import polars as pl
+
 from letterrec.errors import DataError
 
 
@@ -67,7 +69,7 @@ def titles_and_texts(
 
 
 def sorted_ids(ids: Iterable[str]) -> list[str]:
-    """Distinct ids in the order of rows: by number where all are numbers, else by code point.
+    """Distinct ids `in_row_order`.
 
     Raises:
         DataError: an id cannot be written as UTF-8.
@@ -75,15 +77,20 @@ def sorted_ids(ids: Iterable[str]) -> list[str]:
     >>> sorted_ids(["10", "9", "10"]), sorted_ids(["u10", "u9", "7"])
     (['9', '10'], ['7', 'u10', 'u9'])
     """
-    distinct = set(ids)
     try:
-        "".join(distinct).encode()
+        distinct = pl.DataFrame({"id": list(set(ids))}, schema={"id": pl.String})
     except UnicodeEncodeError as error:
         near = str(error.object)[max(0, error.start - 8) : error.end + 8]
         raise DataError(f"an id is not UTF-8 near {near!r}; expected ids of valid text") from None
-    if all(i.isascii() and i.isdigit() for i in distinct):
-        return sorted(distinct, key=lambda i: (int(i), i))
-    return sorted(distinct)
+    return in_row_order(distinct)["id"].to_list()
+
+
+def in_row_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows by the column ``id``: by number where all are numbers, else by code point."""
+    number = pl.col("id").str.strip_chars_start("0")
+    if frame["id"].str.contains(r"^[0-9]+$").all():
+        return frame.sort(number.str.len_bytes(), number, "id")
+    return frame.sort("id")
 
 
 def counted(n: int, noun: str) -> str:

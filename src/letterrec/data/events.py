@@ -4,7 +4,7 @@ Knows which ids and times are acceptable, the tie rule and the k-core. Leaves fi
 columns ``user``, ``item`` and ``time`` to the readers.
 
 Order: a user's interactions by time; those at the same time stay in the order of the source.
-Rows of users and items: by id (`sorted_ids`).
+Rows of users and items: by id (`catalogue.in_row_order`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from letterrec.data.catalogue import Catalogue, counted, sorted_ids, titles_and_texts
+from letterrec.data.catalogue import Catalogue, counted, in_row_order, titles_and_texts
 from letterrec.data.dataset import Dataset, Histories
 from letterrec.data.jsonlines import frames
 from letterrec.errors import DataError
@@ -169,7 +169,7 @@ def dataset_from_events(
         for c in ("user", "item")
     }
     user, item, time = users.to_numpy(), items.to_numpy(), events["time"].to_numpy()
-    order = np.lexsort((time, user))
+    order = stable_order(time, user)
     user, item, time = user[order], item[order], time[order]
     del events, users, items, order
     repeated = duplicates(user, item, time)
@@ -215,11 +215,28 @@ def _rows(
     codes: NDArray[np.uint32], names: pl.DataFrame
 ) -> tuple[tuple[str, ...], NDArray[np.uint32]]:
     """The ids that occur, in the order of their rows, and the code of each."""
-    present = np.flatnonzero(np.bincount(codes))
-    ids, numbers = names.filter(pl.col("code").is_in(present)).get_columns()
-    code_of = dict(zip(ids.cast(pl.String).to_list(), numbers.to_list(), strict=True))
-    ordered = sorted_ids(code_of)
-    return tuple(ordered), np.fromiter((code_of[i] for i in ordered), np.uint32, len(ordered))
+    present = pl.Series(np.flatnonzero(np.bincount(codes)), dtype=pl.UInt32)
+    frame = names.select(pl.nth(0).cast(pl.String).alias("id"), "code")
+    ordered = in_row_order(frame.filter(pl.col("code").is_in(present.implode())))
+    return tuple(ordered["id"]), ordered["code"].to_numpy()
+
+
+def stable_order(*keys: NDArray[np.number]) -> NDArray[np.int64]:
+    """int64 ``(n,)``: `numpy.lexsort` for numbers that are not negative (the last key decides
+    first), by 16 bits at a time, which NumPy sorts in linear time.
+
+    >>> stable_order(np.array([2, 1, 1]), np.array([7, 7, 3])).tolist()
+    [2, 1, 0]
+    """
+    order = np.arange(len(keys[0]))
+    for key in keys:
+        if key.dtype.kind == "f":  # of such numbers, the bits are in the order of the values
+            key = (key + 0.0).view(np.int64)
+        low = key.min()
+        for shift in range(0, int(key.max() - low).bit_length(), 16):
+            digit = ((key - low) >> shift).astype(np.uint16)[order]
+            order = order[np.argsort(digit, kind="stable")]
+    return order
 
 
 def duplicates(
