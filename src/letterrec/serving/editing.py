@@ -54,6 +54,11 @@ class Editor:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    def preload(self) -> None:
+        """Load the encoder and the tokenizer, if the run can take new items."""
+        if self._engine.content is not None and (self._engine.folder / "tokenizer").is_dir():
+            _ = self._encoder, self._tokenizer
+
     def make(self, edit: Edit) -> None:
         """Make one edit.
 

@@ -104,8 +104,8 @@ class Guard:
         changes = scope["method"] not in ("GET", "HEAD") and not path.startswith("/v1/recommend")
         if changes and not is_open and not self._may_change:
             return 403, (
-                "changing the catalogue over the network needs a token: "
-                "start the server with one (LETTERREC_TOKEN or --token-file)"
+                "this server takes no changes: it was started with --read-only, or it can be "
+                "reached from elsewhere and needs a token for them (LETTERREC_TOKEN, --token-file)"
             )
         origin = headers.get(b"origin")
         if origin is not None and scope["method"] not in ("GET", "HEAD"):

@@ -30,6 +30,7 @@ def serve(
     max_batch: int = 64,
     deadline: float = 2.0,
     body_limit: int = 1_000_000,
+    read_only: bool = False,
 ) -> None:
     """Serve a run until the process is told to stop.
 
@@ -43,6 +44,8 @@ def serve(
         max_batch: queries answered by one search.
         deadline: seconds after which an unanswered request gets a 503.
         body_limit: bytes of a request's body.
+        read_only: take no new items and no other changes over HTTP, and load no encoder for them.
+            A server without a token that listens on more than this machine takes none either.
 
     Raises:
         MissingExtra: a package of the extra ``serve`` is not installed.
@@ -63,8 +66,10 @@ def serve(
     token = read_token(token_file)
     listener = _listen(host, port)
     say(f"loading {run} ...")
-    service = Service(lambda: pipeline.load(run), queue=queue, max_batch=max_batch)
-    may_change = token is not None or _is_loopback(host)
+    may_change = not read_only and (token is not None or _is_loopback(host))
+    service = Service(
+        lambda: pipeline.load(run), queue=queue, max_batch=max_batch, preload=may_change
+    )
     app = create_app(
         service, token=token, may_change=may_change, body_limit=body_limit, deadline=deadline
     )
@@ -147,6 +152,7 @@ def read_token(path: Path | None) -> str | None:
 
 def _listen(host: str, port: int) -> socket.socket:
     """A socket before anything is loaded: a port that is taken is told at once."""
+    listener: socket.socket | None = None
     try:
         family, kind, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -155,6 +161,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
+        if listener is not None:
+            listener.close()
         raise RunError(
             f"cannot listen on {host}:{port} ({error.strerror or error}); choose another --port, "
             "or a --host that this machine has"

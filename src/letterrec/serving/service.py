@@ -30,10 +30,16 @@ class Service:
         load: opens the run anew.
         queue: queries that may wait.
         max_batch: queries answered by one search.
+        preload: load what new items need now, in the background, and not with the first one.
     """
 
     def __init__(
-        self, load: Callable[[], Engine], *, queue: int = 256, max_batch: int = 64
+        self,
+        load: Callable[[], Engine],
+        *,
+        queue: int = 256,
+        max_batch: int = 64,
+        preload: bool = False,
     ) -> None:
         self._load = load
         self.metrics = Metrics()
@@ -46,6 +52,8 @@ class Service:
         # One thread for all that replaces the catalogue or the engine, one after the other.
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
         self._note()
+        if preload:
+            self._keeper.submit(self._editor.preload)
 
     async def edit(self, edit: Edit) -> None:
         """Change the catalogue; edits that come together are written together.

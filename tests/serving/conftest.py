@@ -1,0 +1,82 @@
+"""A real server, on loopback, with a real run."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from letterrec import pipeline
+from letterrec.serving.app import create_app
+from letterrec.serving.service import Service
+
+
+@dataclass
+class Served:
+    """A server that runs in a thread of this process."""
+
+    url: str
+    run: Path
+    service: Service
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=60, **options)
+
+
+@contextmanager
+def serving(
+    run: Path, *, queue: int = 256, max_batch: int = 64, **options: Any
+) -> Iterator[Served]:
+    """Serve a run until the block ends."""
+    service = Service(lambda: pipeline.load(run), queue=queue, max_batch=max_batch)
+    app = create_app(service, **{"deadline": 60.0, **options})
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=20)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", run, service)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@pytest.fixture
+def own_run(shop_run: Path, tmp_path: Path) -> Path:
+    """A copy of the shop's run that a test may change."""
+    return Path(shutil.copytree(shop_run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def server(shop_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server for tests that only ask."""
+    run = shutil.copytree(shop_run, tmp_path_factory.mktemp("served") / "run")
+    with serving(Path(run)) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def client(server: Served) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., Any]:
+    """`serving`, for tests that need a server of their own."""
+    return serving
