@@ -15,8 +15,8 @@ from torch import Tensor
 _SAMPLE_PER_CENTRE = 256  # points that a centre is fitted on, at most
 _CHUNK = 65_536  # rows whose distances are held at a time
 _BALANCE_PER_CENTRE = 64  # points that prices are fitted on, at most
-_HOT, _COLD = 0.1, 0.003  # regularization of the prices, first and last, of the mean cost
-_PRICE_STEPS = 4  # of Sinkhorn's algorithm per round
+_HOT, _COLD = 1.0, 0.003  # regularization of the prices, first and last, of the mean cost
+_PRICE_STEPS = 6  # of Sinkhorn's algorithm per round
 _JITTER = 1e-3  # of the points' deviation: apart enough for centres that share a point
 
 
@@ -39,11 +39,11 @@ def nearest(points: Tensor, centres: Tensor, prices: Tensor | None = None) -> Te
 
 
 def kmeans(points: Tensor, k: int, *, iterations: int = 20) -> Tensor:
-    """Centres by Lloyd's algorithm from random distinct points, empty clusters re-placed.
+    """Centres by Lloyd's algorithm from a k-means++ start, empty clusters re-placed.
 
     An empty cluster moves to one of the points that lie farthest from their centre. Where there
-    are fewer points than centres, the centres without a point of their own are slightly moved
-    copies of points.
+    are fewer distinct points than centres, the centres without a point of their own are slightly
+    moved copies of points.
 
     Args:
         points: float ``(n, d)``, ``n >= 1``.
@@ -59,7 +59,7 @@ def kmeans(points: Tensor, k: int, *, iterations: int = 20) -> Tensor:
         n = len(points)
     if n <= k:
         return torch.cat([points, _moved_copies(points, k - n)])
-    centres = points[torch.randperm(n)[:k]].clone()  # (k, d)
+    centres = _spread(points, k)  # (k, d)
     for _ in range(iterations):
         assigned = nearest(points, centres)  # (n,)
         sizes = torch.bincount(assigned, minlength=k)  # (k,)
@@ -93,7 +93,7 @@ def residual_kmeans(points: Tensor, *, levels: int, codes: int, iterations: int 
     return torch.stack(codebooks)  # (levels, codes, d)
 
 
-def balanced_kmeans(points: Tensor, k: int, *, rounds: int = 20) -> tuple[Tensor, Tensor]:
+def balanced_kmeans(points: Tensor, k: int, *, rounds: int = 12) -> tuple[Tensor, Tensor]:
     """Centres whose clusters are of nearly equal size, held so by a price per centre.
 
     Assignment to the centre with the least squared distance plus price is the optimal transport
@@ -119,14 +119,16 @@ def balanced_kmeans(points: Tensor, k: int, *, rounds: int = 20) -> tuple[Tensor
     for i in range(rounds):
         costs = torch.cdist(points, centres).square()  # (n, k)
         epsilon = costs.mean() * _HOT * (_COLD / _HOT) ** (i / max(1, rounds - 1))
-        for _ in range(_PRICE_STEPS):
+        last = i + 1 == rounds
+        for _ in range(_PRICE_STEPS * (5 if last else 1)):
             of_points = -(-(costs + prices) / epsilon).logsumexp(1, keepdim=True)  # (n, 1)
             prices = epsilon * ((of_points - costs / epsilon).logsumexp(0) - share)
+        if last:  # these prices belong to these centres
+            break
         assigned = nearest(points, centres, prices)
         sizes = torch.bincount(assigned, minlength=k)[:, None]  # (k, 1)
         sums = torch.zeros_like(centres).index_add_(0, assigned, points)  # (k, d)
-        if i + 1 < rounds:  # the last prices belong to these centres
-            centres = torch.where(sizes > 0, sums / sizes.clamp(min=1), centres)
+        centres = torch.where(sizes > 0, sums / sizes.clamp(min=1), centres)
     return centres, prices
 
 
@@ -155,6 +157,26 @@ def constrained_clusters(points: Tensor, k: int) -> Tensor:
     )
     labels = model.fit_predict(points.detach().cpu().double().numpy())
     return torch.from_numpy(labels).to(points.device, torch.int64)
+
+
+def _spread(points: Tensor, k: int) -> Tensor:
+    """``(k, d)`` points far from each other: k-means++ (Arthur and Vassilvitskii, 2007)."""
+    norms = points.square().sum(1)  # (n,)
+    first = int(torch.randint(len(points), ()))
+    chosen = [first]
+    distances = torch.full_like(norms, torch.inf)
+    for _ in range(k - 1):
+        last = chosen[-1]
+        to_last = norms + norms[last] - 2 * points @ points[last]  # (n,)
+        distances = distances.minimum(to_last).clamp(min=0)
+        distances[last] = 0
+        total = distances.cumsum(0, dtype=torch.float64)
+        if total[-1] <= 0:
+            break
+        draw = torch.rand((), dtype=torch.float64).to(total) * total[-1]
+        chosen.append(min(int(torch.searchsorted(total, draw, right=True)), len(points) - 1))
+    spread = points[chosen]
+    return torch.cat([spread, _moved_copies(points, k - len(spread))])
 
 
 def _moved_copies(points: Tensor, count: int) -> Tensor:

@@ -28,9 +28,9 @@ from letterrec.training import Rows, TrainingLog, set_seed, train
 from letterrec.uniqueness import resolve
 
 _CHUNK = 8192  # items that are encoded at a time
-_SAMPLE = 65_536  # items on which codebooks are initialised and revived, at most
+_SAMPLE = 65_536  # items on which codebooks are initialised and refreshed, at most
 _PLAIN = 0.15  # share of the epochs that train an autoencoder, before there are codes
-_REVIVE = 0.75  # share of the epochs after which dead codes stay dead, so that codes settle
+_REFRESH = 0.75  # share of the epochs after which codes follow their gradient alone
 _SCORED = 2048  # items whose reconstruction is scored, at most
 _SCORED_EVERY = 5  # epochs
 _FEWEST_STEPS = 12  # of an epoch: a small catalogue is passed several times
@@ -44,8 +44,9 @@ class LetterTokenizer:
     ``alpha`` means the same whatever the scale of the CF model.
 
     Training has three parts: an autoencoder without codes (15 % of the epochs), whose latents
-    initialise the codebooks by residual k-means; then eq. 5, codes that no item chooses being
-    revived before each epoch until 75 % of the epochs; then eq. 5 alone.
+    initialise the codebooks by residual k-means; then eq. 5, every code moving to the mean of its
+    residuals and dead codes being revived before each epoch, until 75 % of the epochs; then
+    eq. 5 alone.
 
     Args:
         levels: codes per identifier L.
@@ -166,7 +167,8 @@ class LetterTokenizer:
 
         Several items may share all their codes; see `assign`.
         """
-        return _codes(self._fitted(content), content)
+        network = self._fitted(content)
+        return _codes(network, _latents(network, content))
 
     def assign(
         self, content: NDArray[np.float32], taken: NDArray[np.int32] | None = None
@@ -184,10 +186,10 @@ class LetterTokenizer:
             IdentifierError: there are fewer identifiers than items.
         """
         network = self._fitted(content)
-        latents = np.concatenate([z.numpy() for z in _latents(network, content)])
+        latents = _latents(network, content)
         return resolve(
-            _codes(network, content),
-            latents,
+            _codes(network, latents),
+            latents.cpu().numpy(),
             self.codebooks,
             taken=taken,
             epsilon=self.settings["sinkhorn_epsilon"],
@@ -197,7 +199,7 @@ class LetterTokenizer:
     def quantized(self, content: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 ``(n, dim)``: z_hat, the sum of the codes that `quantize` gives."""
         network = self._fitted(content)
-        return _quantized(self.codebooks, _codes(network, content))
+        return _quantized(self.codebooks, _codes(network, _latents(network, content)))
 
     def reconstruction_error(self, content: NDArray[np.float32]) -> float:
         """Squared error of the decoded content, as a share of its variance around the mean."""
@@ -274,7 +276,7 @@ class _Fitting:
         self._network, self._content, self._cf = network, content, cf
         self._batch_size, self._clusters, self._seed = batch_size, clusters, seed
         self._first_with_codes = min(round(epochs * _PLAIN), epochs - 1)
-        self._last_revival = round(epochs * _REVIVE)
+        self._last_refresh = round(epochs * _REFRESH)
 
     def batches(self, epoch: int) -> list[Rows]:
         """Passes over the items in random order until there are enough steps."""
@@ -291,22 +293,21 @@ class _Fitting:
         return tuple(torch.from_numpy(a[rows]) for a in arrays)
 
     def before_epoch(self, epoch: int) -> None:
-        """Initialise or revive the codebooks; cluster the codes."""
+        """Initialise or refresh the codebooks; cluster the codes."""
         network = self._network
         network.with_codes = epoch >= self._first_with_codes
         if not network.with_codes:
             return
         with torch.no_grad():
-            if epoch <= self._last_revival:
+            if epoch <= self._last_refresh:
                 sample = self._content
                 if len(sample) > _SAMPLE:
                     sample = sample[torch.randperm(len(sample))[:_SAMPLE].numpy()]
-                latents = torch.cat(list(_latents(network, sample)))  # (n, dim)
-                latents = latents.to(network.content_mean.device)
+                latents = _latents(network, sample)  # (n, dim)
                 if epoch == self._first_with_codes:
                     network.quantizer.initialise(latents)
                 else:
-                    network.quantizer.revive(latents)
+                    network.quantizer.refresh(latents)
             if network.beta > 0:
                 for level, codebook in enumerate(network.quantizer.codebooks):
                     network.clusters[level] = constrained_clusters(codebook, self._clusters)
@@ -323,7 +324,7 @@ class _Fitting:
         """
         if not self._network.with_codes:
             return {"score": math.nan}
-        codes = _codes(self._network, self._content)
+        codes = _codes(self._network, _latents(self._network, self._content))
         sample = np.random.default_rng(self._seed).permutation(len(codes))[:_SCORED]
         metrics = {
             "reconstruction_error": _reconstruction_error(self._network, self._content[sample])
@@ -349,24 +350,22 @@ def _quantized(codebooks: NDArray[np.float32], codes: NDArray[np.int32]) -> NDAr
 
 
 def _chunks(network: RQVAE, content: NDArray[np.float32]) -> Iterator[Tensor]:
-    """Standardised content, some thousand rows at a time, on the network's device."""
-    for start in range(0, len(content), _CHUNK):
+    """Standardised content, some thousand rows at a time (once without content), on the device."""
+    for start in range(0, max(1, len(content)), _CHUNK):
         chunk = torch.from_numpy(np.ascontiguousarray(content[start : start + _CHUNK]))
         yield network.standardised(chunk.to(network.content_mean.device, torch.float32))
 
 
 @torch.no_grad()
-def _latents(network: RQVAE, content: NDArray[np.float32]) -> list[Tensor]:
-    """Encoded content, float32 ``(chunk, dim)`` each, on the CPU."""
-    return [network.encoder(chunk).cpu() for chunk in _chunks(network, content)]
+def _latents(network: RQVAE, content: NDArray[np.float32]) -> Tensor:
+    """float32 ``(n, dim)``: encoded content, on the network's device."""
+    return torch.cat([network.encoder(chunk) for chunk in _chunks(network, content)])
 
 
 @torch.no_grad()
-def _codes(network: RQVAE, content: NDArray[np.float32]) -> NDArray[np.int32]:
-    parts = [
-        network.quantizer(network.encoder(chunk))[1].cpu() for chunk in _chunks(network, content)
-    ]
-    return np.asarray(torch.cat(parts).numpy(), dtype=np.int32)
+def _codes(network: RQVAE, latents: Tensor) -> NDArray[np.int32]:
+    """int32 ``(n, levels)``: codes of latents ``(n, dim)``."""
+    return np.asarray(network.quantizer(latents)[1].cpu().numpy(), dtype=np.int32)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """The residual quantizer: latents -> one code per level, and their sum.
 
-Knows codebooks, their initialisation and the revival of dead codes. Leaves where latents come
+Knows codebooks, their initialisation, and how they follow the latents. Leaves where latents come
 from, and what else is lost on them, to the tokenizers.
 """
 
@@ -72,30 +72,35 @@ class ResidualQuantizer(nn.Module):
         self.codebooks.copy_(residual_kmeans(latents, levels=levels, codes=codes))
 
     @torch.no_grad()
-    def revive(self, latents: Tensor) -> int:
-        """Put the codes that none of ``latents`` ``(n, dim)`` chooses where they will be chosen.
+    def refresh(self, latents: Tensor) -> int:
+        """Move every code to the mean of the residuals that choose it, and revive dead codes.
 
-        Level by level, each dead code moves beside the residual of one of the points that are
-        quantized worst.
+        One step of k-means per level: the codes follow latents that move faster than the
+        gradient of eq. 2 lets them. A dead code, one that none of the latents chooses, moves
+        beside the residual of a point, likelier of one that is quantized badly.
+
+        Args:
+            latents: float ``(n, dim)``.
 
         Returns:
-            How many codes were moved.
+            How many codes were dead and moved.
         """
         residual = latents
-        moved = 0
+        revived = 0
         for codebook in self.codebooks:
             chosen = nearest(residual, codebook)  # (n,)
-            dead = (torch.bincount(chosen, minlength=len(codebook)) == 0).nonzero().squeeze(1)
-            errors = (residual - codebook[chosen]).square().sum(1)  # (n,)
-            dead = dead[: len(residual) // 2]
+            sizes = torch.bincount(chosen, minlength=len(codebook))[:, None]  # (codes, 1)
+            sums = torch.zeros_like(codebook).index_add_(0, chosen, residual)  # (codes, dim)
+            codebook.copy_(torch.where(sizes > 0, sums / sizes.clamp(min=1), codebook))
+            dead = (sizes[:, 0] == 0).nonzero().squeeze(1)[: len(residual) // 2]
             if len(dead):
-                worst = residual[_sample(errors, len(dead))]  # (dead, dim)
-                noise = torch.randn(worst.shape).to(worst)
-                codebook[dead] = worst + noise * residual.std(unbiased=False) * _MOVE
-                moved += len(dead)
-                chosen = nearest(residual, codebook)
-            residual = residual - codebook[chosen]
-        return moved
+                errors = (residual - codebook[chosen]).square().sum(1)  # (n,)
+                picked = residual[_sample(errors, len(dead))]  # (dead, dim)
+                noise = torch.randn(picked.shape).to(picked)
+                codebook[dead] = picked + noise * residual.std(unbiased=False) * _MOVE
+                revived += len(dead)
+            residual = residual - codebook[nearest(residual, codebook)]
+        return revived
 
 
 def _sample(weights: Tensor, count: int) -> Tensor:

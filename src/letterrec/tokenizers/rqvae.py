@@ -74,16 +74,18 @@ class RQVAE(nn.Module):
             cf: float32 ``(n, dim)``; None without the collaborative term.
         """
         target = self.standardised(content)  # (n, d_content)
-        quantized = self.encoder(target)  # (n, dim)
+        quantized = self.encoder(target).float()  # (n, dim)
         none = quantized.new_zeros(())
         parts = {"quantization": none, "collaborative": none, "diversity": none}
-        if self.with_codes:
-            quantized, codes, parts["quantization"] = self.quantizer(quantized)
-            if self.beta > 0:
-                parts["diversity"] = self._diversity(codes)
-        parts["reconstruction"] = losses.reconstruction_loss(target, self.decoder(quantized))
-        if cf is not None:
-            parts["collaborative"] = losses.collaborative_loss(quantized, cf)
+        with torch.autocast(content.device.type, enabled=False):  # distances need float32
+            if self.with_codes:
+                quantized, codes, parts["quantization"] = self.quantizer(quantized)
+                if self.beta > 0:
+                    parts["diversity"] = self._diversity(codes)
+            if cf is not None:
+                parts["collaborative"] = losses.collaborative_loss(quantized, cf)
+        decoded = self.decoder(quantized).float()  # (n, d_content)
+        parts["reconstruction"] = losses.reconstruction_loss(target, decoded)
         semantic = parts["reconstruction"] + parts["quantization"]
         loss = losses.letter_loss(
             semantic, parts["collaborative"], parts["diversity"], self.alpha, self.beta

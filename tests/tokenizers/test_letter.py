@@ -1,0 +1,178 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import letterrec.training
+from contract_tokenizer import CF, CONTENT, TokenizerContract
+from letterrec.config import LetterSettings
+from letterrec.errors import SettingsError
+from letterrec.identifiers import cf_overlap, collision_rate
+from letterrec.tokenizers.letter import LetterTokenizer, normalise_cf
+from letterrec.tokenizers.rqvae import RQVAE
+from letterrec.training import set_seed
+
+EPOCHS = 10
+
+
+def small(**settings: object) -> LetterTokenizer:
+    defaults = {"levels": 3, "codes": 16, "dim": 8, "hidden": (64,)}
+    return LetterTokenizer(**{**defaults, **settings})
+
+
+class TestLetter(TokenizerContract):
+    name = "letter"
+
+    def make(self, **settings: int) -> LetterTokenizer:
+        return small(**settings)
+
+    def fit(
+        self, tokenizer: LetterTokenizer, content: NDArray[np.float32], seed: int = 0
+    ) -> LetterTokenizer:
+        cf = CF[: len(content)]
+        return tokenizer.fit(content, cf, seed=seed, epochs=EPOCHS, learning_rate=1e-2)
+
+
+class TestPlainRQVAE(TestLetter):
+    """alpha = beta = 0, TIGER's tokenizer."""
+
+    def make(self, **settings: int) -> LetterTokenizer:
+        return small(**settings, alpha=0, beta=0)
+
+
+def test_the_defaults_are_those_of_the_settings():
+    settings = LetterSettings().model_dump(exclude={"name", "training"})
+    settings["hidden"] = list(settings["hidden"])
+    own = LetterTokenizer().settings
+    assert {name: own[name] for name in settings} == settings
+
+
+@pytest.mark.parametrize(
+    ("cf", "message"),
+    [
+        (None, r"tokenizer\.alpha = 1 needs CF embeddings, and there are none"),
+        (CF[:, :4], r"shape \(240, 4\); expected \(240, 8\).*tokenizer\.dim"),
+        (CF[:9], r"shape \(9, 8\); expected \(240, 8\)"),
+        (np.full_like(CF, np.inf), r"NaN or infinity \(first in row 0\)"),
+    ],
+)
+def test_cf_embeddings_that_do_not_fit_are_refused(cf: NDArray[np.float32], message: str):
+    with pytest.raises(SettingsError, match=message):
+        small(alpha=1).fit(CONTENT, cf, epochs=1)
+
+
+def test_without_the_collaborative_term_no_cf_is_needed():
+    tokenizer = small(alpha=0).fit(CONTENT, None, epochs=2)
+    assert tokenizer.quantize(CONTENT).shape == (240, 3)
+
+
+def test_neither_the_scale_nor_the_place_of_the_inputs_matters():
+    plain = small().fit(CONTENT, CF, epochs=4)
+    moved = small().fit(64 * CONTENT, 16 * CF, epochs=4)  # powers of two: the same roundings
+    assert np.array_equal(plain.quantize(CONTENT), moved.quantize(64 * CONTENT))
+    shifted = normalise_cf(100 * CF + 7)
+    assert np.allclose(shifted, normalise_cf(CF), atol=1e-4)
+
+
+def random_catalogue(n: int = 600) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Content and CF embeddings that know nothing of each other."""
+    random = np.random.default_rng(0)
+    content = random.normal(size=(n, 24)).astype(np.float32)
+    directions = random.normal(size=(30, 8))
+    cf = directions[random.integers(0, 30, n)] + 0.1 * random.normal(size=(n, 8))
+    return content, cf.astype(np.float32)
+
+
+def test_the_collaborative_term_puts_cf_neighbours_together():
+    content, cf = random_catalogue()
+    overlaps = []
+    for alpha in (0.0, 1.0):
+        tokenizer = small(alpha=alpha, hidden=(64,)).fit(content, cf, epochs=15, learning_rate=1e-2)
+        overlaps.append(cf_overlap(tokenizer.quantize(content), cf))
+    assert overlaps[1] > 1.5 * overlaps[0]
+
+
+def test_a_strong_diversity_term_changes_the_codes_of_a_level():
+    """Eq. 4 draws the codes of a cluster together: cosines within clusters rise."""
+    content, cf = random_catalogue()
+    nearness = []
+    for beta in (0.0, 0.1):
+        tokenizer = small(alpha=0, beta=beta, clusters=4).fit(content, cf, epochs=8)
+        book = tokenizer.codebooks[0]
+        unit = book / np.linalg.norm(book, axis=1, keepdims=True)
+        cosines = unit @ unit.T - 2 * np.eye(len(unit))
+        nearness.append(float(np.sort(cosines, 1)[:, -2:].mean()))
+    assert nearness[1] > nearness[0]
+
+
+def test_the_log_says_what_the_score_is_made_of():
+    tokenizer = small().fit(CONTENT, CF, epochs=EPOCHS)
+    entry = tokenizer.log.epochs[tokenizer.log.best_epoch]
+    cf = max(0.0, 1 - entry["valid/collaborative"] / np.log(240))
+    kept = (1 - entry["valid/reconstruction_error"] + cf) / 2
+    expected = kept * entry["valid/codes_used"] * (1 - entry["valid/collision_rate"])
+    assert entry["valid/score"] == pytest.approx(expected)
+    assert entry["valid/collision_rate"] == collision_rate(tokenizer.quantize(CONTENT))
+    assert tokenizer.log.best == entry["valid/score"]
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("epoch", [1, 4, 9])
+def test_an_interrupted_training_resumes_to_the_same_identifiers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
+):
+    """Before there are codes, while dead ones are revived, and after."""
+
+    def interrupt(seed: int, *salt: int) -> None:
+        if salt == (epoch,):
+            raise Interrupted
+        set_seed(seed, *salt)
+
+    whole = small().fit(CONTENT, CF, seed=3, epochs=EPOCHS)
+    with monkeypatch.context() as patch:
+        patch.setattr(letterrec.training, "_CHECKPOINT_EVERY", 0.0)
+        patch.setattr(letterrec.training, "set_seed", interrupt)
+        with pytest.raises(Interrupted):
+            small().fit(CONTENT, CF, seed=3, epochs=EPOCHS, folder=tmp_path)
+    assert (tmp_path / "checkpoint.safetensors").exists()
+    torch.rand(7)  # another random state than the first sitting's
+    resumed = small().fit(CONTENT, CF, seed=3, epochs=EPOCHS, folder=tmp_path)
+    assert len(resumed.log.epochs) == EPOCHS
+    assert np.array_equal(resumed.assign(CONTENT), whole.assign(CONTENT))
+    assert np.array_equal(resumed.codebooks, whole.codebooks)
+
+
+@pytest.mark.parametrize("n", [1, 2, 50])
+def test_a_tiny_catalogue_works_with_the_default_code_space(n: int):
+    tokenizer = LetterTokenizer(dim=8, hidden=(32,)).fit(CONTENT[:n], CF[:n], epochs=3)
+    identifiers = tokenizer.assign(CONTENT[:n])
+    assert len(np.unique(identifiers, axis=0)) == n
+
+
+def test_an_epoch_of_a_small_catalogue_has_enough_steps():
+    tokenizer = small(alpha=0, beta=0).fit(CONTENT, None, epochs=10, learning_rate=3e-3)
+    assert tokenizer.reconstruction_error(CONTENT) < 0.5
+
+
+def test_constant_dimensions_of_the_content_do_no_harm():
+    content = np.concatenate([CONTENT, np.full((240, 2), 5, dtype=np.float32)], 1)
+    tokenizer = small(alpha=0).fit(content, None, epochs=3)
+    assert np.isfinite(tokenizer.reconstruction_error(content))
+
+
+def test_codes_are_found_in_float32_where_training_is_not():
+    network = RQVAE(
+        d_content=24, levels=3, codes=16, dim=8, hidden=(32,), mu=0.25, alpha=1, beta=1e-4
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = network(torch.from_numpy(CONTENT), torch.from_numpy(CF))
+    assert {value.dtype for value in parts.values()} == {torch.float32}
+    assert set(parts) == {"loss", "reconstruction", "quantization", "collaborative", "diversity"}
+    own = parts["reconstruction"] + parts["quantization"]
+    own = own + parts["collaborative"] + 1e-4 * parts["diversity"]
+    assert parts["loss"].item() == pytest.approx(own.item(), rel=1e-6)
