@@ -147,7 +147,7 @@ ERRORS: dict[str, tuple[Files, str]] = {
     ),
     "CF embeddings that are no tensor file": (
         letter() | {"A-4d-sasrec.pt": b"not a tensor"},
-        "A-4d-sasrec.pt cannot be loaded (.*); expected one saved tensor",
+        r"A-4d-sasrec.pt cannot be loaded \(.*\); expected one tensor, saved by torch.save",
     ),
     "two files of CF embeddings": (
         letter() | {"A-4d-x.pt": saved(torch.zeros(2, 4)), "A-4d-y.pt": saved(torch.zeros(2, 4))},
@@ -176,15 +176,15 @@ ERRORS: dict[str, tuple[Files, str]] = {
     ),
     "a line with too many fields": (
         csv(GOOD, "u,b,1500000001,x,y"),
-        r"interactions.csv cannot be read \(.*\); expected a whole UTF-8 file",
+        r"interactions.csv cannot be read \(.*\); repair it or export it again",
     ),
     "a CSV that is not UTF-8": (
         {"interactions.csv": b"user,item,timestamp\nu\xff,a,1\n"},
-        r"interactions.csv cannot be read \(.*[Uu][Tt][Ff]-8.*\); expected a whole UTF-8 file",
+        r"interactions.csv cannot be read \(.*[Uu][Tt][Ff]-8.*\); repair it or export it again",
     ),
     "a Parquet file that is cut off": (
         {"interactions.parquet": b"PAR1\0\0"},
-        r"interactions.parquet cannot be read \(.*\); expected a whole UTF-8 file",
+        r"interactions.parquet cannot be read \(.*\); repair it or export it again",
     ),
     "every id missing": (
         csv(",a,1500000000", "u,,1500000001"),
@@ -279,7 +279,7 @@ ERRORS: dict[str, tuple[Files, str]] = {
     ),
     "a time that RecBole calls a float": (
         {"a.inter": "user_id:token\titem_id:token\ttimestamp:float\n1\t2\tx\n"},
-        r"a.inter cannot be read \(.*could not parse `x`.*\); expected a whole UTF-8 file",
+        "a.inter: row 1 has time 'x'; expected seconds",
     ),
 }
 
@@ -331,8 +331,8 @@ WARNINGS: dict[str, tuple[Files, str]] = {
         "2 duplicate interactions (same user, item and time): dropped",
     ),
     "some ids missing": (
-        csv(GOOD, ",a,1500000001", "u,,1500000002"),
-        "2 interactions without user or item: dropped",
+        csv(GOOD, ",a,1500000001", "u,,1500000002", ""),
+        "3 interactions without user or item: dropped",
     ),
     "an item without title": (
         csv(GOOD, "u,b,1500000001") | {"items.csv": "item,title,maker\na,,Suds\nb,B,\n"},

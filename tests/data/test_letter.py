@@ -67,7 +67,7 @@ def test_a_core_keeps_tokens_and_embeddings_with_their_items(folder: Path) -> No
 
 
 def test_interactions_alone_are_enough(tmp_path: Path) -> None:
-    (tmp_path / "Plain.inter.json").write_text('{"u": ["x", "y", "x"], "empty": []}')
+    (tmp_path / "Plain.inter.json").write_text('\ufeff{"u": ["x", "y", "x"], "empty": []}')
     dataset = read(tmp_path)
     assert (dataset.item_ids, dataset.titles, dataset.texts) == (("x", "y"), ("x", "y"), None)
     assert (dataset.given_tokens, dataset.given_cf) == (None, None)

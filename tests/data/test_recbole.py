@@ -39,3 +39,8 @@ def test_without_items(tmp_path: Path) -> None:
     (tmp_path / "tiny.inter").write_text(INTER)
     dataset = read(tmp_path, k_core=1)
     assert (dataset.titles, dataset.texts) == (("51", "242", "346"), None)
+
+
+def test_a_byte_order_mark_and_windows_lines(tmp_path: Path) -> None:
+    (tmp_path / "tiny.inter").write_bytes(b"\xef\xbb\xbf" + INTER.replace("\n", "\r\n").encode())
+    assert read(tmp_path, k_core=1).user_ids == ("22", "196")

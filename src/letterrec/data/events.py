@@ -37,7 +37,7 @@ def reading(path: object) -> Iterator[None]:
         raise DataError(f"{path} is empty; expected a header and rows") from None
     except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise DataError(f"{path} cannot be read ({reason}); expected a whole UTF-8 file") from None
+        raise DataError(f"{path} cannot be read ({reason}); repair it or export it again") from None
 
 
 def missing_column(where: object, wanted: str, found: Sequence[str]) -> DataError:
@@ -57,7 +57,8 @@ def collect_events(frame: pl.LazyFrame, *, where: object, first_row: int = 1) ->
         first_row: number of the first row, for errors.
 
     Returns:
-        ``user``, ``item``: categories, null where the id is missing; ``time``: int64 or float64.
+        ``user``, ``item``: categories, null where the id is missing; ``time``: int64 or float64,
+        null in some rows without both.
 
     Raises:
         DataError: a column has an unusable type; a time cannot be parsed, is negative or lies
@@ -74,7 +75,8 @@ def collect_events(frame: pl.LazyFrame, *, where: object, first_row: int = 1) ->
             for c in ("user", "item")
         ]
         events = frame.select(*ids, _time(frame, where)).collect(engine="streaming")
-        bad = events["time"].is_null().arg_true()
+        blank = events["user"].is_null() & events["item"].is_null()
+        bad = (events["time"].is_null() & ~blank).arg_true()
         if len(bad):
             value = frame.select("time").slice(int(bad[0]), 1).collect().item()
             raise DataError(
@@ -107,7 +109,7 @@ def _time(frame: pl.LazyFrame, where: object) -> pl.Expr:
     elif dtype.is_float():
         number = time.cast(pl.Float64).fill_nan(None)
     elif dtype in (pl.Date, pl.Datetime):
-        number, latest = time.dt.epoch("us"), _YEAR_2100 * 10**6
+        number, latest = time.dt.epoch("us") / 10**6, _YEAR_2100
     elif dtype == pl.String:
         first = frame.select("time").head(1).collect()
         if len(first) and _is_number(first.item()):
@@ -119,8 +121,7 @@ def _time(frame: pl.LazyFrame, where: object) -> pl.Expr:
                 for f in _ISO_8601
             ]
             days = text.str.to_date("%F", strict=False).cast(pl.Datetime("us", "UTC"))
-            number = pl.coalesce(*moments, days).dt.epoch("us").cast(pl.Float64)
-            latest = _YEAR_2100 * 10**6
+            number, latest = pl.coalesce(*moments, days).dt.epoch("us") / 10**6, _YEAR_2100
     else:
         raise DataError(f"{where}: times are {dtype}; expected numbers, ISO 8601 text or dates")
     return pl.when(number >= 0, number < latest).then(number).alias("time")
@@ -155,13 +156,13 @@ def dataset_from_events(
     k = DEFAULT_K_CORE if k_core is None else k_core
     if not len(events):
         raise DataError(f"{where} holds no interactions; expected user, item and time in each row")
-    _check_unit(events["time"], where)
     known = events["user"].is_not_null() & events["item"].is_not_null()
+    if not known.any():
+        raise DataError(f"{where}: every row lacks a user or an item; expected ids in both")
+    _check_unit(events["time"], where)
     if not known.all():
         notes.append(f"{counted(int((~known).sum()), 'interaction')} without user or item: dropped")
         events = events.filter(known)
-    if not len(events):
-        raise DataError(f"{where}: every row lacks a user or an item; expected ids in both")
 
     users, items = events["user"].to_physical(), events["item"].to_physical()
     names = {

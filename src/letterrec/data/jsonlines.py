@@ -71,7 +71,7 @@ def parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
         DataError: it is neither.
     """
     try:
-        text = line.decode("utf-8")
+        text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: line {number} is not UTF-8 ({error.reason} at byte {error.start}); "

@@ -89,7 +89,7 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
 def _read_object(path: Path) -> dict[str, Any]:
     """A JSON object; empty where there is no such file."""
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError as error:
@@ -163,9 +163,11 @@ def _embeddings(folder: Path, name: str, n_items: int) -> NDArray[np.float32] | 
     path = paths[0]
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(f"{path} cannot be loaded ({reason}); expected one saved tensor") from None
+    except Exception as error:  # whatever the unpickler stumbles over
+        raise DataError(
+            f"{path} cannot be loaded ({type(error).__name__}); expected one tensor, saved by "
+            "torch.save and readable with weights_only=True"
+        ) from None
     if not isinstance(value, torch.Tensor) or value.ndim != 2:
         what = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise DataError(f"{path} holds {what}; expected one tensor of shape (items, dimensions)")

@@ -15,12 +15,7 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.events import collect_events, dataset_from_events, missing_column, reading
 from letterrec.errors import DataError
 
-_TYPES: Mapping[str, pl.DataType] = {
-    "token": pl.String(),
-    "token_seq": pl.String(),
-    "float": pl.Float64(),
-    "float_seq": pl.String(),
-}
+_TYPES = ("token", "token_seq", "float", "float_seq")
 
 
 def read(folder: Path, *, k_core: int | None = None) -> Dataset:
@@ -57,7 +52,7 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
 def _fields(path: Path) -> dict[str, str]:
     """Field -> type, in the order of the header."""
     with path.open("rb") as file:
-        header = file.readline().decode("utf-8", "replace").rstrip("\r\n")
+        header = file.readline().decode("utf-8-sig", "replace").rstrip("\r\n")
     if not header:
         raise DataError(f"{path} is empty; expected a header such as user_id:token")
     fields = dict(field.partition(":")[::2] for field in header.split("\t"))
@@ -65,7 +60,7 @@ def _fields(path: Path) -> dict[str, str]:
         if kind not in _TYPES:
             raise DataError(
                 f"{path}: header {header[:80]!r} has no type for {field!r}; expected "
-                "tab-separated NAME:TYPE with the types token, token_seq, float, float_seq"
+                f"tab-separated NAME:TYPE with the types {', '.join(_TYPES)}"
             )
     return fields
 
@@ -77,7 +72,7 @@ def _scan(path: Path, fields: Mapping[str, str]) -> pl.LazyFrame:
         quote_char=None,
         has_header=False,
         skip_lines=1,
-        schema={name: _TYPES[kind] for name, kind in fields.items()},
+        schema=dict.fromkeys(fields, pl.String()),
     )
 
 
