@@ -1,0 +1,249 @@
+"""The page in a real browser, against a real server with a real run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    Response,
+    expect,
+    sync_playwright,
+)
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-dev-shm-usage",
+    "--disable-sync",
+    "--no-first-run",
+    "--enable-unsafe-swiftshader",  # WebGL without a graphics card, for the maps in space
+]
+PATIENCE = 120_000  # milliseconds
+PHONE = {"width": 360, "height": 740}
+DESK = {"width": 1240, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium where there is one, else Playwright's own; `make browser` brings either."""
+    with sync_playwright() as playwright:
+        found = shutil.which("chromium")
+        browser = playwright.chromium.launch(
+            executable_path=found, args=ARGUMENTS, timeout=PATIENCE
+        )
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """An open page; at its end nothing may have gone wrong or been fetched from elsewhere."""
+
+    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+        self.url = url
+        self.context = browser.new_context(**{"viewport": DESK, **options})
+        self.context.set_default_timeout(PATIENCE)
+        self.page: Page = self.context.new_page()
+        self.errors: list[str] = []
+        self.elsewhere: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._note_message)
+        self.page.on("response", self._note_response)
+        self.page.on("request", lambda request: self._note(request.url))
+        self.page.goto(url, wait_until="domcontentloaded")
+
+    def _note_message(self, message: ConsoleMessage) -> None:
+        refused = "the server responded with a status of 4" in message.text  # noted below
+        if message.type == "error" and not refused:
+            self.errors.append(message.text)
+
+    def _note_response(self, response: Response) -> None:
+        if response.status >= 400 and "/v1/" not in response.url:
+            self.errors.append(f"{response.status} {response.url}")
+
+    def _note(self, url: str) -> None:
+        if not url.startswith((self.url, "blob:", "data:")):
+            self.elsewhere.append(url)
+
+    def end(self) -> None:
+        self.context.close()
+        assert self.errors == []
+        assert self.elsewhere == []
+
+
+@pytest.fixture
+def visit(browser: Browser, server: Any) -> Iterator[Callable[..., Page]]:
+    visits: list[Visit] = []
+    expect.set_options(timeout=PATIENCE)
+
+    def open_page(**options: Any) -> Page:
+        visits.append(Visit(browser, options.pop("url", server.url), **options))
+        return visits[-1].page
+
+    yield open_page
+    for one in visits:
+        one.end()
+
+
+def answers(page: Page) -> Any:
+    return page.locator("#answers > li")
+
+
+def test_a_history_is_made_by_searching_and_answered_with_reasons(
+    visit: Callable[..., Page],
+) -> None:
+    page = visit()
+    expect(answers(page)).to_have_count(10)
+    expect(page.locator("#status")).to_contain_text("most popular")
+    page.fill("#search", "red lip")
+    page.click("#found li >> text=red lipstick no. 12")
+    page.fill("#search", "lipstick 0")
+    page.click("#found li >> text=red lipstick no. 0")
+    expect(page.locator("#history li")).to_have_count(2)
+    expect(page.locator("#status")).to_have_text("10 for a history of 2 items")
+    expect(answers(page).first.locator(".code")).to_have_count(4)
+    expect(answers(page).first.locator(".score")).to_contain_text("%")
+    page.fill("#k", "40")
+    page.press("#k", "Tab")
+    expect(answers(page)).to_have_count(40)
+    expect(page.locator(".why").first).to_contain_text(re.compile("shares codes? [a-d]"))
+    assert page.locator(".code.shared").count() > 0
+    page.click("#history li >> nth=0 >> .remove")
+    expect(page.locator("#status")).to_have_text("40 for a history of 1 item")
+    page.click("#clear")
+    expect(page.locator("#status")).to_contain_text("most popular")
+
+
+def test_a_user_of_the_run_fills_the_history(visit: Callable[..., Page]) -> None:
+    page = visit()
+    page.fill("#user", "u3")
+    page.click("text=Load")
+    expect(page.locator("#history li").nth(5)).to_be_visible()
+    page.fill("#user", "nobody")
+    page.press("#user", "Enter")
+    expect(page.locator("#problem")).to_contain_text("user 'nobody' is not among")
+
+
+def test_an_item_is_shown_with_its_neighbours(visit: Callable[..., Page]) -> None:
+    page = visit()
+    answers(page).first.locator(".link").click()
+    expect(page.locator("#item")).to_be_visible()
+    expect(page.locator("#item .text")).to_contain_text("brand")
+    title = page.locator("#item li .link").first.inner_text()
+    page.locator("#item li .link").first.click()
+    expect(page.locator("#item-title")).to_have_text(title)
+    page.click("text=Add to the history")
+    expect(page.locator("#history .title")).to_contain_text(title)
+
+
+def test_everything_can_be_done_by_keyboard(visit: Callable[..., Page]) -> None:
+    page = visit()
+    expect(answers(page)).to_have_count(10)
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.locator("#tab-recommend")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#search")).to_be_focused()
+    page.keyboard.type("chess")
+    expect(page.locator("#found li").first).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#search")).to_have_attribute("aria-activedescendant", "found-1")
+    second = page.locator("#found li .title").nth(1).inner_text()
+    page.keyboard.press("Enter")
+    expect(page.locator("#history .title")).to_contain_text(second)
+    page.focus("#tab-recommend")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tab-codes")).to_be_focused()
+    expect(page.locator("#codes")).to_be_visible()
+    expect(page.locator("#tree .branch")).to_have_count(1)
+    page.focus("#tree button")
+    for depth in (2, 3, 4):
+        page.keyboard.press("ArrowRight")
+        expect(page.locator("#tree .branch")).to_have_count(depth)
+        expect(page.locator(".branch").nth(depth - 1).locator("button").first).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#item")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#item")).to_be_hidden()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".branch").nth(2).locator("button:focus")).to_have_count(1)
+
+
+def test_codes_and_maps_are_drawn(visit: Callable[..., Page]) -> None:
+    page = visit()
+    page.click("#tab-codes")
+    expect(page.locator("#levels .main-svg").first).to_be_visible()
+    expect(page.locator("#levels figure")).to_have_count(4)
+    page.click("#tab-map")
+    expect(page.locator("#map-plot .scatterlayer .point")).to_have_count(60)
+    expect(page.locator("#map-note")).to_have_text("60 items; the colour is the first code")
+    page.select_option("#map-of", "codes 2")
+    expect(page.locator("#map-plot .scatterlayer .point")).to_have_count(16)
+    page.check("[name=dims][value='3']")
+    expect(page.locator("#map-plot .gl-container canvas").first).to_be_attached()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_light_and_dark_follow_the_system_and_the_button(
+    visit: Callable[..., Page], theme: str
+) -> None:
+    page = visit(color_scheme=theme)
+    expect(page.locator("html")).to_have_attribute("data-theme", theme)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(ground)
+    page.click("#theme")
+    other = {"light": "dark", "dark": "light"}[theme]
+    expect(page.locator("html")).to_have_attribute("data-theme", other)
+    assert page.evaluate(ground) != before
+
+
+def test_a_phone_needs_no_sideways_scrolling(visit: Callable[..., Page]) -> None:
+    page = visit(viewport=PHONE, has_touch=True)
+    page.fill("#user", "u3")
+    page.click("text=Load")
+    expect(page.locator("#history li").nth(5)).to_be_visible()
+    for view in ("recommend", "codes", "map"):
+        page.click(f"#tab-{view}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_a_token_is_asked_for_once(
+    browser: Browser, serve: Callable[..., Any], own_run: Path
+) -> None:
+    token = "correct-horse-battery"
+    with serve(own_run, token=token) as served:
+        one = Visit(browser, served.url)
+        one.page.fill("#token", token)
+        one.page.click("text=Enter")
+        expect(answers(one.page)).to_have_count(10)
+        one.end()
+
+
+def test_titles_are_text_and_never_markup(
+    browser: Browser, serve: Callable[..., Any], own_run: Path
+) -> None:
+    with serve(own_run) as served:
+        title = "<img src=x onerror=alert(1)> sword"
+        with served.client() as client:
+            body = {"items": [{"item": "x<script>", "title": title}]}
+            client.post("/v1/items", json=body).raise_for_status()
+        one = Visit(browser, served.url)
+        one.page.fill("#search", "sword")
+        one.page.click("#found li")
+        expect(one.page.locator("#history .link")).to_have_text(title)
+        assert one.page.locator("#history img").count() == 0
+        one.end()
