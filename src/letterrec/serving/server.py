@@ -98,6 +98,10 @@ def serve(
             loop.add_signal_handler(signal.SIGHUP, reload)
         await server.serve(sockets=[listener])
 
+    # uvicorn stops at these signals, then raises them again; that the server was stopped is no
+    # failure of the process.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda signum, frame: None)
     bound = listener.getsockname()
     address = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
     event(
