@@ -46,7 +46,7 @@ def read_dataset(folder: Path) -> Dataset:
         about = pl.read_parquet_metadata(folder / _INTERACTIONS)
         interactions = pl.read_parquet(folder / _INTERACTIONS)
         items = pl.read_parquet(folder / _ITEMS)
-        flat = interactions["items"].explode(empty_as_null=False)
+        flat = interactions["items"].explode().drop_nulls()
         lengths = interactions["items"].list.len().to_numpy()
         texts = items["text"].to_list()
         return Dataset(
