@@ -23,6 +23,7 @@ from letterrec.recommenders.t5 import Attention, Stack, additive
 from letterrec.training import Rows, TrainingLog, batches_by_length, train
 
 _IGNORED = -100  # a target position without a token
+_TOGETHER = 16  # histories encoded at a time
 
 
 class Tiger(nn.Module):
@@ -207,16 +208,15 @@ class Beams:
 
     def __init__(self, model: Tiger, tokens: Tensor) -> None:
         present = tokens != PAD_TOKEN
-        mask = additive(present)
-        self._mask = None if bool(present.all()) else mask
-        source = model.encoder(model.shared(tokens), self._mask)
+        self._mask = None if bool(present.all()) else additive(present)
+        source = _encode(model, tokens, present.sum(1))
         self._model = model
         self._level = 0
         self._source: list[tuple[Tensor, Tensor]] = []  # per layer, each (b, h, s, e)
         for block in model.decoder.blocks:
             cross = block.cross.EncDecAttention
             self._source.append((cross.split(cross.k(source)), cross.split(cross.v(source))))
-        self._past: list[tuple[Tensor, Tensor]] = []  # per layer, each (b, beams, t, h, e)
+        self._past: list[tuple[Tensor, Tensor]] = []  # per layer, each (b * beams, t, h, e)
         self._bias = model.decoder.position_bias(len(model.sizes))  # (h, t, t)
         self._state = self._step(tokens.new_full((len(tokens), 1), PAD_TOKEN))
 
@@ -231,7 +231,8 @@ class Beams:
         """Append ``codes`` to the beams ``parents``, both int64 ``(batch, beams)``."""
         with torch.no_grad():
             rows = torch.arange(len(parents), device=parents.device)[:, None]
-            self._past = [(k[rows, parents], v[rows, parents]) for k, v in self._past]
+            kept = (rows * self._state.shape[1] + parents).flatten()  # of batch * beams
+            self._past = [(k.index_select(0, kept), v.index_select(0, kept)) for k, v in self._past]
             tokens = codes + self._model.level_offsets[self._level]
             self._level += 1
             self._state = self._step(tokens)
@@ -256,17 +257,33 @@ class Beams:
 
     def _attend_to_codes(self, i: int, attention: Attention, x: Tensor, bias: Tensor) -> Tensor:
         """Each beam's attention to its own few codes, as sums instead of many tiny products."""
-        shape = (*x.shape[:2], 1, attention.heads, -1)
+        shape = (x.shape[0] * x.shape[1], 1, attention.heads, -1)
+        queries = attention.q(x).view(shape)
         keys, values = attention.k(x).view(shape), attention.v(x).view(shape)
         if self._level > 0:
             past_keys, past_values = self._past[i]
-            keys, values = torch.cat([past_keys, keys], 2), torch.cat([past_values, values], 2)
+            keys, values = torch.cat([past_keys, keys], 1), torch.cat([past_values, values], 1)
             self._past[i] = (keys, values)
         else:
             self._past.append((keys, values))
-        weights = (attention.q(x).view(shape) * keys).sum(-1).add_(bias).softmax(2)  # (b, w, t, h)
-        out: Tensor = attention.o((weights[..., None] * values).sum(2).flatten(2))
+        weights = (queries * keys).sum(-1).add_(bias).softmax(1)  # (b * beams, t, h)
+        attended = (weights[..., None] * values).sum(1).view(*x.shape[:2], -1)
+        out: Tensor = attention.o(attended)
         return out
+
+
+def _encode(model: Tiger, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """The encoder's states ``(b, s, d)``, a few histories of similar length at a time, so that the
+    longest of the batch does not set the cost of all.
+    """
+    states = model.shared.weight.new_zeros((*tokens.shape, model.shared.embedding_dim))
+    for rows in torch.split(lengths.argsort(stable=True), _TOGETHER):
+        longest = int(lengths[rows].max())
+        some = tokens[rows, :longest]
+        present = some != PAD_TOKEN
+        mask = None if bool(present.all()) else additive(present)
+        states[rows, :longest] = model.encoder(model.shared(some), mask)
+    return states
 
 
 def spell(histories: Tensor, item_tokens: Tensor) -> Tensor:
