@@ -105,6 +105,17 @@ class Catalogue:
         """External id -> row."""
         return {item: row for row, item in enumerate(self.item_ids)}
 
+    def spelled(self, row: int) -> str:
+        """The identifier of a row as people read it; remembered, since few items are in most lists."""
+        text = self._spelled.get(row)
+        if text is None:
+            text = self._spelled[row] = self.identifiers.spelled(row)
+        return text
+
+    @cached_property
+    def _spelled(self) -> dict[int, str]:
+        return {}
+
     @cached_property
     def active(self) -> Tensor | None:
         """bool ``(n_items,)`` on the device of the trie: what may be recommended; None if all."""

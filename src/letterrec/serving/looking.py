@@ -25,7 +25,7 @@ def name(catalogue: Catalogue, row: int) -> dict[str, Any]:
     return {
         "item": catalogue.item_ids[row],
         "title": catalogue.titles[row],
-        "identifier": catalogue.identifiers.spelled(row),
+        "identifier": catalogue.spelled(row),
     }
 
 

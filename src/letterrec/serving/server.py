@@ -11,6 +11,7 @@ import ipaddress
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 from letterrec.errors import LetterRecError, MissingExtra, RequestError, RunError
@@ -18,6 +19,7 @@ from letterrec.progress import say
 
 _STOPPING = 20  # seconds that requests have to end when the server is stopped
 _SHORTEST_TOKEN = 16
+_SWITCH = 0.0005  # seconds
 
 
 def serve(
@@ -98,6 +100,9 @@ def serve(
             loop.add_signal_handler(signal.SIGHUP, reload)
         await server.serve(sockets=[listener])
 
+    # The search releases the interpreter at every tensor operation; while requests keep the event
+    # loop busy it would get it back only after the default 5 ms, a hundred times per search.
+    sys.setswitchinterval(_SWITCH)
     # uvicorn stops at these signals, then raises them again; that the server was stopped is no
     # failure of the process.
     for number in (signal.SIGTERM, signal.SIGINT):
