@@ -105,10 +105,13 @@ class LetterSettings(Section):
     dim: int = Field(32, ge=2, description="d, of latent, codes and CF embeddings")
     hidden: tuple[int, ...] = Field((512, 256, 128), description="MLP widths, encoder order")
     mu: float = Field(0.25, ge=0, description="commitment, eq. 2")
-    alpha: float = Field(1.0, ge=0, description="collaborative regularization, eq. 5")
+    alpha: float = Field(0.02, ge=0, description="collaborative regularization, eq. 5")
     beta: float = Field(1e-4, ge=0, description="diversity regularization, eq. 5")
     clusters: int = Field(10, ge=1, description="K, clusters of codes, eq. 4")
-    training: TrainingSettings = TrainingSettings(epochs=70, batch_size=1024, learning_rate=1e-3)
+    fuse_cf: bool = Field(
+        True, description="the encoder reads CF embeddings beside the content; the paper's does not"
+    )
+    training: TrainingSettings = TrainingSettings(epochs=30, batch_size=1024, learning_rate=2e-3)
 
 
 class RQKMeansSettings(Section):

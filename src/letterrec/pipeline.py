@@ -185,10 +185,10 @@ def item_identifiers(
                     **(training.model_dump() if training else {}),
                 )
                 tokenizer.save(run.folder / "tokenizer")
-                record["reconstruction_error"] = tokenizer.reconstruction_error(content)
+                record["reconstruction_error"] = tokenizer.reconstruction_error(content, cf)
             with run.stage("identifiers"):
-                before = tokenizer.quantize(content)
-                codes = tokenizer.assign(content)
+                before = tokenizer.quantize(content, cf)
+                codes = tokenizer.assign(content, cf=cf)
                 identifiers = Identifiers(codes, (settings.tokenizer.codes,) * codes.shape[1])
                 _keep_identifiers(run, dataset, identifiers, before, cf)
     return run.identifiers(dataset)

@@ -10,7 +10,7 @@ from contract_tokenizer import CF, CONTENT, TokenizerContract
 from letterrec.config import LetterSettings
 from letterrec.errors import SettingsError
 from letterrec.identifiers import cf_overlap, collision_rate
-from letterrec.tokenizers.letter import LetterTokenizer, normalise_cf
+from letterrec.tokenizers.letter import LetterTokenizer, prepare_cf
 from letterrec.tokenizers.rqvae import RQVAE
 from letterrec.training import set_seed
 
@@ -72,8 +72,8 @@ def test_neither_the_scale_nor_the_place_of_the_inputs_matters():
     plain = small().fit(CONTENT, CF, epochs=4)
     moved = small().fit(64 * CONTENT, 16 * CF, epochs=4)  # powers of two: the same roundings
     assert np.array_equal(plain.quantize(CONTENT), moved.quantize(64 * CONTENT))
-    shifted = normalise_cf(100 * CF + 7)
-    assert np.allclose(shifted, normalise_cf(CF), atol=1e-4)
+    shifted = prepare_cf(100 * CF + 7)
+    assert np.allclose(shifted, prepare_cf(CF), atol=1e-4)
 
 
 def random_catalogue(n: int = 600) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

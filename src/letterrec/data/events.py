@@ -57,8 +57,8 @@ def collect_events(frame: pl.LazyFrame, *, where: object, first_row: int = 1) ->
         first_row: number of the first row, for errors.
 
     Returns:
-        ``user``, ``item``: categories, null where the id is missing; ``time``: int64 or float64,
-        null in some rows without both.
+        ``user``, ``item``: categories, null or empty where the id is missing; ``time``: int64 or
+        float64, null in some rows without both.
 
     Raises:
         DataError: a column has an unusable type; a time cannot be parsed, is negative or lies
@@ -70,13 +70,10 @@ def collect_events(frame: pl.LazyFrame, *, where: object, first_row: int = 1) ->
             dtype = schema[column]
             if not (dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
                 raise DataError(f"{where}: {column} ids are {dtype}; expected text or integers")
-        ids = [
-            pl.col(c).cast(pl.String).replace("", None).cast(pl.Categorical)
-            for c in ("user", "item")
-        ]
+        ids = [pl.col(c).cast(pl.String).cast(pl.Categorical) for c in ("user", "item")]
         events = frame.select(*ids, _time(frame, where)).collect(engine="streaming")
-        blank = events["user"].is_null() & events["item"].is_null()
-        bad = (events["time"].is_null() & ~blank).arg_true()
+        has_id = _is_known(events["user"]) | _is_known(events["item"])
+        bad = (events["time"].is_null() & has_id).arg_true()
         if len(bad):
             value = frame.select("time").slice(int(bad[0]), 1).collect().item()
             raise DataError(
@@ -127,6 +124,10 @@ def _time(frame: pl.LazyFrame, where: object) -> pl.Expr:
     return pl.when(number >= 0, number < latest).then(number).alias("time")
 
 
+def _is_known(ids: pl.Series) -> pl.Series:
+    return (ids != "").fill_null(False)
+
+
 def _is_number(text: str | None) -> bool:
     try:
         float(text or "")
@@ -156,7 +157,7 @@ def dataset_from_events(
     k = DEFAULT_K_CORE if k_core is None else k_core
     if not len(events):
         raise DataError(f"{where} holds no interactions; expected user, item and time in each row")
-    known = events["user"].is_not_null() & events["item"].is_not_null()
+    known = _is_known(events["user"]) & _is_known(events["item"])
     if not known.any():
         raise DataError(f"{where}: every row lacks a user or an item; expected ids in both")
     _check_unit(events["time"], where)

@@ -26,7 +26,6 @@ from letterrec.identifiers import Identifiers
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training import Rows, TrainingLog, batches_by_length, train
 
-
 _STEPS_PER_EPOCH = 40  # at least: a small data set is passed several times in an epoch
 
 

@@ -21,7 +21,8 @@ from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer
 class Tokenizer(Protocol):
     """What every tokenizer does.
 
-    ``content`` is float32 ``(n, d_content)``, ``cf`` float32 ``(n, d)``, row for row.
+    ``content`` is float32 ``(n, d_content)``, ``cf`` float32 ``(n, d)``, row for row; items that are
+    new have no ``cf`` yet. A tokenizer need not read ``cf``.
     """
 
     def __init__(self, **settings: Any) -> None: ...
@@ -40,11 +41,16 @@ class Tokenizer(Protocol):
     ) -> Self:
         """Learn the codes of a catalogue; ``folder`` is for checkpoints, to resume from."""
 
-    def quantize(self, content: NDArray[np.float32]) -> NDArray[np.int32]:
+    def quantize(
+        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
+    ) -> NDArray[np.int32]:
         """int32 ``(n, levels)``: codes as they come; items may share all of them."""
 
     def assign(
-        self, content: NDArray[np.float32], taken: NDArray[np.int32] | None = None
+        self,
+        content: NDArray[np.float32],
+        taken: NDArray[np.int32] | None = None,
+        cf: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int32]:
         """int32 ``(n, levels)``: one identifier per item, none shared, none in ``taken``.
 
@@ -52,10 +58,14 @@ class Tokenizer(Protocol):
             IdentifierError: there are fewer identifiers than items.
         """
 
-    def quantized(self, content: NDArray[np.float32]) -> NDArray[np.float32]:
+    def quantized(
+        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """float32 ``(n, d)``: the embedding that the codes of `quantize` stand for."""
 
-    def reconstruction_error(self, content: NDArray[np.float32]) -> float:
+    def reconstruction_error(
+        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
+    ) -> float:
         """Squared error of what is restored from the codes, as a share of the variance."""
 
     def save(self, folder: Path) -> None:

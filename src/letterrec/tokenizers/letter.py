@@ -22,15 +22,20 @@ from letterrec.identifiers import collision_rate
 from letterrec.store import read_json, read_tensors, write_json, write_tensors
 from letterrec.tokenizers import losses
 from letterrec.tokenizers.checks import check_cf, check_content, check_fitted
+from letterrec.tokenizers.inputs import Inputs
 from letterrec.tokenizers.kmeans import constrained_clusters
 from letterrec.tokenizers.rqvae import RQVAE
 from letterrec.training import Rows, TrainingLog, set_seed, train
 from letterrec.uniqueness import resolve
 
 _CHUNK = 8192  # items that are encoded at a time
-_SAMPLE = 65_536  # items on which codebooks are initialised and refreshed, at most
+_SAMPLE = (
+    65_536  # items on which codebooks are initialised and revived, or CF neighbours sought, at most
+)
 _PLAIN = 0.15  # share of the epochs that train an autoencoder, before there are codes
-_REFRESH = 0.75  # share of the epochs after which codes follow their gradient alone
+_REVIVE = 0.75  # share of the epochs after which dead codes stay dead, so that codes settle
+_CF_SCALE = 0.05  # root mean square of the CF embeddings in eq. 3: small, its softmax stays soft
+_CF_NEIGHBOURS = 10  # over which CF embeddings are smoothed, at most
 _SCORED = 2048  # items whose reconstruction is scored, at most
 _SCORED_EVERY = 5  # epochs
 _FEWEST_STEPS = 12  # of an epoch: a small catalogue is passed several times
@@ -39,14 +44,13 @@ _FEWEST_STEPS = 12  # of an epoch: a small catalogue is passed several times
 class LetterTokenizer:
     """Learns codes from content and CF embeddings.
 
-    Content is standardised per dimension inside. CF embeddings are centred, which leaves eq. 3
-    as it is (a softmax does not see a shift), and divided by their root mean square, so that
-    ``alpha`` means the same whatever the scale of the CF model.
+    The semantic embedding s is the content embedding, joined by the CF embedding unless
+    ``fuse_cf`` is off (`Inputs`). For eq. 3, CF embeddings are smoothed over their neighbours and
+    brought to one scale (`prepare_cf`). So nothing depends on the scale of encoder and CF model.
 
     Training has three parts: an autoencoder without codes (15 % of the epochs), whose latents
-    initialise the codebooks by residual k-means; then eq. 5, every code moving to the mean of its
-    residuals and dead codes being revived before each epoch, until 75 % of the epochs; then
-    eq. 5 alone.
+    initialise the codebooks by residual k-means; then eq. 5, codes that no item chooses being
+    revived before each epoch until 75 % of the epochs; then eq. 5 alone.
 
     Args:
         levels: codes per identifier L.
@@ -57,6 +61,8 @@ class LetterTokenizer:
         alpha: strength of the collaborative term, eq. 5.
         beta: strength of the diversity term, eq. 5.
         clusters: K, clusters of codes in eq. 4.
+        fuse_cf: whether the encoder reads CF embeddings too, where there are any; the paper's
+            reads content alone.
         sinkhorn_epsilon: of the re-assignment of colliding items.
         sinkhorn_iterations: of the re-assignment of colliding items.
     """
@@ -69,9 +75,10 @@ class LetterTokenizer:
         dim: int = 32,
         hidden: Iterable[int] = (512, 256, 128),
         mu: float = 0.25,
-        alpha: float = 1.0,
+        alpha: float = 0.02,
         beta: float = 1e-4,
         clusters: int = 10,
+        fuse_cf: bool = True,
         sinkhorn_epsilon: float = 0.003,
         sinkhorn_iterations: int = 50,
     ) -> None:
@@ -84,6 +91,7 @@ class LetterTokenizer:
             "alpha": alpha,
             "beta": beta,
             "clusters": clusters,
+            "fuse_cf": fuse_cf,
             "sinkhorn_epsilon": sinkhorn_epsilon,
             "sinkhorn_iterations": sinkhorn_iterations,
         }
@@ -102,13 +110,13 @@ class LetterTokenizer:
         *,
         seed: int = 0,
         folder: Path | None = None,
-        epochs: int = 70,
+        epochs: int = 30,
         batch_size: int = 1024,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
         warmup: float = 0.05,
         clip: float = 1.0,
-        patience: int = 70,
+        patience: int = 30,
     ) -> Self:
         """Train on a catalogue and keep the weights with the highest score (`_Fitting.validate`).
 
@@ -133,13 +141,15 @@ class LetterTokenizer:
         if self._alpha > 0:
             check_cf(cf, len(content), self.settings["dim"], self._alpha)
         set_seed(seed)
-        network = self._build(content.shape[1])
-        network.content_mean.copy_(torch.from_numpy(content.mean(0, dtype=np.float64)))
-        deviation = torch.from_numpy(content.std(0, dtype=np.float64))
-        network.content_deviation.copy_(deviation.where(deviation > 1e-6 * deviation.max(), 1))
-        scaled = normalise_cf(cf) if cf is not None and self._alpha > 0 else None
+        d_cf = 0 if cf is None or not self.settings["fuse_cf"] else cf.shape[1]
+        network = self._build(content.shape[1], d_cf)
+        network.inputs.measure(content, cf)
+        inputs = _inputs(network, content, cf)
+        sample = np.random.default_rng(seed).permutation(len(inputs))[:_SAMPLE]
+        network.start_linear(torch.from_numpy(inputs[sample]))
+        scaled = prepare_cf(cf) if cf is not None and self._alpha > 0 else None
         fitting = _Fitting(
-            network, content, scaled, epochs, batch_size, self.settings["clusters"], seed
+            network, inputs, scaled, epochs, batch_size, self.settings["clusters"], seed
         )
         self.log = train(
             network,
@@ -162,22 +172,27 @@ class LetterTokenizer:
         self._network = network
         return self
 
-    def quantize(self, content: NDArray[np.float32]) -> NDArray[np.int32]:
-        """int32 ``(n, levels)``: the codes of content ``(n, d_content)`` as they come (eq. 1).
+    def quantize(
+        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
+    ) -> NDArray[np.int32]:
+        """int32 ``(n, levels)``: the codes of items as they come (eq. 1).
 
-        Several items may share all their codes; see `assign`.
+        Several items may share all their codes; see `assign`, also for the arguments.
         """
-        network = self._fitted(content)
-        return _codes(network, _latents(network, content))
+        return _codes(self._fitted(), self._latents(content, cf))
 
     def assign(
-        self, content: NDArray[np.float32], taken: NDArray[np.int32] | None = None
+        self,
+        content: NDArray[np.float32],
+        taken: NDArray[np.int32] | None = None,
+        cf: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int32]:
         """One identifier per item, none of them shared or in ``taken``.
 
         Args:
             content: float32 ``(n, d_content)``, of any items, seen in training or not.
             taken: int32 ``(m, levels)`` identifiers that other items have.
+            cf: float32 ``(n, dim)``, row for row; None for items that have none yet.
 
         Returns:
             int32 ``(n, levels)``.
@@ -185,10 +200,9 @@ class LetterTokenizer:
         Raises:
             IdentifierError: there are fewer identifiers than items.
         """
-        network = self._fitted(content)
-        latents = _latents(network, content)
+        latents = self._latents(content, cf)
         return resolve(
-            _codes(network, latents),
+            _codes(self._fitted(), latents),
             latents.cpu().numpy(),
             self.codebooks,
             taken=taken,
@@ -196,20 +210,25 @@ class LetterTokenizer:
             iterations=self.settings["sinkhorn_iterations"],
         )
 
-    def quantized(self, content: NDArray[np.float32]) -> NDArray[np.float32]:
+    def quantized(
+        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """float32 ``(n, dim)``: z_hat, the sum of the codes that `quantize` gives."""
-        network = self._fitted(content)
-        return _quantized(self.codebooks, _codes(network, _latents(network, content)))
+        return _quantized(self.codebooks, self.quantize(content, cf))
 
-    def reconstruction_error(self, content: NDArray[np.float32]) -> float:
-        """Squared error of the decoded content, as a share of its variance around the mean."""
-        return _reconstruction_error(self._fitted(content), content)
+    def reconstruction_error(
+        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
+    ) -> float:
+        """Squared error of the decoded inputs, as a share of their variance around the mean."""
+        network = self._fitted(content)
+        return _reconstruction_error(network, _inputs(network, content, cf))
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json`` and ``tokenizer.safetensors`` into a folder."""
         network = self._fitted()
         write_tensors(folder / "tokenizer.safetensors", network.state_dict())
-        about = {"name": "letter", "d_content": len(network.content_mean), **self.settings}
+        dims = {"d_content": network.inputs.d_content, "d_cf": network.inputs.d_cf}
+        about = {"name": "letter", **dims, **self.settings}
         write_json(folder / "tokenizer.json", about)
 
     @classmethod
@@ -222,9 +241,9 @@ class LetterTokenizer:
         about = read_json(folder / "tokenizer.json")
         if about.pop("name") != "letter":
             raise RunError(f"{folder} holds another tokenizer; load it with load_tokenizer")
-        d_content = about.pop("d_content")
+        d_content, d_cf = about.pop("d_content"), about.pop("d_cf")
         tokenizer = cls(**about)
-        network = tokenizer._build(d_content)
+        network = tokenizer._build(d_content, d_cf)
         tensors, _ = read_tensors(folder / "tokenizer.safetensors")
         try:
             network.load_state_dict(tensors)
@@ -238,26 +257,48 @@ class LetterTokenizer:
     def _alpha(self) -> float:
         return float(self.settings["alpha"])
 
-    def _build(self, d_content: int) -> RQVAE:
+    def _build(self, d_content: int, d_cf: int) -> RQVAE:
         names = ("levels", "codes", "dim", "mu", "alpha", "beta")
         own = {name: self.settings[name] for name in names}
-        return RQVAE(d_content=d_content, hidden=tuple(self.settings["hidden"]), **own)
+        hidden = tuple(self.settings["hidden"])
+        return RQVAE(inputs=Inputs(d_content, d_cf), hidden=hidden, **own)
 
     def _fitted(self, content: NDArray[np.float32] | None = None) -> RQVAE:
-        check_fitted(0 if self._network is None else len(self._network.content_mean), content)
+        check_fitted(0 if self._network is None else self._network.inputs.d_content, content)
         assert self._network is not None
         return self._network
 
+    def _latents(self, content: NDArray[np.float32], cf: NDArray[np.float32] | None) -> Tensor:
+        network = self._fitted(content)
+        return _latents(network, _inputs(network, content, cf))
 
-def normalise_cf(cf: NDArray[np.float32]) -> NDArray[np.float32]:
-    """CF embeddings ``(n, d)`` centred and divided by their root mean square.
 
-    >>> normalise_cf(np.array([[0.0, 2.0], [4.0, 2.0]], dtype=np.float32)).tolist()
-    [[-1.4142135381698608, 0.0], [1.4142135381698608, 0.0]]
+def prepare_cf(cf: NDArray[np.float32]) -> NDArray[np.float32]:
+    """CF embeddings ``(n, d)`` as eq. 3 takes them: directions, smoothed over neighbours, small.
+
+    Eq. 3 contrasts an item with all others of the batch, its CF neighbours too: the better it is
+    fitted, the farther it drives neighbours apart, and the fewer codes they share. So each item
+    gets the mean direction of its nearest neighbours by cosine (itself included): what they have
+    in common is kept, what sets them apart is not. And as the softmax of small products is soft,
+    embeddings are scaled to a root mean square of 0.05; centring does not change eq. 3.
+
+    Neighbours are sought among at most 65,536 items, so that the cost is linear in ``n``.
     """
-    centred = cf - cf.mean(0, dtype=np.float64)
-    scale = float(np.sqrt(np.square(centred).mean()))
-    return np.asarray(centred / (scale if scale > 0 else 1.0), dtype=np.float32)
+    centred = np.asarray(cf - cf.mean(0, dtype=np.float64), dtype=np.float32)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True)
+    directions = centred / np.where(norms > 0, norms, 1)  # (n, d)
+    k = max(1, min(_CF_NEIGHBOURS, len(cf) // 100))
+    pool = directions
+    if len(pool) > _SAMPLE:
+        pool = pool[np.random.default_rng(0).choice(len(pool), _SAMPLE, replace=False)]
+    smoothed = np.empty_like(directions)
+    for start in range(0, len(directions), 1024):
+        rows = directions[start : start + 1024]
+        nearest = np.argpartition(-(rows @ pool.T), k - 1, axis=1)[:, :k]  # (rows, k)
+        smoothed[start : start + 1024] = pool[nearest].mean(1)
+    smoothed -= smoothed.mean(0)
+    scale = float(np.sqrt(np.square(smoothed).mean()))
+    return np.asarray(smoothed * (_CF_SCALE / scale if scale > 0 else 1.0), dtype=np.float32)
 
 
 class _Fitting:
@@ -266,48 +307,48 @@ class _Fitting:
     def __init__(
         self,
         network: RQVAE,
-        content: NDArray[np.float32],
+        inputs: NDArray[np.float32],
         cf: NDArray[np.float32] | None,
         epochs: int,
         batch_size: int,
         clusters: int,
         seed: int,
     ) -> None:
-        self._network, self._content, self._cf = network, content, cf
+        self._network, self._inputs, self._cf = network, inputs, cf
         self._batch_size, self._clusters, self._seed = batch_size, clusters, seed
         self._first_with_codes = min(round(epochs * _PLAIN), epochs - 1)
-        self._last_refresh = round(epochs * _REFRESH)
+        self._last_revival = round(epochs * _REVIVE)
 
     def batches(self, epoch: int) -> list[Rows]:
         """Passes over the items in random order until there are enough steps."""
         random_state = np.random.default_rng([self._seed, epoch])
-        n = len(self._content)
+        n = len(self._inputs)
         per_pass = -(-n // self._batch_size)
         passes = -(-_FEWEST_STEPS // per_pass)
         orders = [random_state.permutation(n) for _ in range(passes)]
         return [rows for order in orders for rows in np.array_split(order, per_pass)]
 
     def collate(self, rows: Rows) -> tuple[Tensor, ...]:
-        """Content and CF embeddings of a batch."""
-        arrays = [self._content] if self._cf is None else [self._content, self._cf]
+        """Inputs and CF embeddings of a batch."""
+        arrays = [self._inputs] if self._cf is None else [self._inputs, self._cf]
         return tuple(torch.from_numpy(a[rows]) for a in arrays)
 
     def before_epoch(self, epoch: int) -> None:
-        """Initialise or refresh the codebooks; cluster the codes."""
+        """Initialise the codebooks or revive dead codes; cluster the codes."""
         network = self._network
         network.with_codes = epoch >= self._first_with_codes
         if not network.with_codes:
             return
         with torch.no_grad():
-            if epoch <= self._last_refresh:
-                sample = self._content
+            if epoch <= self._last_revival:
+                sample = self._inputs
                 if len(sample) > _SAMPLE:
                     sample = sample[torch.randperm(len(sample))[:_SAMPLE].numpy()]
                 latents = _latents(network, sample)  # (n, dim)
                 if epoch == self._first_with_codes:
                     network.quantizer.initialise(latents)
                 else:
-                    network.quantizer.refresh(latents)
+                    network.quantizer.revive(latents)
             if network.beta > 0:
                 for level, codebook in enumerate(network.quantizer.codebooks):
                     network.clusters[level] = constrained_clusters(codebook, self._clusters)
@@ -316,7 +357,7 @@ class _Fitting:
         """The score that selects the weights, and what it is made of.
 
         ``score = kept * share of codes used * (1 - collision rate)``, all between 0 and 1: a
-        tokenizer that is bad in any of them is bad. ``kept`` is the share of the content's
+        tokenizer that is bad in any of them is bad. ``kept`` is the share of the inputs'
         variance that the decoder restores from the codes; with CF embeddings, the mean of it and
         of ``1 - L_CF / log n``, the share of the choice of eq. 3 among ``n`` items that the codes
         settle. Both are measured on a sample. Before there are codes the score is NaN, which any
@@ -324,10 +365,10 @@ class _Fitting:
         """
         if not self._network.with_codes:
             return {"score": math.nan}
-        codes = _codes(self._network, _latents(self._network, self._content))
+        codes = _codes(self._network, _latents(self._network, self._inputs))
         sample = np.random.default_rng(self._seed).permutation(len(codes))[:_SCORED]
         metrics = {
-            "reconstruction_error": _reconstruction_error(self._network, self._content[sample])
+            "reconstruction_error": _reconstruction_error(self._network, self._inputs[sample])
         }
         kept = max(0.0, 1 - metrics["reconstruction_error"])
         if self._cf is not None and len(sample) > 1:
@@ -349,17 +390,34 @@ def _quantized(codebooks: NDArray[np.float32], codes: NDArray[np.int32]) -> NDAr
     return np.asarray(chosen.sum(1), dtype=np.float32)
 
 
-def _chunks(network: RQVAE, content: NDArray[np.float32]) -> Iterator[Tensor]:
-    """Standardised content, some thousand rows at a time (once without content), on the device."""
-    for start in range(0, max(1, len(content)), _CHUNK):
-        chunk = torch.from_numpy(np.ascontiguousarray(content[start : start + _CHUNK]))
-        yield network.standardised(chunk.to(network.content_mean.device, torch.float32))
+def _inputs(
+    network: RQVAE, content: NDArray[np.float32], cf: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """float32 ``(n, d)``: what the encoder reads of items."""
+    reader = network.inputs
+    device = reader.content_mean.device
+    out = np.empty((len(content), reader.dim), dtype=np.float32)
+    for start in range(0, len(content), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        tensors = [
+            None if a is None else torch.from_numpy(a[rows]).to(device) for a in (content, cf)
+        ]
+        assert tensors[0] is not None
+        out[rows] = reader(tensors[0], tensors[1]).cpu().numpy()
+    return out
+
+
+def _chunks(network: RQVAE, inputs: NDArray[np.float32]) -> Iterator[Tensor]:
+    """Inputs, some thousand rows at a time (once without any), on the network's device."""
+    device = network.inputs.content_mean.device
+    for start in range(0, max(1, len(inputs)), _CHUNK):
+        yield torch.from_numpy(np.ascontiguousarray(inputs[start : start + _CHUNK])).to(device)
 
 
 @torch.no_grad()
-def _latents(network: RQVAE, content: NDArray[np.float32]) -> Tensor:
-    """float32 ``(n, dim)``: encoded content, on the network's device."""
-    return torch.cat([network.encoder(chunk) for chunk in _chunks(network, content)])
+def _latents(network: RQVAE, inputs: NDArray[np.float32]) -> Tensor:
+    """float32 ``(n, dim)``: encoded inputs, on the network's device."""
+    return torch.cat([network.encoder(chunk) for chunk in _chunks(network, inputs)])
 
 
 @torch.no_grad()
@@ -369,9 +427,9 @@ def _codes(network: RQVAE, latents: Tensor) -> NDArray[np.int32]:
 
 
 @torch.no_grad()
-def _reconstruction_error(network: RQVAE, content: NDArray[np.float32]) -> float:
+def _reconstruction_error(network: RQVAE, inputs: NDArray[np.float32]) -> float:
     error, variance = 0.0, 0.0
-    for chunk in _chunks(network, content):
+    for chunk in _chunks(network, inputs):
         quantized = network.quantizer(network.encoder(chunk))[0]
         error += float((network.decoder(quantized) - chunk).square().sum())
         variance += float(chunk.square().sum())

@@ -72,27 +72,23 @@ class ResidualQuantizer(nn.Module):
         self.codebooks.copy_(residual_kmeans(latents, levels=levels, codes=codes))
 
     @torch.no_grad()
-    def refresh(self, latents: Tensor) -> int:
-        """Move every code to the mean of the residuals that choose it, and revive dead codes.
+    def revive(self, latents: Tensor) -> int:
+        """Move dead codes, those that none of the latents chooses, to where they are of use.
 
-        One step of k-means per level: the codes follow latents that move faster than the
-        gradient of eq. 2 lets them. A dead code, one that none of the latents chooses, moves
-        beside the residual of a point, likelier of one that is quantized badly.
+        A dead code moves beside the residual of a point, likelier of one quantized badly.
 
         Args:
             latents: float ``(n, dim)``.
 
         Returns:
-            How many codes were dead and moved.
+            How many codes were moved.
         """
         residual = latents
         revived = 0
         for codebook in self.codebooks:
             chosen = nearest(residual, codebook)  # (n,)
-            sizes = torch.bincount(chosen, minlength=len(codebook))[:, None]  # (codes, 1)
-            sums = torch.zeros_like(codebook).index_add_(0, chosen, residual)  # (codes, dim)
-            codebook.copy_(torch.where(sizes > 0, sums / sizes.clamp(min=1), codebook))
-            dead = (sizes[:, 0] == 0).nonzero().squeeze(1)[: len(residual) // 2]
+            sizes = torch.bincount(chosen, minlength=len(codebook))  # (codes,)
+            dead = (sizes == 0).nonzero().squeeze(1)[: len(residual) // 2]
             if len(dead):
                 errors = (residual - codebook[chosen]).square().sum(1)  # (n,)
                 picked = residual[_sample(errors, len(dead))]  # (dead, dim)

@@ -95,18 +95,24 @@ class RQKMeansTokenizer:
         """float32 ``(levels, codes, d_content)``, of centred content."""
         return self._codebooks.numpy()
 
-    def quantize(self, content: NDArray[np.float32]) -> NDArray[np.int32]:
+    def quantize(
+        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
+    ) -> NDArray[np.int32]:
         """int32 ``(n, levels)``: the codes of content ``(n, d_content)`` as they come."""
         return self._quantize(content)[0].numpy().astype(np.int32)
 
     def assign(
-        self, content: NDArray[np.float32], taken: NDArray[np.int32] | None = None
+        self,
+        content: NDArray[np.float32],
+        taken: NDArray[np.int32] | None = None,
+        cf: NDArray[np.float32] | None = None,
     ) -> NDArray[np.int32]:
         """One identifier per item, none of them shared or in ``taken``.
 
         Args:
             content: float32 ``(n, d_content)``, of any items, seen in fitting or not.
             taken: int32 ``(m, levels)`` identifiers that other items have.
+            cf: not used.
 
         Returns:
             int32 ``(n, levels)``.
@@ -123,12 +129,16 @@ class RQKMeansTokenizer:
             iterations=self.settings["sinkhorn_iterations"],
         )
 
-    def quantized(self, content: NDArray[np.float32]) -> NDArray[np.float32]:
+    def quantized(
+        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """float32 ``(n, d_content)``: the content that the codes of `quantize` stand for."""
         residual = self._quantize(content)[1].numpy()
         return np.asarray(content - residual, dtype=np.float32)
 
-    def reconstruction_error(self, content: NDArray[np.float32]) -> float:
+    def reconstruction_error(
+        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
+    ) -> float:
         """Squared error of the codes, as a share of the content's variance around the mean."""
         error = float(self._quantize(content)[1].square().sum())
         variance = float(self._centred(content).square().sum())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from letterrec.tokenizers import losses
+from letterrec.tokenizers.inputs import Inputs
 from letterrec.tokenizers.quantizer import ResidualQuantizer
 
 
@@ -19,30 +20,28 @@ class RQVAE(nn.Module):
     """Encoder, residual quantizer and decoder with the loss of eq. 5.
 
     Args:
-        d_content: dimension of the content embeddings.
+        inputs: what brings embeddings to one scale; kept with the network.
         levels: codes per identifier L.
         codes: codes per level N.
         dim: dimension d of latents and codes.
-        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
+        hidden: widths of the encoder's hidden layers; the decoder mirrors them. Both have a
+            linear path beside the layers, which starts from the principal components
+            (`start_linear`): distances between latents then speak of the inputs from the start.
         mu: commitment, eq. 2.
         alpha: strength of the collaborative term, eq. 5.
         beta: strength of the diversity term, eq. 5.
 
     Attributes:
-        content_mean: float32 ``(d_content,)``, taken off every content embedding.
-        content_deviation: float32 ``(d_content,)``, every content embedding is divided by.
         clusters: int64 ``(levels, codes)``, cluster of each code (eq. 4).
         with_codes: whether latents are quantized; False trains a plain autoencoder.
     """
 
-    content_mean: Tensor
-    content_deviation: Tensor
     clusters: Tensor
 
     def __init__(
         self,
         *,
-        d_content: int,
+        inputs: Inputs,
         levels: int,
         codes: int,
         dim: int,
@@ -53,38 +52,45 @@ class RQVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.alpha, self.beta = alpha, beta
-        self.encoder = _mlp((d_content, *hidden, dim))
-        self.decoder = _mlp((dim, *reversed(hidden), d_content))
+        self.inputs = inputs
+        self.encoder = _ResidualMLP((inputs.dim, *hidden, dim))
+        self.decoder = _ResidualMLP((dim, *reversed(hidden), inputs.dim))
         self.quantizer = ResidualQuantizer(levels=levels, codes=codes, dim=dim, mu=mu)
-        self.register_buffer("content_mean", torch.zeros(d_content))
-        self.register_buffer("content_deviation", torch.ones(d_content))
         clusters = torch.zeros(levels, codes, dtype=torch.int64)
         self.register_buffer("clusters", clusters, persistent=False)
         self.with_codes = True
 
-    def standardised(self, content: Tensor) -> Tensor:
-        """Content ``(n, d_content)`` with mean 0 and deviation 1 per dimension."""
-        return (content - self.content_mean) / self.content_deviation
+    @torch.no_grad()
+    def start_linear(self, inputs: Tensor) -> None:
+        """Let the linear paths project on the principal components of inputs ``(n, d)`` and back.
 
-    def forward(self, content: Tensor, cf: Tensor | None = None) -> dict[str, Tensor]:
+        The latents' mean square becomes 1.
+        """
+        dim = self.quantizer.codebooks.shape[2]
+        values, vectors = torch.linalg.eigh(inputs.T @ inputs / len(inputs))
+        axes = vectors[:, -dim:].flip(1)  # (d, at most dim), the largest first
+        scale = (values[-dim:].clamp(min=0).mean().sqrt()).clamp(min=1e-6)
+        self.encoder.straight.weight.zero_()[: axes.shape[1]] = axes.T / scale
+        self.decoder.straight.weight.zero_()[:, : axes.shape[1]] = axes * scale
+
+    def forward(self, target: Tensor, cf: Tensor | None = None) -> dict[str, Tensor]:
         """The loss of a batch (eq. 5) and its terms, scalars.
 
         Args:
-            content: float32 ``(n, d_content)``.
+            target: float32 ``(n, d)`` inputs, to be restored.
             cf: float32 ``(n, dim)``; None without the collaborative term.
         """
-        target = self.standardised(content)  # (n, d_content)
         quantized = self.encoder(target).float()  # (n, dim)
         none = quantized.new_zeros(())
         parts = {"quantization": none, "collaborative": none, "diversity": none}
-        with torch.autocast(content.device.type, enabled=False):  # distances need float32
+        with torch.autocast(target.device.type, enabled=False):  # distances need float32
             if self.with_codes:
                 quantized, codes, parts["quantization"] = self.quantizer(quantized)
                 if self.beta > 0:
                     parts["diversity"] = self._diversity(codes)
             if cf is not None:
                 parts["collaborative"] = losses.collaborative_loss(quantized, cf)
-        decoded = self.decoder(quantized).float()  # (n, d_content)
+        decoded = self.decoder(quantized).float()  # (n, d)
         parts["reconstruction"] = losses.reconstruction_loss(target, decoded)
         semantic = parts["reconstruction"] + parts["quantization"]
         loss = losses.letter_loss(
@@ -99,6 +105,22 @@ class RQVAE(nn.Module):
             positives = losses.draw_positives(codes[:, level], self.clusters[level])
             total = total + losses.diversity_loss(codebook, codes[:, level], positives)
         return total
+
+
+class _ResidualMLP(nn.Module):
+    """A multilayer perceptron beside a linear path; it starts as the linear path alone."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.straight = nn.Linear(widths[0], widths[-1])
+        self.layers = _mlp(widths)
+        last = self.layers[-1]
+        for parameter in (self.straight.bias, *last.parameters()):
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(n, widths[0])`` -> ``(n, widths[-1])``."""
+        return torch.add(self.straight(x), self.layers(x))
 
 
 def _mlp(widths: tuple[int, ...]) -> nn.Sequential:
