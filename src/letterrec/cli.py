@@ -327,13 +327,13 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
-    usage_error = typer.BadParameter.__bases__[0]  # of the click that typer carries
+    usage_error: Any = typer.BadParameter.__bases__[0]  # of the click that typer carries
     try:
         code = app(standalone_mode=False)
     except LetterRecError as error:
         _fail(str(error))
     except usage_error as error:
-        message = error.format_message()  # type: ignore[attr-defined]
+        message = error.format_message()
         if not message or len(sys.argv) == 1:  # no command: the help was asked for
             app(["--help"], standalone_mode=False)
             sys.exit(2)

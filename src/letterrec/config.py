@@ -92,8 +92,8 @@ class CollaborativeSettings(TransformerSettings):
     dim: int = Field(32, ge=2)
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)
-    dropout: float = Field(0.3, ge=0, lt=1)
-    training: TrainingSettings = TrainingSettings(epochs=20, batch_size=256, learning_rate=2e-3)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    training: TrainingSettings = TrainingSettings(epochs=14, batch_size=256, learning_rate=4e-3)
 
 
 class LetterSettings(Section):

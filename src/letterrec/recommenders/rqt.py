@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -46,6 +47,11 @@ class Rqt(nn.Module):
         item_embedding: whether items of the history have a learned embedding of their own.
         temperature: tau of the ranking-guided loss (eq. 6).
     """
+
+    tokens: Tensor
+    targets: Tensor
+    prefixes: Tensor
+    content: Tensor | None
 
     def __init__(
         self,
@@ -211,13 +217,13 @@ class Rqt(nn.Module):
         state = self.drop(state)
         for block in self.body:
             state = block(state)
-        return self.body_norm(state)
+        return cast(Tensor, self.body_norm(state))
 
     def _descend(self, state: Tensor, level: int) -> Tensor:
         """Hidden states plus prefixes ``(..., dim)`` -> states to score the level's codes with."""
         for block in self.depth:
             state = block(state, level)
-        return self.drop(self.depth_norm(state))
+        return cast(Tensor, self.drop(self.depth_norm(state)))
 
     def _logits(self, state: Tensor, level: int) -> Tensor:
         """States ``(..., dim)`` -> logits ``(..., codes of the level)``."""
@@ -280,7 +286,7 @@ class _Block(nn.Module):
         )
         attended = self.output(attended.transpose(1, 2).reshape(batch, length, dim))
         state = state + F.dropout(attended, self.dropout, self.training)
-        return state + self.mlp(self.norm_mlp(state))
+        return torch.add(state, self.mlp(self.norm_mlp(state)))
 
 
 class _LevelBlocks(nn.Module):
@@ -297,7 +303,7 @@ class _LevelBlocks(nn.Module):
     def forward(self, state: Tensor, level: int) -> Tensor:
         """States ``(..., dim)`` of one level -> the same shape."""
         inner = F.gelu(self.norm(state) @ self.up[level] + self.up_bias[level])
-        return state + self.drop(inner @ self.down[level])
+        return torch.add(state, self.drop(inner @ self.down[level]))
 
 
 def _windows(histories: Histories, width: int) -> Histories:

@@ -21,8 +21,8 @@ from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer
 class Tokenizer(Protocol):
     """What every tokenizer does.
 
-    ``content`` is float32 ``(n, d_content)``, ``cf`` float32 ``(n, d)``, row for row; items that are
-    new have no ``cf`` yet. A tokenizer need not read ``cf``.
+    ``content`` is float32 ``(n, d_content)``, ``cf`` float32 ``(n, d)``, row for row; new items
+    have no ``cf`` yet. A tokenizer need not read ``cf``.
     """
 
     def __init__(self, **settings: Any) -> None: ...

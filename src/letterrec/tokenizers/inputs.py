@@ -59,10 +59,10 @@ class Inputs(nn.Module):
         """Float32 ``(n, d_content)`` and ``(n, d_cf)`` or None -> float32 ``(n, d)``."""
         scaled = (content - self.content_mean) / self.content_length  # mean squared length 1
         if not self.d_cf:
-            return scaled * self.dim**0.5
+            return torch.mul(scaled, self.dim**0.5)
         if cf is None:
             cf = self.cf_mean.expand(len(content), -1)
         centred = cf - self.cf_mean
         directions = nn.functional.normalize(centred, dim=1)  # zero stays zero
         both = torch.cat([scaled, directions * _CF_WEIGHT**0.5], 1)
-        return both * (self.dim / (1 + _CF_WEIGHT)) ** 0.5
+        return torch.mul(both, (self.dim / (1 + _CF_WEIGHT)) ** 0.5)
