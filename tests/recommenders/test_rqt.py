@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+
 from contract_recommender import (
     MAX_HISTORY,
     MIXED,
@@ -15,7 +16,6 @@ from contract_recommender import (
     planted_identifiers,
     random_histories,
 )
-
 from letterrec.decoding.beam import search
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers import Identifiers
@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {"max_history": MAX_HISTORY, "dim": 32, "heads": 2, "dep
 
 
 class TestRqt(RecommenderContract):
-    training = {"epochs": 15, "batch_size": 16, "learning_rate": 1e-2}
+    training: ClassVar = {"epochs": 15, "batch_size": 16, "learning_rate": 1e-2}
 
     def make(self, identifiers: Identifiers) -> Rqt:
         return Rqt(identifiers, **SMALL, dropout=0.05)
@@ -34,7 +34,7 @@ class TestRqt(RecommenderContract):
 class TestRqtWithContent(RecommenderContract):
     """Content embeddings in, no item embeddings."""
 
-    training = {"epochs": 15, "batch_size": 16, "learning_rate": 1e-2}
+    training: ClassVar = {"epochs": 15, "batch_size": 16, "learning_rate": 1e-2}
 
     def make(self, identifiers: Identifiers) -> Rqt:
         content = torch.randn(identifiers.n_items, 5, generator=torch.Generator().manual_seed(0))
@@ -68,7 +68,7 @@ def test_the_probabilities_of_all_identifiers_sum_to_one(identifiers: Identifier
 
 
 def test_the_loss_is_the_mean_log_probability_of_the_items() -> None:
-    """Training (all positions at once) and search (one history) agree on what an item's score is."""
+    """Training (all positions at once) and search (one history) agree on an item's score."""
     identifiers = planted_identifiers()
     recommender = TestRqt().random(identifiers)
     trie = Trie.build(identifiers)

@@ -38,7 +38,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, head_dim: int, dropout: float, bias: bool) -> None:
         super().__init__()
         inner = heads * head_dim
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.head_dim, self.dropout = heads, head_dim, dropout
         self.q = nn.Linear(dim, inner, bias=False)
         self.k = nn.Linear(dim, inner, bias=False)
         self.v = nn.Linear(dim, inner, bias=False)

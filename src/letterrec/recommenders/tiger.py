@@ -23,7 +23,7 @@ from letterrec.recommenders.t5 import Attention, Stack, additive
 from letterrec.training import Rows, TrainingLog, batches_by_length, train
 
 _IGNORED = -100  # a target position without a token
-_TOGETHER = 16  # histories encoded at a time
+_TOGETHER = 8  # histories encoded at a time
 
 
 class Tiger(nn.Module):
@@ -179,7 +179,7 @@ class Tiger(nn.Module):
         settings: dict[str, Any] = {
             "vocab_size": self.shared.num_embeddings,
             "d_model": self.shared.embedding_dim,
-            "d_kv": attention.q.out_features // attention.heads,
+            "d_kv": attention.head_dim,
             "d_ff": block.feed_forward.DenseReluDense.wi.out_features,
             "num_layers": len(self.encoder.block),
             "num_heads": attention.heads,
@@ -209,13 +209,9 @@ class Beams:
     def __init__(self, model: Tiger, tokens: Tensor) -> None:
         present = tokens != PAD_TOKEN
         self._mask = None if bool(present.all()) else additive(present)
-        source = _encode(model, tokens, present.sum(1))
         self._model = model
         self._level = 0
-        self._source: list[tuple[Tensor, Tensor]] = []  # per layer, each (b, h, s, e)
-        for block in model.decoder.blocks:
-            cross = block.cross.EncDecAttention
-            self._source.append((cross.split(cross.k(source)), cross.split(cross.v(source))))
+        self._source = _keys_and_values(model, tokens)
         self._past: list[tuple[Tensor, Tensor]] = []  # per layer, each (b * beams, t, h, e)
         self._bias = model.decoder.position_bias(len(model.sizes))  # (h, t, t)
         self._state = self._step(tokens.new_full((len(tokens), 1), PAD_TOKEN))
@@ -272,18 +268,27 @@ class Beams:
         return out
 
 
-def _encode(model: Tiger, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """The encoder's states ``(b, s, d)``, a few histories of similar length at a time, so that the
-    longest of the batch does not set the cost of all.
+def _keys_and_values(model: Tiger, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """What the decoder attends to: per layer keys and values, each ``(b, h, s, e)``, 0 at padding.
+
+    Histories of similar length are read together, a few at a time, so that the longest of the
+    batch does not set the cost of all.
     """
-    states = model.shared.weight.new_zeros((*tokens.shape, model.shared.embedding_dim))
+    lengths = (tokens != PAD_TOKEN).sum(1)
+    layers = [block.cross.EncDecAttention for block in model.decoder.blocks]
+    shape = (len(tokens), layers[0].heads, tokens.shape[1], layers[0].head_dim)
+    new = model.shared.weight.new_zeros
+    filled = [(new(shape), new(shape)) for _ in layers]
     for rows in torch.split(lengths.argsort(stable=True), _TOGETHER):
         longest = int(lengths[rows].max())
         some = tokens[rows, :longest]
         present = some != PAD_TOKEN
         mask = None if bool(present.all()) else additive(present)
-        states[rows, :longest] = model.encoder(model.shared(some), mask)
-    return states
+        states = model.encoder(model.shared(some), mask)
+        for layer, (keys, values) in zip(layers, filled, strict=True):
+            keys[rows, :, :longest] = layer.split(layer.k(states))
+            values[rows, :, :longest] = layer.split(layer.v(states))
+    return filled
 
 
 def spell(histories: Tensor, item_tokens: Tensor) -> Tensor:

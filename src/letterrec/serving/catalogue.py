@@ -106,7 +106,7 @@ class Catalogue:
         return {item: row for row, item in enumerate(self.item_ids)}
 
     def spelled(self, row: int) -> str:
-        """The identifier of a row as people read it; remembered, since few items are in most lists."""
+        """The identifier of a row as people read it; remembered: few items are in most lists."""
         text = self._spelled.get(row)
         if text is None:
             text = self._spelled[row] = self.identifiers.spelled(row)
