@@ -27,11 +27,11 @@ from letterrec.content import embed
 from letterrec.data import Dataset, HeldOut, Histories
 from letterrec.errors import DataError, RunError
 from letterrec.metrics import ranks_of, summarise
+from letterrec.newcomers import Newcomers
 from letterrec.progress import counting
 from letterrec.serving.changes import Changes
 from letterrec.serving.engine import Engine, Prepared
 from letterrec.store import atomic_path
-from letterrec.tokenizers import load_tokenizer
 
 _CUT = 10
 _ROWS = 512  # cases that are ranked at a time
@@ -181,7 +181,7 @@ def evaluate_cold(engine: Engine, beam: int | None = None) -> dict[str, Any]:
     settings = engine.settings.content.model_dump(exclude={"source"})
     new = embed(cold.texts, **settings)
     taken = engine.identifiers.codes
-    codes = load_tokenizer(engine.folder / "tokenizer").assign(new, taken)
+    codes = Newcomers(engine.folder, content).assign(new, taken)
     engine.take(Changes(cold.item_ids, cold.titles, cold.texts, codes, new, {}, 1))
     everything = np.concatenate([content, new])
     n_trained = engine.dataset.n_items

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from letterrec.content import text_encoder
 from letterrec.data.catalogue import ItemText
 from letterrec.errors import Conflict, LetterRecError, NotFound, RequestError, RunError
+from letterrec.newcomers import Newcomers
 from letterrec.serving.catalogue import State
 from letterrec.serving.changes import Changes, locked, read_changes, write_changes
 from letterrec.serving.engine import Engine
-from letterrec.tokenizers import load_tokenizer
 
 Embedding = NDArray[np.float32]  # (d_content,)
 _LONGEST_ID = 256  # characters
@@ -55,9 +55,9 @@ class Editor:
         self._engine = engine
 
     def preload(self) -> None:
-        """Load the encoder and the tokenizer, if the run can take new items."""
+        """Load what makes identifiers from texts, if the run can take new items."""
         if self._engine.content is not None and (self._engine.folder / "tokenizer").is_dir():
-            _ = self._encoder, self._tokenizer
+            _ = self._encoder, self._newcomers
 
     def make(self, edit: Edit) -> None:
         """Make one edit.
@@ -107,7 +107,7 @@ class Editor:
                 except LetterRecError as error:
                     errors[i] = error
             if draft.is_changed:
-                changes = draft.finished(self._assign)
+                changes = draft.finished(self._newcomers.assign)
                 write_changes(engine.folder, engine.key, changes)
             engine.take(changes)
         return errors
@@ -134,13 +134,10 @@ class Editor:
         settings = self._engine.settings.content.model_dump(exclude={"source"})
         return text_encoder(**settings)
 
-    def _assign(self, content: NDArray[np.float32], taken: NDArray[np.int32]) -> NDArray[np.int32]:
-        codes: NDArray[np.int32] = self._tokenizer.assign(content, taken)
-        return codes
-
     @cached_property
-    def _tokenizer(self) -> Any:
-        return load_tokenizer(self._engine.folder / "tokenizer")
+    def _newcomers(self) -> Newcomers:
+        assert self._engine.content is not None
+        return Newcomers(self._engine.folder, self._engine.content)
 
 
 class _Draft:
