@@ -10,6 +10,7 @@ from contract_tokenizer import CF, CONTENT, TokenizerContract
 from letterrec.config import LetterSettings
 from letterrec.errors import SettingsError
 from letterrec.identifiers import cf_overlap, collision_rate
+from letterrec.tokenizers.inputs import Inputs
 from letterrec.tokenizers.letter import LetterTokenizer, prepare_cf
 from letterrec.tokenizers.rqvae import RQVAE
 from letterrec.training import set_seed
@@ -39,7 +40,7 @@ class TestPlainRQVAE(TestLetter):
     """alpha = beta = 0, TIGER's tokenizer."""
 
     def make(self, **settings: int) -> LetterTokenizer:
-        return small(**settings, alpha=0, beta=0)
+        return small(**settings, alpha=0, beta=0, fuse_cf=False)
 
 
 def test_the_defaults_are_those_of_the_settings():
@@ -71,7 +72,7 @@ def test_without_the_collaborative_term_no_cf_is_needed():
 def test_neither_the_scale_nor_the_place_of_the_inputs_matters():
     plain = small().fit(CONTENT, CF, epochs=4)
     moved = small().fit(64 * CONTENT, 16 * CF, epochs=4)  # powers of two: the same roundings
-    assert np.array_equal(plain.quantize(CONTENT), moved.quantize(64 * CONTENT))
+    assert np.array_equal(plain.quantize(CONTENT, CF), moved.quantize(64 * CONTENT, 16 * CF))
     shifted = prepare_cf(100 * CF + 7)
     assert np.allclose(shifted, prepare_cf(CF), atol=1e-4)
 
@@ -85,26 +86,25 @@ def random_catalogue(n: int = 600) -> tuple[NDArray[np.float32], NDArray[np.floa
     return content, cf.astype(np.float32)
 
 
-def test_the_collaborative_term_puts_cf_neighbours_together():
-    content, cf = random_catalogue()
-    overlaps = []
-    for alpha in (0.0, 1.0):
-        tokenizer = small(alpha=alpha, hidden=(64,)).fit(content, cf, epochs=15, learning_rate=1e-2)
-        overlaps.append(cf_overlap(tokenizer.quantize(content), cf))
-    assert overlaps[1] > 1.5 * overlaps[0]
+def overlap_of(content: NDArray[np.float32], cf: NDArray[np.float32], **settings: object) -> float:
+    tokenizer = small(beta=0, **settings).fit(content, cf, epochs=12, learning_rate=1e-2)
+    return cf_overlap(tokenizer.quantize(content, cf), cf)
 
 
-def test_a_strong_diversity_term_changes_the_codes_of_a_level():
-    """Eq. 4 draws the codes of a cluster together: cosines within clusters rise."""
+def test_cf_neighbours_come_together_by_the_collaborative_term_and_by_the_inputs():
     content, cf = random_catalogue()
-    nearness = []
-    for beta in (0.0, 0.1):
-        tokenizer = small(alpha=0, beta=beta, clusters=4).fit(content, cf, epochs=8)
-        book = tokenizer.codebooks[0]
-        unit = book / np.linalg.norm(book, axis=1, keepdims=True)
-        cosines = unit @ unit.T - 2 * np.eye(len(unit))
-        nearness.append(float(np.sort(cosines, 1)[:, -2:].mean()))
-    assert nearness[1] > nearness[0]
+    plain = overlap_of(content, cf, alpha=0, fuse_cf=False)
+    assert overlap_of(content, cf, alpha=18, fuse_cf=False) > 1.5 * plain
+    assert overlap_of(content, cf, alpha=0, fuse_cf=True) > 1.5 * plain
+
+
+def test_the_diversity_term_is_as_strong_as_its_setting():
+    reached = []
+    for beta in (1e-6, 1.0):
+        tokenizer = small(alpha=0, beta=beta, clusters=4)
+        tokenizer.fit(CONTENT, None, epochs=8, learning_rate=1e-2)
+        reached.append(tokenizer.log.epochs[-1]["diversity"])
+    assert reached[1] < 0.9 * reached[0]
 
 
 def test_the_log_says_what_the_score_is_made_of():
@@ -114,7 +114,7 @@ def test_the_log_says_what_the_score_is_made_of():
     kept = (1 - entry["valid/reconstruction_error"] + cf) / 2
     expected = kept * entry["valid/codes_used"] * (1 - entry["valid/collision_rate"])
     assert entry["valid/score"] == pytest.approx(expected)
-    assert entry["valid/collision_rate"] == collision_rate(tokenizer.quantize(CONTENT))
+    assert entry["valid/collision_rate"] == collision_rate(tokenizer.quantize(CONTENT, CF))
     assert tokenizer.log.best == entry["valid/score"]
 
 
@@ -143,14 +143,14 @@ def test_an_interrupted_training_resumes_to_the_same_identifiers(
     torch.rand(7)  # another random state than the first sitting's
     resumed = small().fit(CONTENT, CF, seed=3, epochs=EPOCHS, folder=tmp_path)
     assert len(resumed.log.epochs) == EPOCHS
-    assert np.array_equal(resumed.assign(CONTENT), whole.assign(CONTENT))
+    assert np.array_equal(resumed.assign(CONTENT, cf=CF), whole.assign(CONTENT, cf=CF))
     assert np.array_equal(resumed.codebooks, whole.codebooks)
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])
 def test_a_tiny_catalogue_works_with_the_default_code_space(n: int):
     tokenizer = LetterTokenizer(dim=8, hidden=(32,)).fit(CONTENT[:n], CF[:n], epochs=3)
-    identifiers = tokenizer.assign(CONTENT[:n])
+    identifiers = tokenizer.assign(CONTENT[:n], cf=CF[:n])
     assert len(np.unique(identifiers, axis=0)) == n
 
 
@@ -167,7 +167,7 @@ def test_constant_dimensions_of_the_content_do_no_harm():
 
 def test_codes_are_found_in_float32_where_training_is_not():
     network = RQVAE(
-        d_content=24, levels=3, codes=16, dim=8, hidden=(32,), mu=0.25, alpha=1, beta=1e-4
+        inputs=Inputs(24), levels=3, codes=16, dim=8, hidden=(32,), mu=0.25, alpha=1, beta=1e-4
     )
     with torch.autocast("cpu", torch.bfloat16):
         parts = network(torch.from_numpy(CONTENT), torch.from_numpy(CF))
