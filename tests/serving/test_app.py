@@ -201,3 +201,15 @@ def test_scores_are_logarithms_of_probabilities(client: httpx.Client) -> None:
     items = client.post("/v1/recommend", json=body).json()["items"]
     assert len(items) == 60
     assert sum(math.exp(i["log_probability"]) for i in items) < 1 + 1e-4
+
+
+def test_a_defect_is_answered_with_500_and_the_server_goes_on(
+    serve: Callable[..., Any], own_run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serve(own_run) as served, served.client() as client:
+        (own_run / "run.json").write_text("[]")
+        answer = client.get("/v1/run")
+        assert answer.status_code == 500
+        assert answer.json() == {"detail": "the server failed; its log says why"}
+        assert "AttributeError" in caplog.text
+        assert client.post("/v1/recommend", json={"history": ["i01"]}).status_code == 200

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from letterrec.serving.observing import Metrics, event
+from letterrec.serving.observing import Metrics, event, log
 
 _OPEN = ("/", "/healthz", "/readyz", "/openapi.json", "/favicon.ico")  # they show no data
 _BODY_SECONDS = 10.0  # in which a body must arrive
@@ -63,7 +63,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 500
+        status = 0  # until the answer has begun
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -79,6 +79,11 @@ class Guard:
                 await _answer(noted, *refusal)
             else:
                 await self._app(scope, self._limited(receive), noted)
+        except Exception:  # a defect: the log tells it, the client and the connection live on
+            if status:
+                raise
+            log.exception("defect")
+            await _answer(noted, 500, "the server failed; its log says why")
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "unmatched")

@@ -43,7 +43,7 @@ class Service:
     ) -> None:
         self._load = load
         self.metrics = Metrics()
-        self.engine = checked(load())
+        self.engine = opened(load)
         self._editor = Editor(self.engine)
         self.batcher = Batcher(capacity=queue, max_batch=max_batch, observe=self.metrics.batch)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
@@ -120,14 +120,7 @@ class Service:
         loop.call_soon_threadsafe(_settle, futures, results)
 
     def _reload(self) -> Engine:
-        try:
-            engine = checked(self._load())
-        except LetterRecError:
-            raise
-        except Exception as error:  # a broken run must not reach the requests
-            raise RunError(
-                f"the run cannot be loaded ({type(error).__name__}: {error}); fit it again"
-            ) from error
+        engine = opened(self._load)
         self.engine, self._editor = engine, Editor(engine)
         self._note()
         return engine
@@ -143,12 +136,26 @@ class Service:
         self.metrics.generation.set(catalogue.generation)
 
 
-def checked(engine: Engine) -> Engine:
+def opened(load: Callable[[], Engine]) -> Engine:
     """An engine whose data are those that the run was made from, and which answers.
 
     Raises:
-        LetterRecError: it is not so.
+        LetterRecError: why there is none; whatever is wrong with a run must not reach requests.
     """
+    try:
+        engine = load()
+        _check(engine)
+    except LetterRecError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"the run cannot be loaded ({type(error).__name__}: {reason}); fit it again"
+        ) from error
+    return engine
+
+
+def _check(engine: Engine) -> None:
     about = read_json(engine.folder / "run.json")
     recorded = about.get("stages", {}).get("read", {}).get("fingerprint")
     if recorded != engine.dataset.fingerprint:
@@ -158,7 +165,6 @@ def checked(engine: Engine) -> Engine:
         )
     probe = list(engine.dataset.item_ids[:1])
     engine.recommend([probe], k=1, exclude_seen=False)
-    return engine
 
 
 def _settle(futures: list[asyncio.Future[None]], results: list[Exception | None]) -> None:
