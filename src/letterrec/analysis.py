@@ -1,7 +1,7 @@
 """Behind the averages of a run: metrics by group of users, what is recommended at all.
 
 Knows how test cases are grouped and lists are counted. Leaves the metrics to `metrics`, ranking to
-`evaluate`, and drawing to `document`.
+`evaluation`, and drawing to `document`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.evaluate import recommend_rows
+from letterrec.evaluation import recommend_rows
 from letterrec.metrics import coverage, gini, ranks_of, summarise
 from letterrec.serving.engine import Engine
 

@@ -1,6 +1,6 @@
 """A run's report: one HTML file with its tables and plots, that needs nothing else to be read.
 
-Knows how a run is told to people. Leaves the numbers to `analysis`, `evaluate` and
+Knows how a run is told to people. Leaves the numbers to `analysis`, `evaluation` and
 `serving.explore`.
 """
 

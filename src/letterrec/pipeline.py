@@ -19,7 +19,7 @@ from letterrec.content import embed
 from letterrec.data import Dataset, Split, read
 from letterrec.decoding.trie import Trie
 from letterrec.errors import IdentifierError, SettingsError
-from letterrec.evaluate import (
+from letterrec.evaluation import (
     evaluate_split,
     popularity_metrics,
     recommend_rows,
@@ -311,7 +311,7 @@ def load(folder: str | Path, edits: bool = True) -> Engine:
 
 
 def evaluate(folder: str | Path, split: Split = "test", beam: int | None = None) -> dict[str, Any]:
-    """Metrics of a finished run on a split; see `evaluate.evaluate_split`."""
+    """Metrics of a finished run on a split; see `evaluation.evaluate_split`."""
     engine = load(folder, edits=False)
     return evaluate_split(
         engine.recommender,

@@ -1,6 +1,6 @@
 """What a run shows people: tables of metrics, identifiers and recommendations.
 
-Knows how results are laid out. Leaves how they come about to `evaluate` and `identifiers`.
+Knows how results are laid out. Leaves how they come about to `evaluation` and `identifiers`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def print_metrics(out: Console, results: Mapping[str, Any]) -> None:
 
     Args:
         out: where to print.
-        results: split -> a result of `evaluate.evaluate_split`; ``popularity`` -> split -> metrics.
+        results: split -> what `evaluation.evaluate_split` gave; ``popularity`` -> split -> metrics.
     """
     table = Table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS), box=None)
     for split in ("valid", "test"):

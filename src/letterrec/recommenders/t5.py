@@ -120,7 +120,7 @@ class DenseReluDense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., d)`` -> the same shape."""
-        out: Tensor = self.wo(self.dropout(F.relu(self.wi(x))))
+        out: Tensor = self.wo(self.dropout(F.relu(self.wi(x), inplace=True)))
         return out
 
 

@@ -23,7 +23,7 @@ from letterrec.recommenders.t5 import Attention, Stack, additive
 from letterrec.training import Rows, TrainingLog, batches_by_length, train
 
 _IGNORED = -100  # a target position without a token
-_TOGETHER = 8  # histories encoded at a time
+_TOGETHER = 16  # histories decoded at a time on a processor
 
 
 class Tiger(nn.Module):
@@ -167,8 +167,7 @@ class Tiger(nn.Module):
                 the latest ``max_history`` are not read.
         """
         self.eval()
-        with torch.no_grad():
-            return Beams(self, spell(_latest(histories, self.max_history), self.item_tokens))
+        return Beams(self, spell(_latest(histories, self.max_history), self.item_tokens))
 
     def to_transformers(self) -> Any:
         """transformers' `T5ForConditionalGeneration` with the same weights, in eval mode."""
@@ -198,97 +197,111 @@ class Tiger(nn.Module):
 
 
 class Beams:
-    """A `decoding.beam.Decoder`: histories encoded once, with the keys and values of the beams.
+    """A `decoding.beam.Decoder`: histories encoded once, and the state of their beams.
 
-    The keys and values of a history are made once and serve all of its beams, which stand side by
-    side on the query axis; those of the beams' own codes follow the beams as they are re-ordered.
+    Histories of similar length go together, a few at a time: the longest of the batch does not set
+    the cost of all, and what a processor works on stays in its caches.
     """
 
     over_legal = False
 
     def __init__(self, model: Tiger, tokens: Tensor) -> None:
-        present = tokens != PAD_TOKEN
-        self._mask = None if bool(present.all()) else additive(present)
-        self._model = model
-        self._level = 0
-        self._source = _keys_and_values(model, tokens)
-        self._past: list[tuple[Tensor, Tensor]] = []  # per layer, each (b * beams, t, h, e)
-        self._bias = model.decoder.position_bias(len(model.sizes))  # (h, t, t)
-        self._state = self._step(tokens.new_full((len(tokens), 1), PAD_TOKEN))
+        together = _TOGETHER if tokens.device.type == "cpu" else len(tokens)
+        lengths = (tokens != PAD_TOKEN).sum(1)
+        order = lengths.argsort(stable=True)
+        self._rows = torch.split(order, together)
+        self._back = order.argsort()
+        self._groups = [_Group(model, tokens[r, : int(lengths[r].max())]) for r in self._rows]
 
     def log_probs(self) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``, normalised over all tokens."""
+        return torch.cat([group.log_probs() for group in self._groups])[self._back]
+
+    def advance(self, parents: Tensor, codes: Tensor) -> None:
+        """Append ``codes`` to the beams ``parents``, both int64 ``(batch, beams)``."""
+        for rows, group in zip(self._rows, self._groups, strict=True):
+            group.advance(parents[rows], codes[rows])
+
+
+class _Group:
+    """Some histories: what the decoder attends to in them, and the beams so far.
+
+    The keys and values of a history are made once and serve all of its beams, which stand side by
+    side on the query axis. Those of the beams' own codes stay where they were made; each beam knows
+    its ancestors.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: Tiger, tokens: Tensor) -> None:
+        self._model = model
+        self._level = 0
+        self._blocks = model.decoder.blocks
+        present = tokens != PAD_TOKEN
+        self._mask = None if bool(present.all()) else additive(present)
+        states = model.encoder(model.shared(tokens), self._mask)
+        attentions = [block.cross.EncDecAttention for block in self._blocks]
+        self._source = [(a.split(a.k(states)), a.split(a.v(states))) for a in attentions]
+        self._bias = model.decoder.position_bias(len(model.sizes))  # (h, t, t)
+        # Per layer and level, keys and values (b * beams of the level, h, e).
+        self._past: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self._blocks]
+        self._ancestors: list[Tensor] = []  # per level, the rows of the beams' ancestors there
+        self._state = self._step(tokens.new_full((len(tokens), 1), PAD_TOKEN))
+
+    @torch.no_grad()
+    def log_probs(self) -> Tensor:
+        """float32 ``(b, beams, codes of this level)``."""
         logits = self._model.tokens_of(self._state).float()
         first = self._model.level_offsets[self._level]
         codes = logits[..., first : first + self._model.sizes[self._level]]
         return codes - logits.logsumexp(-1, keepdim=True)
 
+    @torch.no_grad()
     def advance(self, parents: Tensor, codes: Tensor) -> None:
-        """Append ``codes`` to the beams ``parents``, both int64 ``(batch, beams)``."""
-        with torch.no_grad():
-            rows = torch.arange(len(parents), device=parents.device)[:, None]
-            kept = (rows * self._state.shape[1] + parents).flatten()  # of batch * beams
-            self._past = [(k.index_select(0, kept), v.index_select(0, kept)) for k, v in self._past]
-            tokens = codes + self._model.level_offsets[self._level]
-            self._level += 1
-            self._state = self._step(tokens)
+        """Append ``codes`` to the beams ``parents``, both int64 ``(b, beams)``."""
+        first = torch.arange(len(parents), device=parents.device)[:, None] * self._state.shape[1]
+        kept = (first + parents).flatten()
+        self._ancestors = [rows[kept] for rows in self._ancestors] + [kept]
+        tokens = codes + self._model.level_offsets[self._level]
+        self._level += 1
+        self._state = self._step(tokens)
 
     def _step(self, tokens: Tensor) -> Tensor:
         """States ``(b, beams, d)`` after one more token ``(b, beams)`` of each beam."""
-        decoder = self._model.decoder
-        bias = self._bias[:, self._level, : self._level + 1].T  # (t, h)
         x = self._model.shared(tokens)
-        for i, block in enumerate(decoder.blocks):
-            own, cross = block.own.SelfAttention, block.cross.EncDecAttention
-            x = x + self._attend_to_codes(i, own, block.own.layer_norm(x), bias)
-            keys, values = self._source[i]
+        for block, (keys, values), past in zip(self._blocks, self._source, self._past, strict=True):
+            x = x + self._attend_to_codes(block.own.SelfAttention, block.own.layer_norm(x), past)
+            cross = block.cross.EncDecAttention
             queries = cross.split(cross.q(block.cross.layer_norm(x)))  # (b, h, beams, e)
             attended = F.scaled_dot_product_attention(
                 queries, keys, values, attn_mask=self._mask, scale=1.0
             )
             x = x + cross.o(attended.transpose(1, 2).flatten(2))
             x = block.feed_forward(x)
-        state: Tensor = decoder.final_layer_norm(x)
+        state: Tensor = self._model.decoder.final_layer_norm(x)
         return state
 
-    def _attend_to_codes(self, i: int, attention: Attention, x: Tensor, bias: Tensor) -> Tensor:
+    def _attend_to_codes(
+        self, attention: Attention, x: Tensor, past: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
         """Each beam's attention to its own few codes, as sums instead of many tiny products."""
-        shape = (x.shape[0] * x.shape[1], 1, attention.heads, -1)
+        shape = (x.shape[0] * x.shape[1], attention.heads, attention.head_dim)
         queries = attention.q(x).view(shape)
-        keys, values = attention.k(x).view(shape), attention.v(x).view(shape)
-        if self._level > 0:
-            past_keys, past_values = self._past[i]
-            keys, values = torch.cat([past_keys, keys], 1), torch.cat([past_values, values], 1)
-            self._past[i] = (keys, values)
-        else:
-            self._past.append((keys, values))
-        weights = (queries * keys).sum(-1).add_(bias).softmax(1)  # (b * beams, t, h)
-        attended = (weights[..., None] * values).sum(1).view(*x.shape[:2], -1)
-        out: Tensor = attention.o(attended)
+        own = (attention.k(x).view(shape), attention.v(x).view(shape))
+        keys = [
+            k.index_select(0, rows) for (k, _), rows in zip(past, self._ancestors, strict=True)
+        ] + [own[0]]
+        values = [
+            v.index_select(0, rows) for (_, v), rows in zip(past, self._ancestors, strict=True)
+        ] + [own[1]]
+        past.append(own)
+        scores = torch.stack([(queries * k).sum(-1) for k in keys])  # (t, b * beams, h)
+        bias = self._bias[:, self._level, : self._level + 1].T  # (t, h)
+        weights = scores.add_(bias[:, None]).softmax(0)[..., None]
+        attended = weights[0] * values[0]
+        for weight, value in zip(weights[1:], values[1:], strict=True):
+            attended.addcmul_(weight, value)
+        out: Tensor = attention.o(attended.view(*x.shape[:2], -1))
         return out
-
-
-def _keys_and_values(model: Tiger, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """What the decoder attends to: per layer keys and values, each ``(b, h, s, e)``, 0 at padding.
-
-    Histories of similar length are read together, a few at a time, so that the longest of the
-    batch does not set the cost of all.
-    """
-    lengths = (tokens != PAD_TOKEN).sum(1)
-    layers = [block.cross.EncDecAttention for block in model.decoder.blocks]
-    shape = (len(tokens), layers[0].heads, tokens.shape[1], layers[0].head_dim)
-    new = model.shared.weight.new_zeros
-    filled = [(new(shape), new(shape)) for _ in layers]
-    for rows in torch.split(lengths.argsort(stable=True), _TOGETHER):
-        longest = int(lengths[rows].max())
-        some = tokens[rows, :longest]
-        present = some != PAD_TOKEN
-        mask = None if bool(present.all()) else additive(present)
-        states = model.encoder(model.shared(some), mask)
-        for layer, (keys, values) in zip(layers, filled, strict=True):
-            keys[rows, :, :longest] = layer.split(layer.k(states))
-            values[rows, :, :longest] = layer.split(layer.v(states))
-    return filled
 
 
 def spell(histories: Tensor, item_tokens: Tensor) -> Tensor:

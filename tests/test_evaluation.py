@@ -11,7 +11,7 @@ import letterrec
 from letterrec.data import Histories
 from letterrec.data.dataset import Dataset
 from letterrec.decoding.trie import Trie
-from letterrec.evaluate import evaluate_split, popularity_metrics
+from letterrec.evaluation import evaluate_split, popularity_metrics
 from letterrec.identifiers import Identifiers
 from letterrec.recommenders.rqt import Rqt
 
