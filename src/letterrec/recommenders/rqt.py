@@ -197,12 +197,21 @@ class Rqt(nn.Module):
                 index < lengths[:, None], histories.gather(1, index.clamp_max(longest - 1)), -1
             )
             lengths = lengths.clamp_max(self.max_history)
-        hidden = self._read(histories)
-        latest = hidden[torch.arange(len(lengths)), (lengths - 1).clamp_min(0)]
-        return RqtDecoder(self, latest)
+        state = self._embed(histories)  # (batch, longest, dim)
+        for block in self.body[:-1]:
+            state = block(state)
+        latest = cast(_Block, self.body[-1]).at(state, (lengths - 1).clamp_min(0))  # (batch, dim)
+        return RqtDecoder(self, self.body_norm(latest))
 
     def _read(self, items: Tensor) -> Tensor:
         """Item rows ``(batch, longest)`` -> hidden states ``(batch, longest, dim)``."""
+        state = self._embed(items)
+        for block in self.body:
+            state = block(state)
+        return cast(Tensor, self.body_norm(state))
+
+    def _embed(self, items: Tensor) -> Tensor:
+        """Item rows ``(batch, longest)`` -> inputs ``(batch, longest, dim)``."""
         rows = items.clamp_min(0)
         state = self.code_embedding(self.tokens[rows]).sum(2)  # (batch, longest, dim)
         if self.content_projection is not None and self.content is not None:
@@ -214,10 +223,7 @@ class Rqt(nn.Module):
                 known = known & (torch.rand(rows.shape, device=rows.device) >= self.drop.p)
             state = state + own * known[..., None]
         state = state + self.position_embedding.weight[: items.shape[1]]
-        state = self.drop(state)
-        for block in self.body:
-            state = block(state)
-        return cast(Tensor, self.body_norm(state))
+        return cast(Tensor, self.drop(state))
 
     def _descend(self, state: Tensor, level: int) -> Tensor:
         """Hidden states plus prefixes ``(..., dim)`` -> states to score the level's codes with."""
@@ -287,6 +293,27 @@ class _Block(nn.Module):
         attended = self.output(attended.transpose(1, 2).reshape(batch, length, dim))
         state = state + F.dropout(attended, self.dropout, self.training)
         return torch.add(state, self.mlp(self.norm_mlp(state)))
+
+    def at(self, state: Tensor, place: Tensor) -> Tensor:
+        """What `forward` gives at one place of each sequence, without the other places' work.
+
+        States ``(batch, length, dim)`` and places int64 ``(batch,)`` -> ``(batch, dim)``.
+        """
+        batch, length, dim = state.shape
+        row = torch.arange(batch, device=state.device)
+        normed = self.norm_attention(state)
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        query = F.linear(normed[row, place], weight[:dim], bias[:dim])  # (batch, dim)
+        pairs = F.linear(normed, weight[dim:], bias[dim:])  # (batch, length, 2 * dim)
+        key, value = (
+            pairs.view(batch, length, 2 * self.heads, -1).transpose(1, 2).chunk(2, 1)
+        )  # (batch, heads, length, dim / heads)
+        seen = torch.arange(length, device=state.device) <= place[:, None]  # (batch, length)
+        attended = F.scaled_dot_product_attention(
+            query.view(batch, self.heads, 1, -1), key, value, attn_mask=seen[:, None, None]
+        )  # (batch, heads, 1, dim / heads)
+        latest = state[row, place] + self.output(attended.reshape(batch, dim))
+        return torch.add(latest, self.mlp(self.norm_mlp(latest)))
 
 
 class _LevelBlocks(nn.Module):
