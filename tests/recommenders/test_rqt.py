@@ -81,3 +81,13 @@ def test_the_loss_is_the_mean_log_probability_of_the_items() -> None:
     with torch.no_grad():
         loss = recommender(torch.from_numpy(sequence[None]))["loss"]
     assert float(loss) == pytest.approx(-np.mean(expected), abs=1e-4)
+
+
+def test_a_history_is_encoded_as_in_training() -> None:
+    """Encoding does the last layer's work for the latest item alone; the result is the same."""
+    recommender = TestRqt().random(planted_identifiers())
+    histories = torch.tensor([[3, 1, 4, -1], [5, -1, -1, -1], [9, 2, 6, 5]])
+    latest = torch.tensor([2, 0, 3])
+    expected = recommender._read(histories)[torch.arange(3), latest]
+    hidden = recommender.encode(histories)._hidden[:, 0]
+    torch.testing.assert_close(hidden, expected)
