@@ -242,9 +242,9 @@ class _Group:
         attentions = [block.cross.EncDecAttention for block in self._blocks]
         self._source = [(a.split(a.k(states)), a.split(a.v(states))) for a in attentions]
         self._bias = model.decoder.position_bias(len(model.sizes))  # (h, t, t)
-        # Per layer and level, keys and values (b * beams of the level, h, e).
+        # Per layer and level, keys and values (b, beams of the level, h, e).
         self._past: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self._blocks]
-        self._ancestors: list[Tensor] = []  # per level, the rows of the beams' ancestors there
+        self._ancestors: list[Tensor] = []  # per level, rows (b, beams) of the ancestors there
         self._state = self._step(tokens.new_full((len(tokens), 1), PAD_TOKEN))
 
     @torch.no_grad()
@@ -259,8 +259,8 @@ class _Group:
     def advance(self, parents: Tensor, codes: Tensor) -> None:
         """Append ``codes`` to the beams ``parents``, both int64 ``(b, beams)``."""
         first = torch.arange(len(parents), device=parents.device)[:, None] * self._state.shape[1]
-        kept = (first + parents).flatten()
-        self._ancestors = [rows[kept] for rows in self._ancestors] + [kept]
+        self._ancestors = [rows.gather(1, parents) for rows in self._ancestors]
+        self._ancestors.append(first + parents)
         tokens = codes + self._model.level_offsets[self._level]
         self._level += 1
         self._state = self._step(tokens)
@@ -284,24 +284,29 @@ class _Group:
         self, attention: Attention, x: Tensor, past: list[tuple[Tensor, Tensor]]
     ) -> Tensor:
         """Each beam's attention to its own few codes, as sums instead of many tiny products."""
-        shape = (x.shape[0] * x.shape[1], attention.heads, attention.head_dim)
+        shape = (*x.shape[:2], attention.heads, attention.head_dim)
         queries = attention.q(x).view(shape)
-        own = (attention.k(x).view(shape), attention.v(x).view(shape))
-        keys = [
-            k.index_select(0, rows) for (k, _), rows in zip(past, self._ancestors, strict=True)
-        ] + [own[0]]
-        values = [
-            v.index_select(0, rows) for (_, v), rows in zip(past, self._ancestors, strict=True)
-        ] + [own[1]]
-        past.append(own)
-        scores = torch.stack([(queries * k).sum(-1) for k in keys])  # (t, b * beams, h)
+        past.append((attention.k(x).view(shape), attention.v(x).view(shape)))
+        along = [
+            (_of_ancestors(keys, rows), _of_ancestors(values, rows))
+            for (keys, values), rows in zip(past, self._ancestors, strict=False)
+        ]
+        along.append(past[-1])
+        scores = torch.stack([(queries * keys).sum(-1) for keys, _ in along])  # (t, b, beams, h)
         bias = self._bias[:, self._level, : self._level + 1].T  # (t, h)
-        weights = scores.add_(bias[:, None]).softmax(0)[..., None]
-        attended = weights[0] * values[0]
-        for weight, value in zip(weights[1:], values[1:], strict=True):
-            attended.addcmul_(weight, value)
-        out: Tensor = attention.o(attended.view(*x.shape[:2], -1))
+        weights = scores.add_(bias[:, None, None]).softmax(0)[..., None]
+        attended = weights[0] * along[0][1]
+        for weight, (_, values) in zip(weights[1:], along[1:], strict=True):
+            attended.addcmul_(weight, values)
+        out: Tensor = attention.o(attended.flatten(2))
         return out
+
+
+def _of_ancestors(x: Tensor, rows: Tensor) -> Tensor:
+    """``(b, beams then, h, e)`` -> ``(b, beams now, h, e)``; one beam serves all as it is."""
+    if x.shape[1] == 1:
+        return x
+    return x.flatten(0, 1).index_select(0, rows.flatten()).view(*rows.shape, *x.shape[2:])
 
 
 def spell(histories: Tensor, item_tokens: Tensor) -> Tensor:
