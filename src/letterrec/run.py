@@ -95,6 +95,8 @@ class Run:
                     f"{folder} was started with other settings ({changed}); resume with the same "
                     "recipe and --set values, or name another --out"
                 )
+            for half_written in folder.rglob(".*.tmp"):  # by a process that was killed
+                half_written.unlink(missing_ok=True)
             return run
         ours = {"settings.toml", "run.json", "data"}
         found = [p.name for p in folder.iterdir()] if folder.exists() else []
