@@ -127,7 +127,7 @@ class Batcher:
             while not self._jobs and not self._closed:
                 self._changed.wait()
             if expected > 1:
-                enough = min(expected, self._max_batch)
+                enough = min(int(1.5 * expected), self._max_batch)
                 self._changed.wait_for(lambda: self._closed or self._waiting >= enough, linger)
             while True:
                 batch: list[_Job] = []

@@ -19,7 +19,7 @@ from letterrec.progress import say
 
 _STOPPING = 20  # seconds that requests have to end when the server is stopped
 _SHORTEST_TOKEN = 16
-_SWITCH = 0.0005  # seconds
+_SWITCH = 0.0001  # seconds
 
 
 def serve(

@@ -7,6 +7,7 @@ requests keep the engine that they began with. Leaves HTTP to `app`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -152,6 +153,10 @@ def opened(load: Callable[[], Engine]) -> Engine:
         raise RunError(
             f"the run cannot be loaded ({type(error).__name__}: {reason}); fit it again"
         ) from error
+    # The garbage collector need not look at a catalogue's many objects again and again.
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
     return engine
 
 
