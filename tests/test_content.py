@@ -18,6 +18,7 @@ from letterrec import content
 from letterrec.content import cache_folder, embed
 from letterrec.errors import DataError, SettingsError
 from letterrec.store import read_tensors, write_tensors
+from letterrec.training import has_bfloat16
 
 WORDS = ["red", "nail", "polish", "shampoo", "for", "dry", "hair", "brush", "soft", "lip", "balm"]
 TEXTS = [" ".join(WORDS[i % 11 : i % 11 + 1 + i % 7]) + f" {i}" for i in range(40)]
@@ -173,7 +174,9 @@ def test_a_language_model_is_averaged_over_the_tokens_of_each_text(
         tokens = torch.tensor([[0, *(3 + WORDS.index(w) for w in text.split())]])
         with torch.no_grad():
             states = model(tokens, output_hidden_states=True).hidden_states[-1]  # (1, length, 16)
-        assert near(found[row], states[0].mean(0).numpy()), text
+        exact = states[0].mean(0).numpy()
+        # The weights are stored in 16 bits, and run in bfloat16 where the processor has it.
+        assert np.allclose(found[row], exact, atol=0.03 if has_bfloat16() else 1e-6), text
     assert found.shape == (3, 16)
 
 

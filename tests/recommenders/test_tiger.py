@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {
 
 
 class TestTiger(RecommenderContract):
-    training: ClassVar[dict[str, Any]] = {"epochs": 14, "batch_size": 16, "learning_rate": 3e-3}
+    training: ClassVar[dict[str, Any]] = {"epochs": 24, "batch_size": 16, "learning_rate": 3e-3}
 
     def make(self, identifiers: Identifiers) -> Tiger:
         return Tiger(identifiers, **SMALL, dropout=0.01)
