@@ -85,7 +85,7 @@ def test_a_run_keeps_the_ranks_behind_its_metrics(shop: Path, shop_run: Path) ->
     run = Run.open(shop_run)
     metrics = run.read_json("metrics")
     for split in ("valid", "test"):
-        ranks = run.ranks(split)  # type: ignore[arg-type]
+        ranks = run.ranks(split)
         assert ranks.shape == (read(shop).n_users,)
         assert summarise(ranks) == metrics[split]["metrics"]
     assert (run.ranks("valid") != run.ranks("test")).any()

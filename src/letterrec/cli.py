@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from letterrec.errors import LetterRecError, RequestError
+from letterrec.studies.cli import app as studies
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -304,6 +305,9 @@ def inspect(run: RunArgument, as_json: AsJson = False) -> None:
         _print_json(result)
     else:
         print_inspection(out, result)
+
+
+app.add_typer(studies)  # reproduce, sweep
 
 
 @app.command()
