@@ -343,7 +343,10 @@ def main() -> None:
             sys.exit(2)
         _fail(f"{message} Given: {' '.join(sys.argv[1:])}. Try: letterrec --help")
     except (KeyboardInterrupt, typer.Abort):
-        print("letterrec: interrupted; go on with --resume", file=sys.stderr)
+        print(
+            "letterrec: interrupted; go on with the same command (fit: and --resume)",
+            file=sys.stderr,
+        )
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from letterrec import cli
+from command import letterrec
 from letterrec.data import find_sources, read
 from letterrec.errors import DataError, SettingsError
 from letterrec.identifiers import cf_overlap, parse_tokens
@@ -80,7 +80,7 @@ def test_a_finished_table_is_only_read(
     settings = [part for text in QUICK for part in ("--set", text)]
     before = {path: path.stat().st_mtime_ns for path in out.rglob("run.json")}
     arguments = ["table2", "--data", str(data), "--out", str(out), "--seeds", "2", *settings]
-    assert call("reproduce", *arguments, "--json") == 0
+    assert letterrec("reproduce", *arguments, "--json") == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out) == [ablation]
     assert "[6/7]" not in captured.err
@@ -147,7 +147,7 @@ def test_a_table_goes_into_a_file(
     file = tmp_path / "RESULTS.md"
     arguments = ["--data", str(data), "--out", str(out), "--seeds", "1", *settings]
     for _ in range(2):
-        assert call("reproduce", "table1", *arguments, "--write", str(file)) == 0
+        assert letterrec("reproduce", "table1", *arguments, "--write", str(file)) == 0
     assert file.read_text().count("begin: reproduce table1 rqt Beauty") == 1
 
 
@@ -203,19 +203,6 @@ def test_settings_that_spoil_a_table(table: Any, override: str, message: str) ->
 def test_other_settings_need_another_folder(
     data: Path, out: Path, ablation: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = call("reproduce", "table2", "--data", str(data), "--out", str(out))
+    code = letterrec("reproduce", "table2", "--data", str(data), "--out", str(out))
     assert code == 2
     assert "other settings" in capsys.readouterr().err
-
-
-def call(*arguments: str) -> int:
-    import sys
-
-    argv, sys.argv = sys.argv, ["letterrec", *arguments]
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = argv
-    return 0

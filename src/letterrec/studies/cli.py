@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from letterrec.studies.rows import RecommenderName, TableName
+from letterrec.errors import SettingsError
+from letterrec.studies.rows import Model, RecommenderName, TableName
 
 app = typer.Typer()
 out = Console(highlight=False)
@@ -78,6 +79,74 @@ def reproduce(
                 differences.print(out)
     if as_json:
         print(json.dumps(results, ensure_ascii=False))
+
+
+@app.command()
+def sweep(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="as for `fit`")],
+    folder: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="where the runs go, and are found again")
+    ],
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SECTION.KEY=V,V,...",
+            help="a setting and its values; repeatable; default: the grid of the paper's Fig. 8",
+        ),
+    ] = None,
+    epochs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...", help="budgets; default: a quarter of the recipe's, then all"
+        ),
+    ] = None,
+    model: Annotated[
+        Model, typer.Option(help="`sasrec` tunes the baseline (`collaborative` settings)")
+    ] = "generative",
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE.toml", help="settings to start from")
+    ] = None,
+    overrides: OverridesOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try settings one at a time and see what they do to validation metrics.
+
+    All settings are trained for few epochs first; the better half, and the recipe as it is, go on
+    to the next budget. `--epochs 16` gives all of them 16. The command can be killed and started
+    again; what is finished is read, and what runs share is trained once.
+
+    Examples:
+
+        letterrec sweep data/Beauty --out runs/sweep
+
+        letterrec sweep data/Beauty --out runs/sweep --over tokenizer.alpha=0,0.02,0.1 --epochs 16
+
+        letterrec sweep data/Beauty --out runs/sasrec --model sasrec
+    """
+    from letterrec.studies.sweep import sweep as make
+    from letterrec.studies.sweep import sweep_sheet
+
+    result = make(
+        source,
+        folder,
+        over=over or [],
+        epochs=_numbers(epochs or ""),
+        model=model,
+        recipe=recipe,
+        overrides=overrides or [],
+    )
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        sweep_sheet(result).print(out)
+        out.print(f"all of it is in {folder / 'sweep.json'}", soft_wrap=True)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise SettingsError(f"--epochs {text}: expected rising numbers, as in 4,16") from None
 
 
 def _command() -> str:

@@ -29,7 +29,6 @@ from letterrec.studies.bootstrap import paired_bootstrap
 from letterrec.studies.rows import (
     ROWS,
     TABLES,
-    RecommenderName,
     TableName,
     rows_for,
     settings_of,
@@ -60,7 +59,7 @@ def reproduce(
     out: Path,
     *,
     seeds: int = 3,
-    recommender: RecommenderName = "rqt",
+    recommender: str = "rqt",
     overrides: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Make one of the paper's tables for each data set, reading runs that are finished.
@@ -95,9 +94,7 @@ def reproduce(
     return results
 
 
-def check_overrides(
-    name: TableName, recommender: RecommenderName, overrides: Sequence[str]
-) -> None:
+def check_overrides(name: TableName, recommender: str, overrides: Sequence[str]) -> None:
     """Refuse, before anything is trained, settings under which the table would mean nothing."""
     settings = load_settings(recommender, list(overrides))
     if settings.data.cold_share > 0:
@@ -122,7 +119,7 @@ def _table_of(
     source: str,
     folder: Path,
     seeds: int,
-    recommender: RecommenderName,
+    recommender: str,
     overrides: list[str],
 ) -> dict[str, Any]:
     table = TABLES[name]

@@ -14,7 +14,8 @@ from letterrec.config import Settings, load_settings
 from letterrec.data import Dataset
 from letterrec.studies import paper
 
-RecommenderName = Literal["rqt", "tiger"]
+RecommenderName = Literal["rqt", "tiger"]  # what the rows of a table may share
+Model = Literal["generative", "sasrec"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Row:
 
     label: str
     settings: tuple[str, ...] = ()
-    recommender: RecommenderName | None = None
-    model: Literal["generative", "sasrec", "popularity"] = "generative"
+    recommender: str | None = None
+    model: Model | Literal["popularity"] = "generative"
     given_identifiers: bool = False
 
 
@@ -159,9 +160,7 @@ def rows_for(table: Table, dataset: Dataset) -> list[str]:
     return [name for name in table.rows if there or not ROWS[name].given_identifiers]
 
 
-def settings_of(
-    row: Row, recommender: RecommenderName, seed: int, overrides: Sequence[str]
-) -> Settings:
+def settings_of(row: Row, recommender: str, seed: int, overrides: Sequence[str]) -> Settings:
     """The settings of a row's run.
 
     Args:
@@ -177,11 +176,11 @@ def settings_of(
     load_settings(recommender, list(overrides))  # what is misspelt must not go unseen
     recipe = row.recommender or recommender
     own = load_settings(recipe, list(row.settings))
-    kept = [text for text in overrides if _is_known(text, own)]
+    kept = [text for text in overrides if is_known(text, own)]
     return load_settings(recipe, [*kept, *row.settings, f"seed={seed}"])
 
 
-def _is_known(override: str, settings: Settings) -> bool:
+def is_known(override: str, settings: Settings) -> bool:
     """Whether the chosen tokenizer or recommender has the setting; other sections are the same."""
     section, _, key = override.partition("=")[0].strip().partition(".")
     if section not in ("tokenizer", "recommender"):

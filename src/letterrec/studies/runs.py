@@ -19,9 +19,10 @@ from letterrec.metrics import Ranks, summarise
 from letterrec.reuse import take_over
 from letterrec.run import Run
 from letterrec.sasrec import SASRec
+from letterrec.studies.rows import Model
 from letterrec.training import device
 
-Model = Literal["generative", "sasrec"]
+_LAST = "evaluation"
 
 
 def finished_run(
@@ -54,9 +55,6 @@ def finished_run(
     if model == "sasrec":
         return fit_sasrec(source, folder, settings, reuse=others)
     return pipeline.fit(source, folder, settings, resume=True, reuse=others, until=until)
-
-
-_LAST = "evaluation"
 
 
 def fit_sasrec(source: str, folder: Path, settings: Settings, *, reuse: list[Path]) -> Run:
