@@ -13,6 +13,7 @@ from letterrec.data.dataset import Dataset
 from letterrec.decoding.trie import Trie
 from letterrec.evaluation import evaluate_split, popularity_metrics
 from letterrec.identifiers import Identifiers
+from letterrec.metrics import summarise
 from letterrec.recommenders.rqt import Rqt
 
 
@@ -31,7 +32,7 @@ def test_each_user_with_three_interactions_counts_once() -> None:
     dataset = tiny()
     codes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.int32)
     identifiers = Identifiers(codes, (2, 2))
-    result = evaluate_split(
+    result, ranks = evaluate_split(
         Rqt(identifiers, dim=8, heads=2).eval(),
         Trie.build(identifiers),
         dataset,
@@ -44,13 +45,15 @@ def test_each_user_with_three_interactions_counts_once() -> None:
     assert result["metrics"]["recall@5"] == 1.0  # four items: all are ranked
     assert 0.25 <= result["metrics"]["ndcg@5"] <= 1.0
     assert "identifier_metrics" not in result
+    assert ranks.shape == (4,)
+    assert summarise(ranks) == result["metrics"]
 
 
 def test_shared_identifiers_are_scored_both_ways() -> None:
     dataset = tiny()
     codes = np.array([[0, 0], [0, 0], [1, 0], [1, 0]], dtype=np.int32)
     identifiers = Identifiers(codes, (2, 2))
-    result = evaluate_split(
+    result, _ = evaluate_split(
         Rqt(identifiers, dim=8, heads=2).eval(),
         Trie.build(identifiers, dataset.popularity),
         dataset,

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from letterrec.errors import LetterRecError, RequestError
+from letterrec.studies.cli import app as studies
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -306,6 +307,9 @@ def inspect(run: RunArgument, as_json: AsJson = False) -> None:
         print_inspection(out, result)
 
 
+app.add_typer(studies)  # reproduce, sweep
+
+
 @app.command()
 def recipes() -> None:
     """The shipped recipes, each with its first line."""
@@ -339,7 +343,10 @@ def main() -> None:
             sys.exit(2)
         _fail(f"{message} Given: {' '.join(sys.argv[1:])}. Try: letterrec --help")
     except (KeyboardInterrupt, typer.Abort):
-        print("letterrec: interrupted; go on with --resume", file=sys.stderr)
+        print(
+            "letterrec: interrupted; go on with the same command (fit: and --resume)",
+            file=sys.stderr,
+        )
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
 

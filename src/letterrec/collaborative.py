@@ -19,7 +19,7 @@ from torch import Tensor
 
 from letterrec.data.dataset import Dataset, HeldOut, Histories
 from letterrec.errors import DataError
-from letterrec.metrics import summarise
+from letterrec.metrics import Ranks, summarise
 from letterrec.sasrec import SASRec
 from letterrec.store import fingerprint, read_tensors
 from letterrec.training import batches_by_length, set_seed, train
@@ -137,7 +137,12 @@ def _validation(model: SASRec, cases: HeldOut) -> Callable[[], dict[str, float]]
 
 
 def ranking(model: SASRec, cases: HeldOut, batch_size: int = 512) -> dict[str, float]:
-    """Recall and NDCG at 5 and 10 over the whole catalogue, one held-out item per case.
+    """Recall and NDCG at 5 and 10 of `target_ranks`."""
+    return summarise(target_ranks(model, cases, batch_size))
+
+
+def target_ranks(model: SASRec, cases: HeldOut, batch_size: int = 512) -> Ranks:
+    """Ranks of the held-out items among the whole catalogue.
 
     An item that ties with the target counts as ranked above it.
 
@@ -145,6 +150,9 @@ def ranking(model: SASRec, cases: HeldOut, batch_size: int = 512) -> dict[str, f
         model: scores the histories.
         cases: held-out interactions, at least one.
         batch_size: cases scored at a time; fewer where the catalogue is large.
+
+    Returns:
+        int64 ``(n_cases,)``, from 0.
     """
     batch_size = max(1, min(batch_size, (1 << 26) // model.items.num_embeddings))
     ranks = []  # of the targets, from 0
@@ -154,7 +162,7 @@ def ranking(model: SASRec, cases: HeldOut, batch_size: int = 512) -> dict[str, f
         scores = model.scores(histories.to(model.items.weight.device))  # (batch, n_items)
         target = torch.from_numpy(part.targets.astype(np.int64)).to(scores.device)[:, None]
         ranks.append(((scores >= scores.gather(1, target)).sum(1) - 1).cpu().numpy())
-    return summarise(np.concatenate(ranks))
+    return np.concatenate(ranks)
 
 
 def given_cf(source: str | Path, dataset: Dataset, *, dim: int | None = None) -> Embeddings:

@@ -17,7 +17,7 @@ from letterrec.data.dataset import Dataset, HeldOut, Split
 from letterrec.decoding.beam import search
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers import Identifiers
-from letterrec.metrics import CUTS, ranks_of, summarise
+from letterrec.metrics import CUTS, Ranks, ranks_of, summarise
 from letterrec.progress import counting
 from letterrec.recommenders import Recommender
 from letterrec.training import device
@@ -64,13 +64,16 @@ def evaluate_split(
     split: Split,
     beam: int,
     batch_size: int = 256,
-) -> dict[str, Any]:
-    """Metrics of a split over all its users, each counted once.
+) -> tuple[dict[str, Any], Ranks]:
+    """Metrics of a split over all its users, each counted once, and the ranks behind them.
 
     Returns:
         ``split``, ``users``, ``beam``, ``metrics``, ``seconds`` and ``users_per_second``; where
         identifiers are shared by several items also ``identifier_metrics``, which score the
         identifier instead of the item, as published code does.
+
+        Ranks, int64 ``(n_cases,)``: of each target of `Dataset.held_out`, in its order, -1 beyond
+        the largest cut of the metrics.
     """
     cases = dataset.held_out(split)
     width = max(CUTS)
@@ -80,25 +83,31 @@ def evaluate_split(
         recommender, trie, cases, beam=beam, k=k, batch_size=batch_size, label=f"ranking ({split})"
     )
     seconds = time.perf_counter() - started
+    ranks = ranks_of(lists[:, :width], cases.targets)
     result: dict[str, Any] = {
         "split": split,
         "users": len(cases),
         "beam": beam,
-        "metrics": summarise(ranks_of(lists[:, :width], cases.targets)),
+        "metrics": summarise(ranks),
         "seconds": seconds,
         "users_per_second": len(cases) / max(seconds, 1e-9),
     }
     group_of, counts = group(identifiers.codes)
     if len(counts) < identifiers.n_items:
         result["identifier_metrics"] = summarise(_identifier_ranks(lists, cases.targets, group_of))
-    return result
+    return result, ranks
+
+
+def popularity_ranks(dataset: Dataset, split: Split) -> Ranks:
+    """Ranks of the targets where everyone gets the items most frequent in training."""
+    cases = dataset.held_out(split)
+    top = np.argsort(-dataset.popularity, kind="stable")[: max(CUTS)]
+    return ranks_of(np.tile(top, (len(cases), 1)), cases.targets)
 
 
 def popularity_metrics(dataset: Dataset, split: Split) -> dict[str, float]:
     """Metrics of recommending everyone the items most frequent in training."""
-    cases = dataset.held_out(split)
-    top = np.argsort(-dataset.popularity, kind="stable")[: max(CUTS)]
-    return summarise(ranks_of(np.tile(top, (len(cases), 1)), cases.targets))
+    return summarise(popularity_ranks(dataset, split))
 
 
 def sample_cases(cases: HeldOut, n: int, seed: int) -> HeldOut:

@@ -6,8 +6,9 @@ there when a run is resumed.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from letterrec.identifiers import Identifiers, diagnose, parse_tokens
 from letterrec.metrics import ranks_of, summarise
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS
+from letterrec.reuse import take_over
 from letterrec.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.store import read_tensors, write_tensors
@@ -39,7 +41,13 @@ Embeddings = NDArray[np.float32]
 
 
 def fit(
-    source: str | Path, out: str | Path, settings: Settings | None = None, resume: bool = False
+    source: str | Path,
+    out: str | Path,
+    settings: Settings | None = None,
+    resume: bool = False,
+    *,
+    reuse: Iterable[Path] = (),
+    until: Literal["identifiers", "evaluation"] = "evaluation",
 ) -> Run:
     """Make a recommender from a data source and keep it, with all that led to it, in ``out``.
 
@@ -48,17 +56,23 @@ def fit(
         out: the run folder, new or empty; with ``resume`` also one that holds an unfinished run.
         settings: from `load_settings`; None takes the default recipe.
         resume: go on where a run in ``out`` stopped.
+        reuse: folders of other runs. What they have learned from the same data with the same
+            settings (embeddings, tokenizer, identifiers) is taken over instead of learned again.
+        until: the last stage wanted; with ``resume`` a later call goes on from there.
 
     Returns:
-        The finished run.
+        The run, finished up to ``until``.
     """
     settings = settings or load_settings()
     run = Run.start(Path(out), settings, str(source), resume=resume)
     dataset = read_data(run, source)
     refuse_impossible(settings, dataset)
+    take_over(run, reuse)
     content = content_embeddings(run, dataset)
     cf = collaborative_embeddings(run, dataset)
     identifiers = item_identifiers(run, dataset, content if content is not None else cf, cf)
+    if until == "identifiers":
+        return run
     recommender = trained_recommender(run, dataset, identifiers, content)
     evaluation(run, dataset, identifiers, recommender)
     return run
@@ -90,6 +104,7 @@ def read_data(run: Run, source: str | Path) -> Dataset:
             "items": dataset.n_items,
             "interactions": dataset.n_interactions,
             "fingerprint": dataset.fingerprint,
+            "side_fingerprint": dataset.side_fingerprint,
             "warnings": list(dataset.warnings),
         }
     return dataset
@@ -139,6 +154,7 @@ def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
                     folder=run.checkpoints("collaborative"),
                 )
                 cf = model.item_embeddings()
+                model.save(run.folder / "sasrec.safetensors", dataset.item_ids)
             else:
                 cf = collaborative.given_cf(settings.source, dataset)
             record["dim"] = cf.shape[1]
@@ -253,12 +269,13 @@ def evaluation(run: Run, dataset: Dataset, identifiers: Identifiers, recommender
         trie = Trie.build(identifiers, dataset.popularity).to(device())
         beam, size = run.settings.evaluation.beam, run.settings.evaluation.batch_size
         splits: tuple[Any, ...] = ("valid", "test")
-        results: dict[str, Any] = {
-            split: evaluate_split(
+        results: dict[str, Any] = {}
+        ranks = {}
+        for split in splits:
+            results[split], ranks[split] = evaluate_split(
                 recommender, trie, dataset, identifiers, split=split, beam=beam, batch_size=size
             )
-            for split in splits
-        }
+        run.save_ranks(ranks, dataset)
         results["popularity"] = {split: popularity_metrics(dataset, split) for split in splits}
         run.write_json("metrics", results)
 
@@ -313,7 +330,7 @@ def load(folder: str | Path, edits: bool = True) -> Engine:
 def evaluate(folder: str | Path, split: Split = "test", beam: int | None = None) -> dict[str, Any]:
     """Metrics of a finished run on a split; see `evaluation.evaluate_split`."""
     engine = load(folder, edits=False)
-    return evaluate_split(
+    metrics, _ = evaluate_split(
         engine.recommender,
         engine.trie,
         engine.dataset,
@@ -322,6 +339,7 @@ def evaluate(folder: str | Path, split: Split = "test", beam: int | None = None)
         beam=beam or engine.settings.evaluation.beam,
         batch_size=engine.settings.evaluation.batch_size,
     )
+    return metrics
 
 
 def evaluate_cold(folder: str | Path, beam: int | None = None) -> dict[str, Any]:

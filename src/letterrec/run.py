@@ -7,11 +7,13 @@ RUN/
   data/                     interactions.parquet, items.parquet
   content.safetensors       content embeddings
   collaborative.safetensors CF embeddings
+  sasrec.safetensors        the model that they are from, where it was trained here
   tokenizer/                the trained tokenizer
   identifiers.parquet       one code sequence per item
   recommender.safetensors   the trained recommender
   diagnostics.json          what the identifiers look like
   metrics.json              test and validation metrics, popularity beside them
+  ranks.safetensors         the rank of every held-out item, behind metrics.json
   training/STAGE/           checkpoints and TensorBoard events
 ```
 
@@ -26,7 +28,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -38,10 +40,11 @@ from numpy.typing import NDArray
 
 import letterrec
 from letterrec.config import Settings, parse_settings
-from letterrec.data import Dataset
+from letterrec.data import Dataset, Split
 from letterrec.data.saved import read_dataset, write_dataset
 from letterrec.errors import RunError
 from letterrec.identifiers import Identifiers
+from letterrec.metrics import Ranks
 from letterrec.progress import say
 from letterrec.store import (
     fingerprint,
@@ -178,12 +181,16 @@ class Run:
         yield record
         record["seconds"] = round(time.perf_counter() - started, 2)
         record["finished"] = _now()
-        self.about["stages"][name] = record
-        self._write()
+        self.record(name, record)
 
     def checkpoints(self, stage: str) -> Path:
         """Where a stage's training keeps checkpoints and TensorBoard events."""
         return self.folder / "training" / stage
+
+    def record(self, stage: str, record: dict[str, Any]) -> None:
+        """Note that a stage is done."""
+        self.about["stages"][stage] = record
+        self._write()
 
     def save_dataset(self, dataset: Dataset) -> None:
         """Keep the data that the run is made from."""
@@ -229,6 +236,22 @@ class Run:
         """The run's identifiers."""
         self.require("identifiers")
         return Identifiers.load(self.folder / "identifiers.parquet", dataset.item_ids)
+
+    def save_ranks(self, ranks: Mapping[str, Ranks], dataset: Dataset) -> None:
+        """Keep the ranks ``(n_cases,)`` of a split's targets, by the split's name."""
+        tensors = {split: torch.from_numpy(r.astype(np.int32)) for split, r in ranks.items()}
+        about = {"data": dataset.fingerprint}
+        write_tensors(self.folder / "ranks.safetensors", tensors, about)
+
+    def ranks(self, split: Split) -> Ranks:
+        """int64 ``(n_cases,)``: the ranks kept for a split, as `evaluation.evaluate_split` gives.
+
+        Raises:
+            RunError: there are none; runs of older versions kept none.
+        """
+        self.require("evaluation")
+        tensors, _ = read_tensors(self.folder / "ranks.safetensors")
+        return tensors[split].numpy().astype(np.int64)
 
     def write_json(self, name: str, value: Any) -> None:
         """Keep a JSON file."""

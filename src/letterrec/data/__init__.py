@@ -12,7 +12,7 @@ from pathlib import Path
 from letterrec.data.dataset import Dataset, HeldOut, Histories, Split
 from letterrec.errors import DataError
 
-__all__ = ["Dataset", "HeldOut", "Histories", "Split", "read"]
+__all__ = ["Dataset", "HeldOut", "Histories", "Split", "find_sources", "read"]
 
 # format -> (its reader, the files of a folder that tell it)
 _BY_NAME = {
@@ -60,6 +60,39 @@ def read(source: str | Path, *, k_core: int | None = None, cache: Path | None = 
         raise DataError(f"{path} does not exist; expected a folder or file of {_KNOWN}")
     dataset: Dataset = import_module(f"letterrec.data.{_reader_of(path)}").read(path, k_core=k_core)
     return dataset
+
+
+def find_sources(folder: str | Path) -> dict[str, str]:
+    """The data sources in a folder of data sets, by name; or the one source that it is itself.
+
+    Args:
+        folder: a source that `read` takes, or a folder with such sources directly inside.
+
+    Raises:
+        DataError: there are none.
+    """
+    path = Path(folder)
+    if str(folder) == "ml-100k":
+        return {"ml-100k": "ml-100k"}
+    try:
+        _reader_of(path)
+        return {path.resolve().name: str(path)}
+    except DataError as error:
+        problem = error
+    except OSError:
+        raise DataError(f"{path} does not exist; expected a folder of data sets, or one") from None
+    inside = sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+    found = {p.name: str(p) for p in inside if _is_source(p)}
+    if not found:
+        raise problem
+    return found
+
+
+def _is_source(path: Path) -> bool:
+    try:
+        return bool(_reader_of(path))
+    except DataError:
+        return False
 
 
 def _reader_of(path: Path) -> str:

@@ -204,6 +204,15 @@ class Dataset:
         return fingerprint(self.user_ids, self.item_ids, *sequences)
 
     @cached_property
+    def side_fingerprint(self) -> str:
+        """Changes whenever what came beside the interactions does: texts, tokens, embeddings."""
+        from letterrec.store import fingerprint
+
+        tokens = self.given_tokens or ()
+        cf = () if self.given_cf is None else (self.given_cf,)
+        return fingerprint(self.texts or (), *tokens, *cf)
+
+    @cached_property
     def popularity(self) -> NDArray[np.int64]:
         """int64 ``(n_items,)``: how often each item occurs in the training interactions."""
         return np.bincount(self.training().items, minlength=self.n_items).astype(np.int64)

@@ -1,0 +1,280 @@
+"""The paper's tables, made anew: our figures beside the paper's, and what their differences mean.
+
+Knows which runs a table needs, and how figures come from them. Leaves what the rows are to `rows`,
+runs to `runs`, and layout to `sheets`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from letterrec.collaborative import target_ranks
+from letterrec.config import load_settings
+from letterrec.data import Dataset, find_sources, read
+from letterrec.errors import SettingsError
+from letterrec.evaluation import popularity_ranks
+from letterrec.identifiers import cf_overlap
+from letterrec.metrics import Ranks, gains, hits, summarise
+from letterrec.progress import say
+from letterrec.run import Run
+from letterrec.sasrec import SASRec
+from letterrec.store import write_json
+from letterrec.studies.bootstrap import paired_bootstrap
+from letterrec.studies.rows import (
+    ROWS,
+    TABLES,
+    TableName,
+    rows_for,
+    settings_of,
+)
+from letterrec.studies.runs import finished_run, seconds_of
+from letterrec.tokenizers import load_tokenizer
+from letterrec.training import device
+
+_COMPARED = ("recall@10", "ndcg@10")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row with one seed: its figures, and the ranks of the test targets where it has any."""
+
+    figures: Mapping[str, float]
+    ranks: Ranks | None = None
+    valid: Mapping[str, float] | None = None
+    seconds: float = 0.0
+
+
+Runs = Mapping[str, Run]  # row -> its run with one seed; popularity has none
+
+
+def reproduce(
+    name: TableName,
+    data: str,
+    out: Path,
+    *,
+    seeds: int = 3,
+    recommender: str = "rqt",
+    overrides: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Make one of the paper's tables for each data set, reading runs that are finished.
+
+    Args:
+        name: of the table.
+        data: a data source, or a folder of them.
+        out: where the runs go, and ``DATA/TABLE-RECOMMENDER.json`` with what is returned.
+        seeds: runs per row, with seeds 0, 1, ...
+        recommender: of the rows that do not name their own.
+        overrides: ``section.key=value`` for all rows.
+
+    Returns:
+        Per data set ``table``, ``title``, ``data``, ``recommender``, ``overrides``, ``seeds``,
+        ``made`` (commit, machine, date); ``rows``: each with ``row``, ``label``, ``paper_row``,
+        ``paper``, ``mean``, ``spread`` (standard deviation over seeds, None for one), ``by_seed``,
+        ``valid`` and ``seconds`` of a run; ``differences``: each with ``row``, ``against``,
+        ``metric`` and what `bootstrap.Difference` has.
+
+    Raises:
+        DataError: there are no data.
+        SettingsError: an override does not go with the table.
+    """
+    sources = find_sources(data)
+    check_overrides(name, recommender, overrides)
+    results = []
+    for data_name, source in sources.items():
+        folder = out / data_name
+        result = _table_of(name, data_name, source, folder, seeds, recommender, list(overrides))
+        write_json(folder / f"{name}-{recommender}.json", result)
+        results.append(result)
+    return results
+
+
+def check_overrides(name: TableName, recommender: str, overrides: Sequence[str]) -> None:
+    """Refuse, before anything is trained, settings under which the table would mean nothing."""
+    settings = load_settings(recommender, list(overrides))
+    if settings.data.cold_share > 0:
+        raise SettingsError("tables are made with all items; leave data.cold_share at 0")
+    if settings.identifiers.source == "given":
+        raise SettingsError(
+            "the rows differ by how identifiers are learned; leave identifiers.source at 'learned' "
+            "(identifiers that came with the data have a row of their own)"
+        )
+    if name == "table3" and settings.collaborative.source != "train":
+        raise SettingsError(
+            "table3 puts embeddings into the SASRec that they were learned beside; leave "
+            "collaborative.source at 'train' (and use an --out of its own)"
+        )
+    for row_name in TABLES[name].rows:
+        settings_of(ROWS[row_name], recommender, 0, overrides)
+
+
+def _table_of(
+    name: TableName,
+    data_name: str,
+    source: str,
+    folder: Path,
+    seeds: int,
+    recommender: str,
+    overrides: list[str],
+) -> dict[str, Any]:
+    table = TABLES[name]
+    dataset = read(source, k_core=load_settings(recommender, overrides).data.k_core)
+    rows = rows_for(table, dataset)
+    measured: dict[str, list[Measured]] = {row: [] for row in rows}
+    last: Run | None = None
+    for seed in range(seeds):
+        runs: dict[str, Run] = {}
+        for i, row_name in enumerate(rows, start=1):
+            row = ROWS[row_name]
+            say(f"{data_name}, seed {seed}, row {i} of {len(rows)}: {row.label}")
+            if row.model == "popularity":
+                continue
+            runs[row_name] = last = finished_run(
+                source,
+                folder / (row.recommender or recommender) / row_name / f"seed-{seed}",
+                settings_of(row, recommender, seed, overrides),
+                model=row.model,
+                until=table.until,
+                shelf=folder,
+            )
+            last.check_data(dataset)
+        for row_name in rows:
+            measured[row_name].append(_MEASURES[name](row_name, runs, dataset))
+    return {
+        "table": name,
+        "title": table.title,
+        "data": data_name,
+        "items_have_text": dataset.texts is not None,
+        "recommender": recommender,
+        "overrides": overrides,
+        "seeds": seeds,
+        "made": _circumstances(last),
+        "rows": [
+            _summary(row, table.rows[row], table.paper, data_name, measured[row]) for row in rows
+        ],
+        "differences": [
+            _difference(ours, theirs, metric, measured)
+            for ours, theirs in table.differences
+            for metric in _COMPARED
+        ],
+    }
+
+
+def _ranked(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
+    """Tables 1 and 2: what a recommender ranks."""
+    if ROWS[row_name].model == "popularity":
+        ranks = popularity_ranks(dataset, "test")
+        return Measured(summarise(ranks), ranks, summarise(popularity_ranks(dataset, "valid")))
+    run = runs[row_name]
+    ranks = run.ranks("test")
+    valid = run.read_json("metrics")["valid"]["metrics"]
+    return Measured(summarise(ranks), ranks, valid, seconds_of(run))
+
+
+def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
+    """Table 3: SASRec ranks with the row's quantized embeddings for its own.
+
+    They are brought to the root mean square of those that they replace: a tokenizer knows no
+    scale.
+    """
+    run = runs[row_name]
+    model = SASRec.load(runs["host"].folder / "sasrec.safetensors", dataset.item_ids)
+    if ROWS[row_name].model == "generative":
+        own, cf = model.item_embeddings(), run.embeddings("collaborative")
+        content = run.embeddings("content")
+        read_by_encoder = content if content is not None else cf
+        assert read_by_encoder is not None
+        quantized = load_tokenizer(run.folder / "tokenizer").quantized(read_by_encoder, cf)
+        scale = _root_mean_square(own) / max(_root_mean_square(quantized), 1e-12)
+        model.use_item_embeddings(np.asarray(quantized * scale, dtype=np.float32))
+    model.to(device())
+    ranks = target_ranks(model, dataset.held_out("test"))
+    valid = summarise(target_ranks(model, dataset.held_out("valid")))
+    return Measured(summarise(ranks), ranks, valid, seconds_of(run))
+
+
+def _overlap(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
+    """Table 4, for all rows on the same CF embeddings: those of the first row's run, and those
+    that came with the data."""
+    run = runs[row_name]
+    codes = run.identifiers(dataset).codes
+    cf = next(iter(runs.values())).embeddings("collaborative")
+    assert cf is not None
+    figures = {"cf_overlap": cf_overlap(codes, cf)}
+    if dataset.given_cf is not None:
+        figures["cf_overlap (given CF)"] = cf_overlap(codes, dataset.given_cf)
+    return Measured(figures, seconds=seconds_of(run))
+
+
+_MEASURES: Mapping[TableName, Callable[[str, Runs, Dataset], Measured]] = {
+    "table1": _ranked,
+    "table2": _ranked,
+    "table3": _quantized_in_sasrec,
+    "table4": _overlap,
+}
+
+
+def _root_mean_square(values: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
+
+
+def _summary(
+    row_name: str,
+    paper_row: str,
+    paper: Mapping[str, Mapping[str, Any]],
+    data_name: str,
+    by_seed: list[Measured],
+) -> dict[str, Any]:
+    figures = [m.figures for m in by_seed]
+    has_seeds = ROWS[row_name].model != "popularity" and len(by_seed) > 1
+    valid = [m.valid for m in by_seed if m.valid is not None]
+    return {
+        "row": row_name,
+        "label": ROWS[row_name].label,
+        "paper_row": paper_row,
+        "paper": paper.get(paper_row, {}).get(data_name),
+        "mean": _over_seeds(figures, np.mean),
+        "spread": _over_seeds(figures, _deviation) if has_seeds else None,
+        "by_seed": [dict(f) for f in figures],
+        "valid": _over_seeds(valid, np.mean) if valid else None,
+        "seconds": float(np.mean([m.seconds for m in by_seed])),
+    }
+
+
+def _over_seeds(
+    figures: Sequence[Mapping[str, float]], reduce: Callable[[list[float]], Any]
+) -> dict[str, float]:
+    return {name: float(reduce([f[name] for f in figures])) for name in figures[0]}
+
+
+def _deviation(values: list[float]) -> float:
+    return float(np.std(values, ddof=1))
+
+
+def _difference(
+    ours: str, theirs: str, metric: str, measured: Mapping[str, list[Measured]]
+) -> dict[str, Any]:
+    sides = [np.stack([_by_user(m, metric) for m in measured[row]]) for row in (ours, theirs)]
+    found = asdict(paired_bootstrap(*sides))
+    base = float(sides[1].mean()) if sides[1].size else 0.0
+    relative = found["mean"] / base if base > 0 else None
+    return {"row": ours, "against": theirs, "metric": metric, **found, "relative": relative}
+
+
+def _by_user(measured: Measured, metric: str) -> NDArray[np.float64]:
+    assert measured.ranks is not None
+    name, _, cut = metric.partition("@")
+    return {"recall": hits, "ndcg": gains}[name](measured.ranks, int(cut))
+
+
+def _circumstances(run: Run | None) -> dict[str, Any]:
+    """Where the last of the runs was made."""
+    if run is None:
+        return {}
+    about = run.about
+    return {"commit": about["commit"], "machine": about["machine"], "started": about["started"]}

@@ -1,0 +1,95 @@
+"""The runs of a study: made, gone on with, or read, and never the same work twice.
+
+Knows where a study's runs lie and how one is finished, be its model generative or SASRec. Leaves
+which runs there are to `reproduce` and `sweep`.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from letterrec import pipeline
+from letterrec.collaborative import target_ranks
+from letterrec.config import Settings
+from letterrec.data import Split
+from letterrec.evaluation import popularity_metrics
+from letterrec.metrics import Ranks, summarise
+from letterrec.reuse import take_over
+from letterrec.run import Run
+from letterrec.sasrec import SASRec
+from letterrec.studies.rows import Model
+from letterrec.training import device
+
+_LAST = "evaluation"
+
+
+def finished_run(
+    source: str,
+    folder: Path,
+    settings: Settings,
+    *,
+    model: Model = "generative",
+    until: Literal["identifiers", "evaluation"] = "evaluation",
+    shelf: Path,
+) -> Run:
+    """The run in a folder, made or gone on with if need be.
+
+    Args:
+        source: the data.
+        folder: of the run; a finished one with these settings is only read.
+        settings: of the run.
+        model: ``"sasrec"`` trains and ranks with SASRec alone (the ``collaborative`` settings).
+        until: the last stage wanted of a generative recommender.
+        shelf: the folder under which runs lie that this one may take results from.
+
+    Raises:
+        RunError: the folder holds a run with other settings.
+    """
+    if (folder / "run.json").exists():
+        run = Run.open(folder)
+        if run.settings == settings and run.is_done(until if model == "generative" else _LAST):
+            return run
+    others = sorted(path.parent for path in shelf.rglob("run.json"))
+    if model == "sasrec":
+        return fit_sasrec(source, folder, settings, reuse=others)
+    return pipeline.fit(source, folder, settings, resume=True, reuse=others, until=until)
+
+
+def fit_sasrec(source: str, folder: Path, settings: Settings, *, reuse: list[Path]) -> Run:
+    """Train SASRec as the ``collaborative`` settings say and rank with it, in a run folder.
+
+    The folder has what `pipeline.fit` leaves, except identifiers and what follows from them.
+    """
+    run = Run.start(folder, settings, source, resume=True)
+    dataset = pipeline.read_data(run, source)
+    take_over(run, reuse)
+    pipeline.collaborative_embeddings(run, dataset)
+    if run.is_done(_LAST):
+        return run
+    with run.stage(_LAST):
+        model = SASRec.load(run.folder / "sasrec.safetensors", dataset.item_ids).to(device())
+        results: dict[str, Any] = {}
+        ranks: dict[str, Ranks] = {}
+        splits: tuple[Split, ...] = ("valid", "test")
+        for split in splits:
+            started = time.perf_counter()
+            ranks[split] = target_ranks(model, dataset.held_out(split))
+            seconds = time.perf_counter() - started
+            results[split] = {
+                "split": split,
+                "users": len(ranks[split]),
+                "metrics": summarise(ranks[split]),
+                "seconds": seconds,
+                "users_per_second": len(ranks[split]) / max(seconds, 1e-9),
+            }
+        run.save_ranks(ranks, dataset)
+        results["popularity"] = {split: popularity_metrics(dataset, split) for split in splits}
+        run.write_json("metrics", results)
+    return run
+
+
+def seconds_of(run: Run) -> float:
+    """What a run cost, counted as if it had done all of it alone."""
+    return float(sum(record["seconds"] for record in run.about["stages"].values()))

@@ -1,0 +1,92 @@
+"""Runs that share work: what is equal is taken over, and nothing else is."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from conftest import small_settings
+from letterrec import pipeline
+from letterrec.config import load_settings
+from letterrec.data import read
+from letterrec.metrics import summarise
+from letterrec.reuse import deciding
+from letterrec.run import Run
+
+LEARNED = ("content", "collaborative", "tokenizer", "identifiers")
+
+
+def taken_over(run: Run) -> set[str]:
+    return {name for name, record in run.about["stages"].items() if "from" in record}
+
+
+def test_what_is_equal_is_taken_over(shop: Path, shop_run: Path, tmp_path: Path) -> None:
+    settings = small_settings("recommender.temperature=0.7")
+    run = pipeline.fit(shop, tmp_path / "a", settings, reuse=[tmp_path, shop_run])
+    assert taken_over(run) == set(LEARNED)
+    identifiers = pl.read_parquet(shop_run / "identifiers.parquet")
+    assert pl.read_parquet(run.folder / "identifiers.parquet").equals(identifiers)
+    assert run.read_json("diagnostics") == pipeline.inspect(shop_run)
+    assert pipeline.load(run.folder).recommend([["i01"]], k=3)
+
+
+def test_a_run_can_end_with_its_identifiers(shop: Path, shop_run: Path, tmp_path: Path) -> None:
+    settings = small_settings("tokenizer.alpha=0.5")
+    run = pipeline.fit(shop, tmp_path / "a", settings, reuse=[shop_run], until="identifiers")
+    assert taken_over(run) == {"content", "collaborative"}
+    assert run.is_done("identifiers")
+    assert not run.is_done("recommender")
+
+
+@pytest.mark.parametrize(
+    ("override", "shared"),
+    [
+        ("training.epochs=3", set(LEARNED)),
+        ("tokenizer.beta=0.1", {"content", "collaborative"}),
+        ("identifiers.sinkhorn_iterations=7", {"content", "collaborative"}),
+        ("collaborative.dropout=0.4", {"content"}),
+        ("data.max_history=9", {"content"}),
+        ("seed=1", {"content"}),
+        ("content.max_tokens=9", {"collaborative"}),
+    ],
+)
+def test_each_setting_decides_its_stages(override: str, shared: set[str]) -> None:
+    one, other = load_settings(), load_settings(None, [override])
+    same = {stage for stage in LEARNED if deciding(one, stage) == deciding(other, stage)}
+    assert same == shared
+
+
+def test_embeddings_from_a_file_are_never_taken_over() -> None:
+    settings = load_settings(None, ["collaborative.source=cf.npy"])
+    assert deciding(settings, "collaborative") is None
+    assert deciding(settings, "identifiers") is None
+
+
+def test_other_texts_are_other_data(shop: Path, shop_run: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "shop"
+    shutil.copytree(shop, changed)
+    with (changed / "items.csv").open() as file:
+        lines = list(csv.reader(file))
+    lines[1][1] = "another title"
+    with (changed / "items.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(lines)
+    run = pipeline.fit(
+        changed, tmp_path / "a", small_settings(), reuse=[shop_run], until="identifiers"
+    )
+    assert not taken_over(run)
+
+
+def test_a_run_keeps_the_ranks_behind_its_metrics(shop: Path, shop_run: Path) -> None:
+    run = Run.open(shop_run)
+    metrics = run.read_json("metrics")
+    for split in ("valid", "test"):
+        ranks = run.ranks(split)
+        assert ranks.shape == (read(shop).n_users,)
+        assert summarise(ranks) == metrics[split]["metrics"]
+    assert (run.ranks("valid") != run.ranks("test")).any()
+    assert ranks.dtype == np.int64
