@@ -194,7 +194,7 @@ class LcRecSettings(Section):
         "auto", description="of the model's own weights; auto: bfloat16 where that is fast"
     )
     rank: int = Field(8, ge=1, description="of LoRA")
-    alpha: float = Field(16.0, gt=0, description="of LoRA, which counts alpha / rank times")
+    alpha: int = Field(16, ge=1, description="of LoRA, which counts alpha / rank times")
     dropout: float = Field(0.05, ge=0, lt=1, description="of LoRA")
     train_codes: bool = Field(True, description="train the codes' embedding and output rows")
     gradient_checkpointing: bool = Field(False, description="less memory for more time")

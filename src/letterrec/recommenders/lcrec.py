@@ -74,7 +74,7 @@ class LcRec(nn.Module):
         model: str = "smollm2",
         dtype: Literal["auto", "float32", "bfloat16"] = "auto",
         rank: int = 8,
-        alpha: float = 16.0,
+        alpha: int = 16,
         dropout: float = 0.05,
         train_codes: bool = True,
         gradient_checkpointing: bool = False,
@@ -87,25 +87,29 @@ class LcRec(nn.Module):
         self.model = model
         self.sizes = identifiers.sizes
         self.tasks = {k: w for k, w in (tasks or {"seqrec": 1.0}).items() if w > 0}
-        self.titles, self.texts = (titles, texts) if texts is not None else (None, None)
+        self.titles, self.texts = titles, texts
         refuse_tasks_without_text(self.tasks, texts)
         half = has_bfloat16() if dtype == "auto" else dtype == "bfloat16"
         base = lm.load(model, torch.bfloat16 if half else torch.float32)
         self.network = _with_lora(base.copied(), rank, alpha, dropout)
         if gradient_checkpointing:
-            self.network.gradient_checkpointing_enable({"use_reentrant": False})
+            self.network.activation_checkpointing_enable({"use_reentrant": False})
         table = base.network.get_input_embeddings().weight
         self.prompts = Prompts(base.tokenizer, first_code=len(table))
         self.code_input = _code_rows(sum(self.sizes), table, train_codes)
-        self.code_output = self.code_input  # tied where the model ties its own
-        if not self.network.config.tie_word_embeddings:
-            output = base.network.get_output_embeddings().weight
-            self.code_output = _code_rows(sum(self.sizes), output, train_codes)
+        tied = self.network.config.tie_word_embeddings
+        output = base.network.get_output_embeddings().weight
+        self.own_output = None if tied else _code_rows(sum(self.sizes), output, train_codes)
         starts = torch.tensor([0, *self.sizes[:-1]]).cumsum(0)
         self.register_buffer("offsets", starts, persistent=False)
-        self.register_state_dict_post_hook(_keep_trained)
-        self.register_load_state_dict_post_hook(_miss_only_trained)
+        self.register_state_dict_post_hook(_keep_trained)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_miss_only_trained)  # type: ignore[no-untyped-call]
         self.set_catalogue(identifiers)
+
+    @property
+    def code_output(self) -> nn.Embedding:
+        """The codes' rows in the output: those of the embedding where the model ties its own."""
+        return self.code_input if self.own_output is None else self.own_output
 
     @property
     def follows_instructions(self) -> bool:
@@ -332,7 +336,7 @@ def refuse_tasks_without_text(tasks: Mapping[str, float], texts: Sequence[str] |
         )
 
 
-def _with_lora(network: Any, rank: int, alpha: float, dropout: float) -> Any:
+def _with_lora(network: Any, rank: int, alpha: int, dropout: float) -> Any:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:

@@ -187,7 +187,7 @@ def _refuse_too_large(config: Any, model: str, dtype: torch.dtype) -> None:
     from transformers import AutoModelForCausalLM
 
     with _explained(model, "could not be read"), torch.device("meta"):
-        network: nn.Module = AutoModelForCausalLM.from_config(config)
+        network: nn.Module = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     needed = sum(p.numel() for p in network.parameters()) * dtype.itemsize
     free = free_memory()
     if needed > free:
@@ -228,7 +228,7 @@ def _quiet() -> Iterator[None]:
 
     bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
