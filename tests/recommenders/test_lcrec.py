@@ -24,9 +24,9 @@ from letterrec.config import load_settings
 from letterrec.decoding.beam import search
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError, IdentifierError, RequestError
-from letterrec.identifiers import Identifiers
+from letterrec.identifiers import Identifiers, code_token
 from letterrec.recommenders import lm
-from letterrec.recommenders.export import export, export_run
+from letterrec.recommenders.export import export, export_run, merged
 from letterrec.recommenders.lcrec import LcRec
 from letterrec.recommenders.tasks import TASKS, Case, Part, history
 
@@ -310,3 +310,30 @@ def test_export_of_a_run(run: Path, shop_run: Path, tmp_path: Path) -> None:
         export_run(pipeline.load(run), tmp_path / "merged")
     with pytest.raises(RequestError, match="'rqt', which is no language model"):
         export_run(pipeline.load(shop_run), tmp_path / "other")
+
+
+def test_the_trie_searches_over_what_a_server_scores(smollm2: LcRec) -> None:
+    """The decoder of docs/LLM.md, with the merged model in transformers as the server."""
+    page = Path(__file__).parents[2] / "docs" / "LLM.md"
+    (snippet,) = [b for b in page.read_text("utf-8").split("```") if "class ServedDecoder" in b]
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    network, tokenizer = merged(smollm2)
+    identifiers = planted_identifiers()
+
+    def score(prompts: list[list[int]], tokens: list[int]) -> Tensor:
+        with torch.no_grad():
+            return network(torch.tensor(prompts)).logits[:, -1, tokens].log_softmax(-1)
+
+    codes = [
+        tokenizer.convert_tokens_to_ids([code_token(level, c) for c in range(size)])
+        for level, size in enumerate(identifiers.sizes)
+    ]
+    histories = torch.tensor([[3, 4], [9, 1]])
+    texts = ["".join(identifiers.spelled(i) for i in row) for row in histories.tolist()]
+    prompts = tokenizer([f"Chosen so far, oldest first: {text}" for text in texts])["input_ids"]
+    trie = Trie.build(identifiers)
+    served = search(names["ServedDecoder"](score, prompts, codes), trie, beam=4, k=4)
+    own = search(smollm2.encode(histories), trie, beam=4, k=4)
+    assert torch.equal(served[0], own[0])
+    torch.testing.assert_close(served[1], own[1], atol=1e-3, rtol=0)

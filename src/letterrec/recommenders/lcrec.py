@@ -30,6 +30,7 @@ from letterrec.recommenders.rqt import windows_of
 from letterrec.recommenders.tasks import TASKS, Case, history
 from letterrec.training import Rows, TrainingLog, batches_by_length, has_bfloat16, train
 
+_CODE_SPREAD = 0.2  # of new rows, relative to the model's own
 _STEPS_PER_EPOCH = 10  # at least: a small data set is passed several times in an epoch
 
 
@@ -350,10 +351,14 @@ def _with_lora(network: Any, rank: int, alpha: int, dropout: float) -> Any:
 
 
 def _code_rows(n: int, like: Tensor, trained: bool) -> nn.Embedding:
-    """float32 ``(n, d)`` rows that are drawn as if from those of the model."""
+    """float32 ``(n, d)`` rows near the mean of the model's own.
+
+    Rows as far apart as those of words would begin with logits far worse than a uniform guess.
+    """
     rows = nn.Embedding(n, like.shape[1], device=like.device)
     wide = like.detach().float()
-    rows.weight.data = wide.mean(0) + wide.std(0) * torch.randn(n, like.shape[1]).to(like.device)
+    noise = torch.randn(n, like.shape[1]).to(like.device)
+    rows.weight.data = wide.mean(0) + _CODE_SPREAD * wide.std(0) * noise
     return rows.requires_grad_(trained)
 
 
