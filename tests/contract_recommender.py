@@ -97,7 +97,7 @@ class RecommenderContract:
         torch.manual_seed(seed)
         recommender = self.make(identifiers).eval()
         with torch.no_grad():
-            for parameter in recommender.parameters():
+            for parameter in (p for p in recommender.parameters() if p.requires_grad):
                 parameter.add_(torch.randn(parameter.shape) * parameter.std(correction=0).add(0.05))
         return recommender
 

@@ -147,6 +147,10 @@ def recommend(
         Path | None, typer.Option("--out", metavar="FILE.parquet", help="for --all-users")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="items wanted")] = 10,
+    instruction: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="what is wanted, in words (recommender lcrec)"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The next items for a user of the run, for any history, or for all users.
@@ -156,8 +160,11 @@ def recommend(
     from letterrec import pipeline
     from letterrec.report import recommendation_table
 
-    if (user is not None) + (history is not None) + all_users != 1:
+    given = (user is not None) + (history is not None) + all_users
+    if given != 1 and not (given == 0 and instruction is not None):
         raise RequestError("give one of --user ID, --history ID,ID,... and --all-users")
+    if all_users and instruction is not None:
+        raise RequestError("--instruction goes with --user, --history or neither")
     if all_users != (out_file is not None):
         raise RequestError("--all-users and --out FILE.parquet go together")
     if out_file is not None:
@@ -168,7 +175,7 @@ def recommend(
         return
     engine = pipeline.load(run)
     items = engine.history_of(user) if user is not None else _split_ids(history or "")
-    (answer,) = engine.recommend([items], k=k)
+    (answer,) = engine.recommend([items], k=k, instruction=instruction)
     if as_json:
         titles = engine.titles
         _print_json(
@@ -231,6 +238,23 @@ def report(
     from letterrec.document import write_report
 
     out.print(f"the report is in {write_report(run, out_file)}", soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    out_folder: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="new or empty")],
+) -> None:
+    """The language model of a `lcrec` run as an ordinary Hugging Face folder.
+
+    What was trained is merged into the weights, the codes are tokens of the tokenizer, and
+    index.json has the tokens of every item: transformers, vLLM or SGLang load it without LetterRec.
+    """
+    from letterrec import pipeline
+    from letterrec.recommenders.export import export_run
+
+    export_run(pipeline.load(run), out_folder)
+    out.print(f"the merged model is in {out_folder}", soft_wrap=True)
 
 
 @app.command("add-items")

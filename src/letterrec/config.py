@@ -163,7 +163,48 @@ class TigerSettings(Section):
     temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
 
 
-RecommenderSettings = Annotated[RqtSettings | TigerSettings, Field(discriminator="name")]
+class TaskSettings(Section):
+    """How often each of LC-Rec's tasks is drawn in training, relative to the others."""
+
+    seqrec: float = Field(1.0, ge=0, description="identifiers of the history -> the next item")
+    item2index: float = Field(0.0, ge=0, description="title or description -> identifier")
+    index2item: float = Field(0.0, ge=0, description="identifier -> title")
+    titled: float = Field(0.0, ge=0, description="history and its latest title -> the next item")
+    described: float = Field(0.0, ge=0, description="history, latest described -> the next item")
+    index2title: float = Field(0.0, ge=0, description="history -> title of the next item")
+    titles2index: float = Field(0.0, ge=0, description="titles of the history -> the next item")
+    query: float = Field(0.0, ge=0, description="a wish in words -> the item")
+
+    @model_validator(mode="after")
+    def _some_predict(self) -> Self:
+        if not any(self.model_dump().values()):
+            raise ValueError("all weights are 0; give at least one task a weight above 0")
+        return self
+
+
+class LcRecSettings(Section):
+    """A causal language model that reads and writes identifiers, the paper's LETTER-LC-Rec."""
+
+    name: Literal["lcrec"] = "lcrec"
+    model: str = Field(
+        "smollm2",
+        description="'smollm2' (packaged, offline), a folder, a GGUF file or a name on the Hub",
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of the model's own weights; auto: bfloat16 where that is fast"
+    )
+    rank: int = Field(8, ge=1, description="of LoRA")
+    alpha: int = Field(16, ge=1, description="of LoRA, which counts alpha / rank times")
+    dropout: float = Field(0.05, ge=0, lt=1, description="of LoRA")
+    train_codes: bool = Field(True, description="train the codes' embedding and output rows")
+    gradient_checkpointing: bool = Field(False, description="less memory for more time")
+    tasks: TaskSettings = TaskSettings()
+    temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
+
+
+RecommenderSettings = Annotated[
+    RqtSettings | TigerSettings | LcRecSettings, Field(discriminator="name")
+]
 
 
 class EvaluationSettings(Section):
@@ -282,7 +323,7 @@ def _read_recipe(name: str) -> dict[str, Any]:
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(
-        str(p) for p in first["loc"] if p not in ("letter", "rqkmeans", "rqt", "tiger")
+        str(p) for p in first["loc"] if p not in ("letter", "rqkmeans", "rqt", "tiger", "lcrec")
     )
     if first["type"] == "extra_forbidden":
         return f"setting {where!r} does not exist; settings of that section: {_siblings(first)}"

@@ -74,7 +74,7 @@ class Identifiers:
         >>> Identifiers(np.array([[12, 7]], dtype=np.int32), (256, 256)).spelled(0)
         '<a_12><b_7>'
         """
-        return "".join(f"<{_letter(i)}_{c}>" for i, c in enumerate(self.codes[item]) if c >= 0)
+        return "".join(code_token(i, c) for i, c in enumerate(self.codes[item]) if c >= 0)
 
     def save(self, path: Path, item_ids: Sequence[str]) -> None:
         """Write them as Parquet: the columns ``item`` and ``level_1`` to ``level_L``.
@@ -128,8 +128,14 @@ def _check_count(codes: NDArray[np.int32], item_ids: Sequence[str]) -> None:
         )
 
 
-def _letter(level: int) -> str:
-    return chr(ord("a") + level) if level < 26 else f"l{level}"
+def code_token(level: int, code: int) -> str:
+    """A code as people and language models read it.
+
+    >>> code_token(0, 12)
+    '<a_12>'
+    """
+    letter = chr(ord("a") + level) if level < 26 else f"l{level}"
+    return f"<{letter}_{code}>"
 
 
 _TOKEN = re.compile(r"<(?:[a-z]|l\d+)_(\d+)>")

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec import cold, collaborative
-from letterrec.config import Settings, load_settings
+from letterrec.config import LcRecSettings, Settings, load_settings
 from letterrec.content import embed
 from letterrec.data import Dataset, Split, read
 from letterrec.decoding.trie import Trie
@@ -29,7 +29,7 @@ from letterrec.evaluation import (
 from letterrec.identifiers import Identifiers, diagnose, parse_tokens
 from letterrec.metrics import ranks_of, summarise
 from letterrec.progress import say
-from letterrec.recommenders import RECOMMENDERS
+from letterrec.recommenders import RECOMMENDERS, lcrec, lm
 from letterrec.reuse import take_over
 from letterrec.run import Run
 from letterrec.serving.engine import Engine
@@ -130,6 +130,9 @@ def refuse_impossible(settings: Settings, dataset: Dataset) -> None:
         )
     if settings.collaborative.source != "train":
         collaborative.given_cf(settings.collaborative.source, dataset)
+    if isinstance(settings.recommender, LcRecSettings):
+        lcrec.refuse_tasks_without_text(settings.recommender.tasks.model_dump(), dataset.texts)
+        lm.check(settings.recommender.model)
 
 
 def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
@@ -226,7 +229,7 @@ def trained_recommender(
 ) -> Any:
     """Train the recommender on histories as identifiers, with eq. 6 (section 4.2.5)."""
     settings = run.settings
-    recommender = make_recommender(settings, identifiers, content)
+    recommender = make_recommender(settings, dataset, identifiers, content)
     if not run.is_done("recommender"):
         with run.stage("recommender") as record:
             trie = Trie.build(identifiers, dataset.popularity).to(device())
@@ -291,12 +294,15 @@ def make_tokenizer(settings: Settings) -> Any:
 
 
 def make_recommender(
-    settings: Settings, identifiers: Identifiers, content: Embeddings | None
+    settings: Settings, dataset: Dataset, identifiers: Identifiers, content: Embeddings | None
 ) -> Any:
     """The recommender that the settings name, untrained, its weights decided by the seed."""
+    kind: Any = RECOMMENDERS[settings.recommender.name]
     keywords = settings.recommender.model_dump(exclude={"name"})
+    if getattr(kind, "reads_text", False):
+        keywords |= {"titles": dataset.titles, "texts": dataset.texts}
     set_seed(settings.seed)
-    return RECOMMENDERS[settings.recommender.name](
+    return kind(
         identifiers,
         None if content is None else torch.from_numpy(content),
         max_history=settings.data.max_history,

@@ -115,7 +115,7 @@ class Run:
             "python": platform.python_version(),
             "packages": {name: metadata.version(name) for name in _PACKAGES},
             "machine": {
-                "processor": _processor(),
+                "processor": processor(),
                 "threads": torch.get_num_threads(),
                 "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             },
@@ -284,7 +284,8 @@ def _commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """How many of which processors this machine has."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

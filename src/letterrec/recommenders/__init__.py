@@ -15,6 +15,7 @@ from torch import Tensor
 from letterrec.data.dataset import Histories
 from letterrec.decoding.beam import Decoder
 from letterrec.identifiers import Identifiers
+from letterrec.recommenders.lcrec import LcRec
 from letterrec.recommenders.rqt import Rqt
 from letterrec.recommenders.tiger import Tiger
 from letterrec.training import TrainingLog
@@ -24,7 +25,8 @@ class Recommender(Protocol):
     """What the pipeline and beam search need of a recommender, which is also an `nn.Module`.
 
     It is built from the identifiers (and content embeddings) of a catalogue and flat keywords;
-    `state_dict` holds all that training decides.
+    `state_dict` holds all that training decides. One that sets ``reads_text`` is also given the
+    catalogue's ``titles`` and ``texts``.
     """
 
     max_history: int
@@ -50,4 +52,5 @@ class Recommender(Protocol):
 RECOMMENDERS: dict[str, Callable[..., Any]] = {
     "rqt": Rqt,
     "tiger": Tiger,
+    "lcrec": LcRec,
 }

@@ -128,7 +128,7 @@ class Rqt(nn.Module):
         every: int = 1,
     ) -> TrainingLog:
         """Train on every next item of every sequence; see `training.train` for the keywords."""
-        windows = _windows(histories, self.max_history + 1)
+        windows = windows_of(histories, self.max_history + 1)
         return train(
             self,
             batches=lambda epoch: batches_by_length(
@@ -333,11 +333,11 @@ class _LevelBlocks(nn.Module):
         return torch.add(state, self.drop(inner @ self.down[level]))
 
 
-def _windows(histories: Histories, width: int) -> Histories:
+def windows_of(histories: Histories, width: int) -> Histories:
     """Sequences cut into windows of at most ``width`` items, so that each item but a sequence's
     first is predicted once: consecutive windows share one item.
 
-    >>> [w.tolist() for w in _windows(Histories.from_lists([[1, 2, 3, 4], [5], [6, 7]]), 3)]
+    >>> [w.tolist() for w in windows_of(Histories.from_lists([[1, 2, 3, 4], [5], [6, 7]]), 3)]
     [[1, 2], [2, 3, 4], [6, 7]]
     """
     pieces = []

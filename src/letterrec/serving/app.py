@@ -149,7 +149,9 @@ def _add_recommending(app: FastAPI, service: Service, deadline: float) -> None:
         histories = [_history(engine, request) for request in requests]
         prepared = [
             engine.prepare(
-                engines.Query(h, r.k, r.exclude_seen, r.allowed, r.blocked),
+                engines.Query(
+                    h, r.k, r.exclude_seen, r.allowed, r.blocked, instruction=r.instruction
+                ),
             )
             for h, r in zip(histories, requests, strict=True)
         ]

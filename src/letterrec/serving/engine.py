@@ -15,6 +15,7 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ class Query:
         allowed: recommend only from these items; None allows all.
         blocked: never recommend these.
         beam: prefixes kept per level, at least ``k``; None takes the run's.
+        instruction: what is wanted, in words, for a recommender that reads them.
     """
 
     history: Sequence[str]
@@ -56,6 +58,7 @@ class Query:
     allowed: Collection[str] | None = None
     blocked: Collection[str] = ()
     beam: int | None = None
+    instruction: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,7 @@ class Prepared:
     beam: int
     exclude_seen: bool
     mask: NDArray[np.bool_] | None
+    instruction: str | None = None
 
 
 class Engine:
@@ -168,6 +172,7 @@ class Engine:
         exclude_seen: bool = True,
         allowed: Collection[str] | None = None,
         beam: int | None = None,
+        instruction: str | None = None,
     ) -> list[Recommendations]:
         """The ``k`` best next items for each history.
 
@@ -179,19 +184,23 @@ class Engine:
             exclude_seen: leave out the items of the history itself (all of it).
             allowed: recommend only from these items; None allows all.
             beam: prefixes kept per level, at least ``k``; None takes the run's.
+            instruction: what is wanted, in words, beside or instead of a history; for a recommender
+                that was trained on such wishes (`lcrec` with the task ``query``).
 
         Returns:
             Per history up to ``k`` pairs of item id and natural log-probability, best first; fewer
             only where fewer items are left.
 
         Raises:
-            RequestError: an unknown item, a ``k`` or ``beam`` below 1, or a bare string where a
-                list belongs.
+            RequestError: an unknown item, a ``k`` or ``beam`` below 1, a bare string where a list
+                belongs, or an instruction to a recommender that reads none.
         """
         if isinstance(histories, str) or any(isinstance(h, str) for h in histories):
             raise RequestError("histories is a list of lists of item ids; a string came instead")
         mask = self._mask(allowed, ())
-        queries = [Query(history, k, exclude_seen, None, (), beam) for history in histories]
+        queries = [
+            Query(history, k, exclude_seen, None, (), beam, instruction) for history in histories
+        ]
         answers = self.answer([self.prepare(query, mask) for query in queries])
         item_ids = self.catalogue.item_ids
         return [[(item_ids[i], score) for i, score in answer] for answer in answers]
@@ -205,12 +214,18 @@ class Engine:
         for name, number in (("k", query.k), ("beam", 1 if query.beam is None else query.beam)):
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise RequestError(f"{name} = {number!r}: expected a whole number of at least 1")
+        instruction = " ".join((query.instruction or "").split()) or None
+        if instruction is not None and not getattr(self.recommender, "follows_instructions", False):
+            raise RequestError(
+                f"{self.folder} was not trained to follow instructions; fit with: --recipe lcrec "
+                "--set recommender.tasks.query=1"
+            )
         rows = [self._row(item) for item in query.history]
         k = min(query.k, self.catalogue.n_items)
         beam = max(k, query.beam or self.settings.evaluation.beam)
         if query.allowed is not None or query.blocked:
             mask = self._mask(query.allowed, query.blocked)
-        return Prepared(rows, k, beam, query.exclude_seen, mask)
+        return Prepared(rows, k, beam, query.exclude_seen, mask, instruction)
 
     def answer(self, queries: Sequence[Prepared]) -> list[list[tuple[int, float]]]:
         """The best items of prepared queries, as rows with log-probabilities.
@@ -221,7 +236,7 @@ class Engine:
         answers: list[list[tuple[int, float]]] = [[] for _ in queries]
         by_beam: dict[int, list[int]] = {}
         for i, query in enumerate(queries):
-            if query.rows:
+            if query.rows or query.instruction:
                 by_beam.setdefault(query.beam, []).append(i)
             else:
                 answers[i] = _popular(catalogue, query)
@@ -251,8 +266,10 @@ class Engine:
         if any(q.exclude_seen for q in queries):
             rows = Histories.from_lists([q.rows if q.exclude_seen else [] for q in queries])
             seen = torch.from_numpy(rows.padded()).to(device())
+        wishes = [q.instruction for q in queries]
+        recommender: Any = self.recommender
         items, scores = search(
-            self.recommender.encode(recent),
+            recommender.encode(recent, wishes) if any(wishes) else recommender.encode(recent),
             catalogue.trie,
             beam=beam,
             k=max(q.k for q in queries),

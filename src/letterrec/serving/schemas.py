@@ -11,6 +11,7 @@ MAX_HISTORY = 1_000
 MAX_FILTER = 10_000
 MAX_QUERIES = 100
 MAX_NEW_ITEMS = 1_000
+MAX_INSTRUCTION = 500
 
 Id = Annotated[str, Field(min_length=1, max_length=256)]
 Text = Annotated[str, Field(max_length=10_000)]
@@ -41,6 +42,10 @@ class RecommendRequest(_Strict):
     )
     blocked: list[Id] = Field(
         default_factory=list, max_length=MAX_FILTER, description="never recommend these items"
+    )
+    instruction: Annotated[str, Field(max_length=MAX_INSTRUCTION)] | None = Field(
+        None,
+        description="what is wanted, in words, if the recommender was trained to read it",
     )
     explain: bool = Field(
         False, description="say which items of the history share codes with a recommendation"

@@ -1,0 +1,196 @@
+"""Constrained beam search of `lcrec`: ours against transformers' `generate` with the full trie.
+
+Both sides decode the same test histories of Beauty with the same weights (SmolLM2-135M, LoRA of
+random values merged for the other side, LETTER's published identifiers); they take turns, so that a
+busy machine slows both, and the lists have to be equal. Needs LETTER's Beauty folder below the
+folder that LETTERREC_DATA names.
+
+    LETTERREC_DATA=... python benchmarks/lcrec.py [--users 8] [--repeats 3] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+
+from letterrec.data import read
+from letterrec.decoding.beam import search
+from letterrec.decoding.trie import Trie
+from letterrec.identifiers import Identifiers, parse_tokens
+from letterrec.recommenders.export import merged
+from letterrec.recommenders.lcrec import LcRec
+from letterrec.recommenders.tasks import history
+from letterrec.run import processor
+
+BEAM = 20
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--users", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    if "LETTERREC_DATA" not in os.environ:
+        sys.exit("LETTERREC_DATA is not set; set it to the folder that holds LETTER's Beauty")
+    dataset = read(Path(os.environ["LETTERREC_DATA"]) / "Beauty")
+    if dataset.given_tokens is None:
+        sys.exit("Beauty has no index.json; take LETTER's folder with its identifiers")
+    identifiers = parse_tokens(dataset.given_tokens)
+    recommender = with_random_lora(identifiers)
+    trie = Trie.build(identifiers, dataset.popularity)
+    peer = Peer(recommender, identifiers)
+    cases = dataset.held_out("test").histories
+    chosen = np.random.default_rng(0).permutation(len(cases))[: arguments.users]
+    chosen = chosen[np.argsort(cases.lengths[chosen])]
+    rows = torch.from_numpy(cases.take(chosen).padded(recommender.max_history))
+
+    def ours(batch: Tensor) -> tuple[Tensor, Tensor]:
+        return search(recommender.encode(batch), trie, beam=BEAM, k=BEAM)
+
+    times: dict[str, list[float]] = {"ours": [], "transformers": []}
+    lists: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    ours(rows[:1]), peer(rows[:1])  # warm up
+    for _ in range(arguments.repeats):
+        for name, decode in (("ours", ours), ("transformers", peer)):
+            started = time.perf_counter()
+            lists[name] = [decode(batch) for batch in torch.split(rows, arguments.batch)]
+            times[name].append(time.perf_counter() - started)
+    result: dict[str, Any] = {
+        "benchmark": "lcrec",
+        "beam": BEAM,
+        "batch": arguments.batch,
+        "users": len(rows),
+        "history_items": float((rows >= 0).sum(1).float().mean()),
+    }
+    result |= compare(lists["ours"], lists["transformers"], peer)
+    for name in times:
+        result[name] = {"users_per_second": len(rows) / statistics.median(times[name])}
+    result["ratio"] = statistics.median(
+        theirs / own for own, theirs in zip(times["ours"], times["transformers"], strict=True)
+    )
+    result["machine"] = {
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "dtype": "float32",
+        "device": "cpu",
+    }
+    result["versions"] = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    print(json.dumps(result) if arguments.json else table(result))
+
+
+def with_random_lora(identifiers: Identifiers) -> LcRec:
+    """A recommender whose LoRA says something, as after training."""
+    torch.manual_seed(0)
+    recommender = LcRec(identifiers, dtype="float32").eval()
+    with torch.no_grad():
+        for name, parameter in recommender.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.01)
+    return recommender
+
+
+class Peer:
+    """transformers' `generate` on the merged model, told the legal tokens by a callback."""
+
+    def __init__(self, recommender: LcRec, identifiers: Identifiers) -> None:
+        self._network, self._tokenizer = merged(recommender)
+        self._prompts = recommender.prompts
+        self._levels = identifiers.n_levels
+        texts = [identifiers.spelled(item) for item in range(identifiers.n_items)]
+        self.spelled = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+        self._texts = texts
+        self._tokenizer.padding_side = "left"
+        following: dict[tuple[int, ...], set[int]] = {}
+        for tokens in self.spelled:
+            for level, token in enumerate(tokens):
+                following.setdefault(tuple(tokens[:level]), set()).add(token)
+        self._legal = {prefix: sorted(tokens) for prefix, tokens in following.items()}
+
+    def __call__(self, histories: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens ``(batch, beam, levels)`` of the best identifiers, and their scores."""
+        prompts = [
+            "".join(
+                part.text or "".join(self._texts[i] for i in part.items) for part in history(items)
+            )
+            for items in ([i for i in row if i >= 0] for row in histories.tolist())
+        ]
+        given = self._tokenizer(prompts, return_tensors="pt", padding=True)
+        start = given["input_ids"].shape[1]
+        out = self._network.generate(
+            **given,
+            prefix_allowed_tokens_fn=lambda _, tokens: self._legal[tuple(tokens[start:].tolist())],
+            renormalize_logits=True,
+            num_beams=BEAM,
+            num_return_sequences=BEAM,
+            max_new_tokens=self._levels,
+            do_sample=False,
+            length_penalty=0.0,
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
+        batch = len(histories)
+        return (
+            out.sequences[:, start:].view(batch, BEAM, self._levels),
+            out.sequences_scores.view(batch, BEAM),
+        )
+
+
+def compare(
+    ours: list[tuple[Tensor, Tensor]], theirs: list[tuple[Tensor, Tensor]], peer: Peer
+) -> dict[str, float]:
+    """Share of equal lists, and the largest difference of scores at equal ranks.
+
+    Ours hold items; of items that share an identifier the first stands for it.
+    """
+    equal, difference, n = 0, 0.0, 0
+    for (items, scores), (sequences, their_scores) in zip(ours, theirs, strict=True):
+        for i in range(len(items)):
+            spelled = [tuple(peer.spelled[item]) for item in items[i].tolist()]
+            own = list(dict.fromkeys(zip(spelled, scores[i].tolist(), strict=True)))
+            other = [tuple(s) for s in sequences[i].tolist()]
+            equal += [s for s, _ in own] == other[: len(own)]
+            pairs = zip(own, their_scores[i].tolist(), strict=False)
+            difference = max(difference, *(abs(s - t) for (_, s), t in pairs))
+            n += 1
+    return {"equal_lists": equal / n, "largest_score_difference": difference}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as people read it."""
+    machine, versions = result["machine"], result["versions"]
+    lines = [f"{'':14}{'users/s':>10}"]
+    lines += [
+        f"{name:14}{result[name]['users_per_second']:10.2f}" for name in ("ours", "transformers")
+    ]
+    lines += [
+        f"ratio {result['ratio']:.1f}, beam {BEAM}, batches of {result['batch']}, "
+        f"{result['users']} users, {result['history_items']:.1f} items each on average; "
+        f"{result['equal_lists']:.1%} of the lists equal, scores within "
+        f"{result['largest_score_difference']:.1e}",
+        f"{machine['processor']}, {machine['threads']} threads, {machine['dtype']}; "
+        f"torch {versions['torch']}, transformers {versions['transformers']}",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
