@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -22,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 
 from letterrec.data import read
@@ -31,6 +29,7 @@ from letterrec.decoding.beam import search
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers import PAD_TOKEN, Identifiers, parse_tokens
 from letterrec.recommenders.tiger import Tiger, spell
+from sides import circumstances, compare, legal_tokens, take_turns, told
 
 BEAM = 20
 BATCH = 32
@@ -66,35 +65,12 @@ def main() -> None:
     def ours(histories: Tensor) -> tuple[Tensor, Tensor]:
         return search(tiger.encode(histories), trie, beam=BEAM, k=BEAM)
 
-    times: dict[str, list[float]] = {"ours": [], "transformers": []}
-    lists: dict[str, list[tuple[Tensor, Tensor]]] = {}
     ours(rows[:2]), peer(rows[:2])  # warm up
-    for _ in range(arguments.repeats):
-        for name, decode in (("ours", ours), ("transformers", peer)):
-            lists[name], seconds = timed(decode, rows)
-            times[name].append(seconds)
-    result["equal_lists"], result["largest_score_difference"] = compare(
-        lists["ours"], lists["transformers"], identifiers
-    )
-    for name in times:
-        result[name] = {"users_per_second": len(rows) / statistics.median(times[name])}
-    result["ratio"] = statistics.median(
-        theirs / own for own, theirs in zip(times["ours"], times["transformers"], strict=True)
-    )
+    sides, lists = take_turns(ours, peer, torch.split(rows, BATCH), arguments.repeats)
+    result |= compare(lists, identifiers.tokens.tolist()) | sides
     result["ours"]["one_by_one_ms"] = latency(ours, singles)
     result["transformers"]["one_by_one_ms"] = latency(peer, singles.take(np.arange(5)))
-    result["machine"] = {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "dtype": "float32",
-        "device": "cpu",
-    }
-    result["versions"] = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
+    result |= circumstances()
     print(json.dumps(result) if arguments.json else table(result))
 
 
@@ -104,12 +80,7 @@ class Peer:
     def __init__(self, tiger: Tiger, identifiers: Identifiers) -> None:
         self._network = tiger.to_transformers()
         self._tokens = torch.from_numpy(identifiers.tokens)
-        self._legal: dict[tuple[int, ...], list[int]] = {}
-        following: dict[tuple[int, ...], set[int]] = {}
-        for row in identifiers.tokens.tolist():
-            for level, token in enumerate(row):
-                following.setdefault(tuple(row[:level]), set()).add(token)
-        self._legal = {prefix: sorted(tokens) for prefix, tokens in following.items()}
+        self._legal = legal_tokens(identifiers.tokens.tolist())
 
     def __call__(self, histories: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens ``(batch, beam, levels)`` of the best identifiers, and their scores."""
@@ -142,38 +113,6 @@ def train(tiger: Tiger, histories: Histories, n_users: int) -> dict[str, float]:
     return {"samples": n_samples, "samples_per_second": n_samples / log.seconds}
 
 
-def timed(
-    decode: Callable[[Tensor], tuple[Tensor, Tensor]], rows: Tensor
-) -> tuple[list[tuple[Tensor, Tensor]], float]:
-    """The lists of all histories, batch by batch, and the seconds they took."""
-    started = time.perf_counter()
-    lists = [decode(batch) for batch in torch.split(rows, BATCH)]
-    return lists, time.perf_counter() - started
-
-
-def compare(
-    ours: list[tuple[Tensor, Tensor]],
-    theirs: list[tuple[Tensor, Tensor]],
-    identifiers: Identifiers,
-) -> tuple[float, float]:
-    """Share of equal lists, and the largest difference of scores at equal ranks.
-
-    Ours hold items; of items that share an identifier the first stands for it.
-    """
-    tokens = torch.from_numpy(identifiers.tokens)
-    equal, difference, n = 0, 0.0, 0
-    for (items, scores), (sequences, their_scores) in zip(ours, theirs, strict=True):
-        for i in range(len(items)):
-            spelled = [tuple(t) for t in tokens[items[i]].tolist()]
-            own = list(dict.fromkeys(zip(spelled, scores[i].tolist(), strict=True)))
-            other = [tuple(s) for s in sequences[i].tolist()]
-            equal += [s for s, _ in own] == other[: len(own)]
-            pairs = zip(own, their_scores[i].tolist(), strict=False)
-            difference = max(difference, *(abs(s - t) for (_, s), t in pairs))
-            n += 1
-    return equal / n, difference
-
-
 def latency(
     decode: Callable[[Tensor], tuple[Tensor, Tensor]], histories: Histories
 ) -> dict[str, float]:
@@ -191,18 +130,8 @@ def latency(
     }
 
 
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
 def table(result: dict[str, Any]) -> str:
     """The result as people read it."""
-    machine, versions = result["machine"], result["versions"]
     lines = [f"{'':14}{'users/s':>10}{'one by one, median ms':>24}{'p99 ms':>10}"]
     for name in ("ours", "transformers"):
         side = result[name]
@@ -216,8 +145,7 @@ def table(result: dict[str, Any]) -> str:
         f"{result['equal_lists']:.1%} of the lists equal, scores within "
         f"{result['largest_score_difference']:.1e}",
         f"training: {result['training']['samples_per_second']:.0f} samples/s",
-        f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, "
-        f"{machine['dtype']}; torch {versions['torch']}, transformers {versions['transformers']}",
+        told(result),
     ]
     return "\n".join(lines)
 

@@ -13,16 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 
 from letterrec.data import read
@@ -32,7 +28,7 @@ from letterrec.identifiers import Identifiers, parse_tokens
 from letterrec.recommenders.export import merged
 from letterrec.recommenders.lcrec import LcRec
 from letterrec.recommenders.tasks import history
-from letterrec.run import processor
+from sides import circumstances, compare, legal_tokens, take_turns, told
 
 BEAM = 20
 
@@ -62,14 +58,9 @@ def main() -> None:
     def ours(batch: Tensor) -> tuple[Tensor, Tensor]:
         return search(recommender.encode(batch), trie, beam=BEAM, k=BEAM)
 
-    times: dict[str, list[float]] = {"ours": [], "transformers": []}
-    lists: dict[str, list[tuple[Tensor, Tensor]]] = {}
     ours(rows[:1]), peer(rows[:1])  # warm up
-    for _ in range(arguments.repeats):
-        for name, decode in (("ours", ours), ("transformers", peer)):
-            started = time.perf_counter()
-            lists[name] = [decode(batch) for batch in torch.split(rows, arguments.batch)]
-            times[name].append(time.perf_counter() - started)
+    batches = torch.split(rows, arguments.batch)
+    sides, lists = take_turns(ours, peer, batches, arguments.repeats)
     result: dict[str, Any] = {
         "benchmark": "lcrec",
         "beam": BEAM,
@@ -77,23 +68,7 @@ def main() -> None:
         "users": len(rows),
         "history_items": float((rows >= 0).sum(1).float().mean()),
     }
-    result |= compare(lists["ours"], lists["transformers"], peer)
-    for name in times:
-        result[name] = {"users_per_second": len(rows) / statistics.median(times[name])}
-    result["ratio"] = statistics.median(
-        theirs / own for own, theirs in zip(times["ours"], times["transformers"], strict=True)
-    )
-    result["machine"] = {
-        "processor": processor(),
-        "threads": torch.get_num_threads(),
-        "dtype": "float32",
-        "device": "cpu",
-    }
-    result["versions"] = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
+    result |= compare(lists, peer.spelled) | sides | circumstances()
     print(json.dumps(result) if arguments.json else table(result))
 
 
@@ -119,11 +94,7 @@ class Peer:
         self.spelled = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
         self._texts = texts
         self._tokenizer.padding_side = "left"
-        following: dict[tuple[int, ...], set[int]] = {}
-        for tokens in self.spelled:
-            for level, token in enumerate(tokens):
-                following.setdefault(tuple(tokens[:level]), set()).add(token)
-        self._legal = {prefix: sorted(tokens) for prefix, tokens in following.items()}
+        self._legal = legal_tokens(self.spelled)
 
     def __call__(self, histories: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens ``(batch, beam, levels)`` of the best identifiers, and their scores."""
@@ -154,29 +125,8 @@ class Peer:
         )
 
 
-def compare(
-    ours: list[tuple[Tensor, Tensor]], theirs: list[tuple[Tensor, Tensor]], peer: Peer
-) -> dict[str, float]:
-    """Share of equal lists, and the largest difference of scores at equal ranks.
-
-    Ours hold items; of items that share an identifier the first stands for it.
-    """
-    equal, difference, n = 0, 0.0, 0
-    for (items, scores), (sequences, their_scores) in zip(ours, theirs, strict=True):
-        for i in range(len(items)):
-            spelled = [tuple(peer.spelled[item]) for item in items[i].tolist()]
-            own = list(dict.fromkeys(zip(spelled, scores[i].tolist(), strict=True)))
-            other = [tuple(s) for s in sequences[i].tolist()]
-            equal += [s for s, _ in own] == other[: len(own)]
-            pairs = zip(own, their_scores[i].tolist(), strict=False)
-            difference = max(difference, *(abs(s - t) for (_, s), t in pairs))
-            n += 1
-    return {"equal_lists": equal / n, "largest_score_difference": difference}
-
-
 def table(result: dict[str, Any]) -> str:
     """The result as people read it."""
-    machine, versions = result["machine"], result["versions"]
     lines = [f"{'':14}{'users/s':>10}"]
     lines += [
         f"{name:14}{result[name]['users_per_second']:10.2f}" for name in ("ours", "transformers")
@@ -186,8 +136,7 @@ def table(result: dict[str, Any]) -> str:
         f"{result['users']} users, {result['history_items']:.1f} items each on average; "
         f"{result['equal_lists']:.1%} of the lists equal, scores within "
         f"{result['largest_score_difference']:.1e}",
-        f"{machine['processor']}, {machine['threads']} threads, {machine['dtype']}; "
-        f"torch {versions['torch']}, transformers {versions['transformers']}",
+        told(result),
     ]
     return "\n".join(lines)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from letterrec import cli
 
 
-def letterrec(*arguments: str) -> int:
+def letterrec(*arguments: str | Path) -> int:
     """Run ``letterrec ARGUMENTS``; its exit code."""
-    argv, sys.argv = sys.argv, ["letterrec", *arguments]
+    argv, sys.argv = sys.argv, ["letterrec", *(str(a) for a in arguments)]
     try:
         cli.main()
     except SystemExit as end:

@@ -8,24 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from command import letterrec as run
 from conftest import SMALL
-from letterrec import cli
 
 SETTINGS = [part for s in SMALL for part in ("--set", s)]
-
-
-def run(*arguments: str | Path) -> int:
-    """Call the command line in this process; its exit code."""
-    import sys
-
-    argv, sys.argv = sys.argv, ["letterrec", *(str(a) for a in arguments)]
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

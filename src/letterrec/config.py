@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from letterrec.errors import SettingsError
 
+_BY_NAME = {"tokenizer": "letter", "recommender": "rqt"}  # sections of several kinds: the default
+
 
 class Section(BaseModel):
     """A table of settings; unknown keys are refused, values cannot be changed."""
@@ -286,7 +288,7 @@ def load_settings(recipe: str | Path | None = None, overrides: list[str] | None 
 def parse_settings(values: dict[str, Any]) -> Settings:
     """Validate a nested dict of settings."""
     values = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
-    for section, default in (("tokenizer", "letter"), ("recommender", "rqt")):
+    for section, default in _BY_NAME.items():
         if isinstance(values.get(section), dict):
             values[section].setdefault("name", default)
     try:
@@ -322,9 +324,10 @@ def _read_recipe(name: str) -> dict[str, Any]:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(
-        str(p) for p in first["loc"] if p not in ("letter", "rqkmeans", "rqt", "tiger", "lcrec")
-    )
+    section, *inside = first["loc"] or ("",)
+    if section in _BY_NAME:
+        inside = inside[1:]  # pydantic puts the name that chose the section first
+    where = ".".join(str(p) for p in (section, *inside))
     if first["type"] == "extra_forbidden":
         return f"setting {where!r} does not exist; settings of that section: {_siblings(first)}"
     if first["type"] == "value_error":

@@ -84,18 +84,22 @@ def evaluate_split(
     )
     seconds = time.perf_counter() - started
     ranks = ranks_of(lists[:, :width], cases.targets)
-    result: dict[str, Any] = {
-        "split": split,
-        "users": len(cases),
-        "beam": beam,
-        "metrics": summarise(ranks),
-        "seconds": seconds,
-        "users_per_second": len(cases) / max(seconds, 1e-9),
-    }
+    result = result_of(split, ranks, seconds) | {"beam": beam}
     group_of, counts = group(identifiers.codes)
     if len(counts) < identifiers.n_items:
         result["identifier_metrics"] = summarise(_identifier_ranks(lists, cases.targets, group_of))
     return result, ranks
+
+
+def result_of(split: Split, ranks: Ranks, seconds: float) -> dict[str, Any]:
+    """What is said of a split whose targets have these ranks, int64 ``(n_cases,)``."""
+    return {
+        "split": split,
+        "users": len(ranks),
+        "metrics": summarise(ranks),
+        "seconds": seconds,
+        "users_per_second": len(ranks) / max(seconds, 1e-9),
+    }
 
 
 def popularity_ranks(dataset: Dataset, split: Split) -> Ranks:

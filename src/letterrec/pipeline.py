@@ -6,7 +6,7 @@ there when a run is resumed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from letterrec.evaluation import (
     sample_cases,
 )
 from letterrec.identifiers import Identifiers, diagnose, parse_tokens
-from letterrec.metrics import ranks_of, summarise
+from letterrec.metrics import Ranks, ranks_of, summarise
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, lcrec, lm
 from letterrec.reuse import take_over
@@ -268,16 +268,27 @@ def evaluation(run: Run, dataset: Dataset, identifiers: Identifiers, recommender
     """Test and validation metrics by full ranking, popularity beside them (section 5.2)."""
     if run.is_done("evaluation"):
         return
+    trie = Trie.build(identifiers, dataset.popularity).to(device())
+    beam, size = run.settings.evaluation.beam, run.settings.evaluation.batch_size
+    keep_evaluation(
+        run,
+        dataset,
+        lambda split: evaluate_split(
+            recommender, trie, dataset, identifiers, split=split, beam=beam, batch_size=size
+        ),
+    )
+
+
+def keep_evaluation(
+    run: Run, dataset: Dataset, rank: Callable[[Split], tuple[dict[str, Any], Ranks]]
+) -> None:
+    """Keep what ``rank`` gives for both splits (as `evaluate_split`), popularity beside it."""
     with run.stage("evaluation"):
-        trie = Trie.build(identifiers, dataset.popularity).to(device())
-        beam, size = run.settings.evaluation.beam, run.settings.evaluation.batch_size
-        splits: tuple[Any, ...] = ("valid", "test")
+        splits: tuple[Split, ...] = ("valid", "test")
         results: dict[str, Any] = {}
-        ranks = {}
+        ranks: dict[str, Ranks] = {}
         for split in splits:
-            results[split], ranks[split] = evaluate_split(
-                recommender, trie, dataset, identifiers, split=split, beam=beam, batch_size=size
-            )
+            results[split], ranks[split] = rank(split)
         run.save_ranks(ranks, dataset)
         results["popularity"] = {split: popularity_metrics(dataset, split) for split in splits}
         run.write_json("metrics", results)

@@ -99,6 +99,21 @@ class Histories:
         index = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
         return Histories(offsets, self.items[index])
 
+    def windows(self, width: int) -> Histories:
+        """The sequences cut into windows of at most ``width`` items, so that each item but a
+        sequence's first is predicted once: consecutive windows share one item.
+
+        >>> sequences = Histories.from_lists([[1, 2, 3, 4], [5], [6, 7]])
+        >>> [w.tolist() for w in sequences.windows(3)]
+        [[1, 2], [2, 3, 4], [6, 7]]
+        """
+        pieces = []
+        for start, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True):
+            ends = list(range(int(stop), int(start) + 1, 1 - width))
+            pieces += [(max(int(start), end - width), end) for end in reversed(ends)]
+        bounds = np.array(pieces, dtype=np.int64).reshape(-1, 2)
+        return self.slice(bounds[:, 0], bounds[:, 1])
+
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:

@@ -21,12 +21,12 @@ from torch import Tensor, nn
 
 from letterrec.data.dataset import Histories
 from letterrec.decoding.trie import Trie
-from letterrec.errors import DataError, IdentifierError, MissingExtra
+from letterrec.errors import DataError, MissingExtra
 from letterrec.identifiers import Identifiers
 from letterrec.recommenders import lm
+from letterrec.recommenders.checks import check_sizes, check_trainable
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.recommenders.prompts import Prompts
-from letterrec.recommenders.rqt import windows_of
 from letterrec.recommenders.tasks import TASKS, Case, history
 from letterrec.training import Rows, TrainingLog, batches_by_length, has_bfloat16, train
 
@@ -123,11 +123,7 @@ class LcRec(nn.Module):
         Raises:
             IdentifierError: the levels have other sizes than those trained on.
         """
-        if identifiers.sizes != self.sizes:
-            raise IdentifierError(
-                f"identifiers with {identifiers.sizes} codes per level: expected {self.sizes}, "
-                "which the recommender was trained on; assign them with the same tokenizer"
-            )
+        check_sizes(identifiers, self.sizes)
         device = self.code_input.weight.device
         self.trie = Trie.build(identifiers).to(device)
         self.register_buffer("prefixes", self.trie.prefixes(), persistent=False)
@@ -156,12 +152,8 @@ class LcRec(nn.Module):
         Raises:
             DataError: no sequence has two items.
         """
-        windows = windows_of(histories, self.max_history + 1)
-        if len(windows) == 0:
-            raise DataError(
-                f"none of the {len(histories)} training sequences has two items: expected at "
-                "least one item and the next; give users with longer histories"
-            )
+        check_trainable(histories)
+        windows = histories.windows(self.max_history + 1)
         names = list(self.tasks)
         shares = np.array([self.tasks[n] for n in names], dtype=np.float64)
         shares /= shares.sum()

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -128,7 +127,7 @@ class Rqt(nn.Module):
         every: int = 1,
     ) -> TrainingLog:
         """Train on every next item of every sequence; see `training.train` for the keywords."""
-        windows = windows_of(histories, self.max_history + 1)
+        windows = histories.windows(self.max_history + 1)
         return train(
             self,
             batches=lambda epoch: batches_by_length(
@@ -331,21 +330,6 @@ class _LevelBlocks(nn.Module):
         """States ``(..., dim)`` of one level -> the same shape."""
         inner = F.gelu(self.norm(state) @ self.up[level] + self.up_bias[level])
         return torch.add(state, self.drop(inner @ self.down[level]))
-
-
-def windows_of(histories: Histories, width: int) -> Histories:
-    """Sequences cut into windows of at most ``width`` items, so that each item but a sequence's
-    first is predicted once: consecutive windows share one item.
-
-    >>> [w.tolist() for w in windows_of(Histories.from_lists([[1, 2, 3, 4], [5], [6, 7]]), 3)]
-    [[1, 2], [2, 3, 4], [6, 7]]
-    """
-    pieces = []
-    for start, stop in zip(histories.offsets[:-1], histories.offsets[1:], strict=True):
-        ends = list(range(int(stop), int(start) + 1, 1 - width))
-        pieces += [(max(int(start), end - width), end) for end in reversed(ends)]
-    bounds = np.array(pieces, dtype=np.int64).reshape(-1, 2)
-    return histories.slice(bounds[:, 0], bounds[:, 1])
 
 
 def _collate(windows: Histories, rows: Rows) -> tuple[Tensor, ...]:

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from letterrec.data.dataset import Histories
-from letterrec.errors import DataError, IdentifierError
 from letterrec.identifiers import END_TOKEN, PAD_TOKEN, Identifiers
+from letterrec.recommenders.checks import check_sizes, check_trainable
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.recommenders.t5 import Attention, Stack, additive
 from letterrec.training import Rows, TrainingLog, batches_by_length, train
@@ -79,11 +79,7 @@ class Tiger(nn.Module):
         Raises:
             IdentifierError: the levels have other sizes than those trained on.
         """
-        if identifiers.sizes != self.sizes:
-            raise IdentifierError(
-                f"identifiers with {identifiers.sizes} codes per level: expected {self.sizes}, "
-                "which the recommender was trained on; assign them with the same tokenizer"
-            )
+        check_sizes(identifiers, self.sizes)
         self.item_tokens = torch.from_numpy(identifiers.tokens).to(self.item_tokens.device)
 
     def fit(
@@ -109,12 +105,8 @@ class Tiger(nn.Module):
         Raises:
             DataError: no sequence has two items.
         """
+        check_trainable(histories)
         start, target = _samples(histories, self.max_history)
-        if len(target) == 0:
-            raise DataError(
-                f"none of the {len(histories)} training sequences has two items: expected at "
-                "least one item and the next; give users with longer histories"
-            )
         tokens = self.item_tokens.cpu()
 
         def collate(rows: Rows) -> tuple[Tensor, ...]:

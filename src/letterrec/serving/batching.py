@@ -121,7 +121,8 @@ class Batcher:
     def _next(self, expected: int, linger: float) -> list[_Job]:
         """The oldest jobs in time, of one engine, up to a batch; none when closed and empty.
 
-        Where fewer than ``expected`` queries wait, others may come for ``linger`` seconds more.
+        Where fewer than half as many again as ``expected`` queries wait, others may come for
+        ``linger`` seconds more.
         """
         with self._changed:
             while not self._jobs and not self._closed:

@@ -2,4 +2,13 @@
 
 `rows` says what is compared; `paper` holds the paper's figures; `bootstrap` says which differences
 are more than chance; `sheets` shows it all.
+
+What users choose from by name stands here, where the command line reads it without loading the
+rest.
 """
+
+from typing import Literal
+
+TableName = Literal["table1", "table2", "table3", "table4"]
+RecommenderName = Literal["rqt", "tiger"]  # what the rows of a table may share
+Model = Literal["generative", "sasrec"]

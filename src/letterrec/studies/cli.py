@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from letterrec.errors import SettingsError
-from letterrec.studies.rows import Model, RecommenderName, TableName
+from letterrec.studies import Model, RecommenderName, TableName
 
 app = typer.Typer()
 out = Console(highlight=False)

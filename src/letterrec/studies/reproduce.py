@@ -25,11 +25,11 @@ from letterrec.progress import say
 from letterrec.run import Run
 from letterrec.sasrec import SASRec
 from letterrec.store import write_json
+from letterrec.studies import TableName
 from letterrec.studies.bootstrap import paired_bootstrap
 from letterrec.studies.rows import (
     ROWS,
     TABLES,
-    TableName,
     rows_for,
     settings_of,
 )

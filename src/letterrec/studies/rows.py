@@ -12,10 +12,7 @@ from typing import Literal
 
 from letterrec.config import Settings, load_settings
 from letterrec.data import Dataset
-from letterrec.studies import paper
-
-RecommenderName = Literal["rqt", "tiger"]  # what the rows of a table may share
-Model = Literal["generative", "sasrec"]
+from letterrec.studies import Model, TableName, paper
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,6 @@ class Table:
     until: Literal["identifiers", "evaluation"] = "evaluation"
 
 
-TableName = Literal["table1", "table2", "table3", "table4"]
 _FOUR = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 
 TABLES: Mapping[TableName, Table] = {

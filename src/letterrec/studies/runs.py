@@ -14,12 +14,12 @@ from letterrec import pipeline
 from letterrec.collaborative import target_ranks
 from letterrec.config import Settings
 from letterrec.data import Split
-from letterrec.evaluation import popularity_metrics
-from letterrec.metrics import Ranks, summarise
+from letterrec.evaluation import result_of
+from letterrec.metrics import Ranks
 from letterrec.reuse import take_over
 from letterrec.run import Run
 from letterrec.sasrec import SASRec
-from letterrec.studies.rows import Model
+from letterrec.studies import Model
 from letterrec.training import device
 
 _LAST = "evaluation"
@@ -68,25 +68,14 @@ def fit_sasrec(source: str, folder: Path, settings: Settings, *, reuse: list[Pat
     pipeline.collaborative_embeddings(run, dataset)
     if run.is_done(_LAST):
         return run
-    with run.stage(_LAST):
-        model = SASRec.load(run.folder / "sasrec.safetensors", dataset.item_ids).to(device())
-        results: dict[str, Any] = {}
-        ranks: dict[str, Ranks] = {}
-        splits: tuple[Split, ...] = ("valid", "test")
-        for split in splits:
-            started = time.perf_counter()
-            ranks[split] = target_ranks(model, dataset.held_out(split))
-            seconds = time.perf_counter() - started
-            results[split] = {
-                "split": split,
-                "users": len(ranks[split]),
-                "metrics": summarise(ranks[split]),
-                "seconds": seconds,
-                "users_per_second": len(ranks[split]) / max(seconds, 1e-9),
-            }
-        run.save_ranks(ranks, dataset)
-        results["popularity"] = {split: popularity_metrics(dataset, split) for split in splits}
-        run.write_json("metrics", results)
+    model = SASRec.load(run.folder / "sasrec.safetensors", dataset.item_ids).to(device())
+
+    def rank(split: Split) -> tuple[dict[str, Any], Ranks]:
+        started = time.perf_counter()
+        ranks = target_ranks(model, dataset.held_out(split))
+        return result_of(split, ranks, time.perf_counter() - started), ranks
+
+    pipeline.keep_evaluation(run, dataset, rank)
     return run
 
 

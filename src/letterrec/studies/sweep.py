@@ -19,8 +19,9 @@ from letterrec.config import Settings, load_settings
 from letterrec.errors import IdentifierError, SettingsError
 from letterrec.progress import say
 from letterrec.store import write_json
+from letterrec.studies import Model
 from letterrec.studies.paper import FIGURE_8
-from letterrec.studies.rows import Model, is_known
+from letterrec.studies.rows import is_known
 from letterrec.studies.runs import finished_run, seconds_of
 from letterrec.studies.sheets import Sheet, figure
 
