@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import shutil
 import subprocess
@@ -27,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from letterrec.run import Run
+from letterrec.run import Run, processor
 
 _BODIES = 2000
 _SCRIPT = """
@@ -97,7 +96,7 @@ def main() -> None:
     result = {
         "machine": {
             "cores": os.cpu_count(),
-            "processor": _processor(),
+            "processor": processor(),
             "server_threads": arguments.threads,
         },
         "run": Run.open(arguments.run).settings.recommender.name,
@@ -187,14 +186,6 @@ def _overload(pid: int, url: str, script: Path, arguments: Any) -> dict[str, Any
         "highest": round(max(memory), 1),
     }
     return result
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        return next(x.partition(":")[2].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
 
 
 if __name__ == "__main__":
