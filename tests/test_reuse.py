@@ -18,7 +18,8 @@ from letterrec.metrics import summarise
 from letterrec.reuse import deciding
 from letterrec.run import Run
 
-LEARNED = ("content", "collaborative", "tokenizer", "identifiers")
+IDENTIFIERS = ("content", "collaborative", "tokenizer", "identifiers")
+LEARNED = (*IDENTIFIERS, "recommender")
 
 
 def taken_over(run: Run) -> set[str]:
@@ -28,7 +29,7 @@ def taken_over(run: Run) -> set[str]:
 def test_what_is_equal_is_taken_over(shop: Path, shop_run: Path, tmp_path: Path) -> None:
     settings = small_settings("recommender.temperature=0.7")
     run = pipeline.fit(shop, tmp_path / "a", settings, reuse=[tmp_path, shop_run])
-    assert taken_over(run) == set(LEARNED)
+    assert taken_over(run) == set(IDENTIFIERS)
     identifiers = pl.read_parquet(shop_run / "identifiers.parquet")
     assert pl.read_parquet(run.folder / "identifiers.parquet").equals(identifiers)
     assert run.read_json("diagnostics") == pipeline.inspect(shop_run)
@@ -46,7 +47,8 @@ def test_a_run_can_end_with_its_identifiers(shop: Path, shop_run: Path, tmp_path
 @pytest.mark.parametrize(
     ("override", "shared"),
     [
-        ("training.epochs=3", set(LEARNED)),
+        ("training.epochs=3", set(IDENTIFIERS)),
+        ("transitions.enabled=false", set(LEARNED)),
         ("tokenizer.beta=0.1", {"content", "collaborative"}),
         ("identifiers.sinkhorn_iterations=7", {"content", "collaborative"}),
         ("collaborative.dropout=0.4", {"content"}),

@@ -209,6 +209,16 @@ RecommenderSettings = Annotated[
 ]
 
 
+class TransitionSettings(Section):
+    """Which item follows which in training, mixed into the recommender's probabilities; how much
+    it counts is chosen on the validation split.
+    """
+
+    enabled: bool = Field(True, description="off: the recommender alone, as in the paper")
+    steps: int = Field(3, ge=1, description="an item and those up to so far behind it are counted")
+    backwards: float = Field(0.3, ge=0, description="what the opposite direction counts")
+
+
 class EvaluationSettings(Section):
     """Full ranking by beam search."""
 
@@ -232,6 +242,7 @@ class Settings(Section):
     identifiers: IdentifierSettings = IdentifierSettings()
     recommender: RecommenderSettings = RqtSettings()
     training: TrainingSettings = TrainingSettings()
+    transitions: TransitionSettings = TransitionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="after")

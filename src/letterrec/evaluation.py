@@ -21,6 +21,7 @@ from letterrec.metrics import CUTS, Ranks, ranks_of, summarise
 from letterrec.progress import counting
 from letterrec.recommenders import Recommender
 from letterrec.training import device
+from letterrec.transitions import Transitions
 from letterrec.uniqueness import group
 
 Lists = NDArray[np.int64]
@@ -34,6 +35,7 @@ def recommend_rows(
     beam: int,
     k: int,
     batch_size: int,
+    transitions: Transitions | None = None,
     label: str | None = None,
 ) -> Lists:
     """The ``k`` best items for each history, seen items included, as papers count.
@@ -48,7 +50,8 @@ def recommend_rows(
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = torch.from_numpy(histories.take(rows).padded()).to(device())
-            items, _ = search(recommender.encode(batch), trie, beam=beam, k=k)
+            recalled = None if transitions is None else transitions.recall(batch)
+            items, _ = search(recommender.encode(batch), trie, beam=beam, k=k, recalled=recalled)
             lists[rows] = items.cpu().numpy()
             if label:
                 counter.advance(len(rows))
@@ -64,6 +67,7 @@ def evaluate_split(
     split: Split,
     beam: int,
     batch_size: int = 256,
+    transitions: Transitions | None = None,
 ) -> tuple[dict[str, Any], Ranks]:
     """Metrics of a split over all its users, each counted once, and the ranks behind them.
 
@@ -80,7 +84,14 @@ def evaluate_split(
     started = time.perf_counter()
     k = max(width, beam)
     lists = recommend_rows(
-        recommender, trie, cases, beam=beam, k=k, batch_size=batch_size, label=f"ranking ({split})"
+        recommender,
+        trie,
+        cases,
+        beam=beam,
+        k=k,
+        batch_size=batch_size,
+        transitions=transitions,
+        label=f"ranking ({split})",
     )
     seconds = time.perf_counter() - started
     ranks = ranks_of(lists[:, :width], cases.targets)

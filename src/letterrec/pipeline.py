@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from letterrec import cold, collaborative
 from letterrec.config import LcRecSettings, Settings, load_settings
 from letterrec.content import embed
-from letterrec.data import Dataset, Split, read
+from letterrec.data import Dataset, HeldOut, Split, read
 from letterrec.decoding.trie import Trie
 from letterrec.errors import IdentifierError, SettingsError
 from letterrec.evaluation import (
@@ -36,6 +36,7 @@ from letterrec.serving.engine import Engine
 from letterrec.store import read_tensors, write_tensors
 from letterrec.tokenizers import TOKENIZERS
 from letterrec.training import device, set_seed
+from letterrec.transitions import Transitions
 
 Embeddings = NDArray[np.float32]
 
@@ -74,7 +75,8 @@ def fit(
     if until == "identifiers":
         return run
     recommender = trained_recommender(run, dataset, identifiers, content)
-    evaluation(run, dataset, identifiers, recommender)
+    transitions = remembered_transitions(run, dataset, identifiers, recommender)
+    evaluation(run, dataset, identifiers, recommender, transitions)
     return run
 
 
@@ -233,24 +235,12 @@ def trained_recommender(
     if not run.is_done("recommender"):
         with run.stage("recommender") as record:
             trie = Trie.build(identifiers, dataset.popularity).to(device())
-            cases = sample_cases(
-                dataset.held_out("valid"), settings.evaluation.users, settings.seed
-            )
-
-            def validate() -> dict[str, float]:
-                lists = recommend_rows(
-                    recommender,
-                    trie,
-                    cases,
-                    beam=settings.evaluation.beam,
-                    k=10,
-                    batch_size=settings.evaluation.batch_size,
-                )
-                return summarise(ranks_of(lists, cases.targets))
-
+            cases = validation_cases(settings, dataset)
             log = recommender.fit(
                 dataset.training(),
-                validate=validate if len(cases) else None,
+                validate=(lambda: validation_metrics(settings, recommender, trie, cases))
+                if len(cases)
+                else None,
                 folder=run.checkpoints("recommender"),
                 seed=settings.seed,
                 criterion=settings.evaluation.criterion,
@@ -264,7 +254,65 @@ def trained_recommender(
     return recommender.eval()
 
 
-def evaluation(run: Run, dataset: Dataset, identifiers: Identifiers, recommender: Any) -> None:
+def remembered_transitions(
+    run: Run, dataset: Dataset, identifiers: Identifiers, recommender: Any
+) -> Transitions | None:
+    """Which item follows which in training, and how much that counts, chosen on validation."""
+    settings = run.settings
+    if not run.is_done("transitions"):
+        with run.stage("transitions") as record:
+            if settings.transitions.enabled:
+                trie = Trie.build(identifiers, dataset.popularity).to(device())
+                cases = validation_cases(settings, dataset)
+
+                def score(transitions: Transitions) -> float:
+                    return validation_metrics(settings, recommender, trie, cases, transitions)[
+                        settings.evaluation.criterion
+                    ]
+
+                counts = Transitions.count(
+                    dataset.training(),
+                    dataset.n_items,
+                    **settings.transitions.model_dump(exclude={"enabled"}),
+                )
+                transitions = counts.chosen(score) if len(cases) else counts
+                record |= {"decay": transitions.decay, "weight": transitions.weight}
+                run.save_transitions(transitions, dataset)
+    return run.transitions()
+
+
+def validation_cases(settings: Settings, dataset: Dataset) -> HeldOut:
+    """The validation cases that decide during training."""
+    return sample_cases(dataset.held_out("valid"), settings.evaluation.users, settings.seed)
+
+
+def validation_metrics(
+    settings: Settings,
+    recommender: Any,
+    trie: Trie,
+    cases: HeldOut,
+    transitions: Transitions | None = None,
+) -> dict[str, float]:
+    """Metrics of validation cases."""
+    lists = recommend_rows(
+        recommender,
+        trie,
+        cases,
+        beam=settings.evaluation.beam,
+        k=10,
+        batch_size=settings.evaluation.batch_size,
+        transitions=transitions,
+    )
+    return summarise(ranks_of(lists, cases.targets))
+
+
+def evaluation(
+    run: Run,
+    dataset: Dataset,
+    identifiers: Identifiers,
+    recommender: Any,
+    transitions: Transitions | None,
+) -> None:
     """Test and validation metrics by full ranking, popularity beside them (section 5.2)."""
     if run.is_done("evaluation"):
         return
@@ -274,7 +322,14 @@ def evaluation(run: Run, dataset: Dataset, identifiers: Identifiers, recommender
         run,
         dataset,
         lambda split: evaluate_split(
-            recommender, trie, dataset, identifiers, split=split, beam=beam, batch_size=size
+            recommender,
+            trie,
+            dataset,
+            identifiers,
+            split=split,
+            beam=beam,
+            batch_size=size,
+            transitions=transitions,
         ),
     )
 
@@ -338,7 +393,9 @@ def load(folder: str | Path, edits: bool = True) -> Engine:
     identifiers = run.identifiers(dataset)
     content = run.embeddings("content")
     recommender = trained_recommender(run, dataset, identifiers, content)
-    engine = Engine(run.folder, run.settings, dataset, identifiers, recommender, content)
+    engine = Engine(
+        run.folder, run.settings, dataset, identifiers, recommender, content, run.transitions()
+    )
     if edits:
         engine.refresh()
     return engine
@@ -355,6 +412,7 @@ def evaluate(folder: str | Path, split: Split = "test", beam: int | None = None)
         split=split,
         beam=beam or engine.settings.evaluation.beam,
         batch_size=engine.settings.evaluation.batch_size,
+        transitions=engine.transitions,
     )
     return metrics
 

@@ -1,4 +1,4 @@
-"""What a run can take from other runs instead of learning it again: embeddings, identifiers.
+"""What a run can take from others instead of learning it again: embeddings, identifiers, weights.
 
 Knows which settings decide a stage, and which files hold what it gave. Leaves what the stages do
 to `pipeline` and what a run folder is to `run`.
@@ -22,6 +22,7 @@ _FILES = {
     "collaborative": ("collaborative.safetensors", "sasrec.safetensors"),
     "tokenizer": ("tokenizer/tokenizer.json", "tokenizer/tokenizer.safetensors"),
     "identifiers": ("identifiers.parquet", "diagnostics.json"),
+    "recommender": ("recommender.safetensors",),
 }
 
 
@@ -67,6 +68,8 @@ def deciding(settings: Settings, stage: str) -> Any:
         return content
     if settings.collaborative.source not in ("train", "given"):
         return None
+    if stage == "recommender":
+        return settings.model_dump(exclude={"transitions"})
     cf = (settings.seed, settings.data.max_history, settings.collaborative.model_dump())
     if stage == "collaborative":
         return cf

@@ -11,6 +11,7 @@ RUN/
   tokenizer/                the trained tokenizer
   identifiers.parquet       one code sequence per item
   recommender.safetensors   the trained recommender
+  transitions.safetensors   which item follows which, mixed into its probabilities
   diagnostics.json          what the identifiers look like
   metrics.json              test and validation metrics, popularity beside them
   ranks.safetensors         the rank of every held-out item, behind metrics.json
@@ -54,6 +55,7 @@ from letterrec.store import (
     write_tensors,
     write_text,
 )
+from letterrec.transitions import Transitions
 
 STAGES = (
     "read",
@@ -62,6 +64,7 @@ STAGES = (
     "tokenizer",
     "identifiers",
     "recommender",
+    "transitions",
     "evaluation",
 )
 _PACKAGES = ("accelerate", "numpy", "polars", "safetensors", "sentence-transformers", "torch")
@@ -236,6 +239,16 @@ class Run:
         """The run's identifiers."""
         self.require("identifiers")
         return Identifiers.load(self.folder / "identifiers.parquet", dataset.item_ids)
+
+    def save_transitions(self, transitions: Transitions, dataset: Dataset) -> None:
+        """Keep which item follows which."""
+        about = {"items": fingerprint(dataset.item_ids)}
+        transitions.save(self.folder / "transitions.safetensors", about)
+
+    def transitions(self) -> Transitions | None:
+        """Which item follows which; None where the run does without."""
+        path = self.folder / "transitions.safetensors"
+        return Transitions.load(path) if path.exists() else None
 
     def save_ranks(self, ranks: Mapping[str, Ranks], dataset: Dataset) -> None:
         """Keep the ranks ``(n_cases,)`` of a split's targets, by the split's name."""

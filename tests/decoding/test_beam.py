@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from letterrec.decoding.beam import search
+from letterrec.decoding.mixture import Recalled
 from letterrec.decoding.trie import Trie
 from letterrec.errors import RequestError
 from letterrec.identifiers import Identifiers
@@ -66,8 +67,15 @@ def plain_search(
     k: int,
     valid: set[int],
     over_legal: bool,
+    shares: dict[int, float],
 ) -> list[tuple[int, float]]:
     """Beam search as one would write it down, over dictionaries."""
+    rest = 1 - sum(shares[i] for i in shares if i in valid)
+
+    def mixed(prefix: tuple[int, ...], total: float) -> float:
+        mass = sum(shares.get(i, 0.0) for i, s in spelled.items() if s[: len(prefix)] == prefix)
+        return float(np.log(rest * np.exp(total) + mass))
+
     everything = [tuple(c for c in row if c >= 0) for row in identifiers.codes.tolist()]
     spelled = {i: everything[i] for i in valid}
     beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
@@ -83,11 +91,13 @@ def plain_search(
                 legal = {s[level] for s in everything if s[:level] == prefix}
                 gains = gains - gains[sorted(legal)].logsumexp(0)
             longer += [(p, total + float(gains[p[level]])) for p in following]
-        beams = sorted(longer, key=lambda b: -b[1])[: max(beam, k)]
+        beams = sorted(longer, key=lambda b: -mixed(*b))[: max(beam, k)]
     found = []
     for prefix, total in beams:
         items = [i for i, s in spelled.items() if s == prefix]
-        found += [(i, total) for i in sorted(items, key=lambda i: (-popularity[i], i))]
+        found += [
+            (i, mixed(prefix, total)) for i in sorted(items, key=lambda i: (-popularity[i], i))
+        ]
     return found[:k]
 
 
@@ -102,6 +112,7 @@ def plain_search(
     tables=st.booleans(),
     over_legal=st.booleans(),
     filters=st.sampled_from(["none", "seen", "allowed", "allowed each", "both", "both each"]),
+    n_recalled=st.sampled_from([0, 1, 5]),
 )
 def test_equals_a_plain_search(
     seed: int,
@@ -113,6 +124,7 @@ def test_equals_a_plain_search(
     tables: bool,
     over_legal: bool,
     filters: str,
+    n_recalled: int,
 ) -> None:
     identifiers = random_identifiers(seed, n, sizes, shorter)
     rng = np.random.default_rng(seed)
@@ -126,6 +138,11 @@ def test_equals_a_plain_search(
         allowed = torch.from_numpy(rng.random(n) < 0.6)
     if filters in ("allowed each", "both each"):
         allowed = torch.from_numpy(rng.random((3, n)) < 0.6)
+    recalled = None
+    if n_recalled:
+        rows = [rng.permutation(np.append(np.arange(n), -1))[:n_recalled] for _ in users]
+        shares = torch.from_numpy(rng.dirichlet(np.ones(len(rows[0]) + 1), 3)[:, 1:]).float()
+        recalled = Recalled(torch.from_numpy(np.stack(rows)), shares)
     score = random_score(sizes)
     trie = Trie.build(identifiers, popularity)
     if not tables:  # as at the large levels of large catalogues
@@ -137,6 +154,7 @@ def test_equals_a_plain_search(
         k=k,
         seen=seen,
         allowed=allowed,
+        recalled=recalled,
     )
     assert items.shape == log_probs.shape == (3, k)
     assert items.dtype == torch.int64
@@ -145,8 +163,12 @@ def test_equals_a_plain_search(
         flags = torch.ones(n, dtype=torch.bool) if allowed is None else allowed
         valid = set(torch.nonzero(flags if flags.dim() == 1 else flags[user]).flatten().tolist())
         valid -= set() if seen is None else set(seen[user].tolist())
+        remembered = {}
+        if recalled is not None:
+            pairs = zip(recalled.items[user].tolist(), recalled.shares[user].tolist(), strict=True)
+            remembered = {item: share for item, share in pairs if item >= 0}
         expected = plain_search(
-            score, user, identifiers, popularity.tolist(), beam, k, valid, over_legal
+            score, user, identifiers, popularity.tolist(), beam, k, valid, over_legal, remembered
         )
         assert len(expected) == min(k, len(valid))
         got = [i for i in items[user].tolist() if i >= 0]
@@ -169,6 +191,16 @@ def test_a_beam_as_wide_as_the_catalogue_is_the_full_ranking() -> None:
         alone = sum(float(score(7, tuple(codes[:i]))[c]) for i, c in enumerate(codes))
         assert log_prob == pytest.approx(alone, abs=1e-5)
     assert bool((log_probs[0, 1:] <= log_probs[0, :-1]).all())
+
+
+def test_a_remembered_item_comes_back_however_narrow_the_beam() -> None:
+    sizes = (8, 8, 8)
+    trie = Trie.build(random_identifiers(3, 200, sizes, shorter=True))
+    recalled = Recalled(torch.tensor([[137]]), torch.tensor([[0.9]]))
+    decoder = TableDecoder(random_score(sizes), [7])
+    items, log_probs = search(decoder, trie, beam=1, k=1, recalled=recalled)
+    assert items.tolist() == [[137]]
+    assert 0.9 <= log_probs.exp().item() < 1
 
 
 def test_filters_reach_items_that_the_bare_beam_would_lose() -> None:
@@ -209,10 +241,11 @@ def test_large_batches_are_worked_on_in_pieces(monkeypatch: pytest.MonkeyPatch) 
     trie = Trie.build(random_identifiers(0, 100, sizes, shorter=False))
     seen = torch.arange(7 * 9).view(7, 9)
     allowed = torch.rand(7, 100, generator=torch.Generator().manual_seed(0)) < 0.5
+    recalled = Recalled(torch.arange(7)[:, None], torch.full((7, 1), 0.2))
 
     def lists() -> tuple[Tensor, Tensor]:
         decoder = TableDecoder(random_score(sizes), list(range(7)))
-        return search(decoder, trie, beam=5, k=5, seen=seen, allowed=allowed)
+        return search(decoder, trie, beam=5, k=5, seen=seen, allowed=allowed, recalled=recalled)
 
     whole = lists()
     monkeypatch.setattr("letterrec.decoding.beam._AT_ONCE", 70)

@@ -83,7 +83,7 @@ def test_a_finished_table_is_only_read(
     assert letterrec("reproduce", *arguments, "--json") == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out) == [ablation]
-    assert "[6/7]" not in captured.err
+    assert "[6/8]" not in captured.err
     assert {path: path.stat().st_mtime_ns for path in out.rglob("run.json")} == before
 
 

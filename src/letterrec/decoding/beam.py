@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from letterrec.decoding.trie import Trie
+from letterrec.decoding.mixture import Mixture, Recalled
+from letterrec.decoding.trie import Trie, take
 from letterrec.errors import RequestError
 
 _DEAD = torch.finfo(torch.float32).min  # the score of no candidate
@@ -58,6 +59,7 @@ def search(
     k: int,
     seen: Tensor | None = None,
     allowed: Tensor | None = None,
+    recalled: Recalled | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The ``k`` best items of each history in the decoder.
 
@@ -73,6 +75,8 @@ def search(
         k: items wanted.
         seen: int64 ``(batch, n)`` item rows to leave out, -1 padded.
         allowed: bool ``(n_items,)`` or ``(batch, n_items)``: the items that may come back.
+        recalled: items that are remembered for each history; the scores are then those of the
+            mixture of these and the decoder's. Items that share an identifier share its mass.
 
     Returns:
         int64 ``(batch, k)`` item rows, best first, -1 where fewer exist, and their float32
@@ -91,6 +95,9 @@ def search(
         )
     beam = max(beam, k)
     valid = _Valid.of(trie, seen, allowed) if seen is not None or allowed is not None else None
+    mixture = None
+    if recalled is not None:
+        mixture = Mixture.of(trie, recalled if valid is None else valid.among(recalled))
     log_probs = decoder.log_probs()
     if bool(log_probs.sum().isnan()):
         raise RequestError(
@@ -99,7 +106,7 @@ def search(
         )
     batch = len(log_probs)
     nodes = log_probs.new_zeros((batch, 1), dtype=torch.int64)
-    scores = log_probs.new_zeros((batch, 1))
+    own = scores = log_probs.new_zeros((batch, 1))  # of the decoder, and of the mixture
     for level in range(trie.n_levels):
         keep = min(beam, trie.n_nodes(level + 1))
         step = max(1, _AT_ONCE // (nodes.shape[1] * trie.widths[level]))
@@ -108,15 +115,16 @@ def search(
                 trie,
                 level,
                 nodes[rows : rows + step],
-                scores[rows : rows + step],
+                own[rows : rows + step],
                 log_probs[rows : rows + step],
                 decoder.over_legal,
                 keep,
                 None if valid is None else valid.rows(rows, rows + step),
+                None if mixture is None else mixture.rows(rows, rows + step),
             )
             for rows in range(0, batch, step)
         ]
-        parents, nodes, codes, scores = (torch.cat(p) for p in zip(*parts, strict=True))
+        parents, nodes, codes, own, scores = (torch.cat(p) for p in zip(*parts, strict=True))
         if level + 1 < trie.n_levels:
             decoder.advance(parents, codes)
             log_probs = decoder.log_probs()
@@ -127,13 +135,16 @@ def _extend(
     trie: Trie,
     level: int,
     nodes: Tensor,
-    scores: Tensor,
+    own: Tensor,
     log_probs: Tensor,
     over_legal: bool,
     beam: int,
     valid: _Valid | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The best children of the prefixes: parents, nodes, codes and scores, each (batch, beam)."""
+    mixture: Mixture | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The best children of the prefixes: parents, nodes, codes, the decoder's scores and those of
+    the mixture, each (batch, beam).
+    """
     table = trie.tables[level]
     if table is not None:
         children = F.embedding(nodes, table)  # (batch, beams, width), -1 where none
@@ -141,8 +152,10 @@ def _extend(
     else:
         children, gained = _children(trie, level, nodes, log_probs)
     if over_legal:
-        scores = scores - gained.logsumexp(2)
-    candidates = gained.add_(scores[..., None])
+        own = own - gained.logsumexp(2)
+    decoded = candidates = gained.add_(own[..., None])
+    if mixture is not None:
+        candidates = mixture.mixed(level, nodes, decoded)
     if valid is not None and valid.allowed_before is not None:
         n_allowed = valid.n_allowed(level + 1, children.clamp(min=0))
         candidates.masked_fill_(n_allowed == 0, _DEAD)
@@ -157,17 +170,18 @@ def _extend(
     best = best[:, :beam]
     scores = candidates.gather(1, best)
     nodes = children.gather(1, best).clamp_(min=0).to(torch.int64)
-    codes = _take(trie.codes[level + 1], nodes).to(torch.int64).clamp_(min=0)
-    return best // width, nodes, codes, scores
+    codes = take(trie.codes[level + 1], nodes).to(torch.int64).clamp_(min=0)
+    own = scores if mixture is None else decoded.flatten(1).gather(1, best)
+    return best // width, nodes, codes, own, scores
 
 
 def _children(trie: Trie, level: int, nodes: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
     """The children of each prefix and what their code adds: (batch, beams, most children)."""
     steps = torch.arange(trie.widths[level], dtype=torch.int32, device=nodes.device)
-    start = _take(trie.first_child[level], nodes)[..., None]  # (batch, beams, 1)
-    count = _take(trie.first_child[level], nodes + 1)[..., None] - start
+    start = take(trie.first_child[level], nodes)[..., None]  # (batch, beams, 1)
+    count = take(trie.first_child[level], nodes + 1)[..., None] - start
     children = (start + steps).clamp_(max=trie.n_nodes(level + 1) - 1)
-    codes = _take(trie.codes[level + 1], children).to(torch.int64)
+    codes = take(trie.codes[level + 1], children).to(torch.int64)
     if trie.has_shorter:
         gained = log_probs.gather(2, codes.clamp(min=0)).masked_fill_(codes < 0, 0.0)
     else:
@@ -202,10 +216,10 @@ def _items_of(
 ) -> tuple[Tensor, Tensor]:
     """The first ``k`` valid items of the identifiers, each with its identifier's score."""
     first_item = trie.first_item[-1]
-    positions = _take(first_item, nodes)  # (batch, beams)
+    positions = take(first_item, nodes)  # (batch, beams)
     if trie.most_sharing > 1:
         steps = torch.arange(trie.most_sharing, dtype=torch.int32, device=nodes.device)
-        stop = _take(first_item, nodes + 1)[..., None]
+        stop = take(first_item, nodes + 1)[..., None]
         positions = positions[..., None] + steps  # (batch, beams, most sharing)
         gone = (positions >= stop).flatten(1)
         positions = positions.clamp_(max=trie.n_items - 1).flatten(1)
@@ -214,7 +228,7 @@ def _items_of(
         scores = scores.repeat_interleave(trie.most_sharing, dim=1).masked_fill_(gone, _DEAD)
         order = (scores == _DEAD).to(torch.uint8).argsort(dim=1, stable=True)[:, :k]
         positions, scores = positions.gather(1, order), scores.gather(1, order)
-    items = _take(trie.items, positions[:, :k]).to(torch.int64)
+    items = take(trie.items, positions[:, :k]).to(torch.int64)
     scores = scores[:, :k]
     nothing = scores == _DEAD
     missing = (0, k - items.shape[1])
@@ -222,11 +236,6 @@ def _items_of(
         F.pad(items.masked_fill(nothing, -1), missing, value=-1),
         F.pad(scores.masked_fill(nothing, -torch.inf), missing, value=-torch.inf),
     )
-
-
-def _take(table: Tensor, index: Tensor) -> Tensor:
-    """``table[index]`` for a flat table and an integer index of any shape."""
-    return table.index_select(0, index.reshape(-1)).view(index.shape)
 
 
 class _Valid:
@@ -265,7 +274,7 @@ class _Valid:
         )
 
     def _positions(self, seen: Tensor) -> Tensor:
-        positions = _take(self._trie.position, seen.clamp(min=0))
+        positions = take(self._trie.position, seen.clamp(min=0))
         ignored = seen < 0
         if self.allowed_before is not None:
             ignored = ignored | (self._allowed_between(positions, positions + 1) == 0)
@@ -274,21 +283,26 @@ class _Valid:
         positions[:, 1:].masked_fill_(again, _NONE)
         return positions.sort(dim=1).values
 
+    def among(self, recalled: Recalled) -> Recalled:
+        """The remembered items that are valid."""
+        valid = self.items(take(self._trie.position, recalled.items.clamp(min=0)))
+        return Recalled(recalled.items.masked_fill(~valid, -1), recalled.shares)
+
     def n_allowed(self, level: int, nodes: Tensor) -> Tensor:
         """int32, the shape of ``nodes`` (batch first): allowed items below each node."""
         first_item = self._trie.first_item[level]
-        start, stop = _take(first_item, nodes), _take(first_item, nodes + 1)
+        start, stop = take(first_item, nodes), take(first_item, nodes + 1)
         return stop - start if self.allowed_before is None else self._allowed_between(start, stop)
 
     def _allowed_between(self, start: Tensor, stop: Tensor) -> Tensor:
         assert self.allowed_before is not None
         rows = len(self.allowed_before)
         if rows == 1:
-            return _take(self.allowed_before[0], stop) - _take(self.allowed_before[0], start)
+            return take(self.allowed_before[0], stop) - take(self.allowed_before[0], start)
         flat = self.allowed_before.view(-1)
         row = torch.arange(rows, device=start.device) * self.allowed_before.shape[1]
         row = row.view(-1, *[1] * (start.dim() - 1))
-        return _take(flat, stop + row) - _take(flat, start + row)
+        return take(flat, stop + row) - take(flat, start + row)
 
     def nodes_seen(self, level: int) -> Tensor | None:
         """int32 ``(batch, n)``: the nodes of a level below which every allowed item is seen,

@@ -166,6 +166,11 @@ class Trie:
         )
 
 
+def take(table: Tensor, index: Tensor) -> Tensor:
+    """``table[index]`` for a flat table and an integer index of any shape."""
+    return table.index_select(0, index.reshape(-1)).view(index.shape)
+
+
 def _table(
     first_child: NDArray[np.int32], codes: NDArray[np.signedinteger], size: int
 ) -> Tensor | None:

@@ -33,6 +33,7 @@ from letterrec.serving.catalogue import Catalogue
 from letterrec.serving.changes import Changes, read_changes, version_of
 from letterrec.store import fingerprint
 from letterrec.training import device
+from letterrec.transitions import Transitions
 
 Recommendations = list[tuple[str, float]]
 _MASKED = 2**24  # items times queries in one search, where queries bring filters of their own
@@ -87,12 +88,14 @@ class Engine:
         identifiers: Identifiers,
         recommender: Recommender,
         content: NDArray[np.float32] | None = None,
+        transitions: Transitions | None = None,
     ) -> None:
         self.folder = folder
         self.settings = settings
         self.dataset = dataset
         self.recommender = recommender
         self.content = content
+        self.transitions = transitions
         self.catalogue = Catalogue.trained(dataset, identifiers)
         self.key = fingerprint(dataset.item_ids, identifiers.codes)
         self._changing = threading.Lock()
@@ -275,6 +278,7 @@ class Engine:
             k=max(q.k for q in queries),
             seen=seen,
             allowed=_allowed(catalogue, queries),
+            recalled=None if self.transitions is None else self.transitions.recall(recent),
         )
         return [
             [(i, s) for i, s in zip(line, score, strict=True) if i >= 0][: query.k]

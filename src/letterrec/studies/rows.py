@@ -34,6 +34,7 @@ class Row:
     given_identifiers: bool = False
 
 
+ALONE = "transitions.enabled=false"  # what compares identifiers and networks shows them alone
 _PAPER = ("tokenizer.name=letter", "tokenizer.fuse_cf=false")  # the encoder reads content alone
 _NO_CF, _NO_DIVERSITY = "tokenizer.alpha=0", "tokenizer.beta=0"
 _PLAIN_LOSS, _RANKING_LOSS = "recommender.temperature=1.0", "recommender.temperature=0.9"
@@ -57,7 +58,8 @@ ROWS: Mapping[str, Row] = {
     "published": Row(
         "published identifiers", ("identifiers.source=given",), given_identifiers=True
     ),
-    "ours": Row("LetterRec's recipe (rqt)", recommender="rqt"),
+    "alone": Row("LetterRec's recipe without transitions", recommender="rqt"),
+    "ours": Row("LetterRec's recipe (rqt)", ("transitions.enabled=true",), recommender="rqt"),
 }
 
 
@@ -94,12 +96,14 @@ TABLES: Mapping[TableName, Table] = {
             "rqkmeans": "",
             "letter": "LETTER-TIGER",
             "published": "LETTER-TIGER",
+            "alone": "LETTER-TIGER",
             "ours": "LETTER-TIGER",
         },
         differences=(
             ("letter", "plain"),
-            ("ours", "plain"),
-            ("ours", "letter"),
+            ("alone", "plain"),
+            ("alone", "letter"),
+            ("ours", "alone"),
             ("rqkmeans", "plain"),
             ("ours", "sasrec"),
         ),
@@ -173,7 +177,7 @@ def settings_of(row: Row, recommender: str, seed: int, overrides: Sequence[str])
     recipe = row.recommender or recommender
     own = load_settings(recipe, list(row.settings))
     kept = [text for text in overrides if is_known(text, own)]
-    return load_settings(recipe, [*kept, *row.settings, f"seed={seed}"])
+    return load_settings(recipe, [ALONE, *kept, *row.settings, f"seed={seed}"])
 
 
 def is_known(override: str, settings: Settings) -> bool:

@@ -21,7 +21,7 @@ from letterrec.progress import say
 from letterrec.store import write_json
 from letterrec.studies import Model
 from letterrec.studies.paper import FIGURE_8
-from letterrec.studies.rows import is_known
+from letterrec.studies.rows import ALONE, is_known
 from letterrec.studies.runs import finished_run, seconds_of
 from letterrec.studies.sheets import Sheet, figure
 
@@ -89,7 +89,7 @@ def sweep(
     Raises:
         SettingsError: a setting does not exist, or the ladder does not rise.
     """
-    shared = [*overrides, *(["tokenizer.alpha=0"] if model == "sasrec" else [])]
+    shared = [ALONE, *overrides, *(["tokenizer.alpha=0"] if model == "sasrec" else [])]
     base = load_settings(recipe, shared)
     grid = _parse_grid(over) or _default_grid(model, base)
     if _EPOCHS[model] in grid:

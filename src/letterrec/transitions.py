@@ -1,0 +1,167 @@
+"""Which item follows which in training, remembered beside the recommender.
+
+A network of identifiers generalises; single transitions that training has seen it remembers badly.
+So they are counted, and what follows the items of a history is mixed into the recommender's
+probabilities, as kNN-LM does for language models ("Generalization through Memorization", ICLR'20).
+
+Knows the counts and how much they count. Leaves the mixture itself to `decoding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from letterrec.data.dataset import Histories
+from letterrec.decoding.mixture import Recalled
+from letterrec.progress import counting
+from letterrec.store import read_tensors, write_tensors
+
+_FOLLOWING = 200  # items kept per item: of those that follow it, the most frequent
+_RECALLED = 100  # items recalled per history
+_DECAYS = (0.5, 0.7, 0.85)
+_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
+_FIRST_WEIGHT = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Transitions:
+    """How often each item followed each other one, and what that is worth.
+
+    Attributes:
+        counts: float32 ``(n_items, n_items)``; the row is the item that came before.
+        decay: what an item of a history counts, relative to the one after it.
+        weight: the share of the probability that remembered items get, below 1.
+    """
+
+    counts: sp.csr_array
+    decay: float = _DECAYS[0]
+    weight: float = _FIRST_WEIGHT
+
+    @classmethod
+    def count(
+        cls, histories: Histories, n_items: int, *, steps: int = 3, backwards: float = 0.3
+    ) -> Transitions:
+        """Count the transitions of sequences.
+
+        Args:
+            histories: of training.
+            n_items: in the catalogue.
+            steps: how far behind an item others still count, each step half of the one before.
+            backwards: what the opposite direction counts, relative to the direction of time.
+        """
+        counts = sp.csr_array((n_items, n_items), dtype=np.float32)
+        sequence = np.repeat(np.arange(len(histories)), histories.lengths)
+        for step in range(1, steps + 1):
+            together = sequence[step:] == sequence[:-step]
+            before, after = histories.items[:-step][together], histories.items[step:][together]
+            ones = np.full(len(before), 0.5 ** (step - 1), dtype=np.float32)
+            forwards = sp.coo_array((ones, (before, after)), shape=counts.shape).tocsr()
+            counts = counts + forwards + backwards * forwards.T
+        # A row counts by the square root of its evidence: neither by its sum nor regardless of it.
+        evidence = sp.diags_array(1 / np.sqrt(counts.sum(1) + 1))
+        return cls(_largest(sp.csr_array(evidence @ counts, dtype=np.float32), _FOLLOWING))
+
+    def recall(self, histories: Tensor) -> Recalled:
+        """What followed the items of histories in training, for `decoding.search`.
+
+        Args:
+            histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end.
+                Items added after training have no transitions.
+
+        Returns:
+            Up to 100 items for each history, their shares `weight` in sum; the shares of a
+            history of which nothing is remembered are 0.
+        """
+        rows = histories.cpu().numpy()
+        n_items = self.counts.shape[0]
+        steps_back = (rows >= 0).sum(1, keepdims=True) - 1 - np.arange(rows.shape[1])
+        case, place = np.nonzero((rows >= 0) & (rows < n_items))
+        weights = (self.decay ** steps_back[case, place]).astype(np.float32)
+        shape = (len(rows), n_items)
+        found = (
+            sp.coo_array((weights, (case, rows[case, place])), shape=shape).tocsr() @ self.counts
+        )
+        items, scores = _lines(found)
+        best = _top(scores, _RECALLED)
+        items, scores = items.gather(1, best), scores.gather(1, best)
+        shares = self.weight * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
+        return Recalled(items.to(histories.device), shares.to(histories.device))
+
+    def chosen(self, score: Callable[[Transitions], float]) -> Transitions:
+        """The same counts with the decay, then the weight, that score best; ties to the earlier.
+
+        Args:
+            score: higher is better, of validation cases.
+        """
+        best, highest = replace(self, weight=0.0), -np.inf
+        with counting("transitions: decay, weight", len(_DECAYS) + len(_WEIGHTS)) as counter:
+            for name, values in (("decay", _DECAYS), ("weight", _WEIGHTS)):
+                for value in values:
+                    one = replace(best, **{"weight": _FIRST_WEIGHT, name: value})
+                    reached = score(one)
+                    if reached > highest:
+                        best, highest = one, reached
+                    counter.advance(1)
+        return best
+
+    def save(self, path: Path, about: Mapping[str, str]) -> None:
+        """Write one safetensors file, with ``about`` beside what `load` needs."""
+        write_tensors(
+            path,
+            {
+                "counts": torch.from_numpy(self.counts.data),
+                "items": torch.from_numpy(self.counts.indices.astype(np.int32)),
+                "offsets": torch.from_numpy(self.counts.indptr.astype(np.int64)),
+            },
+            {**about, "decay": repr(self.decay), "weight": repr(self.weight)},
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Transitions:
+        """Read what `save` wrote."""
+        tensors, about = read_tensors(path)
+        counts, items, offsets = (tensors[n].numpy() for n in ("counts", "items", "offsets"))
+        n_items = len(offsets) - 1
+        table = sp.csr_array((counts, items, offsets), shape=(n_items, n_items))
+        return cls(table, float(about["decay"]), float(about["weight"]))
+
+
+def _largest(matrix: sp.csr_array, n: int) -> sp.csr_array:
+    """The ``n`` largest entries of each row."""
+    lengths = np.diff(matrix.indptr)
+    if lengths.max(initial=0) <= n:
+        return matrix
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    order = np.lexsort((matrix.indices, -matrix.data, row))
+    rank = np.arange(len(order)) - matrix.indptr[row]
+    kept = np.sort(order[rank < n])
+    data = (matrix.data[kept], (row[kept], matrix.indices[kept]))
+    return sp.coo_array(data, shape=matrix.shape).tocsr()
+
+
+def _lines(matrix: sp.csr_array) -> tuple[Tensor, Tensor]:
+    """Columns int64 and entries float32 of each row, ``(rows, longest)``, padded by -1 and 0."""
+    lengths = np.diff(matrix.indptr)
+    inside = np.arange(max(1, lengths.max(initial=0))) < lengths[:, None]
+    items = np.full(inside.shape, -1, dtype=np.int64)
+    scores = np.zeros(inside.shape, dtype=np.float32)
+    items[inside], scores[inside] = matrix.indices, matrix.data
+    return torch.from_numpy(items), torch.from_numpy(scores)
+
+
+def _top(scores: Tensor, k: int) -> Tensor:
+    """Indices int64 ``(rows, k)`` of the largest scores, which are not negative, or of all.
+
+    Ties go to the lower index, so that the choice does not depend on the batch: the bits of a
+    positive float64 are an integer that rises with it, and a float32 leaves the lowest 29 free.
+    """
+    width = scores.shape[1]
+    keys = scores.to(torch.float64).view(torch.int64) + torch.arange(width - 1, -1, -1)
+    return keys.topk(min(k, width), dim=1).indices

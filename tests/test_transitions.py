@@ -1,0 +1,100 @@
+"""Which item follows which, and what is recalled for a history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from letterrec.data.dataset import Histories
+from letterrec.transitions import Transitions
+
+HISTORIES = Histories.from_lists([[0, 1, 2, 3], [0, 1], [4], [], [1, 0]])
+
+
+def counted(steps: int = 1, backwards: float = 0.0) -> np.ndarray:
+    """The counts, before the square root of a row's evidence divides them."""
+    transitions = Transitions.count(HISTORIES, 6, steps=steps, backwards=backwards)
+    rows = transitions.counts.toarray()
+    sums = rows.sum(1, keepdims=True)  # row / sqrt(total + 1) = known: solve for the total
+    totals = (sums**2 + np.sqrt(sums**4 + 4 * sums**2)) / 2
+    return np.asarray(rows * np.sqrt(totals + 1))
+
+
+def test_counts_what_follows_within_a_sequence() -> None:
+    expected = np.zeros((6, 6))
+    expected[0, 1], expected[1, 2], expected[2, 3], expected[1, 0] = 2, 1, 1, 1
+    assert counted() == pytest.approx(expected, abs=1e-5)
+
+
+def test_later_steps_count_half_and_backwards_its_share() -> None:
+    expected = np.zeros((6, 6))
+    for sequence in HISTORIES:
+        for i, before in enumerate(sequence):
+            for step, after in enumerate(sequence[i + 1 : i + 3]):
+                expected[before, after] += 0.5**step
+                expected[after, before] += 0.5**step * 0.3
+    assert counted(steps=2, backwards=0.3) == pytest.approx(expected, abs=1e-5)
+
+
+def test_recalls_what_followed_the_latest_items_most() -> None:
+    transitions = Transitions.count(HISTORIES, 6, steps=1, backwards=0.0)
+    one = Transitions(transitions.counts, decay=0.5, weight=0.4)
+    histories = torch.tensor([[2, 1, -1], [4, -1, -1], [9, 0, -1], [1, 9, -1]])
+    items, shares = one.recall(histories)
+    assert items.dtype == torch.int64
+    assert shares.dtype == torch.float32
+    lines = [
+        {i: s for i, s in zip(line, share, strict=True) if s > 0}
+        for line, share in zip(items.tolist(), shares.tolist(), strict=True)
+    ]
+    after_2 = 0.5 / np.sqrt(2)  # one step back, seen once
+    after_1 = 1 / np.sqrt(3)  # two items followed it, once each
+    total = after_2 + 2 * after_1
+    assert lines[0] == pytest.approx(
+        {3: 0.4 * after_2 / total, 2: 0.4 * after_1 / total, 0: 0.4 * after_1 / total}
+    )
+    assert lines[1] == {}  # nothing ever followed
+    assert lines[2] == pytest.approx({1: 0.4})  # item 9 came after training
+    assert lines[3] == pytest.approx({2: 0.2, 0: 0.2})
+    assert shares.sum(1).tolist() == pytest.approx([0.4, 0.0, 0.4, 0.4])
+
+
+def test_recalls_the_same_alone_and_in_a_batch() -> None:
+    random = np.random.default_rng(0)
+    sequences = [random.integers(400, size=9).tolist() for _ in range(2000)]
+    transitions = Transitions.count(Histories.from_lists(sequences), 400)
+    rows = torch.from_numpy(random.integers(400, size=(20, 9)))
+    items, shares = transitions.recall(rows)
+    assert items.shape == (20, 100)
+    for row in range(20):
+        alone = transitions.recall(rows[row : row + 1, :])
+        assert torch.equal(alone.items[0], items[row])
+        assert torch.equal(alone.shares[0], shares[row])
+
+
+def test_keeps_the_most_frequent_followers() -> None:
+    often = [[0, i] for i in range(1, 301) for _ in range(1 + (i > 100))]
+    counts = Transitions.count(Histories.from_lists(often), 301, backwards=0.0).counts
+    assert sorted(counts[[0]].indices.tolist()) == list(range(101, 301))
+
+
+def test_the_weight_and_decay_that_score_best_are_chosen() -> None:
+    transitions = Transitions.count(HISTORIES, 6)
+
+    def score(one: Transitions) -> float:
+        return -abs(one.decay - 0.7) - abs(one.weight - 0.3)
+
+    chosen = transitions.chosen(score)
+    assert (chosen.decay, chosen.weight) == (0.7, 0.3)
+    assert transitions.chosen(lambda one: -one.weight).weight == 0
+
+
+def test_reads_what_it_wrote(tmp_path: Path) -> None:
+    counts = Transitions.count(HISTORIES, 6).counts
+    Transitions(counts, 0.7, 0.3).save(tmp_path / "t.safetensors", {"items": "abc"})
+    again = Transitions.load(tmp_path / "t.safetensors")
+    assert (again.counts != counts).nnz == 0
+    assert (again.decay, again.weight) == (0.7, 0.3)
