@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from letterrec import pipeline
+from letterrec import finished, pipeline
 from letterrec.cold import ColdItems, hold_out
 from letterrec.data import Dataset, Histories, read
 from letterrec.errors import DataError, RunError
@@ -92,7 +92,7 @@ def cold_run(shop_run: Path, shop: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_cold_items_are_ranked_among_all(cold_run: Path, shop: Path) -> None:
-    result = pipeline.evaluate_cold(cold_run)
+    result = finished.evaluate_cold(cold_run)
     assert (result["items"], result["cold_items"]) == (60, 6)
     assert result["cold"]["popularity"]["recall@10"] == 0.0
     assert 0 <= result["cold"]["letterrec"]["recall@10"] <= 1
@@ -107,7 +107,7 @@ def test_cold_items_are_ranked_among_all(cold_run: Path, shop: Path) -> None:
 
 def test_a_run_without_held_out_items_says_how_to_make_one(shop_run: Path) -> None:
     with pytest.raises(RunError, match=r"--set data\.cold_share=0\.05"):
-        pipeline.evaluate_cold(shop_run)
+        finished.evaluate_cold(shop_run)
 
 
 def test_content_neighbours_find_the_twin_of_the_history() -> None:
@@ -124,7 +124,7 @@ def test_popularity_skips_what_was_seen(shop_run: Path) -> None:
     from letterrec.cold import _popularity_ranks
     from letterrec.data import HeldOut
 
-    engine: Engine = pipeline.load(shop_run)
+    engine: Engine = finished.load(shop_run)
     order = np.argsort(-engine.catalogue.popularity, kind="stable")
     history = [order[:3].tolist()]
     cases = HeldOut(np.array([0]), Histories.from_lists(history), order[3:4].astype(np.int32))

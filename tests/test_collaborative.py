@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from letterrec import sasrec
+from conftest import small_settings
+from letterrec import pipeline, sasrec
 from letterrec.collaborative import given_cf, ranking, train_cf
 from letterrec.data.dataset import Dataset, HeldOut, Histories
 from letterrec.errors import DataError, RunError, SettingsError
+from letterrec.run import Run
 from letterrec.sasrec import SASRec, full_loss, sampled_loss
 from letterrec.store import fingerprint, write_tensors
 from letterrec.training import set_seed
@@ -392,3 +394,13 @@ def test_the_published_embeddings_can_be_given() -> None:
     path = Path(folder) / "Beauty" / "Beauty-32d-sasrec.pt"
     embeddings = given_cf(path, catalogue(*map(str, range(12_101))), dim=32)
     assert embeddings.shape == (12_101, 32)
+
+
+def test_embeddings_of_another_width_are_refused_before_anything_is_trained(
+    shop: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "cf.npy", np.ones((60, 4), dtype=np.float32))
+    settings = small_settings(f"collaborative.source={tmp_path / 'cf.npy'}")
+    with pytest.raises(DataError, match="4 columns, expected 32"):
+        pipeline.fit(shop, tmp_path / "run", settings)
+    assert set(Run.open(tmp_path / "run").about["stages"]) == {"read"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from letterrec import pipeline
+from letterrec import finished, pipeline
 from letterrec.analysis import analyse, by_length, by_popularity
 from letterrec.document import write_report
 from letterrec.errors import RunError
@@ -47,7 +47,7 @@ def test_the_metrics_are_those_of_the_run(report: str, shop_run: Path) -> None:
 
 
 def test_groups_add_up_to_the_whole(shop_run: Path) -> None:
-    engine = pipeline.load(shop_run, edits=False)
+    engine = finished.load(shop_run, edits=False)
     found = analyse(engine)
     recall = pipeline.Run.open(shop_run).read_json("metrics")["test"]["metrics"]["recall@10"]
     for groups in (found["by_popularity"], found["by_length"]):

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from conftest import small_settings
-from letterrec import pipeline
+from letterrec import finished, pipeline
 from letterrec.config import load_settings
 from letterrec.data import read
 from letterrec.metrics import summarise
@@ -32,8 +32,8 @@ def test_what_is_equal_is_taken_over(shop: Path, shop_run: Path, tmp_path: Path)
     assert taken_over(run) == set(IDENTIFIERS)
     identifiers = pl.read_parquet(shop_run / "identifiers.parquet")
     assert pl.read_parquet(run.folder / "identifiers.parquet").equals(identifiers)
-    assert run.read_json("diagnostics") == pipeline.inspect(shop_run)
-    assert pipeline.load(run.folder).recommend([["i01"]], k=3)
+    assert run.read_json("diagnostics") == finished.inspect(shop_run)
+    assert finished.load(run.folder).recommend([["i01"]], k=3)
 
 
 def test_a_run_can_end_with_its_identifiers(shop: Path, shop_run: Path, tmp_path: Path) -> None:

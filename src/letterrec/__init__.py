@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from letterrec.config import Settings, load_settings
     from letterrec.data import Dataset, read
     from letterrec.errors import LetterRecError
-    from letterrec.pipeline import evaluate, fit, inspect, load
+    from letterrec.finished import evaluate, inspect, load
+    from letterrec.pipeline import fit
     from letterrec.serving.engine import Engine
 
 __version__ = "0.1.0"
@@ -40,10 +41,10 @@ _HOME = {
     "Engine": "letterrec.serving.engine",
     "LetterRecError": "letterrec.errors",
     "Settings": "letterrec.config",
-    "evaluate": "letterrec.pipeline",
+    "evaluate": "letterrec.finished",
     "fit": "letterrec.pipeline",
-    "inspect": "letterrec.pipeline",
-    "load": "letterrec.pipeline",
+    "inspect": "letterrec.finished",
+    "load": "letterrec.finished",
     "load_settings": "letterrec.config",
     "read": "letterrec.data",
 }

@@ -39,16 +39,16 @@ def quickstart(
     ] = Path("runs/quickstart"),
 ) -> None:
     """Train on MovieLens-100k and show what comes out: minutes, no data of your own needed."""
-    from letterrec import pipeline
+    from letterrec import finished, pipeline
     from letterrec.config import load_settings
     from letterrec.report import print_inspection, print_metrics, print_recommendations
     from letterrec.run import Run
 
     settings = load_settings("quickstart")
     run = pipeline.fit("ml-100k", out_folder, settings, resume=(out_folder / "run.json").exists())
-    engine = pipeline.load(out_folder)
+    engine = finished.load(out_folder)
     print_metrics(out, Run.open(out_folder).read_json("metrics"))
-    print_inspection(out, pipeline.inspect(out_folder))
+    print_inspection(out, finished.inspect(out_folder))
     print_recommendations(out, engine, list(engine.dataset.user_ids[:5]))
     out.print(f"\nThe run is in {run.folder}. Go on with:")
     user = engine.dataset.user_ids[0]
@@ -115,18 +115,18 @@ def evaluate(
     With `--cold`: how items fare that were held out of training (`--set data.cold_share=0.05` when
     fitting) and are added by their text alone, beside content-kNN and popularity.
     """
-    from letterrec import pipeline
+    from letterrec import finished
     from letterrec.report import print_cold_metrics, print_metrics
 
     if cold:
-        measured = pipeline.evaluate_cold(run, beam=beam)
+        measured = finished.evaluate_cold(run, beam=beam)
         if as_json:
             _print_json(measured)
         else:
             print_cold_metrics(out, measured)
         return
 
-    result = pipeline.evaluate(run, split=split, beam=beam)
+    result = finished.evaluate(run, split=split, beam=beam)
     if as_json:
         _print_json(result)
     else:
@@ -157,7 +157,7 @@ def recommend(
 
     With `--all-users` a killed command goes on where it was when it is run again.
     """
-    from letterrec import pipeline
+    from letterrec import finished
     from letterrec.report import recommendation_table
 
     given = (user is not None) + (history is not None) + all_users
@@ -170,10 +170,10 @@ def recommend(
     if out_file is not None:
         from letterrec.serving.batch import recommend_all
 
-        n = recommend_all(pipeline.load(run), out_file, k=k)
+        n = recommend_all(finished.load(run), out_file, k=k)
         out.print(f"recommendations of {n} users are in {out_file}", soft_wrap=True)
         return
-    engine = pipeline.load(run)
+    engine = finished.load(run)
     items = engine.history_of(user) if user is not None else _split_ids(history or "")
     (answer,) = engine.recommend([items], k=k, instruction=instruction)
     if as_json:
@@ -250,10 +250,10 @@ def export(
     What was trained is merged into the weights, the codes are tokens of the tokenizer, and
     index.json has the tokens of every item: transformers, vLLM or SGLang load it without LetterRec.
     """
-    from letterrec import pipeline
+    from letterrec import finished
     from letterrec.recommenders.export import export_run
 
-    export_run(pipeline.load(run), out_folder)
+    export_run(finished.load(run), out_folder)
     out.print(f"the merged model is in {out_folder}", soft_wrap=True)
 
 
@@ -269,12 +269,12 @@ def add_items(
     as_json: AsJson = False,
 ) -> None:
     """Add new items to a run by their text, without training; they can be recommended at once."""
-    from letterrec import pipeline
+    from letterrec import finished
     from letterrec.data.tables import read_items
     from letterrec.serving.editing import AddItems, Editor
 
     new = read_items(items)
-    engine = pipeline.load(run)
+    engine = finished.load(run)
     Editor(engine).make(AddItems(new))
     catalogue = engine.catalogue
     added = {item: catalogue.identifiers.spelled(catalogue.rows[item]) for item in new}
@@ -299,7 +299,7 @@ def edit_items(
     restore: Annotated[str, typer.Option(metavar="ID,ID,...", help="undo either")] = "",
 ) -> None:
     """Block, delete or restore items of a run."""
-    from letterrec import pipeline
+    from letterrec import finished
     from letterrec.serving.catalogue import State
     from letterrec.serving.editing import Editor, SetStates
 
@@ -312,7 +312,7 @@ def edit_items(
         raise RequestError("give --block, --delete or --restore with item ids")
     if len(dict(wanted)) < len(wanted):
         raise RequestError("an item id comes twice; give each to one option, once")
-    engine = pipeline.load(run)
+    engine = finished.load(run)
     Editor(engine).make(SetStates(dict(wanted)))
     counts = (f"{engine.catalogue.count(s)} {s}" for s in ("active", "blocked", "deleted"))
     out.print(f"items of {run}: {', '.join(counts)}", soft_wrap=True)
@@ -321,10 +321,10 @@ def edit_items(
 @app.command()
 def inspect(run: RunArgument, as_json: AsJson = False) -> None:
     """What the identifiers of a run look like."""
-    from letterrec import pipeline
+    from letterrec import finished
     from letterrec.report import print_inspection
 
-    result = pipeline.inspect(run)
+    result = finished.inspect(run)
     if as_json:
         _print_json(result)
     else:

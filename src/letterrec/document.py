@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from letterrec import pipeline
+from letterrec import finished
 from letterrec.analysis import analyse, shares_by_rank
 from letterrec.errors import MissingExtra, RunError
 from letterrec.run import Run
@@ -50,7 +50,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         raise MissingExtra("plotly", "report") from None
     run = Run.open(folder)
     run.require("evaluation")
-    engine = pipeline.load(folder, edits=False)
+    engine = finished.load(folder, edits=False)
     parts = [
         _section("Metrics", _metrics_table(run.read_json("metrics"))),
         *_groups(analyse(engine)),

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec import cold, collaborative
-from letterrec.config import LcRecSettings, Settings, load_settings
+from letterrec.config import LcRecSettings, LetterSettings, Settings, load_settings
 from letterrec.content import embed
 from letterrec.data import Dataset, HeldOut, Split, read
 from letterrec.decoding.trie import Trie
@@ -32,7 +32,6 @@ from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, lcrec, lm
 from letterrec.reuse import take_over
 from letterrec.run import Run
-from letterrec.serving.engine import Engine
 from letterrec.store import read_tensors, write_tensors
 from letterrec.tokenizers import TOKENIZERS
 from letterrec.training import device, set_seed
@@ -131,7 +130,10 @@ def refuse_impossible(settings: Settings, dataset: Dataset) -> None:
             "add an items file, or use content.source=auto"
         )
     if settings.collaborative.source != "train":
-        collaborative.given_cf(settings.collaborative.source, dataset)
+        dim, tokenizer = None, settings.tokenizer
+        if isinstance(tokenizer, LetterSettings) and tokenizer.alpha > 0:
+            dim = tokenizer.dim if settings.identifiers.source == "learned" else None  # eq. 3
+        collaborative.given_cf(settings.collaborative.source, dataset, dim=dim)
     if isinstance(settings.recommender, LcRecSettings):
         lcrec.refuse_tasks_without_text(settings.recommender.tasks.model_dump(), dataset.texts)
         lm.check(settings.recommender.model)
@@ -374,57 +376,3 @@ def make_recommender(
         max_history=settings.data.max_history,
         **keywords,
     ).to(device())
-
-
-def load(folder: str | Path, edits: bool = True) -> Engine:
-    """Open a finished run to recommend from.
-
-    Args:
-        folder: of the run.
-        edits: take over what was added, blocked and deleted since training; without them the
-            catalogue is the one trained on.
-
-    Raises:
-        RunError: there is no run, or it is unfinished or damaged.
-    """
-    run = Run.open(Path(folder))
-    run.require("recommender")
-    dataset = run.dataset()
-    identifiers = run.identifiers(dataset)
-    content = run.embeddings("content")
-    recommender = trained_recommender(run, dataset, identifiers, content)
-    engine = Engine(
-        run.folder, run.settings, dataset, identifiers, recommender, content, run.transitions()
-    )
-    if edits:
-        engine.refresh()
-    return engine
-
-
-def evaluate(folder: str | Path, split: Split = "test", beam: int | None = None) -> dict[str, Any]:
-    """Metrics of a finished run on a split; see `evaluation.evaluate_split`."""
-    engine = load(folder, edits=False)
-    metrics, _ = evaluate_split(
-        engine.recommender,
-        engine.trie,
-        engine.dataset,
-        engine.identifiers,
-        split=split,
-        beam=beam or engine.settings.evaluation.beam,
-        batch_size=engine.settings.evaluation.batch_size,
-        transitions=engine.transitions,
-    )
-    return metrics
-
-
-def evaluate_cold(folder: str | Path, beam: int | None = None) -> dict[str, Any]:
-    """Metrics on items held out of training (``data.cold_share``); see `cold.evaluate_cold`."""
-    return cold.evaluate_cold(load(folder, edits=False), beam)
-
-
-def inspect(folder: str | Path) -> dict[str, Any]:
-    """What a run's identifiers look like; see `identifiers.diagnose`."""
-    run = Run.open(Path(folder))
-    run.require("identifiers")
-    result: dict[str, Any] = run.read_json("diagnostics")
-    return result

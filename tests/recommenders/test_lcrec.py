@@ -18,7 +18,7 @@ from contract_recommender import (
     planted_histories,
     planted_identifiers,
 )
-from letterrec import pipeline
+from letterrec import finished, pipeline
 from letterrec.cli import app
 from letterrec.config import load_settings
 from letterrec.decoding.beam import search
@@ -278,7 +278,7 @@ def run(shop: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_a_run_recommends_items_that_exist_with_and_without_instructions(run: Path) -> None:
-    engine = pipeline.load(run)
+    engine = finished.load(run)
     histories = [engine.history_of(user) for user in engine.dataset.user_ids[:20]]
     plain = engine.recommend(histories, k=10)
     asked = engine.recommend(histories, k=10, instruction="a red lipstick")
@@ -298,7 +298,7 @@ def test_instructions_on_the_command_line_and_to_runs_that_read_none(
     assert result.exit_code == 0
     assert result.stdout.count("log_probability") == 2
     with pytest.raises(RequestError, match="not trained to follow instructions; fit with"):
-        pipeline.load(shop_run).recommend([["i01"]], instruction="green tea")
+        finished.load(shop_run).recommend([["i01"]], instruction="green tea")
 
 
 def test_export_of_a_run(run: Path, shop_run: Path, tmp_path: Path) -> None:
@@ -307,9 +307,9 @@ def test_export_of_a_run(run: Path, shop_run: Path, tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "merged").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "index.json"} <= names
     with pytest.raises(RequestError, match="is not an empty folder"):
-        export_run(pipeline.load(run), tmp_path / "merged")
+        export_run(finished.load(run), tmp_path / "merged")
     with pytest.raises(RequestError, match="'rqt', which is no language model"):
-        export_run(pipeline.load(shop_run), tmp_path / "other")
+        export_run(finished.load(shop_run), tmp_path / "other")
 
 
 def test_the_trie_searches_over_what_a_server_scores(smollm2: LcRec) -> None:

@@ -16,7 +16,7 @@ import httpx
 import pytest
 import uvicorn
 
-from letterrec import pipeline
+from letterrec import finished
 from letterrec.serving.app import create_app
 from letterrec.serving.service import Service
 
@@ -38,7 +38,7 @@ def serving(
     run: Path, *, queue: int = 256, max_batch: int = 64, **options: Any
 ) -> Iterator[Served]:
     """Serve a run until the block ends."""
-    service = Service(lambda: pipeline.load(run), queue=queue, max_batch=max_batch)
+    service = Service(lambda: finished.load(run), queue=queue, max_batch=max_batch)
     app = create_app(service, **{"deadline": 60.0, **options})
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=20)

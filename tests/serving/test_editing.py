@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import letterrec
-from letterrec import pipeline
+from letterrec import finished
 from letterrec.data.catalogue import ItemText, item_text
 from letterrec.errors import Conflict, NotFound, RequestError, RunError
 from letterrec.serving.changes import read_changes
@@ -69,10 +69,10 @@ def test_edits_outlive_the_process(engine: Engine) -> None:
 
 
 def test_evaluation_is_of_the_catalogue_that_was_trained_on(engine: Engine) -> None:
-    before = pipeline.evaluate(engine.folder)["metrics"]
+    before = finished.evaluate(engine.folder)["metrics"]
     Editor(engine).make(new_items(1, 2, 3))
     Editor(engine).make(SetStates({"i03": "deleted"}))
-    assert pipeline.evaluate(engine.folder)["metrics"] == before
+    assert finished.evaluate(engine.folder)["metrics"] == before
 
 
 def test_blocked_and_deleted_items_are_never_recommended(engine: Engine) -> None:

@@ -60,7 +60,7 @@ def serve(
         import uvicorn
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "fastapi", "serve") from None
-    from letterrec import pipeline
+    from letterrec import finished
     from letterrec.serving.app import create_app
     from letterrec.serving.observing import event, log_to_stderr
     from letterrec.serving.service import Service
@@ -70,7 +70,7 @@ def serve(
     say(f"loading {run} ...")
     may_change = not read_only and (token is not None or _is_loopback(host))
     service = Service(
-        lambda: pipeline.load(run), queue=queue, max_batch=max_batch, preload=may_change
+        lambda: finished.load(run), queue=queue, max_batch=max_batch, preload=may_change
     )
     app = create_app(
         service, token=token, may_change=may_change, body_limit=body_limit, deadline=deadline
