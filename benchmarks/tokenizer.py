@@ -152,7 +152,7 @@ class Public(nn.Module):
             embedding = F.embedding(chosen, book)
             loss = loss + F.mse_loss(embedding, residual.detach())
             loss = loss + DEFAULTS.mu * F.mse_loss(residual, embedding.detach())
-            loss = loss + DEFAULTS.beta * diversity(embedding, book, chosen.tolist(), labels)
+            loss = loss + DEFAULTS.beta * diversity(embedding, book, chosen, labels)
             residual, quantized = residual - embedding, quantized + embedding
         quantized = latents + (quantized - latents).detach()
         scores = quantized @ cf.T
@@ -173,7 +173,7 @@ class Public(nn.Module):
         return quality(float(error / variance), torch.stack(codes, 1).int().numpy())
 
 
-def diversity(embedding: Tensor, book: Tensor, codes: list[int], labels: list[int]) -> Tensor:
+def diversity(embedding: Tensor, book: Tensor, codes: Tensor, labels: list[int]) -> Tensor:
     """Eq. 4, row by row: a random other code of the cluster against all but the item's own."""
     members: dict[int, list[int]] = {}
     for code, label in enumerate(labels):
@@ -181,11 +181,12 @@ def diversity(embedding: Tensor, book: Tensor, codes: list[int], labels: list[in
     scores = embedding @ book.T
     own = torch.zeros_like(scores)
     positives = []
-    for row, code in enumerate(codes):
-        own[row, code] = 1e12
-        positive = random.choice(members[labels[code]])
-        while positive == code and len(members[labels[code]]) > 1:
-            positive = random.choice(members[labels[code]])
+    for row in range(len(codes)):
+        own[row, codes[row]] = 1e12
+        others = members[labels[codes[row]]]
+        positive = random.choice(others)
+        while positive == codes[row] and len(others) > 1:
+            positive = random.choice(others)
         positives.append(positive)
     return F.cross_entropy(scores - own, torch.tensor(positives))
 
