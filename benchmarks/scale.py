@@ -102,7 +102,7 @@ def plant(n: int, path: Path) -> Figures:
     draw = np.random.default_rng(0)
     keys = np.empty(0, dtype=np.int64)
     while len(keys) < n:
-        levels = (np.square(draw.random((n // 2 + 1000, 4))) * 256).astype(np.int64)
+        levels = (np.square(draw.random((n + n // 4 + 100, 4))) * 256).astype(np.int64)
         keys = np.unique(np.append(keys, levels @ (256 ** np.arange(4))))
     keys = draw.permutation(keys)[:n]
     np.save(path, np.stack([keys // 256**level % 256 for level in range(4)], 1).astype(np.int32))
