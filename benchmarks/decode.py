@@ -1,8 +1,10 @@
-"""Constrained beam search of `tiger`: ours against transformers' `generate` with a prefix callback.
+"""Constrained beam search: `tiger` against transformers' `generate` with a prefix callback; `rqt`.
 
-Both sides decode the same test histories of Instruments with the same weights (the paper's sizes,
-LETTER's published identifiers); they take turns, so that a busy machine slows both, and the lists
-have to be equal. Needs LETTER's Instruments folder below the folder that LETTERREC_DATA names.
+Both sides of `tiger` decode the same test histories of Instruments with the same weights (the
+paper's sizes, LETTER's published identifiers); they take turns, so that a busy machine slows both,
+and the lists have to be equal. `rqt` of default size decodes Beauty's; its weights are random, and
+so is its content: neither changes the work. Needs LETTER's folders below the folder that
+LETTERREC_DATA names.
 
     LETTERREC_DATA=... python benchmarks/decode.py [--users 64] [--repeats 3] [--json]
 """
@@ -11,25 +13,32 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from letterrec.data import read
-from letterrec.data.dataset import Histories
+from letterrec.data import Histories
 from letterrec.decoding.beam import search
 from letterrec.decoding.trie import Trie
-from letterrec.identifiers import PAD_TOKEN, Identifiers, parse_tokens
+from letterrec.evaluation import recommend_rows
+from letterrec.identifiers import PAD_TOKEN, Identifiers
+from letterrec.recommenders.rqt import Rqt
 from letterrec.recommenders.tiger import Tiger, spell
-from sides import circumstances, compare, legal_tokens, take_turns, told
+from sides import (
+    circumstances,
+    command_line,
+    compare,
+    decode_in_turns,
+    legal_tokens,
+    letter_data,
+    parsed,
+    told,
+)
 
 BEAM = 20
 BATCH = 32
@@ -37,24 +46,24 @@ BATCH = 32
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--users", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--single", type=int, default=100, help="users decoded one by one")
+    parser = command_line(__doc__)
+    parser.add_argument("--users", type=int, default=64, help="that both sides of tiger decode")
+    parser.add_argument("--rqt-users", type=int, default=4096)
+    parser.add_argument("--single", type=int, default=300, help="users decoded one by one")
     parser.add_argument("--training-users", type=int, default=400)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    if "LETTERREC_DATA" not in os.environ:
-        sys.exit("LETTERREC_DATA is not set; set it to the folder that holds LETTER's Instruments")
-    dataset = read(Path(os.environ["LETTERREC_DATA"]) / "Instruments")
-    if dataset.given_tokens is None:
-        sys.exit("Instruments has no index.json; take LETTER's folder with its identifiers")
-    identifiers = parse_tokens(dataset.given_tokens)
+    arguments = parsed(parser)
+    result: dict[str, Any] = {"benchmark": "decode", "batch": BATCH}
+    result |= {"tiger": tiger_side_by_side(arguments), "rqt": rqt_alone(arguments)}
+    result |= circumstances()
+    print(json.dumps(result) if arguments.json else table(result))
+
+
+def tiger_side_by_side(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Throughput, latency and lists of both sides on Instruments."""
+    dataset, identifiers = letter_data("Instruments")
     torch.manual_seed(0)
     tiger = Tiger(identifiers)
-
-    result: dict[str, Any] = {"benchmark": "decode", "beam": BEAM, "batch": BATCH}
-    result["training"] = train(tiger, dataset.training(), arguments.training_users)
+    result: dict[str, Any] = {"training": train(tiger, dataset.training(), arguments)}
     trie = Trie.build(identifiers, dataset.popularity)
     peer = Peer(tiger, identifiers)
     cases = dataset.held_out("test")
@@ -66,12 +75,42 @@ def main() -> None:
         return search(tiger.encode(histories), trie, beam=BEAM, k=BEAM)
 
     ours(rows[:2]), peer(rows[:2])  # warm up
-    sides, lists = take_turns(ours, peer, torch.split(rows, BATCH), arguments.repeats)
+    sides, lists = decode_in_turns(ours, peer, torch.split(rows, BATCH), arguments.repeats)
     result |= compare(lists, identifiers.tokens.tolist()) | sides
     result["ours"]["one_by_one_ms"] = latency(ours, singles)
     result["transformers"]["one_by_one_ms"] = latency(peer, singles.take(np.arange(5)))
-    result |= circumstances()
-    print(json.dumps(result) if arguments.json else table(result))
+    return result
+
+
+def rqt_alone(arguments: argparse.Namespace) -> dict[str, Any]:
+    """By beam: throughput in batches of 256 (as `evaluate` decodes) and latency, on Beauty."""
+    dataset, identifiers = letter_data("Beauty")
+    torch.manual_seed(0)
+    rqt: Any = Rqt(identifiers, torch.randn(dataset.n_items, 384)).eval()
+    trie = Trie.build(identifiers, dataset.popularity)
+    cases = dataset.held_out("test")
+    chosen = np.random.default_rng(0).permutation(len(cases))
+    many = cases.take(chosen[: arguments.rqt_users])
+    singles = cases.histories.take(chosen[: arguments.single])
+    result: dict[str, Any] = {}
+    for beam in (20, 50):
+
+        def many_at_once(beam: int = beam) -> float:
+            started = time.perf_counter()
+            recommend_rows(rqt, trie, many, beam=beam, k=beam, batch_size=256)
+            return len(many) / (time.perf_counter() - started)
+
+        def one(history: Tensor, beam: int = beam) -> tuple[Tensor, Tensor]:
+            return search(rqt.encode(history), trie, beam=beam, k=beam)
+
+        rates = [many_at_once() for _ in range(arguments.repeats + 1)][1:]  # the first warms up
+        single = latency(one, singles)
+        result[f"beam_{beam}"] = {
+            "users_per_second_batch_256": statistics.median(rates),
+            "users_per_second_batch_1": 1000 / single["mean"],
+            "one_by_one_ms": single,
+        }
+    return result
 
 
 class Peer:
@@ -105,9 +144,10 @@ class Peer:
         )
 
 
-def train(tiger: Tiger, histories: Histories, n_users: int) -> dict[str, float]:
-    """One short epoch, which also gives the weights that are decoded with."""
-    sample = histories.take(np.random.default_rng(0).permutation(len(histories))[:n_users])
+def train(tiger: Tiger, histories: Histories, arguments: argparse.Namespace) -> dict[str, float]:
+    """One short epoch, which gives the weights that are decoded with."""
+    chosen = np.random.default_rng(0).permutation(len(histories))[: arguments.training_users]
+    sample = histories.take(chosen)
     log = tiger.fit(sample, epochs=1, batch_size=256, learning_rate=1e-3)
     n_samples = int((sample.lengths - 1).clip(0).sum())
     return {"samples": n_samples, "samples_per_second": n_samples / log.seconds}
@@ -118,13 +158,15 @@ def latency(
 ) -> dict[str, float]:
     """Milliseconds for one user at a time."""
     milliseconds = []
-    for row in range(len(histories)):
+    for row in [0, *range(len(histories))]:  # the first warms up
         one = torch.from_numpy(histories.take(np.array([row])).padded(20))
         started = time.perf_counter()
         decode(one)
         milliseconds.append(1000 * (time.perf_counter() - started))
+    milliseconds = milliseconds[1:]
     return {
         "users": len(milliseconds),
+        "mean": statistics.fmean(milliseconds),
         "median": statistics.median(milliseconds),
         "p99": float(np.percentile(milliseconds, 99)),
     }
@@ -132,22 +174,28 @@ def latency(
 
 def table(result: dict[str, Any]) -> str:
     """The result as people read it."""
-    lines = [f"{'':14}{'users/s':>10}{'one by one, median ms':>24}{'p99 ms':>10}"]
-    for name in ("ours", "transformers"):
-        side = result[name]
-        single = side["one_by_one_ms"]
-        lines.append(
-            f"{name:14}{side['users_per_second']:10.1f}"
-            f"{single['median']:24.1f}{single['p99']:10.1f}"
-        )
+    tiger = result["tiger"]
+    lines = [f"{'':22}{'users/s':>10}{'one by one, median ms':>24}{'p99 ms':>10}"]
     lines += [
-        f"ratio {result['ratio']:.1f}, beam {BEAM}, batches of {BATCH}; "
-        f"{result['equal_lists']:.1%} of the lists equal, scores within "
-        f"{result['largest_score_difference']:.1e}",
-        f"training: {result['training']['samples_per_second']:.0f} samples/s",
+        _line(f"tiger, {name}", tiger[name]["users_per_second"], tiger[name])
+        for name in ("ours", "transformers")
+    ]
+    lines += [
+        _line(f"rqt, {name}", side["users_per_second_batch_256"], side)
+        for name, side in result["rqt"].items()
+    ]
+    lines += [
+        f"tiger: ratio {tiger['ratio']:.1f}, beam {BEAM}, batches of {BATCH}; "
+        f"{tiger['equal_lists']:.1%} of the lists equal, scores within "
+        f"{tiger['largest_score_difference']:.1e}; rqt: batches of 256",
         told(result),
     ]
     return "\n".join(lines)
+
+
+def _line(label: str, rate: float, side: dict[str, Any]) -> str:
+    single = side["one_by_one_ms"]
+    return f"{label:22}{rate:10.1f}{single['median']:24.1f}{single['p99']:10.1f}"
 
 
 if __name__ == "__main__":

@@ -10,43 +10,40 @@ folder that LETTERREC_DATA names.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from letterrec.data import read
 from letterrec.decoding.beam import search
 from letterrec.decoding.trie import Trie
-from letterrec.identifiers import Identifiers, parse_tokens
+from letterrec.identifiers import Identifiers
 from letterrec.recommenders.export import merged
 from letterrec.recommenders.lcrec import LcRec
 from letterrec.recommenders.tasks import history
-from sides import circumstances, compare, legal_tokens, take_turns, told
+from sides import (
+    circumstances,
+    command_line,
+    compare,
+    decode_in_turns,
+    legal_tokens,
+    letter_data,
+    parsed,
+    told,
+)
 
 BEAM = 20
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser = command_line(__doc__)
     parser.add_argument("--users", type=int, default=8)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    if "LETTERREC_DATA" not in os.environ:
-        sys.exit("LETTERREC_DATA is not set; set it to the folder that holds LETTER's Beauty")
-    dataset = read(Path(os.environ["LETTERREC_DATA"]) / "Beauty")
-    if dataset.given_tokens is None:
-        sys.exit("Beauty has no index.json; take LETTER's folder with its identifiers")
-    identifiers = parse_tokens(dataset.given_tokens)
+    arguments = parsed(parser)
+    dataset, identifiers = letter_data("Beauty")
     recommender = with_random_lora(identifiers)
     trie = Trie.build(identifiers, dataset.popularity)
     peer = Peer(recommender, identifiers)
@@ -60,7 +57,7 @@ def main() -> None:
 
     ours(rows[:1]), peer(rows[:1])  # warm up
     batches = torch.split(rows, arguments.batch)
-    sides, lists = take_turns(ours, peer, batches, arguments.repeats)
+    sides, lists = decode_in_turns(ours, peer, batches, arguments.repeats)
     result: dict[str, Any] = {
         "benchmark": "lcrec",
         "beam": BEAM,

@@ -29,11 +29,15 @@ def group(codes: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64
     >>> group(np.array([[1, 2], [0, 5], [1, 2]], dtype=np.int32))[0].tolist()
     [1, 0, 1]
     """
-    ids = np.zeros(len(codes), dtype=np.int64)
-    counts = np.array([len(codes)], dtype=np.int64)
+    keys = np.zeros(len(codes), dtype=np.int64)
+    possible = 1  # values that keys may have
     for level in codes.T.astype(np.int64):
-        keys = ids * (level.max(initial=0) + 2) + level + 1
-        _, ids, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        size = int(level.max(initial=0)) + 2
+        if possible * size > 2**62:  # number them closely again
+            keys, possible = np.unique(keys, return_inverse=True)[1], len(codes)
+        keys = keys * size + level + 1
+        possible *= size
+    _, ids, counts = np.unique(keys, return_inverse=True, return_counts=True)
     return ids, counts
 
 
@@ -82,7 +86,7 @@ def resolve(
             f"taken identifiers hold the codes {taken.min()} to {taken.max()}; "
             f"expected 0 to {n_codes - 1}, the codes of this tokenizer"
         )
-    n_taken = len(np.unique(group(taken)[0]))
+    n_taken = len(group(taken)[1])
     if len(codes) > n_codes**n_levels - n_taken:
         raise IdentifierError(
             f"{len(codes)} items but only {n_codes**n_levels - n_taken} free identifiers "

@@ -107,12 +107,12 @@ class Histories:
         >>> [w.tolist() for w in sequences.windows(3)]
         [[1, 2], [2, 3, 4], [6, 7]]
         """
-        pieces = []
-        for start, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True):
-            ends = list(range(int(stop), int(start) + 1, 1 - width))
-            pieces += [(max(int(start), end - width), end) for end in reversed(ends)]
-        bounds = np.array(pieces, dtype=np.int64).reshape(-1, 2)
-        return self.slice(bounds[:, 0], bounds[:, 1])
+        step = width - 1
+        counts = np.maximum(-(-(self.lengths - 1) // step), 0)  # windows per sequence
+        sequence = np.repeat(np.arange(len(self)), counts)
+        later = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(sequence))
+        stop = self.offsets[1:][sequence] - step * later
+        return self.slice(np.maximum(self.offsets[:-1][sequence], stop - width), stop)
 
 
 @dataclass(frozen=True, eq=False)
