@@ -11,6 +11,7 @@ what is legal to `decoding` and the training loop to `training`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from letterrec.data.dataset import Histories
 from letterrec.decoding.trie import Trie
@@ -173,19 +175,20 @@ class LcRec(nn.Module):
                 examples.append(self.prompts.example(task(case)))
             return self.prompts.batch(examples)
 
-        return train(
-            self,
-            batches=lambda epoch: batches_by_length(
-                windows.lengths, batch_size, seed, epoch, at_least=_STEPS_PER_EPOCH
-            ),
-            collate=collate,
-            before_epoch=begin,
-            validate=validate,
-            folder=folder,
-            seed=seed,
-            label="recommender (lcrec)",
-            **training,
-        )
+        with _attention_for_training(self.code_input.weight.device):
+            return train(
+                self,
+                batches=lambda epoch: batches_by_length(
+                    windows.lengths, batch_size, seed, epoch, at_least=_STEPS_PER_EPOCH
+                ),
+                collate=collate,
+                before_epoch=begin,
+                validate=validate,
+                folder=folder,
+                seed=seed,
+                label="recommender (lcrec)",
+                **training,
+            )
 
     def forward(self, tokens: Tensor, items: Tensor, is_text: Tensor) -> dict[str, Tensor]:
         """The ranking-guided loss (eq. 6), as the mean over all wanted tokens.
@@ -327,6 +330,13 @@ def refuse_tasks_without_text(tasks: Mapping[str, float], texts: Sequence[str] |
             f"recommender.tasks: {', '.join(needing)} need words, and the items have no text; "
             "leave these tasks out, or use a source with item texts"
         )
+
+
+def _attention_for_training(device: torch.device) -> AbstractContextManager[None]:
+    """Plain attention on a CPU: PyTorch's fused one is slow there in the backward pass."""
+    if device.type != "cpu":
+        return nullcontext()
+    return cast(AbstractContextManager[None], sdpa_kernel(SDPBackend.MATH))
 
 
 def _with_lora(network: Any, rank: int, alpha: int, dropout: float) -> Any:
