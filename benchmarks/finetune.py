@@ -16,6 +16,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from typing import Any
 import letterrec
 from letterrec.progress import say
 from letterrec.store import read_json, read_tensors, write_json
+from letterrec.training import has_bfloat16
 from sides import circumstances, told
 
 ITEMS, USERS = 200, 500
@@ -60,8 +62,12 @@ def main() -> None:
         started = time.perf_counter()
         killed = fit(source, folder / "run", arguments.set, random.Random(arguments.chance))
         seconds = time.perf_counter() - started
-        result = {"benchmark": "finetune", "settings": [*SETTINGS, *arguments.set]}
-        result |= killed | outcome(folder / "run") | {"seconds": seconds} | circumstances()
+        result: dict[str, Any] = {"benchmark": "finetune"}
+        result["settings"] = [*SETTINGS, *arguments.set]
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)  # a shared machine takes longer
+        result |= {"seconds": seconds, "processor_seconds": used.ru_utime + used.ru_stime}
+        result |= killed | outcome(folder / "run") | circumstances()
+        result["machine"]["dtype"] = "bfloat16" if has_bfloat16() else "float32"
     print(json.dumps(result) if arguments.json else table(result))
 
 
@@ -116,6 +122,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     engine = letterrec.load(folder)
     lists = engine.recommend([engine.history_of(u) for u in engine.dataset.user_ids], k=10)
     recommended = [item for answer in lists for item, _ in answer]
+    known = set(read_json(folder.parent / "slice" / "slice.item.json"))
     metrics = read_json(folder / "metrics.json")
     checkpoint = folder / "training" / "recommender" / "checkpoint.safetensors"
     epochs = read_tensors(checkpoint)[1]["log"]["epochs"]
@@ -128,13 +135,30 @@ def outcome(folder: Path) -> dict[str, Any]:
         "valid": metrics["valid"]["metrics"],
         "popularity": metrics["popularity"]["valid"],
         "recommended": len(recommended),
-        "recommended_that_exist": len(set(engine.dataset.item_ids).intersection(recommended)),
+        "recommended_that_exist": sum(item in known for item in recommended),
     }
 
 
 def table(result: dict[str, Any]) -> str:
     """The result as people read it."""
-    return str(result) + told(result)
+    epochs = zip(result["loss"], result["seconds_of_epochs"], strict=True)
+    lines = [f"{result['users']} users, {result['items']} items, {result['interactions']} in all"]
+    lines += [f"epoch {n}: loss {loss:.4f}, {s:.0f} s" for n, (loss, s) in enumerate(epochs, 1)]
+    lines += [
+        f"killed after step {result['killed_after_step']}, gone on from epoch "
+        f"{result['epochs_before_kill'] + 1}",
+        f"{'validation':12}{'Recall@10':>10}{'NDCG@10':>10}",
+    ]
+    lines += [
+        f"{name:12}{result[key]['recall@10']:10.4f}{result[key]['ndcg@10']:10.4f}"
+        for name, key in (("lcrec", "valid"), ("popularity", "popularity"))
+    ]
+    lines += [
+        f"{result['recommended_that_exist']} of {result['recommended']} recommended items exist",
+        f"{result['seconds']:.0f} s, {result['processor_seconds']:.0f} s of them computing",
+        told(result),
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
