@@ -131,8 +131,10 @@ TokenizerSettings = Annotated[LetterSettings | RQKMeansSettings, Field(discrimin
 class IdentifierSettings(Section):
     """Codes -> one identifier per item."""
 
-    source: Literal["learned", "given"] = Field(
-        "learned", description="'given': identifiers that came with the data, as they are"
+    source: Literal["learned", "given", "titles"] = Field(
+        "learned",
+        description="'given': identifiers that came with the data, as they are; 'titles': the "
+        "tokens of the items' titles",
     )
     sinkhorn_epsilon: float = Field(0.003, gt=0)
     sinkhorn_iterations: int = Field(50, ge=1)

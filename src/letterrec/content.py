@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -101,6 +102,25 @@ def text_encoder(
     """
     encode = _load(_find(encoder), encoder, batch_size, max_tokens)
     return lambda texts: _encoded(encode, encoder, list(texts))
+
+
+def encoder_tokenizer(encoder: str = "minilm") -> Any:
+    """The tokenizer of an encoder.
+
+    Raises:
+        SettingsError: the encoder is unknown or out of reach, or has no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    source = _find(encoder)
+    try:
+        return AutoTokenizer.from_pretrained(source.name, revision=source.revision)
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        raise SettingsError(
+            f"content.encoder = {encoder!r} has no tokenizer that can be read: {first[0]}; "
+            "titles as identifiers are cut into its tokens"
+        ) from None
 
 
 def cache_folder() -> Path:

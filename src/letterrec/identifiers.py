@@ -6,6 +6,7 @@ how codes become unique to `uniqueness`, which identifiers are legal next to `de
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,10 +37,13 @@ class Identifiers:
             ``0 <= c < sizes[l]``, and ``-1`` fills the levels after the end of a shorter
             identifier.
         sizes: codes per level.
+        words: what the codes stand for where they are tokens of a text; a code is then the same
+            word at every level, and all levels have ``len(words)`` codes. None otherwise.
     """
 
     codes: NDArray[np.int32]
     sizes: tuple[int, ...]
+    words: tuple[str, ...] | None = None
 
     @property
     def n_items(self) -> int:
@@ -53,12 +57,16 @@ class Identifiers:
 
     @property
     def n_tokens(self) -> int:
-        """Size of the token vocabulary: padding, end, and every code of every level."""
-        return FIRST_CODE_TOKEN + sum(self.sizes)
+        """Size of the token vocabulary: padding, end, and every code of every level; or every
+        word once.
+        """
+        return FIRST_CODE_TOKEN + (sum(self.sizes) if self.words is None else len(self.words))
 
     @cached_property
     def level_offsets(self) -> tuple[int, ...]:
         """The token of code 0 at each level: token = ``level_offsets[level] + code``."""
+        if self.words is not None:
+            return (FIRST_CODE_TOKEN,) * len(self.sizes)
         starts = np.cumsum([FIRST_CODE_TOKEN, *self.sizes[:-1]])
         return tuple(int(s) for s in starts)
 
@@ -74,7 +82,20 @@ class Identifiers:
         >>> Identifiers(np.array([[12, 7]], dtype=np.int32), (256, 256)).spelled(0)
         '<a_12><b_7>'
         """
-        return "".join(code_token(i, c) for i, c in enumerate(self.codes[item]) if c >= 0)
+        names = self.token_names(item)
+        return "".join(names if self.words is None else [f"<{name}>" for name in names])
+
+    def token_names(self, item: int) -> list[str]:
+        """The tokens of an identifier by the names that a language model's tokenizer knows.
+
+        >>> codes = np.array([[1, 0, -1]], dtype=np.int32)
+        >>> Identifiers(codes, (2, 2, 2), ("brush", "hair")).token_names(0)
+        ['hair', 'brush']
+        """
+        codes = [int(code) for code in self.codes[item] if code >= 0]
+        if self.words is not None:
+            return [self.words[code] for code in codes]
+        return [code_token(level, code) for level, code in enumerate(codes)]
 
     def save(self, path: Path, item_ids: Sequence[str]) -> None:
         """Write them as Parquet: the columns ``item`` and ``level_1`` to ``level_L``.
@@ -89,6 +110,8 @@ class Identifiers:
             {"item": list(item_ids), **columns}, schema_overrides={"item": pl.String}
         )
         metadata = {"sizes": ",".join(map(str, self.sizes))}
+        if self.words is not None:
+            metadata["words"] = json.dumps(self.words)
         with atomic_path(path) as temporary:
             frame.write_parquet(temporary, metadata=metadata)
 
@@ -102,7 +125,9 @@ class Identifiers:
         """
         try:
             frame = pl.read_parquet(path)
-            sizes = tuple(int(s) for s in pl.read_parquet_metadata(path)["sizes"].split(","))
+            metadata = pl.read_parquet_metadata(path)
+            sizes = tuple(int(s) for s in metadata["sizes"].split(","))
+            words = tuple(json.loads(metadata["words"])) if "words" in metadata else None
             items = frame["item"].to_list()
             columns = [frame[f"level_{i + 1}"] for i in range(len(sizes))]
             codes = np.stack([c.to_numpy() for c in columns], 1).astype(np.int32)
@@ -118,7 +143,7 @@ class Identifiers:
                     f"{path} belongs to other items: row {row} is {theirs!r}, expected {ours!r}; "
                     "fit on the data that these identifiers were made from"
                 )
-        return cls(codes, sizes)
+        return cls(codes, sizes, words)
 
 
 def _check_count(codes: NDArray[np.int32], item_ids: Sequence[str]) -> None:

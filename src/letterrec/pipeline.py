@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from letterrec import cold, collaborative
 from letterrec.config import LcRecSettings, LetterSettings, Settings, load_settings
-from letterrec.content import embed
+from letterrec.content import embed, encoder_tokenizer
 from letterrec.data import Dataset, HeldOut, Split, read
 from letterrec.decoding.trie import Trie
 from letterrec.errors import IdentifierError, SettingsError
@@ -33,6 +33,7 @@ from letterrec.recommenders import RECOMMENDERS, lcrec, lm
 from letterrec.reuse import take_over
 from letterrec.run import Run
 from letterrec.store import read_tensors, write_tensors
+from letterrec.titles import title_identifiers
 from letterrec.tokenizers import TOKENIZERS
 from letterrec.training import device, set_seed
 from letterrec.transitions import Transitions
@@ -119,6 +120,12 @@ def refuse_impossible(settings: Settings, dataset: Dataset) -> None:
                 f"identifiers.source = 'given', but {dataset.name} brings no index.json; "
                 "use identifiers.source=learned"
             )
+    elif settings.identifiers.source == "titles":
+        if dataset.texts is None:
+            raise IdentifierError(
+                f"identifiers.source = 'titles', but the items of {dataset.name} have no titles; "
+                "add an items file, or use identifiers.source=learned"
+            )
     elif settings.tokenizer.codes**settings.tokenizer.levels < dataset.n_items:
         raise IdentifierError(
             f"{dataset.n_items} items do not fit a code space of {settings.tokenizer.codes} codes "
@@ -142,11 +149,11 @@ def refuse_impossible(settings: Settings, dataset: Dataset) -> None:
 def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     """CF embeddings h from the training interactions, or given ones (section 4.2.2).
 
-    Given identifiers need none to be trained: those that came with the data, if any, then only
-    serve `cf_overlap`.
+    Given identifiers and titles need none to be trained: those that came with the data, if any,
+    then only serve `cf_overlap`.
     """
     settings = run.settings.collaborative
-    if run.settings.identifiers.source == "given" and settings.source == "train":
+    if run.settings.identifiers.source != "learned" and settings.source == "train":
         return dataset.given_cf
     if not run.is_done("collaborative"):
         with run.stage("collaborative") as record:
@@ -186,7 +193,9 @@ def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
 def item_identifiers(
     run: Run, dataset: Dataset, content: Embeddings | None, cf: Embeddings | None
 ) -> Identifiers:
-    """Train the tokenizer (eq. 1 to 5) and give each item its identifier, or take given ones."""
+    """Train the tokenizer (eq. 1 to 5) and give each item its identifier, or take given ones or
+    titles.
+    """
     settings = run.settings
     if not run.is_done("identifiers"):
         if settings.identifiers.source == "given":
@@ -194,6 +203,10 @@ def item_identifiers(
             with run.stage("identifiers"):
                 identifiers = parse_tokens(dataset.given_tokens)
                 before = identifiers.codes
+                _keep_identifiers(run, dataset, identifiers, before, cf)
+        elif settings.identifiers.source == "titles":
+            with run.stage("identifiers"):
+                identifiers, before = title_identifiers(dataset.titles, title_tokenizer(settings))
                 _keep_identifiers(run, dataset, identifiers, before, cf)
         else:
             assert content is not None
@@ -359,6 +372,13 @@ def make_tokenizer(settings: Settings) -> Any:
         sinkhorn_epsilon=settings.identifiers.sinkhorn_epsilon,
         sinkhorn_iterations=settings.identifiers.sinkhorn_iterations,
     )
+
+
+def title_tokenizer(settings: Settings) -> Any:
+    """Whose tokens titles are cut into: a language model's own, else the content encoder's."""
+    if isinstance(settings.recommender, LcRecSettings):
+        return lm.load_tokenizer(settings.recommender.model)
+    return encoder_tokenizer(settings.content.encoder)
 
 
 def make_recommender(

@@ -73,7 +73,10 @@ def deciding(settings: Settings, stage: str) -> Any:
     cf = (settings.seed, settings.data.max_history, settings.collaborative.model_dump())
     if stage == "collaborative":
         return cf
-    return content, cf, settings.tokenizer.model_dump(), settings.identifiers.model_dump()
+    made = content, cf, settings.tokenizer.model_dump(), settings.identifiers.model_dump()
+    if settings.identifiers.source == "titles":  # whose tokens they are
+        return *made, getattr(settings.recommender, "model", None)
+    return made
 
 
 def _same_data(run: Run, other: Run) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from contract_recommender import (
     RecommenderContract,
     planted_histories,
     planted_identifiers,
+    random_histories,
 )
 from letterrec import finished, pipeline
 from letterrec.cli import app
@@ -29,6 +31,7 @@ from letterrec.recommenders import lm
 from letterrec.recommenders.export import export, export_run, merged
 from letterrec.recommenders.lcrec import LcRec
 from letterrec.recommenders.tasks import TASKS, Case, Part, history
+from letterrec.titles import title_identifiers
 
 TITLES = [f"Lamp number {item}" for item in range(N_ITEMS)]
 TEXTS = [f"{title}. A lamp with {item} bulbs" for item, title in enumerate(TITLES)]
@@ -78,8 +81,8 @@ class TestLcRec(RecommenderContract):
     ) -> float:
         """By one plain pass over prompt and codes, without beams."""
         prompt = recommender.prompts.example(history(history_.tolist())).tokens
-        first = recommender.prompts.first_code
-        target = [first + o + c for o, c in zip(recommender.offsets.tolist(), codes, strict=False)]
+        offsets, tokens = recommender.offsets.tolist(), recommender.code_tokens.tolist()
+        target = [tokens[o + c] for o, c in zip(offsets, codes, strict=False)]
         with torch.no_grad():
             states = recommender.read(torch.tensor([prompt + target]))[0]
             total = 0.0
@@ -88,6 +91,35 @@ class TestLcRec(RecommenderContract):
                 legal = self.legal(trie, codes[:level])
                 total += float(logits[code] - logits[legal].logsumexp(0))
         return total
+
+
+def test_titles_are_ranked_as_exhaustive_scoring_ranks_them(tiny_model: Path) -> None:
+    tokenizer = lm.load_tokenizer(str(tiny_model))
+    identifiers, _ = title_identifiers([*TITLES[:12], *TITLES[:4]], tokenizer)
+    contract = TestLcRec()
+    contract.model = tiny_model
+    recommender, trie = contract.random(identifiers), Trie.build(identifiers)
+    assert recommender.code_input is None
+    prompt = recommender.prompts.example(history([3, 14])).tokens
+    assert tokenizer.decode(prompt).endswith("first: Lamp number 3\nLamp number 2 #2\n")
+    histories = random_histories(3, N_ITEMS)
+    items, scores = search(recommender.encode(histories), trie, beam=N_ITEMS, k=N_ITEMS)
+    for given, row, found in zip(histories, items.tolist(), scores.tolist(), strict=True):
+        assert sorted(row) == list(range(N_ITEMS))
+        for item, score in zip(row, found, strict=True):
+            codes = [c for c in identifiers.codes[item].tolist() if c >= 0]
+            alone = contract.teacher_forced(recommender, given[given >= 0], trie, codes)
+            assert score == pytest.approx(alone, abs=1e-4)
+
+
+def test_lora_alone_learns_titles() -> None:
+    identifiers, _ = title_identifiers(TITLES, lm.load_tokenizer("smollm2"))
+    torch.manual_seed(0)
+    recommender = LcRec(identifiers, dtype="float32", max_history=4, dropout=0.0)
+    sample = planted_histories().take(np.arange(4))
+    log = recommender.fit(sample, epochs=2, batch_size=4, learning_rate=3e-3, warmup=0.0)
+    assert log.epochs[1]["loss"] < 0.95 * log.epochs[0]["loss"]
+    assert all("lora_" in name for name in recommender.state_dict())
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +331,23 @@ def test_instructions_on_the_command_line_and_to_runs_that_read_none(
     assert result.stdout.count("log_probability") == 2
     with pytest.raises(RequestError, match="not trained to follow instructions; fit with"):
         finished.load(shop_run).recommend([["i01"]], instruction="green tea")
+
+
+def test_a_run_that_calls_items_by_titles(shop: Path, tiny_model: Path, tmp_path: Path) -> None:
+    settings = load_settings(
+        "bigrec",
+        ["data.k_core=0", "training.epochs=1", f'recommender.model="{tiny_model}"'],
+    )
+    pipeline.fit(shop, tmp_path / "run", settings)
+    engine = pipeline.load(tmp_path / "run")
+    (answer,) = engine.recommend([engine.history_of(engine.dataset.user_ids[0])], k=10)
+    assert len({item for item, _ in answer} & set(engine.dataset.item_ids)) == 10
+    export_run(engine, tmp_path / "merged")
+    index = json.loads((tmp_path / "merged" / "index.json").read_text("utf-8"))
+    item = engine.dataset.item_ids[0]
+    tokenizer = lm.load_tokenizer(str(tmp_path / "merged"))
+    spelled = tokenizer.decode(tokenizer.convert_tokens_to_ids(index[item]))
+    assert spelled == f"{engine.dataset.titles[0]}\n"
 
 
 def test_export_of_a_run(run: Path, shop_run: Path, tmp_path: Path) -> None:

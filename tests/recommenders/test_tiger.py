@@ -14,12 +14,14 @@ from contract_recommender import (
     planted_identifiers,
     random_histories,
 )
+from letterrec.content import encoder_tokenizer
 from letterrec.data.dataset import Histories
 from letterrec.decoding.beam import search
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError, IdentifierError
-from letterrec.identifiers import END_TOKEN, PAD_TOKEN, Identifiers
+from letterrec.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.recommenders.tiger import Tiger, spell
+from letterrec.titles import title_identifiers
 
 SMALL: dict[str, Any] = {
     "max_history": MAX_HISTORY,
@@ -46,6 +48,23 @@ class TestTiger(RecommenderContract):
             logits = recommender.logits(spell(history[None], recommender.item_tokens), target)
         log_probs = logits.log_softmax(-1)[0]
         return float(log_probs.gather(1, target[0][:, None]).sum())
+
+
+def test_titles_are_ranked_as_exhaustive_scoring_ranks_them() -> None:
+    titles = ["Green tea", "Green tea soap", "Green tea", "Soap", "Tea tree oil", "Soap, 3 oz"]
+    identifiers, _ = title_identifiers(titles, encoder_tokenizer())
+    assert identifiers.spelled(2) == "<green><tea><#><2><[SEP]>"
+    contract = TestTiger()
+    recommender, trie = contract.random(identifiers), Trie.build(identifiers)
+    assert recommender.shared.num_embeddings == FIRST_CODE_TOKEN + len(identifiers.words or ())
+    histories = random_histories(3, len(titles))
+    items, scores = search(recommender.encode(histories), trie, beam=len(titles), k=len(titles))
+    for given, row, found in zip(histories, items.tolist(), scores.tolist(), strict=True):
+        assert sorted(row) == list(range(len(titles)))
+        for item, score in zip(row, found, strict=True):
+            codes = [c for c in identifiers.codes[item].tolist() if c >= 0]
+            alone = contract.teacher_forced(recommender, given[given >= 0], trie, codes)
+            assert score == pytest.approx(alone, abs=1e-4)
 
 
 def grown(identifiers: Identifiers, **settings: Any) -> Tiger:

@@ -42,12 +42,8 @@ def export_run(engine: Engine, folder: Path) -> None:
         raise RequestError(f"{folder} is not an empty folder; name another --out")
     export(recommender, folder)
     catalogue = engine.catalogue
-    index = {
-        item: [code_token(level, c) for level, c in enumerate(codes) if c >= 0]
-        for item, codes in zip(
-            catalogue.item_ids, catalogue.identifiers.codes.tolist(), strict=True
-        )
-    }
+    identifiers = catalogue.identifiers
+    index = {item: identifiers.token_names(row) for row, item in enumerate(catalogue.item_ids)}
     write_json(folder / "index.json", index)
 
 
@@ -69,6 +65,8 @@ def merged(recommender: LcRec) -> tuple[Any, Any]:
     for name, layer in recommender.network.named_modules():
         if hasattr(layer, "get_delta_weight"):
             network.get_submodule(name).weight += layer.get_delta_weight("default").float()
+    if recommender.code_input is None:  # titles: the model had all tokens before
+        return network, tokenizer
     first = len(tokenizer)
     sizes = enumerate(recommender.sizes)
     tokens = [code_token(level, code) for level, size in sizes for code in range(size)]
@@ -77,5 +75,5 @@ def merged(recommender: LcRec) -> tuple[Any, Any]:
     network.resize_token_embeddings(n_rows, mean_resizing=False)
     place = slice(first, first + len(tokens))
     network.get_input_embeddings().weight[place] = recommender.code_input.weight
-    network.get_output_embeddings().weight[place] = recommender.code_output.weight
+    network.get_output_embeddings().weight[place] = recommender.output_rows
     return network, tokenizer

