@@ -75,6 +75,22 @@ def test_recalls_the_same_alone_and_in_a_batch() -> None:
         assert torch.equal(alone.shares[0], shares[row])
 
 
+def test_added_items_follow_and_are_followed_like_those_they_resemble() -> None:
+    known = Transitions(Transitions.count(HISTORIES, 6, backwards=0.0).counts, 0.5, 0.4)
+    similar, weights = np.array([[0, 1], [1, 5]]), np.array([[0.25, 0.75], [1, 0]], np.float32)
+    grown = known.grown(similar, weights)
+    before, after = known.counts.toarray(), grown.counts.toarray()
+    assert (after[:6, :6] == before).all()
+    assert after[6, :6] == pytest.approx(0.25 * before[0] + 0.75 * before[1])
+    assert after[:6, 7] == pytest.approx(before[:, 1])
+    assert after[7, 6] == pytest.approx(0.25 * before[1, 0] + 0.75 * before[1, 1])
+    assert (grown.decay, grown.weight) == (0.5, 0.4)
+    one_by_one = known.grown(similar[:1], weights[:1]).grown(similar[1:], weights[1:])
+    assert one_by_one.counts.toarray() == pytest.approx(after)
+    items, shares = grown.recall(torch.tensor([[0]]))
+    assert 7 in items[shares > 0]
+
+
 def test_keeps_the_most_frequent_followers() -> None:
     often = [[0, i] for i in range(1, 301) for _ in range(1 + (i > 100))]
     counts = Transitions.count(Histories.from_lists(often), 301, backwards=0.0).counts

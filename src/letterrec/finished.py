@@ -52,7 +52,7 @@ def evaluate(folder: str | Path, split: Split = "test", beam: int | None = None)
         split=split,
         beam=beam or engine.settings.evaluation.beam,
         batch_size=engine.settings.evaluation.batch_size,
-        transitions=engine.transitions,
+        transitions=engine.catalogue.transitions,
     )
     return metrics
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.data.dataset import Histories
@@ -73,7 +74,7 @@ class Transitions:
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end.
-                Items added after training have no transitions.
+                Nothing is remembered of rows beyond the counts.
 
         Returns:
             Up to 100 items for each history, their shares `weight` in sum; the shares of a
@@ -93,6 +94,25 @@ class Transitions:
         items, scores = items.gather(1, best), scores.gather(1, best)
         shares = self.weight * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
         return Recalled(items.to(histories.device), shares.to(histories.device))
+
+    def grown(self, similar: NDArray[np.int64], weights: NDArray[np.float32]) -> Transitions:
+        """With items added after training: what follows those like them, and what they follow.
+
+        Args:
+            similar: int64 ``(m, k)`` rows of items that are like each new one.
+            weights: float32 ``(m, k)``, one in sum.
+        """
+        m, k = similar.shape
+        likeness = sp.coo_array(
+            (weights.ravel(), (np.repeat(np.arange(m), k), similar.ravel())),
+            shape=(m, self.counts.shape[0]),
+        ).tocsr()
+        onwards = likeness @ self.counts
+        blocks = [
+            [self.counts, self.counts @ likeness.T],
+            [onwards, onwards @ likeness.T],
+        ]
+        return replace(self, counts=sp.csr_array(sp.block_array(blocks, format="csr")))
 
     def chosen(self, score: Callable[[Transitions], float]) -> Transitions:
         """The same counts with the decay, then the weight, that score best; ties to the earlier.

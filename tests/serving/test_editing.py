@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import letterrec
 from letterrec import finished
@@ -55,6 +56,16 @@ def test_a_new_item_lands_near_its_like(engine: Engine) -> None:
     Editor(engine).make(AddItems({"twin": ItemText("twin", engine.dataset.texts[12])}))  # type: ignore[index]
     nearest = engine.catalogue.neighbours(engine.catalogue.row("twin"), 3)
     assert 12 in [row for row, _, _ in nearest]
+
+
+def test_a_new_item_follows_what_its_like_follows(engine: Engine) -> None:
+    Editor(engine).make(AddItems({"twin": ItemText("twin", engine.dataset.texts[12])}))  # type: ignore[index]
+    transitions = engine.catalogue.transitions
+    assert transitions is not None
+    items, shares = transitions.recall(torch.tensor([[11], [30]]))
+    after_11, after_30 = (shares * (items == 60)).sum(1).tolist()
+    assert after_11 > 5 * after_30
+    assert engine.recommend([["twin"]], k=3)[0][0][0] == "i13"
 
 
 def test_edits_outlive_the_process(engine: Engine) -> None:

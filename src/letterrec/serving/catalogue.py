@@ -22,8 +22,10 @@ from letterrec.data import Dataset
 from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound
 from letterrec.identifiers import Identifiers
+from letterrec.newcomers import most_similar
 from letterrec.serving.changes import Changes
 from letterrec.training import device
+from letterrec.transitions import Transitions
 
 State = Literal["active", "blocked", "deleted"]
 STATES: tuple[State, ...] = ("active", "blocked", "deleted")
@@ -43,6 +45,7 @@ class Catalogue:
         n_trained: the first so many rows are the items trained on.
         generation: counts the edits since training.
         trie: of ``identifiers``, on the device of the recommender.
+        transitions: which item follows which; None where the run does without.
         added_texts: what was encoded of the added items.
     """
 
@@ -54,10 +57,13 @@ class Catalogue:
     n_trained: int
     generation: int
     trie: Trie
+    transitions: Transitions | None = None
     added_texts: tuple[str, ...] = ()
 
     @classmethod
-    def trained(cls, dataset: Dataset, identifiers: Identifiers) -> Catalogue:
+    def trained(
+        cls, dataset: Dataset, identifiers: Identifiers, transitions: Transitions | None = None
+    ) -> Catalogue:
         """The catalogue that a run was trained on."""
         return cls(
             dataset.item_ids,
@@ -68,10 +74,17 @@ class Catalogue:
             dataset.n_items,
             0,
             Trie.build(identifiers, dataset.popularity).to(device()),
+            transitions,
         )
 
-    def changed(self, changes: Changes) -> Catalogue:
-        """This catalogue, as trained, with all edits since."""
+    def changed(self, changes: Changes, content: NDArray[np.float32] | None) -> Catalogue:
+        """This catalogue, as trained, with all edits since.
+
+        Args:
+            changes: all edits since training.
+            content: float32 ``(n_trained, d_content)``: by it the transitions of added items are
+                those of the items like them; None gives them none.
+        """
         n = self.n_trained
         ids = self.item_ids[:n] + changes.item_ids
         codes = np.concatenate([self.identifiers.codes[:n], changes.codes])
@@ -83,6 +96,10 @@ class Catalogue:
         for item, state in changes.states.items():
             states[rows[item]] = STATES.index(state)
         trie = Trie.build(identifiers, popularity).to(device()) if grown else self.trie
+        transitions = self.transitions
+        if grown and transitions is not None and content is not None:
+            added = changes.content[len(self.item_ids) - n :]
+            transitions = transitions.grown(*most_similar(content, added))
         return Catalogue(
             ids,
             self.titles[:n] + changes.titles,
@@ -92,6 +109,7 @@ class Catalogue:
             n,
             changes.generation,
             trie,
+            transitions,
             changes.texts,
         )
 

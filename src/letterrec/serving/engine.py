@@ -95,8 +95,7 @@ class Engine:
         self.dataset = dataset
         self.recommender = recommender
         self.content = content
-        self.transitions = transitions
-        self.catalogue = Catalogue.trained(dataset, identifiers)
+        self.catalogue = Catalogue.trained(dataset, identifiers, transitions)
         self.key = fingerprint(dataset.item_ids, identifiers.codes)
         self._changing = threading.Lock()
         self._version: tuple[int, int, int] | None = None
@@ -143,7 +142,7 @@ class Engine:
                 self._take(changes)
 
     def _take(self, changes: Changes) -> None:
-        catalogue = self.catalogue.changed(changes)
+        catalogue = self.catalogue.changed(changes, self.content)
         if catalogue.n_items != self.catalogue.n_items:
             content = self.content
             if content is not None and len(changes.content):
@@ -271,6 +270,7 @@ class Engine:
             seen = torch.from_numpy(rows.padded()).to(device())
         wishes = [q.instruction for q in queries]
         recommender: Any = self.recommender
+        remembered = catalogue.transitions
         items, scores = search(
             recommender.encode(recent, wishes) if any(wishes) else recommender.encode(recent),
             catalogue.trie,
@@ -278,7 +278,7 @@ class Engine:
             k=max(q.k for q in queries),
             seen=seen,
             allowed=_allowed(catalogue, queries),
-            recalled=None if self.transitions is None else self.transitions.recall(recent),
+            recalled=None if remembered is None else remembered.recall(recent),
         )
         return [
             [(i, s) for i, s in zip(line, score, strict=True) if i >= 0][: query.k]
