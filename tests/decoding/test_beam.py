@@ -26,9 +26,12 @@ class TableDecoder:
         self._score, self._users, self.over_legal = score, users, over_legal
         self._prefixes: list[list[tuple[int, ...]]] = [[()] for _ in users]
 
-    def log_probs(self) -> Tensor:
+    def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         rows = zip(self._users, self._prefixes, strict=True)
-        return torch.stack([torch.stack([self._score(u, p) for p in ps]) for u, ps in rows])
+        scores = torch.stack([torch.stack([self._score(u, p) for p in ps]) for u, ps in rows])
+        if is_open is not None:  # what is said of the others must not matter
+            scores[~is_open] = torch.randn(scores.shape[-1])
+        return scores
 
     def advance(self, parents: Tensor, codes: Tensor) -> None:
         assert parents.dtype == codes.dtype == torch.int64

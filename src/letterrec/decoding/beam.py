@@ -35,9 +35,14 @@ class Decoder(Protocol):
 
     over_legal: bool
 
-    def log_probs(self) -> Tensor:
+    def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``: log-probability of each next code after
         each prefix; one beam at level 0, the empty prefix.
+
+        Args:
+            is_open: bool ``(batch, beams)``: after which prefixes there is a choice. Where scores
+                are normalised over the legal codes, those of the others make no difference; they
+                only have to be numbers. None: after all.
         """
 
     def advance(self, parents: Tensor, codes: Tensor) -> None:
@@ -127,7 +132,8 @@ def search(
         parents, nodes, codes, own, scores = (torch.cat(p) for p in zip(*parts, strict=True))
         if level + 1 < trie.n_levels:
             decoder.advance(parents, codes)
-            log_probs = decoder.log_probs()
+            is_open = trie.n_children(level + 1, nodes) > 1 if decoder.over_legal else None
+            log_probs = decoder.log_probs(is_open)
     return _items_of(trie, nodes, scores, k, valid)
 
 

@@ -130,7 +130,7 @@ class Trie:
     def n_children(self, level: int, nodes: Tensor) -> Tensor:
         """int32, the shape of ``nodes``: how many codes are legal after each node of a level."""
         first = self.first_child[level]
-        return first[nodes + 1] - first[nodes]
+        return take(first, nodes + 1) - take(first, nodes)
 
     def legal(self, level: int, nodes: Tensor, size: int) -> Tensor:
         """bool ``(n, size)``: which of the level's codes may follow nodes int64 ``(n,)``."""

@@ -323,7 +323,7 @@ class Beams:
         self._visible = (place < lengths[:, None])[:, None]  # (batch, beams, places)
 
     @torch.no_grad()
-    def log_probs(self) -> Tensor:
+    def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``: logits of the next codes."""
         return self._model.code_logits(self._state, self._level)
 

@@ -250,10 +250,18 @@ class RqtDecoder:
         self._level = 0
 
     @torch.no_grad()
-    def log_probs(self) -> Tensor:
-        """float32 ``(batch, beams, codes)``: scores of each next code, up to a constant."""
-        state = self._model._descend(self._hidden + self._prefix, self._level)
-        return self._model._logits(state, self._level).float()
+    def log_probs(self, is_open: Tensor | None = None) -> Tensor:
+        """float32 ``(batch, beams, codes)``: scores of each next code, up to a constant; 0 after
+        prefixes that are not open: most at the later levels of a catalogue.
+        """
+        model, level = self._model, self._level
+        state = self._hidden + self._prefix  # (batch, beams, dim)
+        if is_open is None:
+            return model._logits(model._descend(state, level), level).float()
+        scores = torch.zeros((*is_open.shape, model.sizes[level]), device=state.device)
+        if bool(is_open.any()):
+            scores[is_open] = model._logits(model._descend(state[is_open], level), level).float()
+        return scores
 
     @torch.no_grad()
     def advance(self, parents: Tensor, codes: Tensor) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from letterrec.errors import LetterRecError, MissingExtra, RequestError, RunError
@@ -53,6 +54,8 @@ def serve(
         MissingExtra: a package of the extra ``serve`` is not installed.
         RunError: the run cannot be served, or the address is not to be had.
     """
+    import torch
+
     try:
         import fastapi  # noqa: F401
         import plotly  # noqa: F401
@@ -76,6 +79,8 @@ def serve(
         service, token=token, may_change=may_change, body_limit=body_limit, deadline=deadline
     )
     log_to_stderr()
+    if "OMP_NUM_THREADS" not in os.environ:  # requests need a core beside the search
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -117,7 +122,17 @@ def serve(
         token=token is not None,
         may_change=may_change,
     )
-    asyncio.run(run_server())
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(run_server())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's event loop, which costs less per request, where there is one."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:  # not made for Windows
+        return None
+    return uvloop.new_event_loop
 
 
 async def _reload(service: object) -> None:
