@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from letterrec.data.dataset import Histories
-from letterrec.transitions import Transitions
+from letterrec.transitions import Transitions, likeness_of
 
 HISTORIES = Histories.from_lists([[0, 1, 2, 3], [0, 1], [4], [], [1, 0]])
 
@@ -76,19 +76,30 @@ def test_recalls_the_same_alone_and_in_a_batch() -> None:
 
 
 def test_added_items_follow_and_are_followed_like_those_they_resemble() -> None:
-    known = Transitions(Transitions.count(HISTORIES, 6, backwards=0.0).counts, 0.5, 0.4)
-    similar, weights = np.array([[0, 1], [1, 5]]), np.array([[0.25, 0.75], [1, 0]], np.float32)
-    grown = known.grown(similar, weights)
+    content = np.eye(6, dtype=np.float32)
+    new = np.array([content[0] + content[1], content[1]], dtype=np.float32)
+    counted = Transitions.count(HISTORIES, 6, backwards=0.0)
+    known = Transitions(counted.counts, like=2.0, decay=0.5, weight=0.4)
+    grown = known.grown(content, new)
     before, after = known.counts.toarray(), grown.counts.toarray()
     assert (after[:6, :6] == before).all()
-    assert after[6, :6] == pytest.approx(0.25 * before[0] + 0.75 * before[1])
-    assert after[:6, 7] == pytest.approx(before[:, 1])
-    assert after[7, 6] == pytest.approx(0.25 * before[1, 0] + 0.75 * before[1, 1])
-    assert (grown.decay, grown.weight) == (0.5, 0.4)
-    one_by_one = known.grown(similar[:1], weights[:1]).grown(similar[1:], weights[1:])
-    assert one_by_one.counts.toarray() == pytest.approx(after)
+    half = np.eye(6)[[0, 1]].mean(0)  # of the likeness of the first
+    assert after[6, :6] == pytest.approx(before[:2].mean(0) + 2 * half, abs=0.01)
+    assert after[:6, 7] == pytest.approx(before[:, 1] + 2 * np.eye(6)[1], abs=0.01)
+    assert after[7, 6] == pytest.approx(before[1, :2].mean(), abs=0.01)
+    assert (grown.like, grown.decay, grown.weight) == (2.0, 0.5, 0.4)
     items, shares = grown.recall(torch.tensor([[0]]))
     assert 7 in items[shares > 0]
+
+
+def test_like_items_count_as_following() -> None:
+    likeness = likeness_of(np.eye(6, 3, dtype=np.float32) + 0.01, np.arange(6))
+    assert likeness.toarray().sum(1) == pytest.approx(np.ones(6))
+    assert likeness.toarray().diagonal() == pytest.approx(np.zeros(6))
+    transitions = Transitions.count(HISTORIES, 6).with_like(likeness, 4.0)
+    plain = Transitions.count(HISTORIES, 6).counts.toarray()
+    assert transitions.counts.toarray() == pytest.approx(plain + 4 * likeness.toarray())
+    assert transitions.with_like(likeness, 0.0).counts.toarray() == pytest.approx(plain, abs=1e-5)
 
 
 def test_keeps_the_most_frequent_followers() -> None:
@@ -99,18 +110,20 @@ def test_keeps_the_most_frequent_followers() -> None:
 
 def test_the_weight_and_decay_that_score_best_are_chosen() -> None:
     transitions = Transitions.count(HISTORIES, 6)
+    likeness = likeness_of(np.eye(6, dtype=np.float32), np.arange(6))
 
     def score(one: Transitions) -> float:
-        return -abs(one.decay - 0.7) - abs(one.weight - 0.3)
+        return -abs(one.like - 4) - abs(one.decay - 0.7) - abs(one.weight - 0.3)
 
-    chosen = transitions.chosen(score)
-    assert (chosen.decay, chosen.weight) == (0.7, 0.3)
+    chosen = transitions.chosen(score, likeness)
+    assert (chosen.like, chosen.decay, chosen.weight) == (4, 0.7, 0.3)
+    assert transitions.chosen(score).like == 0
     assert transitions.chosen(lambda one: -one.weight).weight == 0
 
 
 def test_reads_what_it_wrote(tmp_path: Path) -> None:
     counts = Transitions.count(HISTORIES, 6).counts
-    Transitions(counts, 0.7, 0.3).save(tmp_path / "t.safetensors", {"items": "abc"})
+    Transitions(counts, 2.0, 0.7, 0.3).save(tmp_path / "t.safetensors", {"items": "abc"})
     again = Transitions.load(tmp_path / "t.safetensors")
     assert (again.counts != counts).nnz == 0
-    assert (again.decay, again.weight) == (0.7, 0.3)
+    assert (again.like, again.decay, again.weight) == (2.0, 0.7, 0.3)

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.errors import RunError
+from letterrec.likeness import most_similar, unit
 from letterrec.store import read_tensors
 from letterrec.tokenizers import load_tokenizer
 
-_NEIGHBOURS = 20
 _SOFTNESS = 0.05  # of the weights, in units of cosine
-_BLOCK = 1024  # new items at a time
 
 
 class Newcomers:
@@ -79,38 +78,7 @@ def estimate_cf(
     """
     centre = cf.mean(0)
     lengths = np.linalg.norm(cf - centre, axis=1, keepdims=True)
-    directions = _unit(cf - centre)  # (n, d)
-    nearest, weights = most_similar(content, new)
+    directions = unit(cf - centre)  # (n, d)
+    nearest, weights = most_similar(content, new, _SOFTNESS)
     mean = np.stack([w @ directions[rows] for rows, w in zip(nearest, weights, strict=True)])
-    return np.asarray(centre + _unit(mean) * lengths.mean(), dtype=np.float32)
-
-
-def most_similar(
-    content: NDArray[np.float32], new: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The items with the content most similar to that of new ones.
-
-    Args:
-        content: float32 ``(n, d_content)`` of known items.
-        new: float32 ``(m, d_content)`` of new items.
-
-    Returns:
-        int64 ``(m, k)`` rows of ``content``, and float32 ``(m, k)`` weights, proportional to
-        ``exp(cosine / 0.05)`` and one in sum; k is 20, or n where that is smaller.
-    """
-    known = _unit(content)  # (n, d_content)
-    k = min(_NEIGHBOURS, len(content))
-    nearest = np.empty((len(new), k), dtype=np.int64)
-    weights = np.empty((len(new), k), dtype=np.float32)
-    for start in range(0, len(new), _BLOCK):
-        at = slice(start, start + _BLOCK)
-        cosines = _unit(new[at]) @ known.T  # (block, n)
-        nearest[at] = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
-        near = np.take_along_axis(cosines, nearest[at], 1)
-        weights[at] = np.exp((near - near.max(1, keepdims=True)) / _SOFTNESS)
-    return nearest, weights / weights.sum(1, keepdims=True)
-
-
-def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.asarray(values / np.where(norms > 0, norms, 1), dtype=np.float32)
+    return np.asarray(centre + unit(mean) * lengths.mean(), dtype=np.float32)

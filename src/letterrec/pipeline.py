@@ -36,7 +36,7 @@ from letterrec.store import read_tensors, write_tensors
 from letterrec.titles import title_identifiers
 from letterrec.tokenizers import TOKENIZERS
 from letterrec.training import device, set_seed
-from letterrec.transitions import Transitions
+from letterrec.transitions import Transitions, likeness_of
 
 Embeddings = NDArray[np.float32]
 
@@ -75,7 +75,7 @@ def fit(
     if until == "identifiers":
         return run
     recommender = trained_recommender(run, dataset, identifiers, content)
-    transitions = remembered_transitions(run, dataset, identifiers, recommender)
+    transitions = remembered_transitions(run, dataset, identifiers, content, recommender)
     evaluation(run, dataset, identifiers, recommender, transitions)
     return run
 
@@ -270,9 +270,15 @@ def trained_recommender(
 
 
 def remembered_transitions(
-    run: Run, dataset: Dataset, identifiers: Identifiers, recommender: Any
+    run: Run,
+    dataset: Dataset,
+    identifiers: Identifiers,
+    content: Embeddings | None,
+    recommender: Any,
 ) -> Transitions | None:
-    """Which item follows which in training, and how much that counts, chosen on validation."""
+    """Which item follows which in training, and which are alike; how much either counts is chosen
+    on validation.
+    """
     settings = run.settings
     if not run.is_done("transitions"):
         with run.stage("transitions") as record:
@@ -290,8 +296,11 @@ def remembered_transitions(
                     dataset.n_items,
                     **settings.transitions.model_dump(exclude={"enabled"}),
                 )
-                transitions = counts.chosen(score) if len(cases) else counts
-                record |= {"decay": transitions.decay, "weight": transitions.weight}
+                likeness = None
+                if content is not None and len(content) > 1:
+                    likeness = likeness_of(content, trie.items.cpu().numpy())
+                transitions = counts.chosen(score, likeness) if len(cases) else counts
+                record |= {name: getattr(transitions, name) for name in ("like", "decay", "weight")}
                 run.save_transitions(transitions, dataset)
     return run.transitions()
 

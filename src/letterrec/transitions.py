@@ -3,14 +3,17 @@
 A network of identifiers generalises; single transitions that training has seen it remembers badly.
 So they are counted, and what follows the items of a history is mixed into the recommender's
 probabilities, as kNN-LM does for language models ("Generalization through Memorization", ICLR'20).
+An item like those of the history, by its content, counts as one that followed them.
 
-Knows the counts and how much they count. Leaves the mixture itself to `decoding`.
+Knows the counts and how much they count. Leaves which items are alike to `likeness`, and the
+mixture itself to `decoding`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +24,15 @@ from torch import Tensor
 
 from letterrec.data.dataset import Histories
 from letterrec.decoding.mixture import Recalled
+from letterrec.likeness import Neighbours, alike, most_similar
 from letterrec.progress import counting
 from letterrec.store import read_tensors, write_tensors
 
 _FOLLOWING = 200  # items kept per item: of those that follow it, the most frequent
 _RECALLED = 100  # items recalled per history
+_CHOSEN = ("like", "decay", "weight")
+_SOFTNESS = 0.1  # of the weights of like items, in units of cosine
+_LIKES = (1.0, 2.0, 4.0, 8.0)
 _DECAYS = (0.5, 0.7, 0.85)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
 _FIRST_WEIGHT = 0.5
@@ -37,11 +44,14 @@ class Transitions:
 
     Attributes:
         counts: float32 ``(n_items, n_items)``; the row is the item that came before.
+        like: how often an item's like ones count as having followed it, all together; they are
+            in ``counts``.
         decay: what an item of a history counts, relative to the one after it.
         weight: the share of the probability that remembered items get, below 1.
     """
 
     counts: sp.csr_array
+    like: float = 0.0
     decay: float = _DECAYS[0]
     weight: float = _FIRST_WEIGHT
 
@@ -95,40 +105,51 @@ class Transitions:
         shares = self.weight * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
         return Recalled(items.to(histories.device), shares.to(histories.device))
 
-    def grown(self, similar: NDArray[np.int64], weights: NDArray[np.float32]) -> Transitions:
-        """With items added after training: what follows those like them, and what they follow.
+    def with_like(self, likeness: sp.csr_array, like: float) -> Transitions:
+        """With like items as if they had followed each other ``like`` times."""
+        counts = self.counts + (like - self.like) * likeness
+        return replace(self, counts=sp.csr_array(counts), like=like)
+
+    def grown(self, content: NDArray[np.float32], new: NDArray[np.float32]) -> Transitions:
+        """With items added after training: what follows those like them follows them, what those
+        follow they follow, and they are like those.
 
         Args:
-            similar: int64 ``(m, k)`` rows of items that are like each new one.
-            weights: float32 ``(m, k)``, one in sum.
+            content: float32 ``(n, d)`` content embeddings of the items trained on.
+            new: float32 ``(m, d)`` of items added to those that are counted here.
         """
-        m, k = similar.shape
-        likeness = sp.coo_array(
-            (weights.ravel(), (np.repeat(np.arange(m), k), similar.ravel())),
-            shape=(m, self.counts.shape[0]),
-        ).tocsr()
+        n = self.counts.shape[0]
+        likeness = _matrix(most_similar(content, new, _SOFTNESS), n)  # (m, n)
         onwards = likeness @ self.counts
         blocks = [
-            [self.counts, self.counts @ likeness.T],
-            [onwards, onwards @ likeness.T],
+            [self.counts, (self.counts @ likeness.T) + self.like * likeness.T],
+            [onwards + self.like * likeness, onwards @ likeness.T],
         ]
         return replace(self, counts=sp.csr_array(sp.block_array(blocks, format="csr")))
 
-    def chosen(self, score: Callable[[Transitions], float]) -> Transitions:
-        """The same counts with the decay, then the weight, that score best; ties to the earlier.
+    def chosen(
+        self, score: Callable[[Transitions], float], likeness: sp.csr_array | None = None
+    ) -> Transitions:
+        """The same counts with what likeness counts, then the decay, then the weight, that score
+        best; ties to the earlier.
 
         Args:
             score: higher is better, of validation cases.
+            likeness: from `likeness_of`; None: items without content.
         """
-        best, highest = replace(self, weight=0.0), -np.inf
-        with counting("transitions: decay, weight", len(_DECAYS) + len(_WEIGHTS)) as counter:
-            for name, values in (("decay", _DECAYS), ("weight", _WEIGHTS)):
-                for value in values:
-                    one = replace(best, **{"weight": _FIRST_WEIGHT, name: value})
-                    reached = score(one)
-                    if reached > highest:
-                        best, highest = one, reached
-                    counter.advance(1)
+        tries: list[Callable[[Transitions], Transitions]] = [lambda best: best]
+        if likeness is not None:
+            tries += [partial(Transitions.with_like, likeness=likeness, like=v) for v in _LIKES]
+        tries += [partial(replace, decay=decay) for decay in _DECAYS[1:]]
+        tries += [partial(replace, weight=weight) for weight in _WEIGHTS]
+        best, highest = self, -np.inf
+        with counting("transitions: likeness, decay, weight", len(tries)) as counter:
+            for change in tries:
+                one = change(best)
+                reached = score(one)
+                if reached > highest:
+                    best, highest = one, reached
+                counter.advance(1)
         return best
 
     def save(self, path: Path, about: Mapping[str, str]) -> None:
@@ -140,7 +161,12 @@ class Transitions:
                 "items": torch.from_numpy(self.counts.indices.astype(np.int32)),
                 "offsets": torch.from_numpy(self.counts.indptr.astype(np.int64)),
             },
-            {**about, "decay": repr(self.decay), "weight": repr(self.weight)},
+            {
+                **about,
+                "like": repr(self.like),
+                "decay": repr(self.decay),
+                "weight": repr(self.weight),
+            },
         )
 
     @classmethod
@@ -150,7 +176,19 @@ class Transitions:
         counts, items, offsets = (tensors[n].numpy() for n in ("counts", "items", "offsets"))
         n_items = len(offsets) - 1
         table = sp.csr_array((counts, items, offsets), shape=(n_items, n_items))
-        return cls(table, float(about["decay"]), float(about["weight"]))
+        return cls(table, *(float(about[name]) for name in _CHOSEN))
+
+
+def likeness_of(content: NDArray[np.float32], order: NDArray[np.integer]) -> sp.csr_array:
+    """float32 ``(n_items, n_items)``: what is like the row's item, one in sum; see `likeness`."""
+    return _matrix(alike(content, order, _SOFTNESS), len(content))
+
+
+def _matrix(neighbours: Neighbours, n_items: int) -> sp.csr_array:
+    rows, weights = neighbours
+    offsets = np.arange(0, rows.size + 1, rows.shape[1])
+    shape = (len(rows), n_items)
+    return sp.csr_array((weights.ravel(), rows.ravel().astype(np.int32), offsets), shape=shape)
 
 
 def _largest(matrix: sp.csr_array, n: int) -> sp.csr_array:

@@ -22,7 +22,6 @@ from letterrec.data import Dataset
 from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound
 from letterrec.identifiers import Identifiers
-from letterrec.newcomers import most_similar
 from letterrec.serving.changes import Changes
 from letterrec.training import device
 from letterrec.transitions import Transitions
@@ -99,7 +98,7 @@ class Catalogue:
         transitions = self.transitions
         if grown and transitions is not None and content is not None:
             added = changes.content[len(self.item_ids) - n :]
-            transitions = transitions.grown(*most_similar(content, added))
+            transitions = transitions.grown(content, added)
         return Catalogue(
             ids,
             self.titles[:n] + changes.titles,
