@@ -1,6 +1,6 @@
 """Load on a served run: throughput and latency by connections, and behaviour under overload.
 
-    python benchmarks/serve.py RUN [--seconds 10] [--overload-seconds 60] [--threads 2]
+    python benchmarks/serve.py RUN [--seconds 10] [--overload-seconds 60] [--threads N]
 
 Starts `letterrec serve RUN` on loopback and drives it with wrk (`apt-get install wrk`), which
 shares the machine's cores with the server. Requests are histories of the run's own users, k = 10.
@@ -67,13 +67,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--overload-seconds", type=int, default=60)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the server")
+    parser.add_argument("--threads", type=int, help="of the server; it decides where none is given")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("this needs wrk; run: apt-get install wrk")
     with tempfile.TemporaryDirectory() as folder:
         script = _script(arguments.run, Path(folder))
-        environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
+        environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+        if arguments.threads:
+            environment["OMP_NUM_THREADS"] = str(arguments.threads)
         command = [sys.executable, "-m", "letterrec.cli", "serve"]
         started = time.monotonic()
         server = subprocess.Popen(
