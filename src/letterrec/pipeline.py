@@ -15,11 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec import cold, collaborative
-from letterrec.config import LcRecSettings, LetterSettings, Settings, load_settings
+from letterrec.config import LcRecSettings, Settings, load_settings
 from letterrec.content import embed, encoder_tokenizer
 from letterrec.data import Dataset, HeldOut, Split, read
 from letterrec.decoding.trie import Trie
-from letterrec.errors import IdentifierError, SettingsError
 from letterrec.evaluation import (
     evaluate_split,
     popularity_metrics,
@@ -28,8 +27,9 @@ from letterrec.evaluation import (
 )
 from letterrec.identifiers import Identifiers, diagnose, parse_tokens
 from letterrec.metrics import Ranks, ranks_of, summarise
+from letterrec.preflight import refuse_impossible
 from letterrec.progress import say
-from letterrec.recommenders import RECOMMENDERS, lcrec, lm
+from letterrec.recommenders import RECOMMENDERS, lm
 from letterrec.reuse import take_over
 from letterrec.run import Run
 from letterrec.store import read_tensors, write_tensors
@@ -110,40 +110,6 @@ def read_data(run: Run, source: str | Path) -> Dataset:
             "warnings": list(dataset.warnings),
         }
     return dataset
-
-
-def refuse_impossible(settings: Settings, dataset: Dataset) -> None:
-    """Say at once, not after an hour of training, that settings and data do not go together."""
-    if settings.identifiers.source == "given":
-        if dataset.given_tokens is None:
-            raise IdentifierError(
-                f"identifiers.source = 'given', but {dataset.name} brings no index.json; "
-                "use identifiers.source=learned"
-            )
-    elif settings.identifiers.source == "titles":
-        if dataset.texts is None:
-            raise IdentifierError(
-                f"identifiers.source = 'titles', but the items of {dataset.name} have no titles; "
-                "add an items file, or use identifiers.source=learned"
-            )
-    elif settings.tokenizer.codes**settings.tokenizer.levels < dataset.n_items:
-        raise IdentifierError(
-            f"{dataset.n_items} items do not fit a code space of {settings.tokenizer.codes} codes "
-            f"on {settings.tokenizer.levels} levels; raise tokenizer.codes or tokenizer.levels"
-        )
-    if settings.content.source == "text" and dataset.texts is None:
-        raise SettingsError(
-            f"content.source = 'text', but {dataset.name} has no item text; "
-            "add an items file, or use content.source=auto"
-        )
-    if settings.collaborative.source != "train":
-        dim, tokenizer = None, settings.tokenizer
-        if isinstance(tokenizer, LetterSettings) and tokenizer.alpha > 0:
-            dim = tokenizer.dim if settings.identifiers.source == "learned" else None  # eq. 3
-        collaborative.given_cf(settings.collaborative.source, dataset, dim=dim)
-    if isinstance(settings.recommender, LcRecSettings):
-        lcrec.refuse_tasks_without_text(settings.recommender.tasks.model_dump(), dataset.texts)
-        lm.check(settings.recommender.model)
 
 
 def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:

@@ -1,0 +1,46 @@
+"""What is checked before anything is trained: whether settings and data go together.
+
+Leaves what a setting may be by itself to `config`, and what is wrong with a source to `data`.
+"""
+
+from __future__ import annotations
+
+from letterrec import collaborative
+from letterrec.config import LcRecSettings, LetterSettings, Settings
+from letterrec.data import Dataset
+from letterrec.errors import IdentifierError, SettingsError
+from letterrec.recommenders import lcrec, lm
+
+
+def refuse_impossible(settings: Settings, dataset: Dataset) -> None:
+    """Say at once, not after an hour of training, that settings and data do not go together."""
+    if settings.identifiers.source == "given":
+        if dataset.given_tokens is None:
+            raise IdentifierError(
+                f"identifiers.source = 'given', but {dataset.name} brings no index.json; "
+                "use identifiers.source=learned"
+            )
+    elif settings.identifiers.source == "titles":
+        if dataset.texts is None:
+            raise IdentifierError(
+                f"identifiers.source = 'titles', but the items of {dataset.name} have no titles; "
+                "add an items file, or use identifiers.source=learned"
+            )
+    elif settings.tokenizer.codes**settings.tokenizer.levels < dataset.n_items:
+        raise IdentifierError(
+            f"{dataset.n_items} items do not fit a code space of {settings.tokenizer.codes} codes "
+            f"on {settings.tokenizer.levels} levels; raise tokenizer.codes or tokenizer.levels"
+        )
+    if settings.content.source == "text" and dataset.texts is None:
+        raise SettingsError(
+            f"content.source = 'text', but {dataset.name} has no item text; "
+            "add an items file, or use content.source=auto"
+        )
+    if settings.collaborative.source != "train":
+        dim, tokenizer = None, settings.tokenizer
+        if isinstance(tokenizer, LetterSettings) and tokenizer.alpha > 0:
+            dim = tokenizer.dim if settings.identifiers.source == "learned" else None  # eq. 3
+        collaborative.given_cf(settings.collaborative.source, dataset, dim=dim)
+    if isinstance(settings.recommender, LcRecSettings):
+        lcrec.refuse_tasks_without_text(settings.recommender.tasks.model_dump(), dataset.texts)
+        lm.check(settings.recommender.model)
