@@ -32,6 +32,7 @@ _FOLLOWING = 200  # items kept per item: of those that follow it, the most frequ
 _RECALLED = 100  # items recalled per history
 _CHOSEN = ("like", "decay", "weight")
 _SOFTNESS = 0.1  # of the weights of like items, in units of cosine
+_NEW = 0.25  # what likeness to an item that nobody has used yet counts, relative to others
 _LIKES = (1.0, 2.0, 4.0, 8.0)
 _DECAYS = (0.5, 0.7, 0.85)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
@@ -112,7 +113,7 @@ class Transitions:
 
     def grown(self, content: NDArray[np.float32], new: NDArray[np.float32]) -> Transitions:
         """With items added after training: what follows those like them follows them, what those
-        follow they follow, and they are like those.
+        follow they follow, and they are like those: a quarter, since nobody has used them yet.
 
         Args:
             content: float32 ``(n, d)`` content embeddings of the items trained on.
@@ -122,7 +123,7 @@ class Transitions:
         likeness = _matrix(most_similar(content, new, _SOFTNESS), n)  # (m, n)
         onwards = likeness @ self.counts
         blocks = [
-            [self.counts, (self.counts @ likeness.T) + self.like * likeness.T],
+            [self.counts, (self.counts @ likeness.T) + _NEW * self.like * likeness.T],
             [onwards + self.like * likeness, onwards @ likeness.T],
         ]
         return replace(self, counts=sp.csr_array(sp.block_array(blocks, format="csr")))
