@@ -267,6 +267,10 @@ def remembered_transitions(
                     likeness = likeness_of(content, trie.items.cpu().numpy())
                 transitions = counts.chosen(score, likeness) if len(cases) else counts
                 record |= {name: getattr(transitions, name) for name in ("like", "decay", "weight")}
+                say(
+                    f"  chosen on validation: like items {transitions.like:g}, "
+                    f"decay {transitions.decay:g}, weight {transitions.weight:g}"
+                )
                 run.save_transitions(transitions, dataset)
     return run.transitions()
 
