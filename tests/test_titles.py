@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import small_settings
-from letterrec import pipeline
+from letterrec import finished, pipeline
 from letterrec.content import encoder_tokenizer
 from letterrec.decoding.trie import Trie
 from letterrec.errors import IdentifierError
@@ -60,7 +60,7 @@ def test_words_are_kept_with_identifiers(tmp_path: Path) -> None:
 def test_a_run_on_titles(recommender: str, shop: Path, tmp_path: Path) -> None:
     settings = small_settings("identifiers.source=titles", f"recommender.name={recommender}")
     pipeline.fit(shop, tmp_path / "run", settings)
-    engine = pipeline.load(tmp_path / "run")
+    engine = finished.load(tmp_path / "run")
     (answer,) = engine.recommend([engine.history_of(engine.dataset.user_ids[0])], k=10)
     assert len({item for item, _ in answer} & set(engine.dataset.item_ids)) == 10
 

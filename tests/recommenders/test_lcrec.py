@@ -339,7 +339,7 @@ def test_a_run_that_calls_items_by_titles(shop: Path, tiny_model: Path, tmp_path
         ["data.k_core=0", "training.epochs=1", f'recommender.model="{tiny_model}"'],
     )
     pipeline.fit(shop, tmp_path / "run", settings)
-    engine = pipeline.load(tmp_path / "run")
+    engine = finished.load(tmp_path / "run")
     (answer,) = engine.recommend([engine.history_of(engine.dataset.user_ids[0])], k=10)
     assert len({item for item, _ in answer} & set(engine.dataset.item_ids)) == 10
     export_run(engine, tmp_path / "merged")
