@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,16 @@ def test_a_user_of_the_run_fills_the_history(visit: Callable[..., Page]) -> None
     page.fill("#user", "nobody")
     page.press("#user", "Enter")
     expect(page.locator("#problem")).to_contain_text("user 'nobody' is not among")
+
+
+def test_a_user_can_be_loaded_before_the_run_is_known(visit: Callable[..., Page]) -> None:
+    page = visit()
+    page.route("**/v1/run", lambda route: (time.sleep(2), route.continue_()))
+    page.reload(wait_until="domcontentloaded")
+    page.fill("#user", "u3")
+    page.click("text=Load")
+    expect(page.locator("#history li").nth(5)).to_be_visible()
+    assert "?" not in page.url  # the browser did not send the form by itself
 
 
 def test_an_item_is_shown_with_its_neighbours(visit: Callable[..., Page]) -> None:

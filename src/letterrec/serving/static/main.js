@@ -1,7 +1,7 @@
 // The frame of the page: tabs, theme, what is served. Each view lives in a module of its own.
 
 import { $, ask, number, tell } from "./dom.js";
-import { startRecommending } from "./recommend.js";
+import { fillExamples, startRecommending } from "./recommend.js";
 import { drawCodes } from "./codes.js";
 import { drawMap, fillMapChoices } from "./map.js";
 
@@ -66,13 +66,14 @@ function startTheme() {
 async function start() {
   startTheme();
   startTabs();
+  startRecommending();
   run = await ask("/v1/run");
   const added = run.added ? `, ${number(run.added)} added since` : "";
   $("run").textContent =
     `${run.name} · ${number(run.items)} items${added} · ${number(run.users)} users · ` +
     `${run.recommender} on ${run.tokenizer} identifiers`;
   document.title = `${run.name} · LetterRec`;
-  startRecommending(run);
+  fillExamples(run);
   fillMapChoices(run);
   const wanted = location.hash.slice(1);
   show(views.includes(wanted) ? wanted : "recommend");

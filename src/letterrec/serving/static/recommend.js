@@ -3,23 +3,29 @@
 import { $, ask, codePills, el, letter, tell } from "./dom.js";
 
 let items = [];
+let exampleUser = ""; // until the run is known
 let latest = 0; // number of the latest request: answers that come late are dropped
 
-export function startRecommending(run) {
+export function startRecommending() {
   startSearch();
-  $("user").placeholder = `such as ${run.example_user}`;
   $("user-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    loadUser($("user").value.trim() || run.example_user).catch(tell);
+    const user = $("user").value.trim() || exampleUser;
+    if (user) loadUser(user).catch(tell);
   });
   $("clear").addEventListener("click", () => setHistory([]));
   $("k").addEventListener("change", refresh);
   $("exclude-seen").addEventListener("change", refresh);
+  $("item").querySelector(".close").addEventListener("click", () => $("item").close());
+}
+
+export function fillExamples(run) {
+  exampleUser = run.example_user;
+  $("user").placeholder = `such as ${exampleUser}`;
   const buttons = run.example_items.slice(0, 4).map((item) =>
     el("button", { type: "button", class: "ghost", title: item.title, onclick: () => add(item) },
       `+ ${item.title}`));
   $("examples").replaceChildren(...buttons);
-  $("item").querySelector(".close").addEventListener("click", () => $("item").close());
   refresh();
 }
 
