@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     Response,
+    Route,
     expect,
     sync_playwright,
 )
@@ -129,7 +129,7 @@ def test_a_history_is_made_by_searching_and_answered_with_reasons(
 def test_a_user_of_the_run_fills_the_history(visit: Callable[..., Page]) -> None:
     page = visit()
     page.fill("#user", "u3")
-    page.click("text=Load")
+    page.click("button:text-is('Load')")
     expect(page.locator("#history li").nth(5)).to_be_visible()
     page.fill("#user", "nobody")
     page.press("#user", "Enter")
@@ -138,12 +138,16 @@ def test_a_user_of_the_run_fills_the_history(visit: Callable[..., Page]) -> None
 
 def test_a_user_can_be_loaded_before_the_run_is_known(visit: Callable[..., Page]) -> None:
     page = visit()
-    page.route("**/v1/run", lambda route: (time.sleep(2), route.continue_()))
+    held: list[Route] = []
+    page.route("**/v1/run", lambda route: held.append(route))
     page.reload(wait_until="domcontentloaded")
     page.fill("#user", "u3")
-    page.click("text=Load")
+    page.click("button:text-is('Load')")
     expect(page.locator("#history li").nth(5)).to_be_visible()
     assert "?" not in page.url  # the browser did not send the form by itself
+    held[0].continue_()
+    expect(page.locator("#run")).to_contain_text("60 items")
+    expect(page.locator("#history li").nth(5)).to_be_visible()
 
 
 def test_an_item_is_shown_with_its_neighbours(visit: Callable[..., Page]) -> None:
@@ -225,7 +229,7 @@ def test_light_and_dark_follow_the_system_and_the_button(
 def test_a_phone_needs_no_sideways_scrolling(visit: Callable[..., Page]) -> None:
     page = visit(viewport=PHONE, has_touch=True)
     page.fill("#user", "u3")
-    page.click("text=Load")
+    page.click("button:text-is('Load')")
     expect(page.locator("#history li").nth(5)).to_be_visible()
     for view in ("recommend", "codes", "map"):
         page.click(f"#tab-{view}")
