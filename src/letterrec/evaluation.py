@@ -21,7 +21,7 @@ from letterrec.metrics import CUTS, Ranks, ranks_of, summarise
 from letterrec.progress import counting
 from letterrec.recommenders import Recommender
 from letterrec.training import device
-from letterrec.transitions import Transitions
+from letterrec.transitions import Transitions, recalled
 from letterrec.uniqueness import group
 
 Lists = NDArray[np.int64]
@@ -50,8 +50,8 @@ def recommend_rows(
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = torch.from_numpy(histories.take(rows).padded()).to(device())
-            recalled = None if transitions is None else transitions.recall(batch)
-            items, _ = search(recommender.encode(batch), trie, beam=beam, k=k, recalled=recalled)
+            remembered = recalled(transitions, batch)
+            items, _ = search(recommender.encode(batch), trie, beam=beam, k=k, recalled=remembered)
             lists[rows] = items.cpu().numpy()
             if label:
                 counter.advance(len(rows))

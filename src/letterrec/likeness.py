@@ -7,6 +7,7 @@ Knows nearest neighbours and their weights. Leaves what follows from likeness to
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 _NEIGHBOURS = 20
@@ -70,6 +71,14 @@ def alike(content: NDArray[np.float32], order: NDArray[np.integer], softness: fl
         near, weights[order[start:stop]] = _nearest(cosines, softness, rows.shape[1])
         rows[order[start:stop]] = order[first + near]
     return rows, weights
+
+
+def as_matrix(neighbours: Neighbours, n_items: int) -> sp.csr_array:
+    """float32 ``(m, n_items)``: the weights of `most_similar` or `alike`, one in sum in a row."""
+    rows, weights = neighbours
+    offsets = np.arange(0, rows.size + 1, rows.shape[1])
+    shape = (len(rows), n_items)
+    return sp.csr_array((weights.ravel(), rows.ravel().astype(np.int32), offsets), shape=shape)
 
 
 def unit(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.errors import RunError
-from letterrec.likeness import most_similar, unit
+from letterrec.likeness import as_matrix, most_similar, unit
 from letterrec.store import read_tensors
 from letterrec.tokenizers import load_tokenizer
 
@@ -79,6 +79,5 @@ def estimate_cf(
     centre = cf.mean(0)
     lengths = np.linalg.norm(cf - centre, axis=1, keepdims=True)
     directions = unit(cf - centre)  # (n, d)
-    nearest, weights = most_similar(content, new, _SOFTNESS)
-    mean = np.stack([w @ directions[rows] for rows, w in zip(nearest, weights, strict=True)])
+    mean = as_matrix(most_similar(content, new, _SOFTNESS), len(content)) @ directions
     return np.asarray(centre + unit(mean) * lengths.mean(), dtype=np.float32)

@@ -266,7 +266,7 @@ def remembered_transitions(
                 if content is not None and len(content) > 1:
                     likeness = likeness_of(content, trie.items.cpu().numpy())
                 transitions = counts.chosen(score, likeness) if len(cases) else counts
-                record |= {name: getattr(transitions, name) for name in ("like", "decay", "weight")}
+                record |= transitions.strength
                 say(
                     f"  chosen on validation: like items {transitions.like:g}, "
                     f"decay {transitions.decay:g}, weight {transitions.weight:g}"

@@ -24,13 +24,12 @@ from torch import Tensor
 
 from letterrec.data.dataset import Histories
 from letterrec.decoding.mixture import Recalled
-from letterrec.likeness import Neighbours, alike, most_similar
+from letterrec.likeness import alike, as_matrix, most_similar
 from letterrec.progress import counting
 from letterrec.store import read_tensors, write_tensors
 
 _FOLLOWING = 200  # items kept per item: of those that follow it, the most frequent
 _RECALLED = 100  # items recalled per history
-_CHOSEN = ("like", "decay", "weight")
 _SOFTNESS = 0.1  # of the weights of like items, in units of cosine
 _NEW = 0.25  # what likeness to an item that nobody has used yet counts, relative to others
 _LIKES = (1.0, 2.0, 4.0, 8.0)
@@ -80,6 +79,11 @@ class Transitions:
         evidence = sp.diags_array(1 / np.sqrt(counts.sum(1) + 1))
         return cls(_largest(sp.csr_array(evidence @ counts, dtype=np.float32), _FOLLOWING))
 
+    @property
+    def strength(self) -> dict[str, float]:
+        """What `chosen` chooses: ``like``, ``decay`` and ``weight``."""
+        return {"like": self.like, "decay": self.decay, "weight": self.weight}
+
     def recall(self, histories: Tensor) -> Recalled:
         """What followed the items of histories in training, for `decoding.search`.
 
@@ -120,7 +124,7 @@ class Transitions:
             new: float32 ``(m, d)`` of items added to those that are counted here.
         """
         n = self.counts.shape[0]
-        likeness = _matrix(most_similar(content, new, _SOFTNESS), n)  # (m, n)
+        likeness = as_matrix(most_similar(content, new, _SOFTNESS), n)  # (m, n)
         onwards = likeness @ self.counts
         blocks = [
             [self.counts, (self.counts @ likeness.T) + _NEW * self.like * likeness.T],
@@ -162,12 +166,7 @@ class Transitions:
                 "items": torch.from_numpy(self.counts.indices.astype(np.int32)),
                 "offsets": torch.from_numpy(self.counts.indptr.astype(np.int64)),
             },
-            {
-                **about,
-                "like": repr(self.like),
-                "decay": repr(self.decay),
-                "weight": repr(self.weight),
-            },
+            {**about, **{name: repr(value) for name, value in self.strength.items()}},
         )
 
     @classmethod
@@ -177,19 +176,17 @@ class Transitions:
         counts, items, offsets = (tensors[n].numpy() for n in ("counts", "items", "offsets"))
         n_items = len(offsets) - 1
         table = sp.csr_array((counts, items, offsets), shape=(n_items, n_items))
-        return cls(table, *(float(about[name]) for name in _CHOSEN))
+        return cls(table, *(float(about[name]) for name in ("like", "decay", "weight")))
+
+
+def recalled(transitions: Transitions | None, histories: Tensor) -> Recalled | None:
+    """What is remembered for histories; None without transitions, or where they have no weight."""
+    return None if transitions is None or not transitions.weight else transitions.recall(histories)
 
 
 def likeness_of(content: NDArray[np.float32], order: NDArray[np.integer]) -> sp.csr_array:
     """float32 ``(n_items, n_items)``: what is like the row's item, one in sum; see `likeness`."""
-    return _matrix(alike(content, order, _SOFTNESS), len(content))
-
-
-def _matrix(neighbours: Neighbours, n_items: int) -> sp.csr_array:
-    rows, weights = neighbours
-    offsets = np.arange(0, rows.size + 1, rows.shape[1])
-    shape = (len(rows), n_items)
-    return sp.csr_array((weights.ravel(), rows.ravel().astype(np.int32), offsets), shape=shape)
+    return as_matrix(alike(content, order, _SOFTNESS), len(content))
 
 
 def _largest(matrix: sp.csr_array, n: int) -> sp.csr_array:

@@ -33,7 +33,7 @@ from letterrec.serving.catalogue import Catalogue
 from letterrec.serving.changes import Changes, read_changes, version_of
 from letterrec.store import fingerprint
 from letterrec.training import device
-from letterrec.transitions import Transitions
+from letterrec.transitions import Transitions, recalled
 
 Recommendations = list[tuple[str, float]]
 _MASKED = 2**24  # items times queries in one search, where queries bring filters of their own
@@ -270,7 +270,6 @@ class Engine:
             seen = torch.from_numpy(rows.padded()).to(device())
         wishes = [q.instruction for q in queries]
         recommender: Any = self.recommender
-        remembered = catalogue.transitions
         items, scores = search(
             recommender.encode(recent, wishes) if any(wishes) else recommender.encode(recent),
             catalogue.trie,
@@ -278,7 +277,7 @@ class Engine:
             k=max(q.k for q in queries),
             seen=seen,
             allowed=_allowed(catalogue, queries),
-            recalled=None if remembered is None else remembered.recall(recent),
+            recalled=recalled(catalogue.transitions, recent),
         )
         return [
             [(i, s) for i, s in zip(line, score, strict=True) if i >= 0][: query.k]
