@@ -91,11 +91,13 @@ def fit(
 
         letterrec fit Instruments/ --out runs/given --set identifiers.source=given
     """
-    from letterrec import pipeline
+    from letterrec import pipeline, processes
     from letterrec.config import load_settings
     from letterrec.report import print_metrics
 
     run = pipeline.fit(source, out_folder, load_settings(recipe, overrides), resume=resume)
+    if processes.is_helper():
+        return
     print_metrics(out, run.read_json("metrics"))
     out.print(f"The run is in {run.folder}", soft_wrap=True)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from letterrec import processes
 from letterrec.data.dataset import Dataset, HeldOut, Split
 from letterrec.decoding.beam import search
 from letterrec.decoding.trie import Trie
@@ -40,21 +41,28 @@ def recommend_rows(
 ) -> Lists:
     """The ``k`` best items for each history, seen items included, as papers count.
 
+    Processes that work together share the histories; all get all lists.
+
     Returns:
         int64 ``(n_cases, k)`` item rows, best first, ``-1`` where fewer exist.
     """
     lists = np.full((len(cases), k), -1, dtype=np.int64)
     histories = cases.histories.latest(recommender.max_history)
     order = np.argsort(histories.lengths, kind="stable")  # batches of equal lengths pad little
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     with counting(label or "", len(cases) if label else 0) as counter:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        for first in range(0, len(batches), processes.count()):
+            # In lockstep: where batches run out, a process ranks the last one for nothing.
+            mine = first + processes.rank()
+            rows = batches[min(mine, len(batches) - 1)]
             batch = torch.from_numpy(histories.take(rows).padded()).to(device())
             remembered = recalled(transitions, batch)
             items, _ = search(recommender.encode(batch), trie, beam=beam, k=k, recalled=remembered)
-            lists[rows] = items.cpu().numpy()
+            if mine < len(batches):
+                lists[rows] = items.cpu().numpy()
             if label:
-                counter.advance(len(rows))
+                counter.advance(sum(map(len, batches[first : first + processes.count()])))
+    processes.largest(torch.from_numpy(lists))  # -1 where another process has ranked
     return lists
 
 

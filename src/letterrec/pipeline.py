@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from letterrec import cold, collaborative
+from letterrec import cold, collaborative, processes
 from letterrec.config import LcRecSettings, Settings, load_settings
 from letterrec.content import embed, encoder_tokenizer
 from letterrec.data import Dataset, HeldOut, Split, read
@@ -52,6 +52,8 @@ def fit(
 ) -> Run:
     """Make a recommender from a data source and keep it, with all that led to it, in ``out``.
 
+    Under ``torchrun`` all processes call this; they share the recommender's training and ranking.
+
     Args:
         source: a folder or file in one of the formats of `letterrec.read`, or ``"ml-100k"``.
         out: the run folder, new or empty; with ``resume`` also one that holds an unfinished run.
@@ -65,18 +67,22 @@ def fit(
         The run, finished up to ``until``.
     """
     settings = settings or load_settings()
-    run = Run.start(Path(out), settings, str(source), resume=resume)
-    dataset = read_data(run, source)
-    refuse_impossible(settings, dataset)
-    take_over(run, reuse)
-    content = content_embeddings(run, dataset)
-    cf = collaborative_embeddings(run, dataset)
-    identifiers = item_identifiers(run, dataset, content if content is not None else cf, cf)
+    processes.join()
+    with processes.main_first():
+        resume = resume or processes.is_helper()  # what the main process has begun
+        run = Run.start(Path(out), settings, str(source), resume=resume)
+        dataset = read_data(run, source)
+        refuse_impossible(settings, dataset)
+        take_over(run, reuse)
+        content = content_embeddings(run, dataset)
+        cf = collaborative_embeddings(run, dataset)
+        identifiers = item_identifiers(run, dataset, content if content is not None else cf, cf)
     if until == "identifiers":
         return run
-    recommender = trained_recommender(run, dataset, identifiers, content)
-    transitions = remembered_transitions(run, dataset, identifiers, content, recommender)
-    evaluation(run, dataset, identifiers, recommender, transitions)
+    with processes.together():
+        recommender = trained_recommender(run, dataset, identifiers, content)
+        transitions = remembered_transitions(run, dataset, identifiers, content, recommender)
+        evaluation(run, dataset, identifiers, recommender, transitions)
     return run
 
 

@@ -40,6 +40,7 @@ import torch
 from numpy.typing import NDArray
 
 import letterrec
+from letterrec import processes
 from letterrec.config import Settings, parse_settings
 from letterrec.data import Dataset, Split
 from letterrec.data.saved import read_dataset, write_dataset
@@ -194,6 +195,7 @@ class Run:
         """Note that a stage is done."""
         self.about["stages"][stage] = record
         self._write()
+        processes.meet()
 
     def save_dataset(self, dataset: Dataset) -> None:
         """Keep the data that the run is made from."""

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from letterrec.errors import RunError
+from letterrec.processes import is_helper
 
 
 @contextmanager
@@ -28,12 +29,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``; it takes the name ``path`` only when the block ends well.
 
     The content is on the disk before the rename: after a crash ``path`` is the old or the new
-    file, never a part of one.
+    file, never a part of one. Of several processes only the main one's files stay.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        if is_helper():
+            return
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -7,6 +7,9 @@ to the network.
 Runs are repeatable by construction: the random state is set anew at the start of every epoch, from
 the seed and the epoch alone. A run that resumes from its last checkpoint therefore takes exactly
 the steps that an uninterrupted run takes.
+
+Where several processes train together, each takes its share of every batch; their gradients are
+averaged, so that all hold the same weights, and checkpoints are those of a single process.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from letterrec import processes
 from letterrec.errors import RunError, SettingsError
 from letterrec.progress import counting
 from letterrec.store import read_tensors, write_tensors
@@ -153,10 +157,10 @@ def train(
         lr=learning_rate,
         fused=True,
     )
-    prepared, optimizer = accelerator.prepare(module, optimizer)
     checkpoint = _Checkpoint(module, optimizer, folder)
     log, best_weights = checkpoint.load()
-    writer = _event_writer(folder, len(log.epochs)) if accelerator.is_main_process else None
+    is_main = processes.rank() == 0
+    writer = _event_writer(folder, len(log.epochs)) if is_main else None
 
     steps_per_epoch = len(batches(0))
     total = steps_per_epoch * epochs
@@ -166,30 +170,34 @@ def train(
             if _is_over(log, patience, every):
                 break
             started = time.perf_counter()
-            set_seed(seed, epoch)
+            set_seed(seed, epoch, *([processes.rank()] if processes.rank() else []))
             if before_epoch is not None:
                 module.eval()
                 before_epoch(epoch)
-            prepared.train()
+            module.train()
             sums: dict[str, float] = {}
             rows_of_epoch = batches(epoch)
             for i, rows in enumerate(rows_of_epoch):
                 step = epoch * steps_per_epoch + i
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate * _rate(step, total, warmup)
-                tensors = (t.to(accelerator.device, non_blocking=True) for t in collate(rows))
+                mine, weight = _share(rows)
+                tensors = (t.to(accelerator.device, non_blocking=True) for t in collate(mine))
                 with accelerator.autocast():
-                    parts = prepared(*tensors)
-                accelerator.backward(parts["loss"])
+                    parts = module(*tensors)
+                accelerator.backward(parts["loss"] * weight)
+                _average_gradients(trainable)
                 norm = accelerator.clip_grad_norm_(trainable, clip)
                 _check_finite(label, learning_rate, epoch, i, parts["loss"], norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 for name, value in parts.items():
-                    sums[name] = sums.get(name, 0.0) + float(value.detach())
+                    sums[name] = sums.get(name, 0.0) + weight * float(value.detach())
                 counter.advance(1)
             entry: dict[str, float] = {"epoch": epoch}
-            entry |= {name: value / len(rows_of_epoch) for name, value in sums.items()}
+            means = torch.tensor(list(sums.values()), dtype=torch.float64) / len(rows_of_epoch)
+            processes.average([means])
+            entry |= dict(zip(sums, means.tolist(), strict=True))
             if validate is not None and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
                 module.eval()
                 with torch.no_grad():
@@ -206,18 +214,34 @@ def train(
             if writer is not None:
                 for name, number in entry.items():
                     writer.add_scalar(name, number, epoch)
-            if accelerator.is_main_process:
+            if is_main:
                 checkpoint.save(log, best_weights)
     if validate is None:
         log.best_epoch = len(log.epochs) - 1
     if writer is not None:
         writer.close()
-    if accelerator.is_main_process:
+    if is_main:
         checkpoint.save(log, best_weights, now=True)
-    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
     module.load_state_dict(best_weights, strict=False)
     module.eval()
     return log
+
+
+def _share(rows: Rows) -> tuple[Rows, float]:
+    """The rows of a batch that are this process's, and their weight in the mean over processes."""
+    count = processes.count()
+    mine = rows[processes.rank() :: count]
+    if len(mine) == 0:  # all must take a step, if only for the sake of the others
+        return rows[:1], 0.0
+    return mine, len(mine) * count / len(rows)
+
+
+def _average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    if processes.count() > 1:
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        processes.average([p.grad for p in parameters if p.grad is not None])
 
 
 def _check_finite(

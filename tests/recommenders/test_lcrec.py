@@ -37,28 +37,6 @@ TITLES = [f"Lamp number {item}" for item in range(N_ITEMS)]
 TEXTS = [f"{title}. A lamp with {item} bulbs" for item, title in enumerate(TITLES)]
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small Llama of random weights and SmolLM2's tokenizer."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    tokenizer = lm.load("smollm2").tokenizer
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=False,
-    )
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 class TestLcRec(RecommenderContract):
     training: ClassVar[dict[str, Any]] = {"epochs": 12, "batch_size": 16, "learning_rate": 1e-2}
     model: Path

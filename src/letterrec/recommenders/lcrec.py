@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from letterrec import processes
 from letterrec.data.dataset import Histories
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError
@@ -30,6 +31,7 @@ from letterrec.recommenders.lora import (
     attention_for_training,
     code_rows,
     keep_only_trained,
+    shard_frozen,
     with_lora,
 )
 from letterrec.recommenders.losses import ranking_guided_loss
@@ -105,6 +107,9 @@ class LcRec(nn.Module):
         self.network = with_lora(base.copied(), rank, alpha, dropout)
         if gradient_checkpointing:
             self.network.activation_checkpointing_enable({"use_reentrant": False})
+        if processes.count() > 1:
+            lm.load.cache_clear()  # the whole model goes when its shards are made
+            shard_frozen(self.network)
         table = base.network.get_input_embeddings().weight
         output = base.network.get_output_embeddings().weight
         self.first_code = len(table)  # below it are the model's own tokens
@@ -189,7 +194,7 @@ class LcRec(nn.Module):
 
         def begin(epoch: int) -> None:
             nonlocal random
-            random = np.random.default_rng([seed, epoch])
+            random = np.random.default_rng([seed, epoch, processes.rank()])
 
         def collate(rows: Rows) -> tuple[Tensor, ...]:
             n_items = len(self.prefixes)

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from letterrec import processes
 from letterrec.content import cache_folder
 from letterrec.errors import MissingExtra, SettingsError
 from letterrec.training import device
@@ -61,6 +62,8 @@ def load(model: str, dtype: torch.dtype = torch.float32) -> LanguageModel:
             in Hugging Face format or with one GGUF file, a GGUF file, or a name on the Hub.
         dtype: of the weights in memory.
 
+    Processes that work together get it on the CPU, to be sharded from there.
+
     Raises:
         SettingsError: it is missing, has no tokenizer, is no causal language model, or is too large
             for the memory that is free.
@@ -73,7 +76,8 @@ def load(model: str, dtype: torch.dtype = torch.float32) -> LanguageModel:
         tokenizer = _tokenizer(source, model)
         network = _network(source, model, dtype)
     network.requires_grad_(False)
-    return LanguageModel(network.to(device()).eval(), tokenizer)
+    place = device() if processes.count() == 1 else torch.device("cpu")
+    return LanguageModel(network.to(place).eval(), tokenizer)
 
 
 def check(model: str) -> None:
@@ -199,6 +203,8 @@ def _refuse_too_large(config: Any, model: str, dtype: torch.dtype) -> None:
     with _explained(model, "could not be read"), torch.device("meta"):
         network: nn.Module = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     needed = sum(p.numel() for p in network.parameters()) * dtype.itemsize
+    if device().type == "cuda":
+        needed //= processes.started()  # each holds its share
     free = free_memory()
     if needed > free:
         raise SettingsError(

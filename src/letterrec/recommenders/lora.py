@@ -10,9 +10,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from letterrec import processes
 from letterrec.errors import MissingExtra
+from letterrec.training import device
 
 _CODE_SPREAD = 0.2  # of new rows, relative to the model's own
 
@@ -40,6 +44,22 @@ def with_lora(network: Any, rank: int, alpha: int, dropout: float) -> Any:
         if parameter.requires_grad:  # what is trained needs the digits of float32
             parameter.data = parameter.data.float()
     return network
+
+
+def shard_frozen(network: Any) -> None:
+    """Spread a network's frozen weights over the processes that work together (FSDP).
+
+    What is trained stays whole on every device, and so do the embedding and the output, which are
+    read outside the layers: state and checkpoints are those of a single process. The network comes
+    from the CPU; its layers move to the device one by one.
+    """
+    body = network.get_decoder()
+    mesh = init_device_mesh(device().type, (processes.count(),))
+    whole = {p for p in body.parameters() if p.requires_grad}
+    for layer in body.layers:
+        fully_shard(layer, mesh=mesh, ignored_params=whole)
+    whole |= set(network.get_input_embeddings().parameters())
+    fully_shard(body, mesh=mesh, ignored_params=whole, reshard_after_forward=True)
 
 
 def code_rows(n: int, like: Tensor, trained: bool) -> nn.Embedding:

@@ -1,0 +1,108 @@
+"""Several processes that make one run, one a device, as ``torchrun`` starts them.
+
+All of them walk the same path. Up to the recommender the main process works while the others wait,
+and then read what it has kept; in `together` they share steps and rankings, in lockstep. Only the
+main process writes and speaks. Started alone, a process never waits and shares nothing.
+
+Knows ranks, waiting and exchange. Leaves what is shared to `training` and `evaluation`, and how a
+model is spread over devices to the recommenders.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from letterrec.progress import console
+
+_PATIENCE = datetime.timedelta(days=1)  # the main process may prepare for long
+_together = False
+
+
+def join() -> None:
+    """Meet the other processes, if ``torchrun`` has started any."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        return
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, timeout=_PATIENCE)
+    console.quiet = is_helper()
+
+
+def is_helper() -> bool:
+    """Whether another process is the main one: this one writes and says nothing."""
+    return dist.is_initialized() and dist.get_rank() > 0
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """The main process goes through the block first, then the others; none leaves before all."""
+    if is_helper():
+        _wait()
+    yield
+    if not is_helper():
+        _wait()
+    _wait()
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """In the block, `count` is the number of processes: all must take it, with equal settings."""
+    global _together
+    _together = True
+    try:
+        yield
+    finally:
+        _together = False
+
+
+def started() -> int:
+    """How many processes make the run."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def count() -> int:
+    """How many processes share the work; 1 outside `together`."""
+    return started() if _together else 1
+
+
+def rank() -> int:
+    """The number of this process among those that share the work, from 0."""
+    return dist.get_rank() if count() > 1 else 0
+
+
+def meet() -> None:
+    """Go on when all that share the work have come here: what the main one wrote can be read."""
+    if count() > 1:
+        _wait()
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replace float tensors of one dtype and device by their means over the processes."""
+    if count() == 1:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat)
+    parts = torch.split(flat / count(), [tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def largest(tensor: Tensor) -> Tensor:
+    """Element by element the largest that any process has; changes the tensor."""
+    if count() > 1:
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return tensor
+
+
+def _wait() -> None:
+    if dist.is_initialized():
+        dist.all_reduce(torch.zeros(1))  # on the CPU: waiting keeps no device busy
