@@ -120,10 +120,10 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdIt
     kept = np.flatnonzero(~is_cold)
 
     sequences: list[NDArray[np.int64]] = []
-    users: list[str] = []
+    users: list[int] = []
     cases: list[NDArray[np.int64]] = []
     targets: list[int] = []
-    for user, items in zip(dataset.user_ids, dataset.interactions, strict=True):
+    for user, items in enumerate(dataset.interactions):
         remaining = position[items[~is_cold[items]]]
         if len(remaining):
             sequences.append(remaining)
@@ -133,11 +133,14 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdIt
             targets.append(int(place[items[-1]]))
     rest = replace(
         dataset,
-        user_ids=tuple(users),
+        user_ids=_take(dataset.user_ids, np.array(users)),
         item_ids=_take(dataset.item_ids, kept),
         titles=_take(dataset.titles, kept),
         texts=_take(dataset.texts, kept),
         interactions=Histories.from_lists([s.tolist() for s in sequences]),
+        preferences=None
+        if dataset.preferences is None
+        else _take(dataset.preferences, np.array(users)),
         given_tokens=None if dataset.given_tokens is None else _take(dataset.given_tokens, kept),
         given_cf=None if dataset.given_cf is None else dataset.given_cf[kept],
     )

@@ -178,6 +178,7 @@ class TaskSettings(Section):
     index2title: float = Field(0.0, ge=0, description="history -> title of the next item")
     titles2index: float = Field(0.0, ge=0, description="titles of the history -> the next item")
     query: float = Field(0.0, ge=0, description="a wish in words -> the item")
+    preference: float = Field(0.0, ge=0, description="history -> what the user likes, in words")
 
     @model_validator(mode="after")
     def _some_predict(self) -> Self:

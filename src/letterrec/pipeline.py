@@ -374,6 +374,7 @@ def make_recommender(
     keywords = settings.recommender.model_dump(exclude={"name"})
     if getattr(kind, "reads_text", False):
         keywords |= {"titles": dataset.titles, "texts": dataset.texts}
+        keywords["preferences"] = dataset.preferences
     set_seed(settings.seed)
     return kind(
         identifiers,

@@ -42,5 +42,6 @@ def refuse_impossible(settings: Settings, dataset: Dataset) -> None:
             dim = tokenizer.dim if settings.identifiers.source == "learned" else None  # eq. 3
         collaborative.given_cf(settings.collaborative.source, dataset, dim=dim)
     if isinstance(settings.recommender, LcRecSettings):
-        lcrec.refuse_tasks_without_text(settings.recommender.tasks.model_dump(), dataset.texts)
+        tasks = settings.recommender.tasks.model_dump()
+        lcrec.refuse_tasks_without_text(tasks, dataset.texts, dataset.preferences)
         lm.check(settings.recommender.model)

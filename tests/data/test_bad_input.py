@@ -117,6 +117,11 @@ ERRORS: dict[str, tuple[Files, str]] = {
         {"A.inter.json": '{"u": [1, null]}'},
         r"A.inter.json: user 'u' has the item None; expected an integer or a text",
     ),
+    "preferences of another form": (
+        letter() | {"A.user.json": '{"user_explicit_preference": ["x"]}'},
+        "A.user.json: user_explicit_preference holds a list; expected {user: text or list of "
+        "texts}",
+    ),
     "a malformed token": (
         letter(index='{"0": ["<a_1>", "b_2"], "1": ["<a_1>", "<b_3>"]}'),
         r"A.index.json: item '0' has the token 'b_2'; expected the form '<a_12>'",
@@ -227,6 +232,12 @@ ERRORS: dict[str, tuple[Files, str]] = {
     "a table of items without titles": (
         csv(*[f"u,a,{t}" for t in range(5)]) | {"items.csv": "item,titel\na,x\n"},
         "items.csv has no column 'title', only item, titel; rename 'titel' to 'title'",
+    ),
+    "a table of users without preferences": (
+        csv(*[f"u{u},i{i},{u}" for u in range(5) for i in range(5)])
+        | {"users.csv": "user,preferance\nu1,x\n"},
+        "users.csv has no column 'preference', only user, preferance; rename 'preferance' to "
+        "'preference'",
     ),
     # JSON lines
     "an empty JSON lines file": (

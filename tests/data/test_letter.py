@@ -100,3 +100,11 @@ def test_published_data(
         assert len(held_out) == users
         assert held_out.targets[7] == raw["7"][-back]
         assert held_out.histories[7].tolist() == raw["7"][:-back]
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["plain", "as LC-Rec has it"])
+def test_what_users_like(folder: Path, nested: bool) -> None:
+    likes: dict[str, object] = {"10": ["soft", "blue"], "9": "combs", "77": "nobody"}
+    users = {"user_explicit_preference": likes, "user_vague_intention": {}} if nested else likes
+    (folder / "Tiny.user.json").write_text(json.dumps(users))
+    assert read(folder).preferences == ("combs", "soft, blue", "")

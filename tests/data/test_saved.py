@@ -24,11 +24,15 @@ def a_dataset() -> Dataset:
     )
 
 
-@pytest.mark.parametrize("texts", [("Zahnbürste. neu", "a"), None], ids=["texts", "no texts"])
+@pytest.mark.parametrize(
+    ("texts", "preferences"),
+    [(("Zahnbürste. neu", "a"), None), (None, ("mild", "", "grün"))],
+    ids=["texts", "preferences"],
+)
 def test_a_written_dataset_comes_back_exactly(
-    tmp_path: Path, texts: tuple[str, ...] | None
+    tmp_path: Path, texts: tuple[str, ...] | None, preferences: tuple[str, ...] | None
 ) -> None:
-    dataset = replace(a_dataset(), texts=texts)
+    dataset = replace(a_dataset(), texts=texts, preferences=preferences)
     write_dataset(dataset, tmp_path)
     again = read_dataset(tmp_path)
     for field in fields(Dataset):

@@ -114,3 +114,16 @@ def test_a_table_of_items_alone(tmp_path: Path, kind: str) -> None:
         "007": ItemText('The "seven"', 'The "seven"'),
         "77": ItemText("never bought", "never bought"),
     }
+
+
+@pytest.mark.parametrize("kind", [".csv", ".parquet", ".jsonl"])
+def test_what_users_like(tmp_path: Path, kind: str) -> None:
+    write(EVENTS, tmp_path / "interactions.csv")
+    likes = {"user_id": ["bo", "zoe"], "preference": ["even  numbers", "none"]}
+    write(pl.DataFrame(likes), tmp_path / f"users{kind}")
+    dataset = read(tmp_path, k_core=0)
+    assert dataset.user_ids == ("al", "bo")
+    assert dataset.preferences == ("", "even numbers")
+    assert f"users{kind}: column 'user_id' is read as 'user'" in dataset.warnings
+    (tmp_path / f"users{kind}").unlink()
+    assert read(tmp_path, k_core=0).preferences is None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -165,7 +167,7 @@ def test_a_run_holds_only_what_was_trained(smollm2: LcRec) -> None:
 
 
 def case(seed: int = 0) -> Case:
-    return Case([4, 5, 6], N_ITEMS, TITLES, TEXTS, np.random.default_rng(seed))
+    return Case([4, 5, 6], N_ITEMS, TITLES, TEXTS, np.random.default_rng(seed), "bright lamps")
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -175,6 +177,7 @@ def test_every_task_asks_for_something_that_can_be_learned(name: str, tiny_model
         planted_identifiers(),
         titles=TITLES,
         texts=TEXTS,
+        preferences=["lamps"] * len(planted_histories()),
         model=str(tiny_model),
         dtype="float32",
         tasks={name: 1.0},
@@ -189,6 +192,13 @@ def test_tasks_say_what_they_should() -> None:
         Part(items=(4,)),
         Part(items=(5, 6), wanted=True),
     ]
+    assert TASKS["preference"](case())[1:] == [
+        Part(items=(4, 5, 6)),
+        Part("\nLikes: "),
+        Part("bright lamps", wanted=True),
+    ]
+    silent = replace(case(), preference="")
+    assert TASKS["preference"](silent) == TASKS["seqrec"](silent)
     for seed in range(5):
         *_, titles, answer = TASKS["titles2index"](case(seed))
         assert answer in [Part(items=(5,), wanted=True), Part(items=(6,), wanted=True)]
@@ -261,6 +271,11 @@ def test_gradient_checkpointing_changes_no_gradient(tiny_model: Path) -> None:
 def test_refuses_what_cannot_be(tiny_model: Path) -> None:
     with pytest.raises(DataError, match="query need words, and the items have no text"):
         LcRec(planted_identifiers(), model=str(tiny_model), tasks={"query": 1.0, "seqrec": 1.0})
+    with pytest.raises(DataError, match="preference needs what users like"):
+        LcRec(planted_identifiers(), texts=TEXTS, model=str(tiny_model), tasks={"preference": 1.0})
+    of_one = LcRec(planted_identifiers(), preferences=["lamps"], model=str(tiny_model))
+    with pytest.raises(DataError, match="for the preferences of 1 users: expected one history"):
+        of_one.fit(planted_histories(), epochs=1, learning_rate=1e-2)
     recommender = LcRec(planted_identifiers(), model=str(tiny_model))
     other = Identifiers(np.zeros((1, 2), dtype=np.int32), (4, 4))
     with pytest.raises(IdentifierError, match=r"\(4, 4\) codes per level: expected \(4, 4, 4\)"):
@@ -364,3 +379,17 @@ def test_the_trie_searches_over_what_a_server_scores(smollm2: LcRec) -> None:
     own = search(smollm2.encode(histories), trie, beam=4, k=4)
     assert torch.equal(served[0], own[0])
     torch.testing.assert_close(served[1], own[1], atol=1e-3, rtol=0)
+
+
+def test_a_run_that_learns_what_users_like(shop: Path, tiny_model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "shop"
+    shutil.copytree(shop, source)
+    likes = [f"u{user},number {user % 7} things" for user in range(0, 150, 2)]
+    (source / "users.csv").write_text("\n".join(["user,preference", *likes]))
+    tasks = ["recommender.tasks.preference=1", "recommender.tasks.query=0"]
+    settings = [*SETTINGS, *tasks, f'recommender.model="{tiny_model}"']
+    pipeline.fit(source, tmp_path / "run", load_settings("lcrec", settings))
+    engine = finished.load(tmp_path / "run")
+    assert engine.dataset.preferences is not None
+    assert engine.dataset.preferences[engine.dataset.user_rows["u8"]] == "number 1 things"
+    assert len(engine.recommend([["i01"]], k=3)[0]) == 3

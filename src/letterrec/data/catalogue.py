@@ -1,4 +1,4 @@
-"""What items are called and what they say: titles and texts out of raw fields.
+"""What items are called and say, and what users like: titles and texts out of raw fields.
 
 Knows how fields become one text. Leaves finding the fields to the readers, and embedding the text
 to `content`.
@@ -66,6 +66,16 @@ def titles_and_texts(
     if without_text:
         warnings.append(f"{counted(without_text, 'item')} without text: the id stands in for it")
     return titles, tuple(e.text or t for e, t in zip(entries, titles, strict=True))
+
+
+def preferences_of(user_ids: Sequence[str], said: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """What each user likes, in words, ``""`` where that is not said; None where it is of nobody.
+
+    >>> preferences_of(["1", "2"], {"2": ["mild soap", "no  scent"]})
+    ('', 'mild soap, no scent')
+    """
+    preferences = tuple(_clean(said.get(user)) for user in user_ids)
+    return preferences if any(preferences) else None
 
 
 def sorted_ids(ids: Iterable[str]) -> list[str]:

@@ -99,6 +99,10 @@ class Histories:
         index = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
         return Histories(offsets, self.items[index])
 
+    def n_windows(self, width: int) -> NDArray[np.int64]:
+        """int64 ``(n,)``: into how many `windows` each sequence is cut."""
+        return np.maximum(-(-(self.lengths - 1) // (width - 1)), 0).astype(np.int64)
+
     def windows(self, width: int) -> Histories:
         """The sequences cut into windows of at most ``width`` items, so that each item but a
         sequence's first is predicted once: consecutive windows share one item.
@@ -108,7 +112,7 @@ class Histories:
         [[1, 2], [2, 3, 4], [6, 7]]
         """
         step = width - 1
-        counts = np.maximum(-(-(self.lengths - 1) // step), 0)  # windows per sequence
+        counts = self.n_windows(width)
         sequence = np.repeat(np.arange(len(self)), counts)
         later = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(sequence))
         stop = self.offsets[1:][sequence] - step * later
@@ -151,6 +155,8 @@ class Dataset:
         given_tokens: identifiers that came with the source, as token strings such as ``<a_12>``,
             one sequence per item; None where there are none.
         given_cf: float32 ``(n_items, d)`` CF embeddings that came with the source; None if none.
+        preferences: one per user, what the user likes, in words, ``""`` where that is not known;
+            None where the source says nothing of its users.
         warnings: what was dropped or doubtful on reading, one counted line each.
     """
 
@@ -162,6 +168,7 @@ class Dataset:
     texts: tuple[str, ...] | None = None
     given_tokens: tuple[tuple[str, ...], ...] | None = None
     given_cf: NDArray[np.float32] | None = None
+    preferences: tuple[str, ...] | None = None
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -220,12 +227,15 @@ class Dataset:
 
     @cached_property
     def side_fingerprint(self) -> str:
-        """Changes whenever what came beside the interactions does: texts, tokens, embeddings."""
+        """Changes whenever what came beside the interactions does: texts, preferences, tokens,
+        embeddings.
+        """
         from letterrec.store import fingerprint
 
         tokens = self.given_tokens or ()
         cf = () if self.given_cf is None else (self.given_cf,)
-        return fingerprint(self.texts or (), *tokens, *cf)
+        said = () if self.preferences is None else (self.preferences,)
+        return fingerprint(self.texts or (), *said, *tokens, *cf)
 
     @cached_property
     def popularity(self) -> NDArray[np.int64]:

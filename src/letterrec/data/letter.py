@@ -1,6 +1,6 @@
 """LETTER's layout: prepared sequences in ``NAME.inter.json`` and what may lie beside them.
 
-Knows the four files and that row ``i`` of the CF embeddings is the ``i``-th item id. Leaves what
+Knows the five files and that row ``i`` of the CF embeddings is the ``i``-th item id. Leaves what
 tokens mean to `identifiers`.
 """
 
@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.data.catalogue import ItemText, counted, item_text, sorted_ids, titles_and_texts
+from letterrec.data.catalogue import (
+    ItemText,
+    counted,
+    item_text,
+    preferences_of,
+    sorted_ids,
+    titles_and_texts,
+)
 from letterrec.data.dataset import Dataset, Histories
 from letterrec.data.events import core, note_short
 from letterrec.errors import DataError
@@ -80,6 +87,9 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
         interactions=interactions,
         titles=titles,
         texts=texts,
+        preferences=preferences_of(
+            tuple(user_ids[u] for u in kept_users), _preferences(folder / f"{names[0]}.user.json")
+        ),
         given_tokens=None if tokens is None else tuple(tokens[i] for i in kept_items),
         given_cf=None if cf is None else cf[kept_items],
         warnings=tuple(notes),
@@ -128,6 +138,18 @@ def _text(fields: object) -> ItemText:
         return item_text(fields)
     others = (v for k, v in fields.items() if k != "title" and k not in _NO_TEXT)
     return item_text(fields.get("title"), others)
+
+
+def _preferences(path: Path) -> Mapping[str, Any]:
+    """User -> words or a list of them, as such or in LC-Rec's form, by kinds of words."""
+    users = _read_object(path)
+    explicit = users.get("user_explicit_preference", users)
+    if not isinstance(explicit, Mapping):
+        raise DataError(
+            f"{path}: user_explicit_preference holds a {type(explicit).__name__}; expected "
+            "{user: text or list of texts}"
+        )
+    return explicit
 
 
 def _tokens(path: Path, index: Mapping[str, Any], catalogue: list[str]) -> list[tuple[str, ...]]:

@@ -22,12 +22,14 @@ _INTERACTIONS, _ITEMS = "interactions.parquet", "items.parquet"
 def write_dataset(dataset: Dataset, folder: Path) -> None:
     """Write a data set into ``folder``.
 
-    ``interactions.parquet``: ``user`` (text) and ``items`` (list of int32 rows of the other
-    table), a user per row. ``items.parquet``: ``item``, ``title``, ``text`` (null where the data
-    set has no texts), an item per row.
+    ``interactions.parquet``: ``user`` (text), ``items`` (list of int32 rows of the other table)
+    and, where it is known of some, ``preference`` (text), a user per row. ``items.parquet``:
+    ``item``, ``title``, ``text`` (null where the data set has no texts), an item per row.
     """
     sequences = pl.Series(list(dataset.interactions), dtype=pl.List(pl.Int32))
     interactions = pl.DataFrame({"user": dataset.user_ids, "items": sequences})
+    if dataset.preferences is not None:
+        interactions = interactions.with_columns(preference=pl.Series(dataset.preferences))
     items = {"item": dataset.item_ids, "title": dataset.titles, "text": dataset.texts}
     about = {"name": dataset.name, "warnings": json.dumps(dataset.warnings)}
     with atomic_path(folder / _ITEMS) as path:
@@ -58,6 +60,9 @@ def read_dataset(folder: Path) -> Dataset:
             ),
             titles=tuple(items["title"]),
             texts=None if None in texts else tuple(texts),
+            preferences=tuple(interactions["preference"])
+            if "preference" in interactions.columns
+            else None,
             warnings=tuple(json.loads(about["warnings"])),
         )
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Tables: ``interactions.parquet|csv|jsonl`` and, if present, ``items.parquet|csv|jsonl``.
+"""Tables: ``interactions.parquet|csv|jsonl`` and, if present, ``items.*`` and ``users.*``.
 
 Knows the columns, their usual other names, and the three file types. Leaves checks, k-core and
 order to `events`.
@@ -7,12 +7,13 @@ order to `events`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from letterrec.data.catalogue import Catalogue, ItemText, item_text
+from letterrec.data.catalogue import Catalogue, ItemText, item_text, preferences_of
 from letterrec.data.dataset import Dataset
 from letterrec.data.events import (
     collect_events,
@@ -30,6 +31,7 @@ ALIASES = {
     "item": ("item_id", "itemid", "iid"),
     "timestamp": ("time", "ts", "date", "datetime"),
     "title": ("name", "item_title", "item_name"),
+    "preference": ("preferences",),
 }
 
 
@@ -44,13 +46,23 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
     assert path is not None  # by this file the format is recognised
     columns = _columns(path, ("user", "item", "timestamp"), notes)
     items_path = _only(folder, "items")
-    return dataset_from_events(
+    dataset = dataset_from_events(
         _events(path, columns),
         name=folder.resolve().name,
         where=path,
         k_core=k_core,
         catalogue=_catalogue(items_path, notes) if items_path else None,
         warnings=notes,
+    )
+    users_path = _only(folder, "users")
+    if users_path is None:
+        return dataset
+    said_notes: list[str] = []
+    said = _preferences(users_path, said_notes)
+    return replace(
+        dataset,
+        preferences=preferences_of(dataset.user_ids, said),
+        warnings=(*dataset.warnings, *said_notes),
     )
 
 
@@ -131,11 +143,20 @@ def _items(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, ItemTe
             yield str(row[item]), item_text(row.get(title), further)
 
 
-def _rows(path: Path, item: str) -> Iterator[dict[str, Any]]:
+def _preferences(path: Path, notes: list[str]) -> dict[str, Any]:
+    """User -> what the user likes, of a table with the columns user and preference."""
+    columns = _columns(path, ("user", "preference"), notes)
+    said: dict[str, Any] = {}
+    for row in _rows(path, columns["user"]):
+        said.setdefault(str(row.get(columns["user"])), row.get(columns["preference"]))
+    return said
+
+
+def _rows(path: Path, key: str) -> Iterator[dict[str, Any]]:
     if path.suffix == ".jsonl":
         return (record for _, record in records(path))
     with reading(path):
-        return _scan(path).select(_texts(path, item)).collect().iter_rows(named=True)
+        return _scan(path).select(_texts(path, key)).collect().iter_rows(named=True)
 
 
 def _catalogue(path: Path, notes: list[str]) -> Catalogue:
@@ -154,8 +175,8 @@ def _catalogue(path: Path, notes: list[str]) -> Catalogue:
     return look_up
 
 
-def _texts(path: Path, item: str) -> list[str]:
-    """The item column and those that hold texts or lists of texts."""
+def _texts(path: Path, key: str) -> list[str]:
+    """The column of ids and those that hold texts or lists of texts."""
     schema = _scan(path).collect_schema()
     text = (pl.String, pl.Categorical, pl.Enum, pl.List(pl.String))
-    return [name for name, dtype in schema.items() if name == item or dtype in text]
+    return [name for name, dtype in schema.items() if name == key or dtype in text]

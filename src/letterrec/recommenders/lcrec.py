@@ -50,6 +50,7 @@ class LcRec(nn.Module):
         content: taken for the sake of the seam; this recommender reads codes and words.
         titles: one per item, for the tasks that read or write words.
         texts: one per item, title first; the same.
+        preferences: one per user, what the user likes, for the task that writes it.
         max_history: latest items of a history that are read.
         model: what `lm.load` takes.
         dtype: of the model's own weights; ``"auto"`` is bfloat16 where that is fast.
@@ -65,7 +66,7 @@ class LcRec(nn.Module):
 
     Raises:
         SettingsError: the model cannot be loaded.
-        DataError: a task needs words and there are none.
+        DataError: a task needs words or preferences and there are none.
         MissingExtra: peft is not installed.
     """
 
@@ -83,6 +84,7 @@ class LcRec(nn.Module):
         *,
         titles: Sequence[str] | None = None,
         texts: Sequence[str] | None = None,
+        preferences: Sequence[str] | None = None,
         max_history: int = 20,
         model: str = "smollm2",
         dtype: Literal["auto", "float32", "bfloat16"] = "auto",
@@ -100,8 +102,8 @@ class LcRec(nn.Module):
         self.model = model
         self.sizes = identifiers.sizes
         self.tasks = {k: w for k, w in (tasks or {"seqrec": 1.0}).items() if w > 0}
-        self.titles, self.texts = titles, texts
-        refuse_tasks_without_text(self.tasks, texts)
+        self.titles, self.texts, self.preferences = titles, texts, preferences
+        refuse_tasks_without_text(self.tasks, texts, preferences)
         half = has_bfloat16() if dtype == "auto" else dtype == "bfloat16"
         base = lm.load(model, torch.bfloat16 if half else torch.float32)
         self.network = with_lora(base.copied(), rank, alpha, dropout)
@@ -175,7 +177,7 @@ class LcRec(nn.Module):
         """Train on the tasks, drawn anew for every sequence in every epoch.
 
         Args:
-            histories: sequences of item rows.
+            histories: sequences of item rows, one per user.
             validate: metrics of the recommender as it is.
             folder: where checkpoints go.
             seed: decides every random choice.
@@ -187,6 +189,13 @@ class LcRec(nn.Module):
         """
         check_trainable(histories)
         windows = histories.windows(self.max_history + 1)
+        user_of = np.repeat(np.arange(len(histories)), histories.n_windows(self.max_history + 1))
+        likes = self.preferences
+        if likes is not None and len(likes) != len(histories):
+            raise DataError(
+                f"{len(histories)} histories for the preferences of {len(likes)} users: expected "
+                "one history each"
+            )
         names = list(self.tasks)
         shares = np.array([self.tasks[n] for n in names], dtype=np.float64)
         shares /= shares.sum()
@@ -202,7 +211,8 @@ class LcRec(nn.Module):
             for row in rows:
                 task = TASKS[names[int(random.choice(len(names), p=shares))]]
                 window = windows[int(row)].tolist()
-                case = Case(window, n_items, self.titles, self.texts, random)
+                liked = "" if likes is None else likes[user_of[row]]
+                case = Case(window, n_items, self.titles, self.texts, random, liked)
                 examples.append(self.prompts.example(task(case)))
             return self.prompts.batch(examples)
 
@@ -352,13 +362,22 @@ class Beams:
         self._level += 1
 
 
-def refuse_tasks_without_text(tasks: Mapping[str, float], texts: Sequence[str] | None) -> None:
+def refuse_tasks_without_text(
+    tasks: Mapping[str, float], texts: Sequence[str] | None, preferences: Sequence[str] | None
+) -> None:
     """Say that tasks need words where there are none.
 
     Raises:
-        DataError: a task of a weight above 0 reads or writes words and ``texts`` is None.
+        DataError: a task of a weight above 0 reads or writes words of items and ``texts`` is None,
+            or those of users and ``preferences`` is None.
     """
-    needing = sorted(task for task, weight in tasks.items() if weight > 0 and task != "seqrec")
+    if tasks.get("preference") and preferences is None:
+        raise DataError(
+            "recommender.tasks: preference needs what users like, in words, and the source has "
+            "none; add users.csv (columns user, preference) or NAME.user.json, or leave it out"
+        )
+    without = ("seqrec", "preference")
+    needing = sorted(task for task, weight in tasks.items() if weight > 0 and task not in without)
     if needing and texts is None:
         raise DataError(
             f"recommender.tasks: {', '.join(needing)} need words, and the items have no text; "

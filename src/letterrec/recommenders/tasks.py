@@ -15,6 +15,7 @@ import numpy as np
 
 _WORDS = 12  # of a title or text in a prompt, at most: prompts are read many times
 _QUERY_WORDS = 6  # of a made-up query, at most
+_PREFERENCE_WORDS = 40  # of what a user likes, at most
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Case:
         titles: one per item; None where the data has no text.
         texts: one per item, title first; None where the data has none.
         random: draws cuts, items and words.
+        preference: what the user likes, in words; empty where that is not known.
     """
 
     window: Sequence[int]
@@ -49,6 +51,7 @@ class Case:
     titles: Sequence[str] | None
     texts: Sequence[str] | None
     random: np.random.Generator
+    preference: str = ""
 
     def cut(self) -> tuple[tuple[int, ...], int]:
         """A history from the window, and the item after it."""
@@ -156,6 +159,17 @@ def query(case: Case) -> list[Part]:
     return [*history(known, case.query(target)), Part(items=(target,), wanted=True)]
 
 
+def preference(case: Case) -> list[Part]:
+    """Preference summary: identifiers of the history -> what the user likes, in words.
+
+    Where that is not known of the user, `seqrec`.
+    """
+    if not case.preference:
+        return seqrec(case)
+    summary = _cut(case.preference, _PREFERENCE_WORDS)
+    return [*history(case.window), Part("\nLikes: "), Part(summary, wanted=True)]
+
+
 TASKS: dict[str, Callable[[Case], list[Part]]] = {
     "seqrec": seqrec,
     "item2index": item2index,
@@ -165,6 +179,7 @@ TASKS: dict[str, Callable[[Case], list[Part]]] = {
     "index2title": index2title,
     "titles2index": titles2index,
     "query": query,
+    "preference": preference,
 }
 
 
@@ -173,5 +188,5 @@ def _with_words(items: tuple[int, ...], words: str, target: int) -> list[Part]:
     return [*history(items), aside, Part(items=(target,), wanted=True)]
 
 
-def _cut(text: str) -> str:
-    return " ".join(text.split()[:_WORDS])
+def _cut(text: str, words: int = _WORDS) -> str:
+    return " ".join(text.split()[:words])
