@@ -174,7 +174,7 @@ class Tiger(nn.Module):
             "d_ff": block.feed_forward.DenseReluDense.wi.out_features,
             "num_layers": len(self.encoder.block),
             "num_heads": attention.heads,
-            "dropout_rate": attention.dropout,
+            "dropout_rate": attention.dropout.p,
             "pad_token_id": PAD_TOKEN,
             "eos_token_id": END_TOKEN,
             "decoder_start_token_id": PAD_TOKEN,
