@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,15 +19,27 @@ from letterrec.run import Run
 from letterrec.store import read_tensors
 
 
+def command(shop: Path, out: Path, *settings: str, recipe: str = "rqt") -> list[str]:
+    """``letterrec fit`` in two processes."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    fit = ["-m", "letterrec.cli", "fit", str(shop), "--out", str(out), "--recipe", recipe]
+    return [*torchrun, *fit, *(part for setting in settings for part in ("--set", setting))]
+
+
 def fit_with_two(shop: Path, out: Path, *settings: str, recipe: str = "rqt") -> str:
-    """``letterrec fit`` in two processes; what both of them say."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "letterrec.cli", "fit", str(shop), "--out", str(out), "--recipe", recipe]
-    for setting in settings:
-        command += ["--set", setting]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    """What both processes say while they fit."""
+    arguments = command(shop, out, *settings, recipe=recipe)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
+
+
+def kill_all(path: Path) -> None:
+    """SIGKILL to every process that was started with this path."""
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(path) in line.read_text("utf-8", "replace"):
+                os.kill(int(line.parent.name), signal.SIGKILL)
 
 
 def losses(folder: Path) -> list[float]:
@@ -65,3 +81,32 @@ def test_a_language_model_is_sharded(shop: Path, tiny_model: Path, tmp_path: Pat
     assert {k: v.shape for k, v in two.items()} == {k: v.shape for k, v in one.items()}
     engine = finished.load(tmp_path / "two")
     assert len(engine.recommend([["i01", "i02"]], k=5)[0]) == 5
+
+
+def test_one_process_finishes_what_two_began(shop: Path, tmp_path: Path) -> None:
+    settings = [*SMALL, "training.epochs=60", "training.patience=60"]
+    run = tmp_path / "run"
+    checkpoint = run / "training" / "recommender" / "checkpoint.safetensors"
+    with subprocess.Popen(command(shop, run, *settings), stderr=subprocess.DEVNULL) as both:
+        while not checkpoint.exists():
+            assert both.poll() is None
+            time.sleep(0.01)
+        kill_all(run)
+    assert not Run.open(run).is_done("recommender")
+    pipeline.fit(shop, run, load_settings("rqt", settings), resume=True)
+    assert len(losses(run)) == 60
+    assert losses(run)[-1] < losses(run)[0]
+    assert not list(run.rglob("*.tmp"))
+
+
+def test_what_cannot_be_read_ends_all_processes(tmp_path: Path) -> None:
+    done = subprocess.run(
+        command(tmp_path / "nowhere", tmp_path / "run"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("nowhere does not exist; expected a folder") == 1
+    assert "[rank1]" not in done.stderr  # as torchrun marks the tracebacks of those it started

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from letterrec.errors import RunError
 from letterrec.progress import console
 
 _PATIENCE = datetime.timedelta(days=1)  # the main process may prepare for long
@@ -26,7 +27,10 @@ _together = False
 
 
 def join() -> None:
-    """Meet the other processes, if ``torchrun`` has started any."""
+    """Meet the other processes, if ``torchrun`` has started any.
+
+    From here on, whatever waits for the others raises `RunError` when one of them has ended.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
     backend = "gloo"
@@ -90,7 +94,7 @@ def average(tensors: Sequence[Tensor]) -> None:
     if count() == 1:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])
-    dist.all_reduce(flat)
+    _all_reduce(flat)
     parts = torch.split(flat / count(), [tensor.numel() for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view_as(tensor))
@@ -99,10 +103,20 @@ def average(tensors: Sequence[Tensor]) -> None:
 def largest(tensor: Tensor) -> Tensor:
     """Element by element the largest that any process has; changes the tensor."""
     if count() > 1:
-        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        _all_reduce(tensor, dist.ReduceOp.MAX)
     return tensor
 
 
 def _wait() -> None:
     if dist.is_initialized():
-        dist.all_reduce(torch.zeros(1))  # on the CPU: waiting keeps no device busy
+        _all_reduce(torch.zeros(1))  # on the CPU: waiting keeps no device busy
+
+
+def _all_reduce(tensor: Tensor, how: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> None:
+    try:
+        dist.all_reduce(tensor, how)
+    except RuntimeError as error:  # what gloo and NCCL raise when the other side is gone
+        raise RunError(
+            f"process {dist.get_rank()}: another process has ended, and should say why "
+            f"({str(error).splitlines()[0][:120]})"
+        ) from None
