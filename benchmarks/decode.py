@@ -1,10 +1,11 @@
-"""Constrained beam search: `tiger` against transformers' `generate` with a prefix callback; `rqt`.
+"""Constrained beam search: `tiger` against `generate` with a prefix callback, and Cornac; `rqt`.
 
 Both sides of `tiger` decode the same test histories of Instruments with the same weights (the
 paper's sizes, LETTER's published identifiers); they take turns, so that a busy machine slows both,
 and the lists have to be equal. `rqt` of default size decodes Beauty's; its weights are random, and
-so is its content: neither changes the work. Needs LETTER's folders below the folder that
-LETTERREC_DATA names.
+so is its content: neither changes the work. Where Cornac 3.0.1 is installed, its TIGER of the same
+sizes decodes the same histories with random weights, one by one, as it does. Needs LETTER's folders
+below the folder that LETTERREC_DATA names.
 
     LETTERREC_DATA=... python benchmarks/decode.py [--users 64] [--repeats 3] [--json]
 """
@@ -12,21 +13,24 @@ LETTERREC_DATA names.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from letterrec.data import Histories
 from letterrec.decoding.beam import search
 from letterrec.decoding.trie import Trie
 from letterrec.evaluation import recommend_rows
-from letterrec.identifiers import PAD_TOKEN, Identifiers
+from letterrec.identifiers import FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.recommenders.rqt import Rqt
 from letterrec.recommenders.tiger import Tiger, spell
 from sides import (
@@ -37,6 +41,8 @@ from sides import (
     legal_tokens,
     letter_data,
     parsed,
+    ratio,
+    take_turns,
     told,
 )
 
@@ -48,6 +54,7 @@ def main() -> None:
     """Measure and print."""
     parser = command_line(__doc__)
     parser.add_argument("--users", type=int, default=64, help="that both sides of tiger decode")
+    parser.add_argument("--cornac-users", type=int, default=16, help="that Cornac decodes")
     parser.add_argument("--rqt-users", type=int, default=4096)
     parser.add_argument("--single", type=int, default=300, help="users decoded one by one")
     parser.add_argument("--training-users", type=int, default=400)
@@ -77,6 +84,15 @@ def tiger_side_by_side(arguments: argparse.Namespace) -> dict[str, Any]:
     ours(rows[:2]), peer(rows[:2])  # warm up
     sides, lists = decode_in_turns(ours, peer, torch.split(rows, BATCH), arguments.repeats)
     result |= compare(lists, identifiers.tokens.tolist()) | sides
+    if importlib.util.find_spec("cornac") is not None:
+        few = rows[: arguments.cornac_users]
+        turns = {
+            "ours": partial(rate, ours, rows),
+            "cornac": partial(rate, Cornac(identifiers), few),
+        }
+        rates = take_turns(turns, arguments.repeats)
+        result["cornac"] = {"users_per_second": statistics.median(rates["cornac"])}
+        result["cornac"]["ratio"] = ratio(rates["ours"], rates["cornac"])
     result["ours"]["one_by_one_ms"] = latency(ours, singles)
     result["transformers"]["one_by_one_ms"] = latency(peer, singles.take(np.arange(5)))
     return result
@@ -144,6 +160,38 @@ class Peer:
         )
 
 
+class Cornac:
+    """Cornac's TIGER: the same T5 with output rows of its own, histories padded on the left."""
+
+    def __init__(self, identifiers: Identifiers) -> None:
+        from cornac.models.tiger.tiger import TIGERSeq2Seq
+
+        self._network = TIGERSeq2Seq(identifiers.sizes).eval()
+        offsets = np.array(identifiers.level_offsets) - FIRST_CODE_TOKEN
+        children = legal_tokens(identifiers.codes.tolist())
+        self._children: list[dict[tuple[int, ...], list[int]]] = [
+            {prefix: codes for prefix, codes in children.items() if len(prefix) == level}
+            for level in range(identifiers.n_levels)
+        ]
+        self._tokens = torch.from_numpy(identifiers.codes + offsets + 1)  # 0 is padding
+
+    def __call__(self, histories: Tensor) -> None:
+        """Decode one by one."""
+        for history in histories:
+            spelled = self._tokens[history[history >= 0]].flatten()
+            tokens = F.pad(spelled, (histories.shape[1] * len(self._children) - len(spelled), 0))
+            mask = (tokens != 0).float()
+            self._network.generate_beam(tokens[None], mask[None], BEAM, self._children)
+
+
+def rate(decode: Callable[[Tensor], object], histories: Tensor) -> float:
+    """Users per second, in batches."""
+    started = time.perf_counter()
+    for batch in torch.split(histories, BATCH):
+        decode(batch)
+    return len(histories) / (time.perf_counter() - started)
+
+
 def train(tiger: Tiger, histories: Histories, arguments: argparse.Namespace) -> dict[str, float]:
     """One short epoch, which gives the weights that are decoded with."""
     chosen = np.random.default_rng(0).permutation(len(histories))[: arguments.training_users]
@@ -180,6 +228,9 @@ def table(result: dict[str, Any]) -> str:
         _line(f"tiger, {name}", tiger[name]["users_per_second"], tiger[name])
         for name in ("ours", "transformers")
     ]
+    if "cornac" in tiger:
+        side = tiger["cornac"]
+        lines.append(f"{'tiger, cornac':22}{side['users_per_second']:10.1f}{side['ratio']:>23.1f}x")
     lines += [
         _line(f"rqt, {name}", side["users_per_second_batch_256"], side)
         for name, side in result["rqt"].items()
