@@ -31,7 +31,7 @@ def join() -> None:
 
     From here on, whatever waits for the others raises `RunError` when one of them has ended.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    if not dist.is_torchelastic_launched() or dist.is_initialized():
         return
     backend = "gloo"
     if torch.cuda.is_available():
