@@ -131,16 +131,15 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdIt
         if len(items) > 1 and is_cold[items[-1]] and len(remaining):
             cases.append(remaining)
             targets.append(int(place[items[-1]]))
+    rows = np.array(users, dtype=np.int64)
     rest = replace(
         dataset,
-        user_ids=_take(dataset.user_ids, np.array(users)),
+        user_ids=_take(dataset.user_ids, rows),
         item_ids=_take(dataset.item_ids, kept),
         titles=_take(dataset.titles, kept),
         texts=_take(dataset.texts, kept),
         interactions=Histories.from_lists([s.tolist() for s in sequences]),
-        preferences=None
-        if dataset.preferences is None
-        else _take(dataset.preferences, np.array(users)),
+        preferences=None if dataset.preferences is None else _take(dataset.preferences, rows),
         given_tokens=None if dataset.given_tokens is None else _take(dataset.given_tokens, kept),
         given_cf=None if dataset.given_cf is None else dataset.given_cf[kept],
     )

@@ -62,7 +62,7 @@ def recommend_rows(
                 lists[rows] = items.cpu().numpy()
             if label:
                 counter.advance(sum(map(len, batches[first : first + processes.count()])))
-    processes.largest(torch.from_numpy(lists))  # -1 where another process has ranked
+    processes.keep_largest(torch.from_numpy(lists))  # -1 where another process has ranked
     return lists
 
 

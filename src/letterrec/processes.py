@@ -100,11 +100,10 @@ def average(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-def largest(tensor: Tensor) -> Tensor:
-    """Element by element the largest that any process has; changes the tensor."""
+def keep_largest(tensor: Tensor) -> None:
+    """Replace each element of a tensor by the largest that any process has there."""
     if count() > 1:
         _all_reduce(tensor, dist.ReduceOp.MAX)
-    return tensor
 
 
 def _wait() -> None:

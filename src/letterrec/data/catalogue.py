@@ -74,6 +74,8 @@ def preferences_of(user_ids: Sequence[str], said: Mapping[str, Any]) -> tuple[st
     >>> preferences_of(["1", "2"], {"2": ["mild soap", "no  scent"]})
     ('', 'mild soap, no scent')
     """
+    if not said:
+        return None
     preferences = tuple(_clean(said.get(user)) for user in user_ids)
     return preferences if any(preferences) else None
 

@@ -45,7 +45,8 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
     path = _only(folder, "interactions")
     assert path is not None  # by this file the format is recognised
     columns = _columns(path, ("user", "item", "timestamp"), notes)
-    items_path = _only(folder, "items")
+    items_path, users_path = _only(folder, "items"), _only(folder, "users")
+    said = _preferences(users_path, notes) if users_path else {}
     dataset = dataset_from_events(
         _events(path, columns),
         name=folder.resolve().name,
@@ -54,16 +55,7 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
         catalogue=_catalogue(items_path, notes) if items_path else None,
         warnings=notes,
     )
-    users_path = _only(folder, "users")
-    if users_path is None:
-        return dataset
-    said_notes: list[str] = []
-    said = _preferences(users_path, said_notes)
-    return replace(
-        dataset,
-        preferences=preferences_of(dataset.user_ids, said),
-        warnings=(*dataset.warnings, *said_notes),
-    )
+    return replace(dataset, preferences=preferences_of(dataset.user_ids, said))
 
 
 def _events(path: Path, columns: Mapping[str, str]) -> pl.DataFrame:

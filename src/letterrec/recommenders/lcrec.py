@@ -190,8 +190,8 @@ class LcRec(nn.Module):
         check_trainable(histories)
         windows = histories.windows(self.max_history + 1)
         user_of = np.repeat(np.arange(len(histories)), histories.n_windows(self.max_history + 1))
-        likes = self.preferences
-        if likes is not None and len(likes) != len(histories):
+        likes = self.preferences or [""] * len(histories)
+        if len(likes) != len(histories):
             raise DataError(
                 f"{len(histories)} histories for the preferences of {len(likes)} users: expected "
                 "one history each"
@@ -211,7 +211,7 @@ class LcRec(nn.Module):
             for row in rows:
                 task = TASKS[names[int(random.choice(len(names), p=shares))]]
                 window = windows[int(row)].tolist()
-                liked = "" if likes is None else likes[user_of[row]]
+                liked = likes[user_of[row]]
                 case = Case(window, n_items, self.titles, self.texts, random, liked)
                 examples.append(self.prompts.example(task(case)))
             return self.prompts.batch(examples)
