@@ -170,7 +170,7 @@ def train(
             if _is_over(log, patience, every):
                 break
             started = time.perf_counter()
-            set_seed(seed, epoch, processes.rank())  # a last 0 changes nothing
+            set_seed(seed, epoch, *([processes.rank()] if processes.rank() else []))
             if before_epoch is not None:
                 module.eval()
                 before_epoch(epoch)
