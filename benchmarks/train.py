@@ -158,9 +158,12 @@ class Public:
 
 
 def counted(turn: partial[float]) -> float:
-    """Floating-point operations of the matrix products of one turn."""
+    """Floating-point operations of the matrix products of one turn, counted on its one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with FlopCounterMode(display=False) as counter:
         turn()
+    torch.set_num_threads(threads)
     return float(counter.get_total_flops())
 
 

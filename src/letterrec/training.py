@@ -32,6 +32,7 @@ from letterrec import processes
 from letterrec.errors import RunError, SettingsError
 from letterrec.progress import counting
 from letterrec.store import read_tensors, write_tensors
+from letterrec.threads import Team
 
 Rows = NDArray[np.int64]
 _CHECKPOINT_EVERY = 10.0  # seconds, at least, between checkpoints
@@ -118,6 +119,7 @@ def train(
     seed: int = 0,
     folder: Path | None = None,
     label: str = "training",
+    in_threads: bool = False,
 ) -> TrainingLog:
     """Train ``module`` and leave the best weights seen in it.
 
@@ -141,6 +143,8 @@ def train(
         folder: where checkpoints and TensorBoard events go; None keeps nothing. A checkpoint
             found there is resumed.
         label: shown with the progress.
+        in_threads: on a processor, let threads take shares of large batches: for a loss that is a
+            mean over rows, and a module whose random numbers come from `threads.draw_seed`.
 
     Returns:
         The log of the epochs.
@@ -162,9 +166,11 @@ def train(
     is_main = processes.rank() == 0
     writer = _event_writer(folder, len(log.epochs)) if is_main else None
 
-    steps_per_epoch = len(batches(0))
+    first = batches(0)
+    steps_per_epoch = len(first)
+    shared = len(first[0]) if in_threads and accelerator.device.type == "cpu" else 0
     total = steps_per_epoch * epochs
-    with counting(label, total) as counter:
+    with counting(label, total) as counter, Team(shared, accelerator) as team:
         counter.advance(steps_per_epoch * len(log.epochs))
         for epoch in range(len(log.epochs), epochs):
             if _is_over(log, patience, every):
@@ -182,17 +188,14 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate * _rate(step, total, warmup)
                 mine, weight = _share(rows)
-                tensors = (t.to(accelerator.device, non_blocking=True) for t in collate(mine))
-                with accelerator.autocast():
-                    parts = module(*tensors)
-                accelerator.backward(parts["loss"] * weight)
+                parts = team.backward(module, collate, mine, weight)
                 _average_gradients(trainable)
                 norm = accelerator.clip_grad_norm_(trainable, clip)
                 _check_finite(label, learning_rate, epoch, i, parts["loss"], norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-                for name, value in parts.items():
-                    sums[name] = sums.get(name, 0.0) + weight * float(value.detach())
+                for name, part in parts.items():
+                    sums[name] = sums.get(name, 0.0) + weight * float(part)
                 counter.advance(1)
             entry: dict[str, float] = {"epoch": epoch}
             means = torch.tensor(list(sums.values()), dtype=torch.float64) / len(rows_of_epoch)
@@ -247,7 +250,7 @@ def _average_gradients(parameters: Sequence[nn.Parameter]) -> None:
 def _check_finite(
     label: str, learning_rate: float, epoch: int, batch: int, loss: Tensor, norm: Tensor
 ) -> None:
-    for name, value in (("loss", float(loss.detach())), ("gradient norm", float(norm))):
+    for name, value in (("loss", float(loss)), ("gradient norm", float(norm))):
         if not math.isfinite(value):
             raise SettingsError(
                 f"{label}: the {name} became {value} in epoch {epoch + 1}, batch {batch + 1}, "

@@ -20,7 +20,6 @@ from letterrec.decoding.beam import search
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError, IdentifierError
 from letterrec.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
-from letterrec.recommenders.t5 import Dropout
 from letterrec.recommenders.tiger import Tiger, spell
 from letterrec.titles import title_identifiers
 
@@ -192,22 +191,3 @@ def test_refuses_other_codebooks_and_sequences_without_a_next_item() -> None:
         recommender.set_catalogue(other)
     with pytest.raises(DataError, match="none of the 2 training sequences has two items"):
         recommender.fit(Histories.from_lists([[1], []]), epochs=1, learning_rate=1e-3)
-
-
-@pytest.mark.parametrize("p", [0.1, 0.5])
-def test_dropout_keeps_the_asked_share_and_the_mean(p: float) -> None:
-    dropout = Dropout(p)
-    x = torch.ones(101, 999, requires_grad=True)
-    torch.manual_seed(0)
-    out = dropout(x)
-    torch.autograd.backward(out.sum())
-    share = float((out > 0).float().mean())
-    assert share == pytest.approx(1 - p, abs=0.01)
-    torch.testing.assert_close(out[out > 0].unique(), torch.tensor([1 / (1 - p)]))
-    torch.testing.assert_close(x.grad, out)  # the same mask on the way back
-    columns = (out > 0).float().mean(0)  # no place is favoured
-    assert float(columns.std()) == pytest.approx((p * (1 - p) / 101) ** 0.5, rel=0.1)
-    assert not torch.equal(dropout(x), out)
-    torch.manual_seed(0)
-    assert torch.equal(dropout(x), out)
-    assert dropout.eval()(x) is x

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from letterrec.data.dataset import Histories
 from letterrec.decoding.trie import Trie
+from letterrec.dropout import Dropout, attention
 from letterrec.identifiers import Identifiers
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training import Rows, TrainingLog, batches_by_length, train
@@ -72,7 +73,7 @@ class Rqt(nn.Module):
         self.max_history = max_history
         self.temperature = temperature
         self.sizes = identifiers.sizes
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         # One table for the codes of all levels; row 0 stands for "no code".
         self.code_embedding = nn.Embedding(1 + sum(self.sizes), dim, padding_idx=0)
         self.prefix_embedding = nn.Embedding(1 + sum(self.sizes), dim, padding_idx=0)
@@ -278,13 +279,13 @@ class _Block(nn.Module):
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         self.norm_attention = nn.LayerNorm(dim)
         self.query_key_value = nn.Linear(dim, 3 * dim)
         self.output = nn.Linear(dim, dim)
         self.norm_mlp = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(
-            nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim), nn.Dropout(dropout)
+            nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim), self.dropout
         )
 
     def forward(self, state: Tensor) -> Tensor:
@@ -294,11 +295,9 @@ class _Block(nn.Module):
         query, key, value = (
             heads.view(batch, length, 3 * self.heads, -1).transpose(1, 2).chunk(3, 1)
         )
-        attended = F.scaled_dot_product_attention(
-            query, key, value, is_causal=True, dropout_p=self.dropout if self.training else 0.0
-        )
+        attended = attention(query, key, value, self.dropout, is_causal=True)
         attended = self.output(attended.transpose(1, 2).reshape(batch, length, dim))
-        state = state + F.dropout(attended, self.dropout, self.training)
+        state = state + self.dropout(attended)
         return torch.add(state, self.mlp(self.norm_mlp(state)))
 
     def at(self, state: Tensor, place: Tensor) -> Tensor:
@@ -332,7 +331,7 @@ class _LevelBlocks(nn.Module):
         self.up = nn.Parameter(torch.randn(levels, dim, 2 * dim) * dim**-0.5)
         self.up_bias = nn.Parameter(torch.zeros(levels, 2 * dim))
         self.down = nn.Parameter(torch.randn(levels, 2 * dim, dim) * 0.5 * dim**-0.5)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, state: Tensor, level: int) -> Tensor:
         """States ``(..., dim)`` of one level -> the same shape."""

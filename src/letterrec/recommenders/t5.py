@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from letterrec.dropout import Dropout, attention
+
 _BUCKETS = 32
 _MAX_DISTANCE = 128
 
@@ -34,28 +36,6 @@ class RMSNorm(nn.Module):
         if torch.is_autocast_enabled(kind):
             normed = normed.to(torch.get_autocast_dtype(kind))
         return normed
-
-
-class Dropout(nn.Module):
-    """What `torch.nn.Dropout` does, with masks drawn 16 bits an element on a processor.
-
-    There PyTorch draws a float64 for each element, which took a fifth of the time of training.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape -> the same; the same tensor where nothing is dropped."""
-        if not self.training or self.p == 0:
-            return x
-        if x.device.type != "cpu":
-            return F.dropout(x, self.p)
-        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        lanes = bits.view(torch.int16)[: x.numel()].view(x.shape)
-        kept = (lanes >= round(self.p * 2**16) - 2**15).view(torch.uint8)  # bool converts slowly
-        return x * kept.to(x.dtype).mul_(1 / (1 - self.p))
 
 
 class Attention(nn.Module):
@@ -93,20 +73,7 @@ class Attention(nn.Module):
         """From ``(b, t, d)`` to ``(b, s, d)`` under an additive mask that fits ``(b, h, t, s)``."""
         queries = self.split(self.q(x))
         keys, values = self.split(self.k(source)), self.split(self.v(source))
-        if self.training and x.device.type == "cpu":  # PyTorch's own draws its masks slowly
-            scores = queries @ keys.transpose(2, 3)  # (b, h, t, s)
-            if mask is not None:
-                scores = scores + mask
-            attended = self.dropout(scores.softmax(3)) @ values
-        else:
-            attended = F.scaled_dot_product_attention(
-                queries,
-                keys,
-                values,
-                attn_mask=mask,
-                dropout_p=self.dropout.p if self.training else 0.0,
-                scale=1.0,
-            )
+        attended = attention(queries, keys, values, self.dropout, mask=mask, scale=1.0)
         out: Tensor = self.o(attended.transpose(1, 2).flatten(2))
         return out
 
@@ -154,7 +121,7 @@ class DenseReluDense(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., d)`` -> the same shape."""
-        out: Tensor = self.wo(self.dropout(F.relu(self.wi(x), inplace=True)))
+        out: Tensor = self.wo(self.dropout.after_relu(self.wi(x)))
         return out
 
 

@@ -122,6 +122,7 @@ class Tiger(nn.Module):
             folder=folder,
             seed=seed,
             label="training tiger",
+            in_threads=True,
             **training,
         )
 

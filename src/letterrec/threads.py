@@ -1,0 +1,104 @@
+"""Several threads that take the steps of a training together, each with a share of every batch.
+
+A core that takes its share from the first operator to the last gets more done than all cores on
+one operator after the other, of which many are small or run on one core: on two cores, `tiger`
+trains 1.2 times as fast.
+
+Every thread has a random state of its own. What is random in a module that is trained this way
+must come from `draw_seed`, or the same seed would not give the same run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Collate = Callable[[NDArray[np.int64]], tuple[Tensor, ...]]
+Parts = dict[str, Tensor]
+_ROWS = 64  # of a share, at least: below, adding gradients up costs more than it brings
+_of_thread = threading.local()
+
+
+def draw_seed() -> int:
+    """A seed from the random state of this thread: a member's own, else PyTorch's."""
+    generator: torch.Generator | None = getattr(_of_thread, "generator", None)
+    return int(torch.randint(2**63 - 1, (), generator=generator))
+
+
+class Team:
+    """Threads among which PyTorch's are divided; a context that ends with them.
+
+    Args:
+        rows: of a batch; there is a member for every 64, at most one for each of PyTorch's threads.
+        accelerator: knows the precision.
+    """
+
+    def __init__(self, rows: int, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._threads = torch.get_num_threads()
+        self._members = max(1, min(self._threads, rows // _ROWS))
+        share = self._threads // self._members
+        self._pool = ThreadPoolExecutor(self._members, "train", torch.set_num_threads, (share,))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown()
+        torch.set_num_threads(self._threads)  # members have set it for threads to come, too
+
+    def backward(
+        self, module: nn.Module, collate: Collate, rows: NDArray[np.int64], weight: float
+    ) -> Parts:
+        """Set the gradients of the mean loss of a batch, times ``weight``.
+
+        Gradients are added in the order of the members, so that the same run gives the same bits.
+
+        Args:
+            module: ``module(*collate(rows))`` returns ``{"loss": scalar, other parts: scalars}``.
+            collate: row numbers -> tensors.
+            rows: those of the batch, at least one.
+            weight: of the loss.
+
+        Returns:
+            The mean parts, detached.
+        """
+        members = min(self._members, len(rows) // _ROWS)
+        if members <= 1:
+            parts = self._forward(module, collate, rows)
+            self._accelerator.backward(parts["loss"] * weight)
+            return {name: part.detach() for name, part in parts.items()}
+        trained = [p for p in module.parameters() if p.requires_grad]
+
+        def work(member: int, seed: int) -> tuple[tuple[Tensor, ...], Parts]:
+            _of_thread.generator = torch.Generator().manual_seed(seed)
+            mine = rows[member::members]
+            share = len(mine) / len(rows)
+            parts = self._forward(module, collate, mine)
+            loss = parts["loss"] * (weight * share)
+            gradients = torch.autograd.grad(loss, trained, materialize_grads=True)
+            return gradients, {name: share * part.detach() for name, part in parts.items()}
+
+        seeds = [draw_seed() for _ in range(members)]
+        (total, sums), *others = self._pool.map(work, range(members), seeds)
+        for gradients, parts in others:
+            torch._foreach_add_(total, gradients)
+            sums = {name: part + parts[name] for name, part in sums.items()}
+        for parameter, gradient in zip(trained, total, strict=True):
+            parameter.grad = gradient
+        return sums
+
+    def _forward(self, module: nn.Module, collate: Collate, rows: NDArray[np.int64]) -> Parts:
+        target = self._accelerator.device
+        tensors = (t.to(target, non_blocking=True) for t in collate(rows))
+        with self._accelerator.autocast():
+            parts: Parts = module(*tensors)
+        return parts
