@@ -95,7 +95,8 @@ class ResidualQuantizer(nn.Module):
                 noise = torch.randn(picked.shape).to(picked)
                 codebook[dead] = picked + noise * residual.std(unbiased=False) * _MOVE
                 revived += len(dead)
-            residual = residual - codebook[nearest(residual, codebook)]
+                chosen = nearest(residual, codebook)
+            residual = residual - codebook[chosen]
         return revived
 
 
