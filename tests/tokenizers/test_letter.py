@@ -10,8 +10,9 @@ from contract_tokenizer import CF, CONTENT, TokenizerContract
 from letterrec.config import LetterSettings
 from letterrec.errors import SettingsError
 from letterrec.identifiers import cf_overlap, collision_rate
+from letterrec.tokenizers.fitting import prepare_cf
 from letterrec.tokenizers.inputs import Inputs
-from letterrec.tokenizers.letter import LetterTokenizer, prepare_cf
+from letterrec.tokenizers.letter import LetterTokenizer
 from letterrec.tokenizers.rqvae import RQVAE
 from letterrec.training import set_seed
 

@@ -1,19 +1,25 @@
 """The network of the LETTER tokenizer: an autoencoder around a residual quantizer.
 
-Knows encoder, decoder and the forward pass with all terms of eq. 5. Leaves when there are codes,
-how they are clustered and what is trained to `letter`.
+Knows encoder, decoder, the forward pass with all terms of eq. 5, and what the network says of a
+whole catalogue, some thousand items at a time. Leaves when there are codes, how they are clustered
+and what is trained to `fitting`.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.tokenizers import losses
 from letterrec.tokenizers.inputs import Inputs
 from letterrec.tokenizers.quantizer import ResidualQuantizer
+
+_CHUNK = 8192  # items that are encoded at a time
 
 
 class RQVAE(nn.Module):
@@ -105,6 +111,59 @@ class RQVAE(nn.Module):
             positives = losses.draw_positives(codes[:, level], self.clusters[level])
             total = total + losses.diversity_loss(codebook, codes[:, level], positives)
         return total
+
+
+def quantized_of(codebooks: NDArray[np.float32], codes: NDArray[np.int32]) -> NDArray[np.float32]:
+    """float32 ``(n, dim)``: the sum of each row's codes."""
+    chosen = codebooks[np.arange(len(codebooks)), codes]  # (n, levels, dim)
+    return np.asarray(chosen.sum(1), dtype=np.float32)
+
+
+def inputs_of(
+    network: RQVAE, content: NDArray[np.float32], cf: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """float32 ``(n, d)``: what the encoder reads of items."""
+    reader = network.inputs
+    device = reader.content_mean.device
+    out = np.empty((len(content), reader.dim), dtype=np.float32)
+    for start in range(0, len(content), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        tensors = [
+            None if a is None else torch.from_numpy(a[rows]).to(device) for a in (content, cf)
+        ]
+        assert tensors[0] is not None
+        out[rows] = reader(tensors[0], tensors[1]).cpu().numpy()
+    return out
+
+
+def _chunks(network: RQVAE, inputs: NDArray[np.float32]) -> Iterator[Tensor]:
+    """Inputs, some thousand rows at a time (once without any), on the network's device."""
+    device = network.inputs.content_mean.device
+    for start in range(0, max(1, len(inputs)), _CHUNK):
+        yield torch.from_numpy(np.ascontiguousarray(inputs[start : start + _CHUNK])).to(device)
+
+
+@torch.no_grad()
+def latents_of(network: RQVAE, inputs: NDArray[np.float32]) -> Tensor:
+    """float32 ``(n, dim)``: encoded inputs, on the network's device."""
+    return torch.cat([network.encoder(chunk) for chunk in _chunks(network, inputs)])
+
+
+@torch.no_grad()
+def codes_of(network: RQVAE, latents: Tensor) -> NDArray[np.int32]:
+    """int32 ``(n, levels)``: codes of latents ``(n, dim)``."""
+    return np.asarray(network.quantizer(latents)[1].cpu().numpy(), dtype=np.int32)
+
+
+@torch.no_grad()
+def reconstruction_error_of(network: RQVAE, inputs: NDArray[np.float32]) -> float:
+    """Squared error of decoded inputs ``(n, d)``, as a share of their sum of squares."""
+    error, variance = 0.0, 0.0
+    for chunk in _chunks(network, inputs):
+        quantized = network.quantizer(network.encoder(chunk))[0]
+        error += float((network.decoder(quantized) - chunk).square().sum())
+        variance += float(chunk.square().sum())
+    return error / variance if variance > 0 else 0.0
 
 
 class _ResidualMLP(nn.Module):
