@@ -37,6 +37,7 @@ def analyse(engine: Engine) -> dict[str, Any]:
         beam=engine.settings.evaluation.beam,
         k=_CUT,
         batch_size=engine.settings.evaluation.batch_size,
+        transitions=engine.catalogue.transitions,
         label="ranking (test)",
     )
     ranks = ranks_of(lists, cases.targets)
