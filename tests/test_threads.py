@@ -76,7 +76,7 @@ def test_small_batches_are_not_shared() -> None:
     assert module.sizes == [127]
 
 
-def test_same_seed_gives_the_same_bits_and_members_differ() -> None:
+def test_same_seed_gives_the_same_bits_and_another_does_not() -> None:
     runs = []
     for _ in range(4):
         module = Regression(0.5)
