@@ -10,8 +10,10 @@ model is spread over devices to the recommenders.
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -29,7 +31,8 @@ _together = False
 def join() -> None:
     """Meet the other processes, if ``torchrun`` has started any.
 
-    From here on, whatever waits for the others raises `RunError` when one of them has ended.
+    From here on, whatever waits for the others raises `RunError` when one of them has ended. The
+    process leaves them at its exit.
     """
     if not dist.is_torchelastic_launched() or dist.is_initialized():
         return
@@ -38,6 +41,7 @@ def join() -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=_PATIENCE)
+    atexit.register(_leave)
     console.quiet = is_helper()
 
 
@@ -104,6 +108,17 @@ def keep_largest(tensor: Tensor) -> None:
     """Replace each element of a tensor by the largest that any process has there."""
     if count() > 1:
         _all_reduce(tensor, dist.ReduceOp.MAX)
+
+
+def _leave() -> None:
+    """End gloo's threads before Python ends.
+
+    They take the GIL to let go of the last tensor; one that asks for it later aborts the process.
+    Where a sharded model was, caches of PyTorch keep them alive: those get time instead.
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group()
+        time.sleep(0.2)
 
 
 def _wait() -> None:
