@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from letterrec.data.dataset import Histories
+from letterrec.store import read_tensors, write_tensors
 from letterrec.transitions import Transitions, likeness_of
 
 HISTORIES = Histories.from_lists([[0, 1, 2, 3], [0, 1], [4], [], [1, 0]])
@@ -62,6 +65,32 @@ def test_recalls_what_followed_the_latest_items_most() -> None:
     assert shares.sum(1).tolist() == pytest.approx([0.4, 0.0, 0.4, 0.4])
 
 
+def recalled_of(transitions: Transitions, *histories: list[int], whole: Any = None) -> list[Any]:
+    """For each history, the share of each item that is remembered."""
+    rows = torch.from_numpy(Histories.from_lists(histories).padded())
+    if whole is not None:
+        whole = torch.from_numpy(Histories.from_lists(whole).padded())
+    items, shares = transitions.recall(rows, whole)
+    lines = zip(items.tolist(), shares.tolist(), strict=True)
+    return [{i: s for i, s in zip(*line, strict=True) if s > 0} for line in lines]
+
+
+def test_items_of_the_history_count_as_much_as_seen_says() -> None:
+    counts = Transitions.count(HISTORIES, 6, steps=1, backwards=0.0).counts
+    follow = partial(Transitions, counts, decay=1.0, weight=0.4)
+    after_2 = 1 / np.sqrt(2)  # 3, seen once
+    after_1 = 1 / np.sqrt(3)  # 2 and 0, once each
+    for seen in (1.0, 0.5, 0.0):
+        scores = {3: after_2, 0: after_1, 2: seen * after_1}
+        total = sum(scores.values())
+        expected = {item: 0.4 * score / total for item, score in scores.items() if score}
+        assert recalled_of(follow(seen=seen), [2, 1]) == [pytest.approx(expected)]
+    never = follow(seen=0.0)
+    assert [set(line) for line in recalled_of(never, [2, 1], [1])] == [{0, 3}, {0, 2}]
+    whole = [[3, 2, 1], [2, 0, 1]]
+    assert recalled_of(never, [2, 1], [1], whole=whole) == [pytest.approx({0: 0.4}), {}]
+
+
 def test_recalls_the_same_alone_and_in_a_batch() -> None:
     random = np.random.default_rng(0)
     sequences = [random.integers(400, size=9).tolist() for _ in range(2000)]
@@ -108,22 +137,35 @@ def test_keeps_the_most_frequent_followers() -> None:
     assert sorted(counts[[0]].indices.tolist()) == list(range(101, 301))
 
 
-def test_the_weight_and_decay_that_score_best_are_chosen() -> None:
+def test_the_strengths_that_score_best_are_chosen() -> None:
     transitions = Transitions.count(HISTORIES, 6)
     likeness = likeness_of(np.eye(6, dtype=np.float32), np.arange(6))
 
     def score(one: Transitions) -> float:
-        return -abs(one.like - 4) - abs(one.decay - 0.7) - abs(one.weight - 0.3)
+        away = (one.like - 4, one.seen, one.decay - 0.7, one.weight - 0.3)
+        return -sum(map(abs, away))
 
     chosen = transitions.chosen(score, likeness)
-    assert (chosen.like, chosen.decay, chosen.weight) == (4, 0.7, 0.3)
+    assert chosen.strength == {"like": 4, "seen": 0, "decay": 0.7, "weight": 0.3}
     assert transitions.chosen(score).like == 0
+    assert transitions.chosen(lambda one: one.seen).seen == 1
     assert transitions.chosen(lambda one: -one.weight).weight == 0
 
 
 def test_reads_what_it_wrote(tmp_path: Path) -> None:
     counts = Transitions.count(HISTORIES, 6).counts
-    Transitions(counts, 2.0, 0.7, 0.3).save(tmp_path / "t.safetensors", {"items": "abc"})
-    again = Transitions.load(tmp_path / "t.safetensors")
+    path = tmp_path / "t.safetensors"
+    kept = Transitions(counts, like=2.0, seen=0.0, decay=0.7, weight=0.3)
+    kept.save(path, {"items": "abc"})
+    again = Transitions.load(path)
     assert (again.counts != counts).nnz == 0
-    assert (again.like, again.decay, again.weight) == (2.0, 0.7, 0.3)
+    assert again.strength == kept.strength
+
+
+def test_reads_what_was_written_before_seen_was_chosen(tmp_path: Path) -> None:
+    kept = Transitions(Transitions.count(HISTORIES, 6).counts, like=2.0, decay=0.7, weight=0.3)
+    path = tmp_path / "t.safetensors"
+    kept.save(path, {})
+    tensors, about = read_tensors(path)
+    write_tensors(path, tensors, {name: about[name] for name in ("like", "decay", "weight")})
+    assert Transitions.load(path).strength == kept.strength

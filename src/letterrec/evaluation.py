@@ -56,7 +56,8 @@ def recommend_rows(
             mine = first + processes.rank()
             rows = batches[min(mine, len(batches) - 1)]
             batch = torch.from_numpy(histories.take(rows).padded()).to(device())
-            remembered = recalled(transitions, batch)
+            whole = torch.from_numpy(cases.histories.take(rows).padded())
+            remembered = recalled(transitions, batch, whole)
             items, _ = search(recommender.encode(batch), trie, beam=beam, k=k, recalled=remembered)
             if mine < len(batches):
                 lists[rows] = items.cpu().numpy()

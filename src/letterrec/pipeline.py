@@ -274,7 +274,8 @@ def remembered_transitions(
                 transitions = counts.chosen(score, likeness) if len(cases) else counts
                 record |= transitions.strength
                 say(
-                    f"  chosen on validation: like items {transitions.like:g}, "
+                    f"  chosen on validation: seen items {transitions.seen:g}, "
+                    f"like items {transitions.like:g}, "
                     f"decay {transitions.decay:g}, weight {transitions.weight:g}"
                 )
                 run.save_transitions(transitions, dataset)

@@ -3,7 +3,8 @@
 A network of identifiers generalises; single transitions that training has seen it remembers badly.
 So they are counted, and what follows the items of a history is mixed into the recommender's
 probabilities, as kNN-LM does for language models ("Generalization through Memorization", ICLR'20).
-An item like those of the history, by its content, counts as one that followed them.
+An item like those of the history, by its content, counts as one that followed them. Items of the
+history itself follow it only in data where people come back to what they had.
 
 Knows the counts and how much they count. Leaves which items are alike to `likeness`, and the
 mixture itself to `decoding`.
@@ -36,6 +37,7 @@ _LIKES = (1.0, 2.0, 4.0, 8.0)
 _DECAYS = (0.5, 0.7, 0.85)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
 _FIRST_WEIGHT = 0.5
+_STRENGTHS = ("seen", "like", "decay", "weight")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +48,14 @@ class Transitions:
         counts: float32 ``(n_items, n_items)``; the row is the item that came before.
         like: how often an item's like ones count as having followed it, all together; they are
             in ``counts``.
+        seen: what the items of the history itself count, relative to others.
         decay: what an item of a history counts, relative to the one after it.
         weight: the share of the probability that remembered items get, below 1.
     """
 
     counts: sp.csr_array
     like: float = 0.0
+    seen: float = 1.0
     decay: float = _DECAYS[0]
     weight: float = _FIRST_WEIGHT
 
@@ -81,34 +85,41 @@ class Transitions:
 
     @property
     def strength(self) -> dict[str, float]:
-        """What `chosen` chooses: ``like``, ``decay`` and ``weight``."""
-        return {"like": self.like, "decay": self.decay, "weight": self.weight}
+        """What `chosen` chooses: ``seen``, ``like``, ``decay`` and ``weight``."""
+        return {name: getattr(self, name) for name in _STRENGTHS}
 
-    def recall(self, histories: Tensor) -> Recalled:
+    def recall(self, histories: Tensor, seen: Tensor | None = None) -> Recalled:
         """What followed the items of histories in training, for `decoding.search`.
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end.
                 Nothing is remembered of rows beyond the counts.
+            seen: the same with all items of each history, where ``histories`` are the latest.
 
         Returns:
             Up to 100 items for each history, their shares `weight` in sum; the shares of a
             history of which nothing is remembered are 0.
         """
         rows = histories.cpu().numpy()
-        n_items = self.counts.shape[0]
-        steps_back = (rows >= 0).sum(1, keepdims=True) - 1 - np.arange(rows.shape[1])
-        case, place = np.nonzero((rows >= 0) & (rows < n_items))
-        weights = (self.decay ** steps_back[case, place]).astype(np.float32)
-        shape = (len(rows), n_items)
-        found = (
-            sp.coo_array((weights, (case, rows[case, place])), shape=shape).tocsr() @ self.counts
-        )
+        steps_back = ((rows >= 0).sum(1, keepdims=True) - 1 - np.arange(rows.shape[1])).clip(0)
+        weights = (self.decay**steps_back).astype(np.float32)
+        found = self._spread(rows, weights) @ self.counts
+        if self.seen != 1:
+            whole = rows if seen is None else seen.cpu().numpy()
+            had = self._spread(whole, np.ones(whole.shape, dtype=np.float32)) > 0
+            found = sp.csr_array(found - (1 - self.seen) * found.multiply(had))
         items, scores = _lines(found)
         best = _top(scores, _RECALLED)
         items, scores = items.gather(1, best), scores.gather(1, best)
         shares = self.weight * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
         return Recalled(items.to(histories.device), shares.to(histories.device))
+
+    def _spread(self, rows: NDArray[np.int64], weights: NDArray[np.float32]) -> sp.csr_array:
+        """``(batch, n_items)``: the weights of item rows, both ``(batch, n)``."""
+        n_items = self.counts.shape[0]
+        case, place = np.nonzero((rows >= 0) & (rows < n_items))
+        entries = (weights[case, place], (case, rows[case, place]))
+        return sp.coo_array(entries, shape=(len(rows), n_items)).tocsr()
 
     def with_like(self, likeness: sp.csr_array, like: float) -> Transitions:
         """With like items as if they had followed each other ``like`` times."""
@@ -135,20 +146,23 @@ class Transitions:
     def chosen(
         self, score: Callable[[Transitions], float], likeness: sp.csr_array | None = None
     ) -> Transitions:
-        """The same counts with what likeness counts, then the decay, then the weight, that score
-        best; ties to the earlier.
+        """The same counts with what items of the history itself count, then likeness, then the
+        decay, then the weight, that score best; ties to the earlier.
 
         Args:
             score: higher is better, of validation cases.
             likeness: from `likeness_of`; None: items without content.
         """
-        tries: list[Callable[[Transitions], Transitions]] = [lambda best: best]
+        tries: list[Callable[[Transitions], Transitions]] = [
+            lambda best: best,
+            partial(replace, seen=0.0),
+        ]
         if likeness is not None:
             tries += [partial(Transitions.with_like, likeness=likeness, like=v) for v in _LIKES]
         tries += [partial(replace, decay=decay) for decay in _DECAYS[1:]]
         tries += [partial(replace, weight=weight) for weight in _WEIGHTS]
         best, highest = self, -np.inf
-        with counting("transitions: likeness, decay, weight", len(tries)) as counter:
+        with counting("transitions: strengths", len(tries)) as counter:
             for change in tries:
                 one = change(best)
                 reached = score(one)
@@ -176,12 +190,19 @@ class Transitions:
         counts, items, offsets = (tensors[n].numpy() for n in ("counts", "items", "offsets"))
         n_items = len(offsets) - 1
         table = sp.csr_array((counts, items, offsets), shape=(n_items, n_items))
-        return cls(table, *(float(about[name]) for name in ("like", "decay", "weight")))
+        known = {name: float(about[name]) for name in _STRENGTHS if name in about}
+        return cls(table, **known)  # runs made before `seen` was chosen lack it
 
 
-def recalled(transitions: Transitions | None, histories: Tensor) -> Recalled | None:
-    """What is remembered for histories; None without transitions, or where they have no weight."""
-    return None if transitions is None or not transitions.weight else transitions.recall(histories)
+def recalled(
+    transitions: Transitions | None, histories: Tensor, seen: Tensor | None = None
+) -> Recalled | None:
+    """What is remembered for histories (see `Transitions.recall`); None without transitions, or
+    where they have no weight.
+    """
+    if transitions is None or not transitions.weight:
+        return None
+    return transitions.recall(histories, seen)
 
 
 def likeness_of(content: NDArray[np.float32], order: NDArray[np.integer]) -> sp.csr_array:

@@ -63,9 +63,9 @@ def test_a_new_item_follows_what_its_like_follows(engine: Engine) -> None:
     Editor(engine).make(AddItems({"twin": ItemText("twin", engine.dataset.texts[12])}))  # type: ignore[index]
     transitions = engine.catalogue.transitions
     assert transitions is not None
-    items, shares = replace(transitions, weight=0.5).recall(torch.tensor([[11], [30]]))
-    after_11, after_30 = (shares * (items == 60)).sum(1).tolist()
-    assert after_11 > 5 * after_30
+    items, shares = replace(transitions, weight=0.5).recall(torch.arange(60)[:, None])
+    after = (shares * (items == 60)).sum(1)  # each item alone
+    assert 11 in after.topk(2).indices  # the other is 12, whose like it is
 
 
 def test_edits_outlive_the_process(engine: Engine) -> None:

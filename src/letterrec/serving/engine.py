@@ -277,7 +277,7 @@ class Engine:
             k=max(q.k for q in queries),
             seen=seen,
             allowed=_allowed(catalogue, queries),
-            recalled=recalled(catalogue.transitions, recent),
+            recalled=recalled(catalogue.transitions, recent, torch.from_numpy(packed.padded())),
         )
         return [
             [(i, s) for i, s in zip(line, score, strict=True) if i >= 0][: query.k]
