@@ -30,6 +30,8 @@ def test_evaluate_prints_the_promised_json(
     assert set(result["metrics"]) == {"recall@5", "recall@10", "ndcg@5", "ndcg@10"}
     assert result["split"] == "valid"
     assert result["users"] == 150
+    assert run("evaluate", shop_run, "--exclude-seen") == 0
+    assert "without seen items" in capsys.readouterr().out
 
 
 def test_recommend_by_user_and_by_history(

@@ -11,9 +11,9 @@ import letterrec
 from letterrec.data import Histories
 from letterrec.data.dataset import Dataset
 from letterrec.decoding.trie import Trie
-from letterrec.evaluation import evaluate_split, popularity_metrics
+from letterrec.evaluation import evaluate_split, popularity_metrics, recommend_rows
 from letterrec.identifiers import Identifiers
-from letterrec.metrics import summarise
+from letterrec.metrics import ranks_of, summarise
 from letterrec.recommenders.rqt import Rqt
 
 
@@ -78,3 +78,25 @@ def test_a_run_beats_popularity_on_a_shop_with_a_rule(shop_run: Path) -> None:
     result = letterrec.evaluate(shop_run, split="test")
     popularity = popularity_metrics(letterrec.load(shop_run).dataset, "test")
     assert result["metrics"]["recall@10"] > 1.5 * popularity["recall@10"]
+
+
+def test_without_seen_items_lists_are_those_that_a_service_gives(shop_run: Path) -> None:
+    engine = letterrec.load(shop_run)
+    cases = engine.dataset.held_out("test")
+    lists = recommend_rows(
+        engine.recommender,
+        engine.trie,
+        cases,
+        beam=20,
+        k=10,
+        batch_size=256,
+        transitions=engine.catalogue.transitions,
+        exclude_seen=True,
+    )
+    ids = engine.dataset.item_ids
+    served = engine.recommend([[ids[i] for i in history] for history in cases.histories], beam=20)
+    assert [[ids[i] for i in line] for line in lists] == [[i for i, _ in line] for line in served]
+    result = letterrec.evaluate(shop_run, beam=20, exclude_seen=True)
+    assert result["exclude_seen"]
+    assert result["metrics"] == summarise(ranks_of(lists, cases.targets))
+    assert not letterrec.evaluate(shop_run)["exclude_seen"]

@@ -107,12 +107,18 @@ def evaluate(
     run: RunArgument,
     split: Annotated[Literal["test", "valid"], typer.Option(help="held-out interactions")] = "test",
     beam: Annotated[int | None, typer.Option(min=1, help="beam width; default: the run's")] = None,
+    exclude_seen: Annotated[
+        bool, typer.Option("--exclude-seen", help="leave out what a user has, as in service")
+    ] = False,
     cold: Annotated[
         bool, typer.Option("--cold", help="items held out by data.cold_share, added by text")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Recall and NDCG by full ranking: every item competes, seen items included.
+    """Recall and NDCG by full ranking: every item competes, seen items included, as papers count.
+
+    With `--exclude-seen`: the lists that `recommend` and `serve` give, without the items of the
+    history. Figures of papers are no measure for these.
 
     With `--cold`: how items fare that were held out of training (`--set data.cold_share=0.05` when
     fitting) and are added by their text alone, beside content-kNN and popularity.
@@ -128,7 +134,7 @@ def evaluate(
             print_cold_metrics(out, measured)
         return
 
-    result = finished.evaluate(run, split=split, beam=beam)
+    result = finished.evaluate(run, split=split, beam=beam, exclude_seen=exclude_seen)
     if as_json:
         _print_json(result)
     else:

@@ -37,9 +37,10 @@ def recommend_rows(
     k: int,
     batch_size: int,
     transitions: Transitions | None = None,
+    exclude_seen: bool = False,
     label: str | None = None,
 ) -> Lists:
-    """The ``k`` best items for each history, seen items included, as papers count.
+    """The ``k`` best items for each history, seen items included unless excluded.
 
     Processes that work together share the histories; all get all lists.
 
@@ -57,8 +58,14 @@ def recommend_rows(
             rows = batches[min(mine, len(batches) - 1)]
             batch = torch.from_numpy(histories.take(rows).padded()).to(device())
             whole = torch.from_numpy(cases.histories.take(rows).padded())
-            remembered = recalled(transitions, batch, whole)
-            items, _ = search(recommender.encode(batch), trie, beam=beam, k=k, recalled=remembered)
+            items, _ = search(
+                recommender.encode(batch),
+                trie,
+                beam=beam,
+                k=k,
+                seen=whole.to(device()) if exclude_seen else None,
+                recalled=recalled(transitions, batch, whole),
+            )
             if mine < len(batches):
                 lists[rows] = items.cpu().numpy()
             if label:
@@ -77,13 +84,18 @@ def evaluate_split(
     beam: int,
     batch_size: int = 256,
     transitions: Transitions | None = None,
+    exclude_seen: bool = False,
 ) -> tuple[dict[str, Any], Ranks]:
     """Metrics of a split over all its users, each counted once, and the ranks behind them.
 
+    Seen items compete as well, as papers count; with ``exclude_seen`` lists are those that a
+    service gives.
+
     Returns:
-        ``split``, ``users``, ``beam``, ``metrics``, ``seconds`` and ``users_per_second``; where
-        identifiers are shared by several items also ``identifier_metrics``, which score the
-        identifier instead of the item, as published code does.
+        ``split``, ``users``, ``beam``, ``exclude_seen``, ``metrics``, ``seconds`` and
+        ``users_per_second``; where identifiers are shared by several items also
+        ``identifier_metrics``, which score the identifier instead of the item, as published code
+        does.
 
         Ranks, int64 ``(n_cases,)``: of each target of `Dataset.held_out`, in its order, -1 beyond
         the largest cut of the metrics.
@@ -100,11 +112,12 @@ def evaluate_split(
         k=k,
         batch_size=batch_size,
         transitions=transitions,
+        exclude_seen=exclude_seen,
         label=f"ranking ({split})",
     )
     seconds = time.perf_counter() - started
     ranks = ranks_of(lists[:, :width], cases.targets)
-    result = result_of(split, ranks, seconds) | {"beam": beam}
+    result = result_of(split, ranks, seconds) | {"beam": beam, "exclude_seen": exclude_seen}
     group_of, counts = group(identifiers.codes)
     if len(counts) < identifiers.n_items:
         result["identifier_metrics"] = summarise(_identifier_ranks(lists, cases.targets, group_of))

@@ -41,7 +41,12 @@ def load(folder: str | Path, edits: bool = True) -> Engine:
     return engine
 
 
-def evaluate(folder: str | Path, split: Split = "test", beam: int | None = None) -> dict[str, Any]:
+def evaluate(
+    folder: str | Path,
+    split: Split = "test",
+    beam: int | None = None,
+    exclude_seen: bool = False,
+) -> dict[str, Any]:
     """Metrics of a finished run on a split; see `evaluation.evaluate_split`."""
     engine = load(folder, edits=False)
     metrics, _ = evaluate_split(
@@ -53,6 +58,7 @@ def evaluate(folder: str | Path, split: Split = "test", beam: int | None = None)
         beam=beam or engine.settings.evaluation.beam,
         batch_size=engine.settings.evaluation.batch_size,
         transitions=engine.catalogue.transitions,
+        exclude_seen=exclude_seen,
     )
     return metrics
 

@@ -35,8 +35,10 @@ def print_metrics(out: Console, results: Mapping[str, Any]) -> None:
             table.add_row("  popularity", *_cells(results["popularity"][split]))
     out.print(table)
     last = results.get("test") or results["valid"]
+    without = ", without seen items" if last.get("exclude_seen") else ""
     out.print(
-        f"full ranking by beam search, beam {last['beam']}: {last['users_per_second']:.0f} users/s"
+        f"full ranking by beam search{without}, beam {last['beam']}: "
+        f"{last['users_per_second']:.0f} users/s"
     )
 
 
