@@ -136,6 +136,33 @@ def test_a_user_of_the_run_fills_the_history(visit: Callable[..., Page]) -> None
     expect(page.locator("#problem")).to_contain_text("user 'nobody' is not among")
 
 
+def test_an_answer_that_comes_late_hides_no_problem(visit: Callable[..., Page]) -> None:
+    page = visit()
+    expect(answers(page)).to_have_count(10)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "history" in (route.request.post_data_json or {}):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/v1/recommend", hold)
+    page.fill("#user", "u3")
+    page.click("button:text-is('Load')")
+    expect(page.locator("#history li").nth(5)).to_be_visible()
+    page.fill("#user", "nobody")
+    page.press("#user", "Enter")
+    expect(page.locator("#problem")).to_contain_text("user 'nobody' is not among")
+    held[0].continue_()
+    expect(page.locator("#status")).to_contain_text("for a history of")
+    expect(page.locator("#problem")).to_contain_text("user 'nobody' is not among")
+    page.unroute("**/v1/recommend")
+    page.click("#clear")
+    expect(page.locator("#status")).to_contain_text("most popular")
+    expect(page.locator("#problem")).to_be_hidden()
+
+
 def test_a_user_can_be_loaded_before_the_run_is_known(visit: Callable[..., Page]) -> None:
     page = visit()
     held: list[Route] = []

@@ -14,8 +14,8 @@ export function startRecommending() {
     if (user) loadUser(user).catch(tell);
   });
   $("clear").addEventListener("click", () => setHistory([]));
-  $("k").addEventListener("change", refresh);
-  $("exclude-seen").addEventListener("change", refresh);
+  $("k").addEventListener("change", change);
+  $("exclude-seen").addEventListener("change", change);
   $("item").querySelector(".close").addEventListener("click", () => $("item").close());
 }
 
@@ -43,6 +43,12 @@ function setHistory(next) {
         type: "button", class: "ghost remove", "aria-label": `Remove ${item.title}`,
         onclick: () => setHistory(items.filter((_, j) => j !== i)),
       }, "✕"))));
+  change();
+}
+
+// What went wrong before is over when something is changed, not when a late answer comes.
+function change() {
+  tell(null);
   refresh();
 }
 
@@ -60,7 +66,6 @@ async function refresh() {
       exclude_seen: $("exclude-seen").checked, explain: true,
     });
     if (mine !== latest) return;
-    tell(null);
     show(answer.items);
   } catch (error) {
     if (mine === latest) tell(error);
