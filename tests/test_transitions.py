@@ -42,6 +42,12 @@ def test_later_steps_count_half_and_backwards_its_share() -> None:
     assert counted(steps=2, backwards=0.3) == pytest.approx(expected, abs=1e-5)
 
 
+def lines_of(items: torch.Tensor, shares: torch.Tensor) -> list[Any]:
+    """For each history, the share of each item that is remembered."""
+    lines = zip(items.tolist(), shares.tolist(), strict=True)
+    return [{i: s for i, s in zip(*line, strict=True) if s > 0} for line in lines]
+
+
 def test_recalls_what_followed_the_latest_items_most() -> None:
     transitions = Transitions.count(HISTORIES, 6, steps=1, backwards=0.0)
     one = Transitions(transitions.counts, decay=0.5, weight=0.4)
@@ -49,10 +55,7 @@ def test_recalls_what_followed_the_latest_items_most() -> None:
     items, shares = one.recall(histories)
     assert items.dtype == torch.int64
     assert shares.dtype == torch.float32
-    lines = [
-        {i: s for i, s in zip(line, share, strict=True) if s > 0}
-        for line, share in zip(items.tolist(), shares.tolist(), strict=True)
-    ]
+    lines = lines_of(items, shares)
     after_2 = 0.5 / np.sqrt(2)  # one step back, seen once
     after_1 = 1 / np.sqrt(3)  # two items followed it, once each
     total = after_2 + 2 * after_1
@@ -66,13 +69,11 @@ def test_recalls_what_followed_the_latest_items_most() -> None:
 
 
 def recalled_of(transitions: Transitions, *histories: list[int], whole: Any = None) -> list[Any]:
-    """For each history, the share of each item that is remembered."""
+    """What `lines_of` says of histories."""
     rows = torch.from_numpy(Histories.from_lists(histories).padded())
     if whole is not None:
         whole = torch.from_numpy(Histories.from_lists(whole).padded())
-    items, shares = transitions.recall(rows, whole)
-    lines = zip(items.tolist(), shares.tolist(), strict=True)
-    return [{i: s for i, s in zip(*line, strict=True) if s > 0} for line in lines]
+    return lines_of(*transitions.recall(rows, whole))
 
 
 def test_items_of_the_history_count_as_much_as_seen_says() -> None:

@@ -46,16 +46,16 @@ class Transitions:
 
     Attributes:
         counts: float32 ``(n_items, n_items)``; the row is the item that came before.
+        seen: what the items of the history itself count, relative to others.
         like: how often an item's like ones count as having followed it, all together; they are
             in ``counts``.
-        seen: what the items of the history itself count, relative to others.
         decay: what an item of a history counts, relative to the one after it.
         weight: the share of the probability that remembered items get, below 1.
     """
 
     counts: sp.csr_array
-    like: float = 0.0
     seen: float = 1.0
+    like: float = 0.0
     decay: float = _DECAYS[0]
     weight: float = _FIRST_WEIGHT
 

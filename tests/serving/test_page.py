@@ -126,14 +126,18 @@ def test_a_history_is_made_by_searching_and_answered_with_reasons(
     expect(page.locator("#status")).to_contain_text("most popular")
 
 
-def test_a_user_of_the_run_fills_the_history(visit: Callable[..., Page]) -> None:
-    page = visit()
+def load_a_user_then_nobody(page: Page) -> None:
     page.fill("#user", "u3")
     page.click("button:text-is('Load')")
     expect(page.locator("#history li").nth(5)).to_be_visible()
     page.fill("#user", "nobody")
     page.press("#user", "Enter")
     expect(page.locator("#problem")).to_contain_text("user 'nobody' is not among")
+
+
+def test_a_user_of_the_run_fills_the_history(visit: Callable[..., Page]) -> None:
+    page = visit()
+    load_a_user_then_nobody(page)
 
 
 def test_an_answer_that_comes_late_hides_no_problem(visit: Callable[..., Page]) -> None:
@@ -148,12 +152,7 @@ def test_an_answer_that_comes_late_hides_no_problem(visit: Callable[..., Page]) 
             route.continue_()
 
     page.route("**/v1/recommend", hold)
-    page.fill("#user", "u3")
-    page.click("button:text-is('Load')")
-    expect(page.locator("#history li").nth(5)).to_be_visible()
-    page.fill("#user", "nobody")
-    page.press("#user", "Enter")
-    expect(page.locator("#problem")).to_contain_text("user 'nobody' is not among")
+    load_a_user_then_nobody(page)
     held[0].continue_()
     expect(page.locator("#status")).to_contain_text("for a history of")
     expect(page.locator("#problem")).to_contain_text("user 'nobody' is not among")

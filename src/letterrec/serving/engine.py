@@ -264,10 +264,9 @@ class Engine:
     ) -> list[list[tuple[int, float]]]:
         packed = Histories.from_lists([q.rows for q in queries])
         recent = torch.from_numpy(packed.padded(self.recommender.max_history)).to(device())
-        seen = None
-        if any(q.exclude_seen for q in queries):
-            rows = Histories.from_lists([q.rows if q.exclude_seen else [] for q in queries])
-            seen = torch.from_numpy(rows.padded()).to(device())
+        whole = torch.from_numpy(packed.padded())
+        excluding = torch.tensor([q.exclude_seen for q in queries])
+        seen = whole.masked_fill(~excluding[:, None], -1).to(device()) if excluding.any() else None
         wishes = [q.instruction for q in queries]
         recommender: Any = self.recommender
         items, scores = search(
@@ -277,7 +276,7 @@ class Engine:
             k=max(q.k for q in queries),
             seen=seen,
             allowed=_allowed(catalogue, queries),
-            recalled=recalled(catalogue.transitions, recent, torch.from_numpy(packed.padded())),
+            recalled=recalled(catalogue.transitions, recent, whole),
         )
         return [
             [(i, s) for i, s in zip(line, score, strict=True) if i >= 0][: query.k]
