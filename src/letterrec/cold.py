@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from letterrec.content import embed
 from letterrec.data import Dataset, HeldOut, Histories
+from letterrec.data.saved import list_column
 from letterrec.errors import DataError, RunError
 from letterrec.metrics import ranks_of, summarise
 from letterrec.newcomers import Newcomers
@@ -60,9 +61,9 @@ class ColdItems:
         items = {"item": self.item_ids, "title": self.titles, "text": self.texts}
         with atomic_path(folder / "items.parquet") as path:
             pl.DataFrame(items, schema=dict.fromkeys(items, pl.String)).write_parquet(path)
-        sequences = pl.Series(list(self.histories), dtype=pl.List(pl.Int32))
+        cases = {"history": list_column(self.histories), "target": self.targets}
         with atomic_path(folder / "cases.parquet") as path:
-            pl.DataFrame({"history": sequences, "target": self.targets}).write_parquet(path)
+            pl.DataFrame(cases).write_parquet(path)
 
     @classmethod
     def load(cls, folder: Path) -> ColdItems:

@@ -195,9 +195,9 @@ ERRORS: dict[str, tuple[Files, str]] = {
         csv(",a,1500000000", "u,,1500000001"),
         "interactions.csv: every row lacks a user or an item; expected ids in both",
     ),
-    "ids that are fractions": (
-        {"interactions.parquet": parquet(user=[1.5], item=["a"], timestamp=[1])},
-        "interactions.parquet: user ids are Float64; expected text or integers",
+    "ids that are true or false": (
+        {"interactions.parquet": parquet(user=[True], item=["a"], timestamp=[1])},
+        "interactions.parquet: user ids are Boolean; expected text or integers",
     ),
     "an unparsable time": (
         csv(GOOD, "u,b,yesterday"),

@@ -12,20 +12,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from letterrec.data import times
 from letterrec.data.catalogue import Catalogue, counted, in_row_order, titles_and_texts
 from letterrec.data.dataset import Dataset, Histories
+from letterrec.data.ids import as_text, coded
 from letterrec.data.jsonlines import frames
 from letterrec.errors import DataError
 
 DEFAULT_K_CORE = 5
-_YEAR_2100 = 4_102_444_800  # in seconds since 1970
-_ISO_8601 = ("%+", "%FT%T%.f", "%FT%H:%M")  # with an offset, without (then UTC), to the minute
+MOST_TIMELESS = 0.1  # share of the rows that may lack a time, and are dropped then
 
 
 @contextmanager
@@ -47,97 +49,82 @@ def missing_column(where: object, wanted: str, found: Sequence[str]) -> DataErro
     return DataError(f"{where} has no column {wanted!r}, only {', '.join(found)}; {hint}")
 
 
-def collect_events(frame: pl.LazyFrame, *, where: object, first_row: int = 1) -> pl.DataFrame:
-    """Check and shrink a log: 16 bytes per interaction, in the order of the source.
+@dataclass(frozen=True, eq=False)
+class Events:
+    """A log in little memory, in the order of the source.
+
+    Attributes:
+        frame: ``user``, ``item``: categories, null where the cell is empty; ``time``: int64 or
+            float64, null where it is no time.
+        timeless: the first row that has ids and no time, and what it has instead.
+    """
+
+    frame: pl.DataFrame
+    timeless: tuple[int, object] | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Events]) -> Events:
+        """One log of several that follow each other."""
+        frame = pl.concat([p.frame for p in parts], how="vertical_relaxed")
+        return cls(frame, next((p.timeless for p in parts if p.timeless), None))
+
+
+def collect_events(frame: pl.LazyFrame, *, where: object, first_row: int = 1) -> Events:
+    """Check and shrink a log: 16 bytes per interaction.
 
     Args:
-        frame: columns ``user`` and ``item`` (text, integers or categories), ``time`` (seconds or
-            milliseconds since 1970 as numbers or numeric text, ISO 8601 text, dates).
+        frame: columns ``user`` and ``item`` (text, whole numbers or categories), ``time`` (as
+            `times` reads them: numbers since 1970, text, dates).
         where: the file, for errors.
         first_row: number of the first row, for errors.
 
-    Returns:
-        ``user``, ``item``: categories, null or empty where the id is missing; ``time``: int64 or
-        float64, null in some rows without both.
-
     Raises:
-        DataError: a column has an unusable type; a time cannot be parsed, is negative or lies
-            beyond the year 2100.
+        DataError: the file cannot be read; a column is of a type that cannot be used.
     """
     with reading(where):
         schema = frame.collect_schema()
+        ids = []
         for column in ("user", "item"):
-            dtype = schema[column]
-            if not (dtype.is_integer() or dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
-                raise DataError(f"{where}: {column} ids are {dtype}; expected text or integers")
-        ids = [pl.col(c).cast(pl.String).cast(pl.Categorical) for c in ("user", "item")]
-        events = frame.select(*ids, _time(frame, where)).collect(engine="streaming")
-        has_id = _is_known(events["user"]) | _is_known(events["item"])
-        bad = (events["time"].is_null() & has_id).arg_true()
-        if len(bad):
-            value = frame.select("time").slice(int(bad[0]), 1).collect().item()
-            raise DataError(
-                f"{where}: row {first_row + int(bad[0])} has time {value!r}; expected seconds or "
-                "milliseconds since 1970, or ISO 8601 (2018-07-31 or 2018-07-31T12:00:00)"
-            )
-    return events
+            try:
+                ids.append(as_text(column, schema[column]).cast(pl.Categorical).alias(column))
+            except ValueError as error:
+                raise DataError(f"{where}: {column} {error}") from None
+        time = times.numbers(frame, where)
+        events = frame.select(*ids, time).collect(engine="streaming")
+        without = _timeless(events)
+        if len(without) and schema["time"] == pl.String:  # perhaps times of another form
+            again = frame.select(times.of_any_text(pl.col("time"))).collect(engine="streaming")
+            events = events.with_columns(again["time"])
+            without = _timeless(events)
+        if not len(without):
+            return Events(events)
+        row = int(without[0])
+        return Events(events, (first_row + row, frame.select("time").slice(row, 1).collect().item()))
 
 
-def collect_json_lines(path: Path, keys: Mapping[str, str]) -> pl.DataFrame:
+def _timeless(events: pl.DataFrame) -> pl.Series:
+    """Rows that have ids and no time."""
+    return (events["time"].is_null() & _has_ids(events)).arg_true()
+
+
+def _has_ids(events: pl.DataFrame) -> pl.Series:
+    return ((events["user"] != "") & (events["item"] != "")).fill_null(False)
+
+
+def collect_json_lines(path: Path, keys: Mapping[str, str]) -> Events:
     """`collect_events` over JSON lines, a block at a time; ``keys``: user, item, time -> key."""
     columns = {name: pl.col(key) for name, key in keys.items()}
     row, parts = 1, []
-    for block in frames(path, list(keys.values())):
+    for block in frames(path, ids=(keys["user"], keys["item"]), others=(keys["time"],)):
         parts.append(collect_events(block.lazy().select(**columns), where=path, first_row=row))
         row += len(block)
     if not parts:
         raise DataError(f"{path} is empty; expected one JSON object per line")
-    return pl.concat(parts)
-
-
-def _time(frame: pl.LazyFrame, where: object) -> pl.Expr:
-    """The column ``time`` as a number; null where it is none, negative or beyond 2100."""
-    time, dtype = pl.col("time"), frame.collect_schema()["time"]
-    latest = _YEAR_2100 * 10**9
-    if dtype == pl.Null:
-        number = time.cast(pl.Int64)
-    elif dtype.is_integer():
-        number = time.cast(pl.Int64, strict=False)
-    elif dtype.is_float():
-        number = time.cast(pl.Float64).fill_nan(None)
-    elif dtype in (pl.Date, pl.Datetime):
-        number, latest = time.dt.epoch("us") / 10**6, _YEAR_2100
-    elif dtype == pl.String:
-        first = frame.select("time").head(1).collect()
-        if len(first) and _is_number(first.item()):
-            number = time.cast(pl.Float64, strict=False).fill_nan(None)
-        else:
-            text = time.str.strip_chars().str.replace(" ", "T", literal=True)
-            moments = [
-                text.str.to_datetime(f, time_unit="us", time_zone="UTC", strict=False)
-                for f in _ISO_8601
-            ]
-            days = text.str.to_date("%F", strict=False).cast(pl.Datetime("us", "UTC"))
-            number, latest = pl.coalesce(*moments, days).dt.epoch("us") / 10**6, _YEAR_2100
-    else:
-        raise DataError(f"{where}: times are {dtype}; expected numbers, ISO 8601 text or dates")
-    return pl.when(number >= 0, number < latest).then(number).alias("time")
-
-
-def _is_known(ids: pl.Series) -> pl.Series:
-    return (ids != "").fill_null(False)
-
-
-def _is_number(text: str | None) -> bool:
-    try:
-        float(text or "")
-    except ValueError:
-        return False
-    return True
+    return Events.joined(parts)
 
 
 def dataset_from_events(
-    events: pl.DataFrame,
+    events: Events,
     *,
     name: str,
     where: object,
@@ -145,37 +132,44 @@ def dataset_from_events(
     catalogue: Catalogue | None = None,
     warnings: Sequence[str] = (),
 ) -> Dataset:
-    """Build the data set out of what `collect_events` gave (one frame, or several joined).
+    """Build the data set out of what `collect_events` gave.
 
-    Exact duplicates (same user, item and time) are dropped first, then the k-core is taken;
-    both are counted in the warnings. None for ``k_core`` means 5.
+    Rows without an id, then those without a time, then exact duplicates (same user, item and
+    time) are dropped, then the k-core is taken; all are counted in the warnings. None for
+    ``k_core`` means 5.
 
     Raises:
-        DataError: no interaction is left; times are in different units.
+        DataError: an id cannot be one; more than a tenth of the rows have no time, or times are
+            in different units; no interaction is left; no item of the catalogue is in the log.
     """
     notes = list(warnings)
     k = DEFAULT_K_CORE if k_core is None else k_core
-    if not len(events):
+    frame = events.frame
+    if not len(frame):
         raise DataError(f"{where} holds no interactions; expected user, item and time in each row")
-    known = _is_known(events["user"]) & _is_known(events["item"])
+    try:
+        users, items = (coded(frame[c], c, notes) for c in ("user", "item"))
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+    known = users.known & items.known
     if not known.any():
         raise DataError(f"{where}: every row lacks a user or an item; expected ids in both")
-    _check_unit(events["time"], where)
-    if not known.all():
-        notes.append(f"{counted(int((~known).sum()), 'interaction')} without user or item: dropped")
-        events = events.filter(known)
-
-    users, items = events["user"].to_physical(), events["item"].to_physical()
-    names = {
-        c: events.select(pl.col(c).unique()).with_columns(code=pl.col(c).to_physical())
-        for c in ("user", "item")
-    }
-    user, item, time = users.to_numpy(), items.to_numpy(), events["time"].to_numpy()
-    order = stable_order(time, user)
-    user, item, time = user[order], item[order], time[order]
-    del events, users, items, order
-    repeated = duplicates(user, item, time)
-    del time
+    time = times.check_unit(frame["time"], where)
+    kept = known & time.is_not_null().to_numpy()
+    _drop_timeless(int(known.sum()), int(kept.sum()), events.timeless, where, notes)
+    lacking = len(known) - int(known.sum())
+    if lacking:
+        notes.append(f"{counted(lacking, 'interaction')} without user or item: dropped")
+    user, item, when = users.codes, items.codes, time.fill_null(0).to_numpy()
+    if not kept.all():
+        user, item, when = user[kept], item[kept], when[kept]
+    names = {"user": users.names, "item": items.names}
+    del events, frame, users, items, time, known, kept
+    order = stable_order(when, user)
+    user, item, when = user[order], item[order], when[order]
+    del order
+    repeated = duplicates(user, item, when)
+    del when
     if repeated.any():
         notes.append(
             f"{counted(int(repeated.sum()), 'duplicate interaction')} "
@@ -200,17 +194,18 @@ def dataset_from_events(
     return Dataset(name, user_ids, item_ids, interactions, titles, texts, warnings=tuple(notes))
 
 
-def _check_unit(times: pl.Series, where: object) -> None:
-    """Refuse seconds beside milliseconds: their order would mean nothing."""
-    low, high = times.arg_min(), times.arg_max()
-    assert low is not None
-    assert high is not None
-    unit = next((u for u in (1, 10**3, 10**6) if times[high] < _YEAR_2100 * u), 10**9)
-    if unit > 1 and times[low] < _YEAR_2100 * unit / 1000:
-        raise DataError(
-            f"{where}: times are in different units or absurd: {times[low]:.15g} in row {low + 1}, "
-            f"{times[high]:.15g} in row {high + 1}; expected seconds or milliseconds throughout"
-        )
+def _drop_timeless(
+    n: int, kept: int, first: tuple[int, object] | None, where: object, notes: list[str]
+) -> None:
+    """Count the rows that have no time, of ``n``; refuse a column where many have none."""
+    if kept == n:
+        return
+    row, value = first or (None, 0)
+    example = f"row {row} has time {value!r}" if row else "some have time 0"
+    if n - kept > MOST_TIMELESS * n:
+        many = f" ({n - kept:,} of {n:,} rows have none that can be read)" if n - kept > 1 else ""
+        raise DataError(f"{where}: {example}; expected {times.EXPECTED}{many}")
+    notes.append(f"{counted(n - kept, 'interaction')} without a time ({example}): dropped")
 
 
 def _rows(
@@ -218,8 +213,7 @@ def _rows(
 ) -> tuple[tuple[str, ...], NDArray[np.uint32]]:
     """The ids that occur, in the order of their rows, and the code of each."""
     present = pl.Series(np.flatnonzero(np.bincount(codes)), dtype=pl.UInt32)
-    frame = names.select(pl.nth(0).cast(pl.String).alias("id"), "code")
-    ordered = in_row_order(frame.filter(pl.col("code").is_in(present.implode())))
+    ordered = in_row_order(names.filter(pl.col("code").is_in(present.implode())))
     return tuple(ordered["id"]), ordered["code"].to_numpy()
 
 

@@ -1,19 +1,32 @@
 """External ids: what counts as a user or item id, whichever file, call or request it comes from.
 
-One rule, cell by cell: an id never depends on other ids of its column.
+One rule, cell by cell: an id never depends on other ids of its column. `as_id` is the rule for one
+value, `as_ids` the same for the distinct texts of a column, `coded` the way of a whole column.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 MISSING = ("nan", "null", "none", "<na>")  # whatever their case: what tools write for no value
 WHOLE = r"^[+-]?[0-9]+\.0+$"  # a whole number that a tool stored as a float
-ROUNDED = r"^[+-]?[0-9](\.[0-9]+)?[eE]\+[0-9]+$"  # a float so large that digits may be lost
-_EXACT = 2**53  # whole numbers beyond are not all floats
+# A float so large that digits may be lost; 1e16 without sign or fraction may be a hash, an id.
+ROUNDED = r"^[+-]?[0-9](\.[0-9]+)?[eE]\+[0-9]+$|^[+-]?[0-9]\.[0-9]+[eE][0-9]+$"
+_EXACT = 2**53  # from here on, not all whole numbers are floats
+# what str.isspace says is white space, for Polars, whose own list is another
+SPACE = (
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
+    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
 
 
 def as_id(value: object) -> str | None:
@@ -24,8 +37,9 @@ def as_id(value: object) -> str | None:
     empty text and the words ``nan``, ``null``, ``none``, ``<na>`` are no ids.
 
     Raises:
-        ValueError: the value cannot be an id: true or false, a list, a date, or a float so large
-            that its digits may be lost; the message says what came and what is expected.
+        ValueError: the value cannot be an id: true or false, a list, a date, text that is not
+            valid Unicode, or a float so large that its digits may be lost; the message says what
+            came and what is expected.
 
     >>> [as_id(v) for v in (7, 7.0, "7.0", " 007 ", 1.5, float("nan"), "NULL", "")]
     ['7', '7', '7', '007', '1.5', None, None, None]
@@ -33,18 +47,7 @@ def as_id(value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        text = value.strip()
-        if not text or text.lower() in MISSING:
-            return None
-        if re.match(WHOLE, text):
-            text = text.partition(".")[0].lstrip("+")
-            digits = text.lstrip("-")
-            if int(digits) > _EXACT:
-                raise ValueError(_rounded(value))
-            return str(int(text))
-        if re.match(ROUNDED, text):
-            raise ValueError(_rounded(value))
-        return text
+        return _of_text(value)
     if isinstance(value, bool) or not isinstance(value, Integral | Real | Decimal):
         if type(value).__name__ in ("NaTType", "NAType"):  # of pandas
             return None
@@ -52,14 +55,35 @@ def as_id(value: object) -> str | None:
         raise ValueError(f"{value!r} is no id ({kind}); expected text or a whole number")
     if isinstance(value, Integral):
         return str(int(value))
+    if isinstance(value, Decimal) and value.is_finite() and value == int(value):
+        return str(int(value))
     number = float(value)
     if math.isnan(number):
         return None
     if not number.is_integer():
         return str(number)
-    if abs(number) > _EXACT:
+    if abs(number) >= _EXACT:
         raise ValueError(_rounded(value))
     return str(int(number))
+
+
+def _of_text(value: str) -> str | None:
+    text = value.strip()
+    if not text or text.lower() in MISSING:
+        return None
+    if re.match(WHOLE, text):
+        whole = int(text.partition(".")[0])
+        if abs(whole) >= _EXACT:
+            raise ValueError(_rounded(value))
+        return str(whole)
+    if re.match(ROUNDED, text):
+        raise ValueError(_rounded(value))
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        near = text[max(0, error.start - 8) : error.end + 8]
+        raise ValueError(f"an id is not UTF-8 near {near!r}; expected ids of valid text") from None
+    return text
 
 
 def _rounded(value: object) -> str:
@@ -67,3 +91,112 @@ def _rounded(value: object) -> str:
         f"the id {value!r} was stored as a float and may have lost digits; "
         "expected text or whole numbers: export the column as text"
     )
+
+
+def as_ids(texts: pl.Series) -> pl.Series:
+    """`as_id` of every text of a column; null where it stands for none.
+
+    Raises:
+        ValueError: as `as_id`, for the first text that cannot be an id.
+
+    >>> as_ids(pl.Series(["7.0", " a", "NaN", None])).to_list()
+    ['7', 'a', None, None]
+    """
+    text = pl.col("text").str.strip_chars(SPACE)
+    missing = text.str.to_lowercase().is_in(["", *MISSING])
+    whole = text.str.extract(r"^([+-]?[0-9]{1,15})\.0+$").cast(pl.Int64).cast(pl.String)
+    number = text.str.contains(f"{WHOLE}|{ROUNDED}")
+    ids = pl.when(~missing).then(pl.coalesce(whole, text)).alias("id")
+    frame = texts.rename("text").to_frame().select("text", ids, odd=number & whole.is_null())
+    for value in frame.filter("odd")["text"].unique(maintain_order=True):
+        if as_id(value) != value.strip():  # raises; or a number with many zeros before or after
+            odd = pl.col("odd") & (pl.col("text") == value)
+            frame = frame.with_columns(
+                id=pl.when(odd).then(pl.lit(as_id(value))).otherwise(pl.col("id"))
+            )
+    return frame["id"]
+
+
+def as_text(column: str, dtype: pl.DataType) -> pl.Expr:
+    """A column of ids as text that `as_ids` reads as `as_id` reads the values.
+
+    Raises:
+        ValueError: of such a type no ids are made.
+    """
+    if dtype.is_decimal():
+        return pl.col(column).cast(pl.String).str.replace(r"\.0+$", "")
+    if dtype == pl.Float32:  # whose digits end long before those of other floats
+        number = pl.col(column).cast(pl.Float64)
+        lost = number.abs() >= 2**24
+        return (
+            pl.when(lost)
+            .then(pl.format("{}e+0", number.sign().cast(pl.Int8)))
+            .otherwise(pl.col(column).cast(pl.String))
+        )
+    text = (pl.String, pl.Categorical, pl.Enum, pl.Null)
+    if not (dtype.is_integer() or dtype == pl.Float64 or dtype in text):
+        raise ValueError(f"ids are {dtype}; expected text or integers")
+    return pl.col(column).cast(pl.String)
+
+
+class Coded(NamedTuple):
+    """A column of ids as numbers.
+
+    Attributes:
+        codes: uint32 ``(n,)``, equal where the ids are; of no meaning where not ``known``.
+        known: bool ``(n,)``: rows that have an id.
+        names: ``id`` and ``code`` of each distinct id.
+    """
+
+    codes: NDArray[np.uint32]
+    known: NDArray[np.bool_]
+    names: pl.DataFrame
+
+
+def coded(column: pl.Series, noun: str, notes: list[str]) -> Coded:
+    """Apply the rule to a column of categories; what it changed is counted in ``notes``.
+
+    Raises:
+        ValueError: as `as_id`.
+    """
+    codes = column.to_physical().fill_null(0).to_numpy()
+    known = column.is_not_null().to_numpy()
+    categories = column.unique().drop_nulls()
+    raw = categories.cast(pl.String)
+    names = pl.DataFrame({"raw": raw, "id": as_ids(raw), "code": categories.to_physical()})
+    changed = names.filter(pl.col("id").ne_missing(pl.col("raw")))
+    if len(changed):
+        rows = np.bincount(codes[known])
+        changed = changed.with_columns(rows=pl.Series(rows[changed["code"].to_numpy()]))
+        notes += _changes(changed, noun)
+        missing = np.zeros(len(rows), dtype=bool)
+        missing[changed.filter(pl.col("id").is_null())["code"].to_numpy()] = True
+        known = known & ~missing[codes]
+        names = names.drop_nulls("id").with_columns(same=pl.col("code").min().over("id"))
+        lookup = np.arange(len(rows), dtype=np.uint32)
+        lookup[names["code"].to_numpy()] = names["same"].to_numpy()
+        codes = lookup[codes]
+        names = names.select("id", code="same").unique()
+    return Coded(codes, known, names.select("id", "code"))
+
+
+def _changes(changed: pl.DataFrame, noun: str) -> Iterable[str]:
+    """What became of ids, a line for each kind; ``changed``: columns raw, id, rows."""
+    stripped = pl.col("raw").str.strip_chars(SPACE)
+    is_missing = pl.col("id").is_null()
+    kinds = [
+        (is_missing & (stripped != ""), "stand for no value ({raw!r}): read as missing"),
+        (
+            ~is_missing & stripped.str.contains(WHOLE),
+            "were stored as floats ({raw!r}): read as whole numbers ({id!r})",
+        ),
+        (
+            ~is_missing & (stripped != pl.col("raw")),
+            "had spaces around them ({raw!r}): read without ({id!r})",
+        ),
+    ]
+    for which, line in kinds:
+        found = changed.filter(which).sort("raw")
+        if len(found):
+            n = int(found["rows"].sum())
+            yield f"{n:,} {noun} id{'' if n == 1 else 's'} {line.format(**found.row(0, named=True))}"

@@ -9,6 +9,7 @@ import ast
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,9 +17,11 @@ from typing import Any
 
 import polars as pl
 
+from letterrec.data.ids import as_id
 from letterrec.errors import DataError
 
 _BLOCK = 1 << 25  # bytes of text that are parsed at a time
+_LONG_FLOAT = re.compile(rb":\s*-?(?:[0-9.]+[eE]|[0-9]{16,}\.)")
 
 
 def is_json_lines(path: Path) -> bool:
@@ -26,24 +29,64 @@ def is_json_lines(path: Path) -> bool:
     return path.name.endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz"))
 
 
-def frames(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+def frames(
+    path: Path, *, ids: Sequence[str], others: Sequence[str] = ()
+) -> Iterator[pl.DataFrame]:
     """The file in blocks of rows, with these top-level keys as text columns.
 
-    A number becomes its text; a key that a line lacks becomes null.
+    Args:
+        path: of the file.
+        ids: keys whose values are external ids.
+        others: further keys.
+
+    A number becomes its text; a key that a line lacks, null and NaN become null.
 
     Raises:
-        DataError: a line is no JSON object, or the file is not UTF-8, or a gz is cut off.
+        DataError: a line is no JSON object, or the file is not UTF-8, or a gz is cut off; an id
+            is true or false, a list or an object, or a float that may have lost digits.
     """
-    schema = dict.fromkeys(columns, pl.String())
+    schema = dict.fromkeys([*ids, *others], pl.String())
     for first_line, block in _blocks(path):
         try:
-            yield pl.read_ndjson(io.BytesIO(block), schema=schema)
+            frame = pl.read_ndjson(io.BytesIO(block), schema=schema)
+            if not _is_doubtful(frame.select(ids), block):
+                yield frame
+                continue
         except pl.exceptions.PolarsError:  # find the line, or accept what only Python reads
-            lines = [line for _, line in _records(path, first_line, block.split(b"\n"))]
-            texts = {
-                c: [None if (v := r.get(c)) is None else str(v) for r in lines] for c in schema
-            }
-            yield pl.DataFrame(texts, schema=schema)
+            pass
+        texts: dict[str, list[str | None]] = {key: [] for key in schema}
+        for number, line in _records(path, first_line, block.split(b"\n")):
+            for key, column in texts.items():
+                column.append(_text_of(line.get(key), key in ids, f"{path}: line {number}"))
+        yield pl.DataFrame(texts, schema=schema)
+
+
+def _is_doubtful(ids: pl.DataFrame, block: bytes) -> bool:
+    """Whether a text may not be what the file has: Polars writes true and "true", 1e16 and its
+    digits, a list and its text alike.
+    """
+    text = pl.all()
+    other = (text.is_in(["true", "false"]) | text.str.contains(r"^[\[{]")).any()
+    long = text.str.contains(r"^-?[0-9]{16,}$").any()
+    if any(ids.select(other).row(0)):
+        return True
+    return any(ids.select(long).row(0)) and bool(_LONG_FLOAT.search(block))
+
+
+def _text_of(value: object, is_id: bool, where: str) -> str | None:
+    """A value as Polars would give it.
+
+    Raises:
+        DataError: it is to be an id and cannot be one.
+    """
+    if value is None or value != value:  # NaN
+        return None
+    if is_id:
+        try:
+            as_id(value)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from None
+    return str(value)
 
 
 def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

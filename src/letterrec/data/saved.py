@@ -26,16 +26,28 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     and, where it is known of some, ``preference`` (text), a user per row. ``items.parquet``:
     ``item``, ``title``, ``text`` (null where the data set has no texts), an item per row.
     """
-    sequences = pl.Series(list(dataset.interactions), dtype=pl.List(pl.Int32))
-    interactions = pl.DataFrame({"user": dataset.user_ids, "items": sequences})
+    columns = {
+        "user": pl.Series(dataset.user_ids, dtype=pl.String),
+        "items": list_column(dataset.interactions),
+    }
     if dataset.preferences is not None:
-        interactions = interactions.with_columns(preference=pl.Series(dataset.preferences))
+        columns["preference"] = pl.Series(dataset.preferences, dtype=pl.String)
     items = {"item": dataset.item_ids, "title": dataset.titles, "text": dataset.texts}
     about = {"name": dataset.name, "warnings": json.dumps(dataset.warnings)}
     with atomic_path(folder / _ITEMS) as path:
         pl.DataFrame(items, schema=dict.fromkeys(items, pl.String)).write_parquet(path)
     with atomic_path(folder / _INTERACTIONS) as path:
-        interactions.write_parquet(path, metadata=about)
+        pl.DataFrame(columns).write_parquet(path, metadata=about)
+
+
+def list_column(sequences: Histories) -> pl.Series:
+    """Sequences as a column of lists of int32, whatever their lengths are.
+
+    >>> list_column(Histories.from_lists([[1, 2], [3, 4]])).dtype
+    List(Int32)
+    """
+    lists = pl.List(pl.Int32)
+    return pl.Series(list(sequences), dtype=lists).cast(lists)  # of one length, they are an Array
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -48,8 +60,9 @@ def read_dataset(folder: Path) -> Dataset:
         about = pl.read_parquet_metadata(folder / _INTERACTIONS)
         interactions = pl.read_parquet(folder / _INTERACTIONS)
         items = pl.read_parquet(folder / _ITEMS)
-        flat = interactions["items"].explode().drop_nulls()
-        lengths = interactions["items"].list.len().to_numpy()
+        sequences = interactions["items"].cast(pl.List(pl.Int32))  # arrays in older runs
+        flat = sequences.explode().drop_nulls()
+        lengths = sequences.list.len().to_numpy()
         texts = items["text"].to_list()
         return Dataset(
             name=about["name"],

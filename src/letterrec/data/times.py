@@ -1,0 +1,156 @@
+"""Times of interactions: every way to write one, as a number whose order is theirs.
+
+Cell by cell: a time never depends on other cells of its column. Leaves dropping rows without a
+time, and refusing columns with few of them, to `events`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from letterrec.errors import DataError
+
+YEAR_2100 = 4_102_444_800  # in seconds since 1970
+EXPECTED = (
+    "seconds or milliseconds since 1970, or ISO 8601 (2018-07-31 or 2018-07-31T12:00:00)"
+)
+_ISO_8601 = (
+    r"^(?:(\d{4})-?(\d\d)-?(\d\d)|(\d{4}-?W\d\d-?\d)|(\d{4}-\d{3}))"  # calendar, week or ordinal
+    r"(?:[Tt ] *(\d\d)(?::?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?)?"
+    r"(?: *(?:[Zz]|UTC|GMT|([+-]\d\d)(?::?(\d\d))?))?)?$"
+)
+_CTIME = "%a %b %d %T %z %Y"  # Tue Apr 03 18:00:09 +0000 2012
+_SAMPLE = 1000  # rows by which the quickest way to read a column is chosen
+
+
+def numbers(frame: pl.LazyFrame, where: object) -> pl.Expr:
+    """The column ``time`` of a log as numbers, in one of several units: seconds to nanoseconds
+    since 1970. Null where it is no time, negative or beyond 2100.
+
+    Raises:
+        DataError: the column is of a type that holds no times.
+    """
+    dtype = frame.collect_schema()["time"]
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        sample = frame.select(pl.col("time").cast(pl.String)).head(_SAMPLE).collect()["time"]
+        return _of_text(sample)
+    time = pl.col("time")
+    if dtype == pl.Null or dtype.is_integer():
+        return _within(time.cast(pl.Int64, strict=False), YEAR_2100 * 10**9)
+    if dtype.is_float() or dtype.is_decimal():
+        return _within(time.cast(pl.Float64), YEAR_2100 * 10**9)
+    if dtype in (pl.Date, pl.Datetime):
+        return _within(time.dt.epoch("us") / 10**6, YEAR_2100)
+    raise DataError(f"{where}: times are {dtype}; expected numbers, ISO 8601 text or dates")
+
+
+def of_any_text(time: pl.Expr) -> pl.Expr:
+    """A column of text, each cell a number or a date and time, as `numbers`."""
+    text = _stripped(time)
+    number = text.cast(pl.Float64, strict=False)
+    return pl.coalesce(_within(number, YEAR_2100 * 10**9), _within(_moment(text), YEAR_2100))
+
+
+def _of_text(sample: pl.Series) -> pl.Expr:
+    """The quickest way to read text that is like the sample; it may leave further times null."""
+    time = pl.col("time")
+    texts = sample.str.strip_chars()
+    texts = texts.filter((texts != "").fill_null(False))
+    for dtype in (pl.Int64, pl.Float64):
+        if texts.cast(dtype, strict=False).is_not_null().all():
+            return _within(_stripped(time).cast(dtype, strict=False), YEAR_2100 * 10**9)
+    if texts.cast(pl.Float64, strict=False).is_null().all():
+        return _within(_moment(_stripped(time)), YEAR_2100)
+    return of_any_text(time)
+
+
+def _stripped(time: pl.Expr) -> pl.Expr:
+    return time.cast(pl.String).str.strip_chars()
+
+
+def _within(number: pl.Expr, latest: int) -> pl.Expr:
+    """Null where it is not from 1970 to ``latest``; NaN and infinity are not."""
+    return pl.when(number >= 0, number < latest).then(number).alias("time")
+
+
+def _moment(text: pl.Expr) -> pl.Expr:
+    """ISO 8601, extended or basic, and ctime with an offset, as seconds since 1970; UTC where
+    there is no offset.
+    """
+    part = text.str.extract_groups(_ISO_8601).struct
+    year, month, day, week, ordinal, hour, minute, second, fraction, zone, zone_minute = (
+        part.field(str(i)) for i in range(1, 12)
+    )
+    date = pl.coalesce(
+        (year + month + day).str.to_date("%Y%m%d", strict=False),
+        week.str.replace_all("-", "").str.to_date("%GW%V%u", strict=False),
+        ordinal.str.to_date("%Y-%j", strict=False),
+    )
+    h, m, s = (p.cast(pl.Int64).fill_null(0) for p in (hour, minute, second))
+    of_day = h * 3600 + m * 60 + s
+    possible = (h < 24) & (m < 60) & (s <= 60) | (of_day == 86_400) & (h == 24)
+    digits = fraction.fill_null("").str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64)
+    ahead = zone.cast(pl.Int64).fill_null(0) * 3600
+    minutes = zone_minute.cast(pl.Int64).fill_null(0) * 60
+    ahead += pl.when(zone.str.starts_with("-")).then(-minutes).otherwise(minutes)
+    whole = date.dt.epoch("s") + of_day - ahead
+    iso = pl.when(possible).then(whole + digits / 10**6)
+    ctime = text.str.to_datetime(_CTIME, time_unit="us", time_zone="UTC", strict=False)
+    return pl.coalesce(iso, ctime.dt.epoch("us") / 10**6)
+
+
+def check_unit(times: pl.Series, where: object) -> pl.Series:
+    """The times, null for a 0 beside milliseconds or finer.
+
+    Raises:
+        DataError: they are in different units, so that their order would mean nothing; or they
+            are dates written as numbers.
+    """
+    _refuse_dates(times.head(10_000), where)
+    low, high = times.arg_min(), times.arg_max()
+    if low is None or high is None:
+        return times
+    unit = next((u for u in (1, 10**3, 10**6) if times[high] < YEAR_2100 * u), 10**9)
+    if unit > 1 and times[low] == 0:
+        times = times.set(times == 0, None)
+        low = times.arg_min()
+        assert low is not None
+    if unit > 1 and times[low] < YEAR_2100 * unit / 1000:
+        raise DataError(
+            f"{where}: times are in different units or absurd: {times[low]:.15g} in row {low + 1}, "
+            f"{times[high]:.15g} in row {high + 1}; expected seconds or milliseconds throughout"
+        )
+    return times
+
+
+def _refuse_dates(times: pl.Series, where: object) -> None:
+    """Refuse 20180731, 31072018 or 20180731223954 as seconds: a tenth of them may be otherwise."""
+    values = times.drop_nulls().to_numpy()
+    whole = values[values == np.floor(values)].astype(np.int64)
+    if len(whole) and np.mean(_like_date(whole)) * len(whole) >= 0.9 * len(values):
+        raise DataError(
+            f"{where}: times such as {int(whole[0])} look like dates written as numbers; expected "
+            f"{EXPECTED}"
+        )
+
+
+def _like_date(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray:
+    """bool ``(n,)``: YYYYMMDD, followed by hour, minute, ... or not; DDMMYYYY and MMDDYYYY."""
+    n = numbers
+    later = np.zeros(len(n), dtype=bool)
+    for digits, fields in ((8, ()), (10, (24,)), (12, (24, 60)), (14, (24, 60, 60))):
+        rest, fits = n // 1, np.ones(len(n), dtype=bool)
+        for limit in reversed(fields):
+            fits &= rest % 100 < limit
+            rest = rest // 100
+        year, month, day = rest // 10_000, rest // 100 % 100, rest % 100
+        fits &= (year >= 1900) & (year < 2100) & _in(month, 12) & _in(day, 31)
+        later |= fits & (n >= 10 ** (digits - 1)) & (n < 10**digits)
+    first, second, year = n // 1_000_000, n // 10_000 % 100, n % 10_000
+    one = _in(first, 31) & _in(second, 12) | _in(first, 12) & _in(second, 31)
+    return later | one & (year >= 1900) & (year < 2100)
+
+
+def _in(values: np.ndarray, largest: int) -> np.ndarray:
+    return (values >= 1) & (values <= largest)
