@@ -7,13 +7,15 @@ checks, k-core and order to `events`.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-from letterrec.data.catalogue import Catalogue, ItemText, item_text
+from letterrec.data.catalogue import Catalogue, ItemText, item_text, look_up_in
 from letterrec.data.dataset import Dataset
 from letterrec.data.events import collect_json_lines, dataset_from_events
 from letterrec.data.jsonlines import is_json_lines, numbered_lines, parse, records
+from letterrec.data.words import title_of, title_words
 from letterrec.errors import DataError
 
 _KEYS_2018 = {"user": "reviewerID", "item": "asin", "time": "unixReviewTime"}  # 2014 too
@@ -68,21 +70,20 @@ def _category(path: Path) -> str:
 
 
 def _catalogue(path: Path) -> Catalogue:
-    def look_up(wanted: Collection[str]) -> tuple[Mapping[str, ItemText], int]:
-        found: dict[str, ItemText] = {}
-        others = 0
+    def rows() -> Iterator[tuple[object, Callable[[], ItemText]]]:
         for number, line in numbered_lines(path):
             match = _ASIN.search(line)  # parse only what is wanted: metadata can be huge
-            if match and match[1].decode("utf-8", "replace") not in wanted:
-                others += 1
-                continue
-            item = parse(path, number, line)
-            key = str(item.get("parent_asin") or item.get("asin"))
-            if key in wanted and key not in found:
-                found[key] = item_text(item.get("title"), _further_texts(item))
-        return found, others
+            item = {} if match else parse(path, number, line)
+            key = match[1].decode("utf-8", "replace") if match else item.get("asin")
+            yield item.get("parent_asin", key), partial(_item, path, number, line)
 
-    return look_up
+    return look_up_in(path, rows)
+
+
+def _item(path: Path, number: int, line: bytes) -> ItemText:
+    """Title and text; of titles, which were cut out of web pages, the words only."""
+    item = parse(path, number, line)
+    return item_text(title_words(title_of(item.get("title"))), _further_texts(item))
 
 
 def _further_texts(item: Mapping[str, object]) -> list[object]:

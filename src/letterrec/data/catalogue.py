@@ -6,13 +6,19 @@ to `content`.
 
 from __future__ import annotations
 
-import html
+from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
+from letterrec.data.ids import as_id
+from letterrec.data.words import printable, title_of, title_words, words_of, worded
 from letterrec.errors import DataError
+
+FEW = 0.5  # the share of the log's ids that a table beside it should know
 
 
 class ItemText(NamedTuple):
@@ -22,29 +28,144 @@ class ItemText(NamedTuple):
     text: str
 
 
-# Given the item ids that are wanted: their texts, and how many other items the catalogue holds.
-Catalogue = Callable[[Collection[str]], tuple[Mapping[str, ItemText], int]]
+def item_text(title: Any, fields: Iterable[Any] | Mapping[str, Any] = ()) -> ItemText:
+    """The title as it is, and the text: the words of the title, then those of every further field
+    that is text (or a list of texts), without repeats.
 
-
-def item_text(title: Any, fields: Iterable[Any] = ()) -> ItemText:
-    """Title first, then every further field that is text (or a list of texts), without repeats.
-
-    HTML entities are resolved and white space is collapsed.
+    Of fields with names, those are left out whose names say that they hold no words.
 
     >>> item_text("Nail &amp; polish", [["Beauty", "Nails"], None, 3.5, "Beauty, Nails"])
     ItemText(title='Nail & polish', text='Nail & polish. Beauty, Nails')
     """
-    cleaned = [_clean(title), *map(_clean, fields)]
-    return ItemText(cleaned[0], ". ".join(dict.fromkeys(t for t in cleaned if t)))
+    shown = title_of(title)
+    further = worded(fields) if isinstance(fields, Mapping) else map(words_of, fields)
+    texts = [printable(t) for t in (title_words(shown), *further) if t]
+    return ItemText(shown, ". ".join(dict.fromkeys(texts)))
 
 
-def _clean(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(dict.fromkeys(t for t in map(_clean, value) if t))
-    if not isinstance(value, str):
-        return ""
-    printable = value.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate becomes "?"
-    return " ".join(html.unescape(printable).split())
+class Found(NamedTuple):
+    """What a table beside the log says of the ids that are wanted.
+
+    Attributes:
+        where: the table.
+        entries: id -> what is said of it: `ItemText` of an item, likings of a user.
+        others: how many other ids the table has.
+        example: one of them, ``""`` where there are none; one that differs from a wanted id in
+            leading zeros or case only, where there is such.
+        like: the wanted id that it is like, or ``""``.
+        notes: what was passed over or read differently, a counted line each.
+    """
+
+    where: Path
+    entries: Mapping[str, Any]
+    others: int
+    example: str = ""
+    like: str = ""
+    notes: tuple[str, ...] = ()
+
+
+# Given the ids that are wanted: what a table says of them.
+Catalogue = Callable[[Collection[str]], Found]
+# The rows of such a table: an id as the file has it, and what makes an entry of the row.
+Rows = Callable[[], Iterable[tuple[object, Callable[[], Any]]]]
+
+
+def look_up_in(where: Path, rows: Rows, noun: str = "item") -> Catalogue:
+    """A table whose ids obey the rule of all ids (`as_id`); of an id's rows, the first counts.
+
+    The catalogue raises:
+        DataError: an id cannot be one.
+    """
+
+    def look_up(wanted: Collection[str]) -> Found:
+        entries: dict[str, Any] = {}
+        likes = {_like(i): i for i in wanted}
+        without = repeated = floats = spaces = 0
+        example = like = float_example = ""
+        others = array("q")  # a hash each: catalogues are large
+        for row, (value, make) in enumerate(rows(), start=1):
+            try:
+                key = as_id(value)
+            except ValueError as error:
+                raise DataError(f"{where}: row {row}: {error}") from None
+            if key is None:
+                without += 1
+                continue
+            if key != value and not (isinstance(value, int)):
+                if isinstance(value, str) and value.strip() == key:
+                    spaces += 1
+                else:
+                    floats += 1
+                    float_example = float_example or str(value)
+            if key not in wanted:
+                others.append(hash(key))
+                if not like and (near := likes.get(_like(key))):
+                    example, like = key, near
+                example = example or key
+            elif key in entries:
+                repeated += 1
+            else:
+                entries[key] = make()
+        n = len(np.unique(np.frombuffer(others, dtype=np.int64))) if others else 0
+        lines = [
+            (without, f"row of {where.name} without {noun}", "dropped"),
+            (repeated, f"row of {where.name} for the same {noun} again", "the first counts"),
+            (floats, f"{noun} id of {where.name} stored as a float ({float_example!r})", "as whole"),
+            (spaces, f"{noun} id of {where.name} with spaces around it", "stripped"),
+        ]
+        notes = tuple(f"{k:,} {_plural(what, k)}: {then}" for k, what, then in lines if k)
+        return Found(where, entries, n, example, like, notes)
+
+    return look_up
+
+
+def _plural(what: str, n: int) -> str:
+    first, _, rest = what.partition(" of ")
+    return what if n == 1 else f"{first}s of {rest}"
+
+
+def _like(key: str) -> str:
+    """Equal for ids that differ in leading zeros or case only."""
+    return key.casefold().lstrip("0")
+
+
+def check_match(
+    found: Found, ids: Sequence[str], log: Path | object, notes: list[str], noun: str = "item"
+) -> None:
+    """Say what a table beside the log lacks, has besides, or calls differently.
+
+    Args:
+        found: what it says of the ids.
+        ids: of the log.
+        log: the log, for messages.
+        notes: takes the lines.
+        noun: what they are ids of.
+
+    Raises:
+        DataError: none of the ids is in it, though it has others.
+    """
+    notes += found.notes
+    if not found.others:
+        return
+    name, n = found.where.name, len(found.entries)
+    unknown = found.like if found.like not in found.entries else ""
+    unknown = unknown or next((i for i in ids if i not in found.entries), "")
+    sides = f"{unknown!r} in the log, {found.example!r} in {name}"
+    if not n:
+        raise DataError(
+            f"{found.where}: none of its {counted(found.others, noun)} is in {log} ({sides}); "
+            f"write the ids of both files alike, or take {name} away"
+        )
+    if n < FEW * len(ids):
+        notes.append(
+            f"ONLY {n:,} of the log's {counted(len(ids), noun)} are in {name} ({sides}): "
+            "are the ids of both written alike?"
+        )
+    elif found.like and unknown:
+        notes.append(
+            f"{name} has ids that differ from the log's in leading zeros or case only ({sides}): "
+            f"read as different {noun}s"
+        )
 
 
 def titles_and_texts(
@@ -65,7 +186,7 @@ def titles_and_texts(
         warnings.append(f"{counted(without_title, 'item')} without title: shown by id")
     if without_text:
         warnings.append(f"{counted(without_text, 'item')} without text: the id stands in for it")
-    return titles, tuple(e.text or t for e, t in zip(entries, titles, strict=True))
+    return titles, tuple(e.text or i for e, i in zip(entries, item_ids, strict=True))
 
 
 def preferences_of(user_ids: Sequence[str], said: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -76,7 +197,7 @@ def preferences_of(user_ids: Sequence[str], said: Mapping[str, Any]) -> tuple[st
     """
     if not said:
         return None
-    preferences = tuple(_clean(said.get(user)) for user in user_ids)
+    preferences = tuple(title_of(said.get(user)) for user in user_ids)
     return preferences if any(preferences) else None
 
 

@@ -20,7 +20,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from letterrec.data import times
-from letterrec.data.catalogue import Catalogue, counted, in_row_order, titles_and_texts
+from letterrec.data.catalogue import (
+    Catalogue,
+    ItemText,
+    check_match,
+    counted,
+    in_row_order,
+    titles_and_texts,
+)
 from letterrec.data.dataset import Dataset, Histories
 from letterrec.data.ids import as_text, coded
 from letterrec.data.jsonlines import frames
@@ -115,7 +122,8 @@ def collect_json_lines(path: Path, keys: Mapping[str, str]) -> Events:
     """`collect_events` over JSON lines, a block at a time; ``keys``: user, item, time -> key."""
     columns = {name: pl.col(key) for name, key in keys.items()}
     row, parts = 1, []
-    for block in frames(path, ids=(keys["user"], keys["item"]), others=(keys["time"],)):
+    ids = {keys["user"], keys["item"]}
+    for block in frames(path, ids=sorted(ids), others=sorted(set(keys.values()) - ids)):
         parts.append(collect_events(block.lazy().select(**columns), where=path, first_row=row))
         row += len(block)
     if not parts:
@@ -187,10 +195,15 @@ def dataset_from_events(
     interactions = by_code.take(user_codes)
     note_short(interactions, notes)
 
-    found, others = catalogue(set(item_ids)) if catalogue else ({}, 0)
-    if others:
-        notes.append(f"{counted(others, 'catalogue item')} without interactions: dropped")
-    titles, texts = titles_and_texts(item_ids, found, notes)
+    entries: Mapping[str, ItemText] = {}
+    if catalogue:
+        found = catalogue(set(item_ids))
+        check_match(found, item_ids, where, notes)
+        entries = found.entries
+        if found.others:
+            n = counted(found.others, "catalogue item")
+            notes.append(f"{n} without interactions: dropped")
+    titles, texts = titles_and_texts(item_ids, entries, notes)
     return Dataset(name, user_ids, item_ids, interactions, titles, texts, warnings=tuple(notes))
 
 

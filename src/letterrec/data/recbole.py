@@ -5,12 +5,13 @@ Knows the typed headers (``user_id:token``). Leaves checks, k-core and order to 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from letterrec.data.catalogue import Catalogue, ItemText, item_text
+from letterrec.data.catalogue import Catalogue, ItemText, item_text, look_up_in
 from letterrec.data.dataset import Dataset
 from letterrec.data.events import collect_events, dataset_from_events, missing_column, reading
 from letterrec.errors import DataError
@@ -83,17 +84,11 @@ def _catalogue(path: Path) -> Catalogue:
     texts = [f for f, kind in fields.items() if kind.startswith("token") and f != "item_id"]
     title = next((f for f in texts if "title" in f or "name" in f), None)
 
-    def look_up(wanted: Collection[str]) -> tuple[Mapping[str, ItemText], int]:
+    def rows() -> Iterator[tuple[object, Callable[[], ItemText]]]:
         with reading(path):
-            rows = _scan(path, fields).collect().iter_rows(named=True)
-        found: dict[str, ItemText] = {}
-        others: set[str] = set()
-        for row in rows:
-            key = row["item_id"]
-            if key not in wanted:
-                others.add(key)
-            elif key not in found:
-                found[key] = item_text(title and row[title], (row[f] for f in texts if f != title))
-        return found, len(others - {None})
+            table = _scan(path, fields).collect().iter_rows(named=True)
+        for row in table:
+            further = {f: row[f] for f in texts if f != title}
+            yield row["item_id"], partial(item_text, title and row[title], further)
 
-    return look_up
+    return look_up_in(path, rows)

@@ -6,23 +6,35 @@ order to `events`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from letterrec.data.catalogue import Catalogue, ItemText, item_text, preferences_of
+from letterrec.data.catalogue import (
+    Catalogue,
+    ItemText,
+    check_match,
+    counted,
+    item_text,
+    look_up_in,
+    preferences_of,
+)
 from letterrec.data.dataset import Dataset
 from letterrec.data.events import (
+    Events,
     collect_events,
     collect_json_lines,
     dataset_from_events,
     missing_column,
     reading,
 )
+from letterrec.data.ids import as_id
 from letterrec.data.jsonlines import records
+from letterrec.data.words import is_year
 from letterrec.errors import DataError
 
 # column -> other names that are understood, whatever their case, and reported
@@ -46,7 +58,7 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
     assert path is not None  # by this file the format is recognised
     columns = _columns(path, ("user", "item", "timestamp"), notes)
     items_path, users_path = _only(folder, "items"), _only(folder, "users")
-    said = _preferences(users_path, notes) if users_path else {}
+    users = _columns(users_path, ("user", "preference"), notes) if users_path else {}
     dataset = dataset_from_events(
         _events(path, columns),
         name=folder.resolve().name,
@@ -55,10 +67,18 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
         catalogue=_catalogue(items_path, notes) if items_path else None,
         warnings=notes,
     )
-    return replace(dataset, preferences=preferences_of(dataset.user_ids, said))
+    if users_path is None:
+        return dataset
+    found = _preferences(users_path, users)(set(dataset.user_ids))
+    notes = list(dataset.warnings)
+    check_match(found, dataset.user_ids, path, notes, "user")
+    if found.others:
+        notes.append(f"{counted(found.others, 'user')} of {users_path.name} not in the log: left out")
+    preferences = preferences_of(dataset.user_ids, found.entries)
+    return replace(dataset, preferences=preferences, warnings=tuple(notes))
 
 
-def _events(path: Path, columns: Mapping[str, str]) -> pl.DataFrame:
+def _events(path: Path, columns: Mapping[str, str]) -> Events:
     keys = {"user": columns["user"], "item": columns["item"], "time": columns["timestamp"]}
     if path.suffix == ".jsonl":
         return collect_json_lines(path, keys)
@@ -119,56 +139,58 @@ def read_items(path: Path) -> dict[str, ItemText]:
     if path.suffix not in (".parquet", ".csv", ".jsonl") or not path.is_file():
         raise DataError(f"{path} is no table of items; expected a .parquet, .csv or .jsonl file")
     items: dict[str, ItemText] = {}
-    for item, text in _items(path, _columns(path, ("item", "title"), [])):
-        items.setdefault(item, text)
+    for row, (value, make) in enumerate(_items(path, _columns(path, ("item", "title"), [])), 1):
+        try:
+            item = as_id(value)
+        except ValueError as error:
+            raise DataError(f"{path}: row {row}: {error}") from None
+        if item is not None and item not in items:
+            items[item] = make()
     if not items:
         raise DataError(f"{path} holds no items; expected a row for each, with item and title")
     return items
 
 
-def _items(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, ItemText]]:
-    """The items of a table in order; those without id are passed over."""
+def _items(
+    path: Path, columns: Mapping[str, str]
+) -> Iterator[tuple[object, Callable[[], ItemText]]]:
+    """The rows of a table of items: the id, and what makes title and text of the row."""
     item, title = columns["item"], columns["title"]
-    for row in _rows(path, item):
-        if row.get(item) not in (None, ""):
-            further = (v for k, v in row.items() if k not in (item, title))
-            yield str(row[item]), item_text(row.get(title), further)
+    for row in _rows(path, item, title):
+        further = {k: v for k, v in row.items() if k not in (item, title)}
+        yield row.get(item), partial(item_text, row.get(title), further)
 
 
-def _preferences(path: Path, notes: list[str]) -> dict[str, Any]:
-    """User -> what the user likes, of a table with the columns user and preference."""
-    columns = _columns(path, ("user", "preference"), notes)
-    said: dict[str, Any] = {}
-    for row in _rows(path, columns["user"]):
-        said.setdefault(str(row.get(columns["user"])), row.get(columns["preference"]))
-    return said
+def _preferences(path: Path, columns: Mapping[str, str]) -> Catalogue:
+    """What users like, of a table with the columns user and preference."""
+    user, preference = columns["user"], columns["preference"]
+
+    def rows() -> Iterator[tuple[object, Callable[[], Any]]]:
+        for row in _rows(path, user, preference):
+            yield row.get(user), partial(row.get, preference)
+
+    return look_up_in(path, rows, "user")
 
 
-def _rows(path: Path, key: str) -> Iterator[dict[str, Any]]:
+def _rows(path: Path, *keys: str) -> Iterator[dict[str, Any]]:
     if path.suffix == ".jsonl":
         return (record for _, record in records(path))
     with reading(path):
-        return _scan(path).select(_texts(path, key)).collect().iter_rows(named=True)
+        return _scan(path).select(_texts(path, keys)).collect().iter_rows(named=True)
 
 
 def _catalogue(path: Path, notes: list[str]) -> Catalogue:
     columns = _columns(path, ("item", "title"), notes)
-
-    def look_up(wanted: Collection[str]) -> tuple[Mapping[str, ItemText], int]:
-        found: dict[str, ItemText] = {}
-        others: set[str] = set()
-        for item, text in _items(path, columns):
-            if item in wanted:
-                found.setdefault(item, text)
-            else:
-                others.add(item)
-        return found, len(others)
-
-    return look_up
+    return look_up_in(path, partial(_items, path, columns))
 
 
-def _texts(path: Path, key: str) -> list[str]:
-    """The column of ids and those that hold texts or lists of texts."""
+def _texts(path: Path, keys: Collection[str]) -> list[str]:
+    """The columns of ids and titles, and those that hold texts, lists of texts or years."""
+
+    def is_text(dtype: pl.DataType) -> bool:
+        if isinstance(dtype, pl.List | pl.Array):
+            return is_text(pl.Series(dtype=dtype.inner).dtype)
+        return dtype in (pl.String, pl.Categorical, pl.Enum)
+
     schema = _scan(path).collect_schema()
-    text = (pl.String, pl.Categorical, pl.Enum, pl.List(pl.String))
-    return [name for name, dtype in schema.items() if name == key or dtype in text]
+    return [n for n, dtype in schema.items() if n in keys or is_year(n) or is_text(dtype)]

@@ -5,10 +5,11 @@ Knows their keys. Leaves streaming to `jsonlines`, checks, k-core and order to `
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from letterrec.data.catalogue import Catalogue, ItemText, item_text
+from letterrec.data.catalogue import Catalogue, ItemText, item_text, look_up_in
 from letterrec.data.dataset import Dataset
 from letterrec.data.events import collect_json_lines, dataset_from_events
 from letterrec.data.jsonlines import is_json_lines, records
@@ -48,16 +49,9 @@ def _only(folder: Path, kind: str) -> Path | None:
 
 
 def _catalogue(path: Path) -> Catalogue:
-    def look_up(wanted: Collection[str]) -> tuple[Mapping[str, ItemText], int]:
-        found: dict[str, ItemText] = {}
-        others = 0
+    def rows() -> Iterator[tuple[object, Callable[[], ItemText]]]:
         for _, business in records(path):
-            key = str(business.get("business_id"))
-            if key in wanted:
-                further = (business.get(f) for f in ("categories", "city", "state"))
-                found[key] = item_text(business.get("name"), further)
-            else:
-                others += 1
-        return found, others
+            further = {f: business.get(f) for f in ("categories", "city", "state")}
+            yield business.get("business_id"), partial(item_text, business.get("name"), further)
 
-    return look_up
+    return look_up_in(path, rows)

@@ -1,0 +1,143 @@
+"""Out of what a cell or key of a catalogue holds, the words: what a content encoder should read.
+
+No markup, scripts, addresses, prices, bare numbers or flags. Leaves joining fields into one text
+to `catalogue`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from letterrec.data.ids import MISSING, as_id
+
+_TAGS = (
+    "a|abbr|address|article|aside|audio|b|big|blockquote|body|br|button|caption|center|cite|code|"
+    "col|colgroup|dd|del|details|div|dl|dt|em|embed|figcaption|figure|font|footer|form|h[1-6]|"
+    "head|header|hr|html|i|iframe|img|input|ins|label|li|link|main|map|mark|meta|nav|object|ol|"
+    "option|p|param|picture|pre|q|s|section|select|small|source|span|strike|strong|sub|summary|"
+    "sup|table|tbody|td|textarea|tfoot|th|thead|time|title|tr|tt|u|ul|var|video|wbr"
+)
+_INLINE = re.compile(r"</?(?:b|big|em|font|i|mark|s|small|span|strong|sub|sup|tt|u|wbr)\b[^<>]*>")
+_TAG = re.compile(rf"</?(?:{_TAGS})(?:\s[^<>]*)?/?>", re.I)
+_HIDDEN = re.compile(
+    r"<(script|style|noscript|svg|template)\b[^>]*>.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<!doctype[^>]*>",
+    re.I | re.S,
+)
+_SCRIPT = re.compile(  # from here on, a page's program
+    r"\bvar\s+[\w$]+\s*=|\bfunction\s*[\w$]*\s*\([^()]*\)\s*\{|\bP\.when\s*\(|"
+    r"\b(?:window|document)\.[\w$.]+\s*[=(]|\(new Date\(\)\)\.getTime",
+)
+_STYLE = re.compile(r"(?:@[\w-]+|[.#]?[A-Za-z][\w.#:-]*)[^{}<>.;]*\{[^{}]*:[^{}]*\}")
+_ADDRESS = re.compile(
+    r"\b(?:https?|ftps?)://[^\s<>\"]+|\bwww\.[^\s<>\"]+|\bdata:[a-z]+/[^\s,]*,[^\s]*|(?<!\S)//\w[^\s<>\"]+",
+    re.I,
+)
+_FILE = re.compile(r"\S+\.(?:jpe?g|png|gif|webp|svg|bmp|tiff?|avif|mp4|webm)(?:\?\S*)?", re.I)
+_PRICE = re.compile(
+    r"(?:from\s+|ab\s+)?(?:US|EUR|USD|GBP|CAD|AUD|JPY|INR|CNY|CHF|Rs\.?|kr\.?)?\s*[$€£¥₹]?\s*"
+    r"\d[\d.,\s]*(?:[$€£¥₹]|EUR|USD|GBP|CAD|AUD|JPY|INR|CNY|CHF|kr|zł|euros?|dollars?)?",
+    re.I,
+)
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d[T ][\d:.,]+\s*(?:Z|UTC|[+-][\d:]+)?|[+-]?\d+(?:\.\d+)?[eE][+-]?\d+|[+-]?inf(?:inity)?",
+    re.I,
+)
+_FLAGS = ("true", "false")
+_NO_WORDS = re.compile(  # names of columns that hold none
+    r"(?:.*[_\s-])?(?:ids?|urls?|uri|link|href|asin|sku|ean|gtin|upc|isbn(?:1[03])?|im(?:g|age)s?|"
+    r"thumbnails?|pictures?|photos?|videos?|price|currency)|im(?:g|age)?urls?(?:highres)?|"
+    r".*[a-z](?-i:Ids?|Urls?|URLs?)",
+    re.I,
+)
+_YEAR = re.compile(r"(?:.*[_\s-])?year|year(?:[_\s-].*|Of.*)", re.I)
+
+
+def words_of(value: Any) -> str:
+    """The words of a further field: text, or lists of it, without repeats.
+
+    >>> words_of("<p>Nice &amp; <b>soft</b></p><br/>"), words_of("$3.99"), words_of(["Hair", "1"])
+    ('Nice & soft', '', 'Hair')
+    """
+    if isinstance(value, list | tuple):
+        return ", ".join(dict.fromkeys(t for t in map(words_of, value) if t))
+    if not isinstance(value, str):
+        return ""
+    text = title_words(value)
+    no_words = (
+        not any(c.isalpha() for c in text)
+        or text.lower() in (*MISSING, *_FLAGS)
+        or any(form.fullmatch(text) for form in (_FILE, _PRICE, _MOMENT))
+    )
+    return "" if no_words else text
+
+
+def title_words(title: str) -> str:
+    """A title without markup, scripts and addresses; a number or sign alone stays.
+
+    >>> title_words("1984"), title_words('<span class="a">Soap</span>'), title_words("I <3 U")
+    ('1984', 'Soap', 'I <3 U')
+    """
+    text = _without_markup(html.unescape(_without_markup(title)))
+    return " ".join(text.split())
+
+
+def _without_markup(text: str) -> str:
+    if "<" in text:
+        text = _TAG.sub(" ", _INLINE.sub("", _HIDDEN.sub(" ", text)))
+    if "{" in text:
+        script = _SCRIPT.search(text)
+        text = _STYLE.sub(" ", text[: script.start()] if script else text)
+    elif "(" in text or "=" in text:
+        script = _SCRIPT.search(text)
+        text = text[: script.start()] if script else text
+    if "//" in text or "www." in text.lower() or "data:" in text.lower():
+        text = _ADDRESS.sub(" ", text)
+    return text
+
+
+def title_of(value: Any) -> str:
+    """A title as it is shown: entities resolved, white space collapsed, whole numbers as digits;
+    ``""`` where there is none.
+
+    >>> title_of("Nail  &amp; polish"), title_of(1984.0), title_of("NaN"), title_of(True)
+    ('Nail & polish', '1984', '', '')
+    """
+    if isinstance(value, list | tuple):
+        return ", ".join(dict.fromkeys(t for t in map(title_of, value) if t))
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    text = printable(value) if isinstance(value, str) else value
+    try:
+        shown = as_id(text) or ""
+    except ValueError:  # a float of many digits
+        shown = str(value)
+    return " ".join(html.unescape(shown).split())
+
+
+def printable(text: str) -> str:
+    """Text that UTF-8 can write: a lone surrogate becomes ``?``."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def worded(row: Mapping[str, Any], but: Iterable[str] = ()) -> list[str]:
+    """The words of a row's columns by their names: none of ids, prices and addresses; a year
+    counts as a word.
+
+    >>> worded({"brand": "Suds", "price": "from 3", "release_year": 1996, "stock": "7"})
+    ['Suds', '1996']
+    """
+    left_out = set(but)
+    found = []
+    for name, value in row.items():
+        if name in left_out or not isinstance(name, str) or _NO_WORDS.fullmatch(name):
+            continue
+        found.append(title_of(value) if is_year(name) else words_of(value))
+    return [text for text in found if text]
+
+
+def is_year(name: str) -> bool:
+    """Whether a column of numbers is read all the same."""
+    return bool(_YEAR.fullmatch(name))
