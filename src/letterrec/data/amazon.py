@@ -21,7 +21,8 @@ from letterrec.errors import DataError
 _KEYS_2018 = {"user": "reviewerID", "item": "asin", "time": "unixReviewTime"}  # 2014 too
 _KEYS_2023 = {"user": "user_id", "item": "parent_asin", "time": "timestamp"}
 _TEXTS = ("brand", "store", "categories", "category", "features", "feature", "description")
-_ASIN = re.compile(rb"""["'](?:parent_)?asin["']\s*:\s*["']([^"']+)["']""")
+_ASIN = re.compile(rb"""["']asin["']\s*:\s*["']([^"']+)["']""")
+_PARENT = re.compile(rb"""["']parent_asin["']\s*:\s*["']([^"']+)["']""")
 
 
 def read(source: Path, *, k_core: int | None = None) -> Dataset:
@@ -72,10 +73,13 @@ def _category(path: Path) -> str:
 def _catalogue(path: Path) -> Catalogue:
     def rows() -> Iterator[tuple[object, Callable[[], ItemText]]]:
         for number, line in numbered_lines(path):
-            match = _ASIN.search(line)  # parse only what is wanted: metadata can be huge
-            item = {} if match else parse(path, number, line)
-            key = match[1].decode("utf-8", "replace") if match else item.get("asin")
-            yield item.get("parent_asin", key), partial(_item, path, number, line)
+            match = _PARENT.search(line) or _ASIN.search(line)
+            if match:  # parse only what is wanted: metadata can be huge
+                key: object = match[1].decode("utf-8", "replace")
+            else:
+                item = parse(path, number, line)
+                key = item.get("parent_asin") or item.get("asin")
+            yield key, partial(_item, path, number, line)
 
     return look_up_in(path, rows)
 

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from letterrec.data.ids import as_id
-from letterrec.data.words import printable, title_of, title_words, words_of, worded
+from letterrec.data.words import printable, title_of, title_words, worded, words_of
 from letterrec.errors import DataError
 
 FEW = 0.5  # the share of the log's ids that a table beside it should know
@@ -110,7 +110,11 @@ def look_up_in(where: Path, rows: Rows, noun: str = "item") -> Catalogue:
         lines = [
             (without, f"row of {where.name} without {noun}", "dropped"),
             (repeated, f"row of {where.name} for the same {noun} again", "the first counts"),
-            (floats, f"{noun} id of {where.name} stored as a float ({float_example!r})", "as whole"),
+            (
+                floats,
+                f"{noun} id of {where.name} stored as a float ({float_example!r})",
+                "as whole",
+            ),
             (spaces, f"{noun} id of {where.name} with spaces around it", "stripped"),
         ]
         notes = tuple(f"{k:,} {_plural(what, k)}: {then}" for k, what, then in lines if k)

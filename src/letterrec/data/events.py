@@ -106,7 +106,9 @@ def collect_events(frame: pl.LazyFrame, *, where: object, first_row: int = 1) ->
         if not len(without):
             return Events(events)
         row = int(without[0])
-        return Events(events, (first_row + row, frame.select("time").slice(row, 1).collect().item()))
+        return Events(
+            events, (first_row + row, frame.select("time").slice(row, 1).collect().item())
+        )
 
 
 def _timeless(events: pl.DataFrame) -> pl.Series:

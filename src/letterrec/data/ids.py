@@ -198,5 +198,5 @@ def _changes(changed: pl.DataFrame, noun: str) -> Iterable[str]:
     for which, line in kinds:
         found = changed.filter(which).sort("raw")
         if len(found):
-            n = int(found["rows"].sum())
-            yield f"{n:,} {noun} id{'' if n == 1 else 's'} {line.format(**found.row(0, named=True))}"
+            n, first = int(found["rows"].sum()), found.row(0, named=True)
+            yield f"{n:,} {noun} id{'' if n == 1 else 's'} {line.format(**first)}"

@@ -29,9 +29,7 @@ def is_json_lines(path: Path) -> bool:
     return path.name.endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz"))
 
 
-def frames(
-    path: Path, *, ids: Sequence[str], others: Sequence[str] = ()
-) -> Iterator[pl.DataFrame]:
+def frames(path: Path, *, ids: Sequence[str], others: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
     """The file in blocks of rows, with these top-level keys as text columns.
 
     Args:

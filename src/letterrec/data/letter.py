@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,20 @@ from numpy.typing import NDArray
 
 from letterrec.data.catalogue import (
     ItemText,
+    check_match,
     counted,
     item_text,
+    look_up_in,
     preferences_of,
     sorted_ids,
     titles_and_texts,
 )
 from letterrec.data.dataset import Dataset, Histories
 from letterrec.data.events import core, note_short
+from letterrec.data.ids import as_id
 from letterrec.errors import DataError
 
 _TOKEN = re.compile(r"<[a-z]\d*_\d+>")
-_NO_TEXT = {"asin", "parent_asin", "id", "item_id", "url", "image", "images", "imUrl"}
 
 
 def read(folder: Path, *, k_core: int | None = None) -> Dataset:
@@ -47,16 +51,20 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
             "NAME.inter.json: keep each in a folder of its own"
         )
     path = folder / f"{names[0]}.inter.json"
-    sequences = _sequences(path)
-    items = _read_object(folder / f"{names[0]}.item.json")
-    index = _read_object(folder / f"{names[0]}.index.json")
+    notes: list[str] = []
+    item_path, index_path, user_path = (
+        folder / f"{names[0]}.{kind}.json" for kind in ("item", "index", "user")
+    )
+    sequences = _sequences(path, notes)
+    items = _by_id(item_path, _read_object(item_path), "item", notes)
+    index = _by_id(index_path, _read_object(index_path), "item", notes)
+    said = _by_id(user_path, _preferences(user_path), "user", notes)
 
     touched = {i for s in sequences.values() for i in s}
     catalogue = sorted_ids(touched | items.keys() | index.keys())
-    tokens = _tokens(folder / f"{names[0]}.index.json", index, catalogue) if index else None
+    tokens = _tokens(index_path, index, catalogue) if index else None
     cf = _embeddings(folder, names[0], len(catalogue))
 
-    notes: list[str] = []
     user_ids = sorted_ids(u for u, s in sequences.items() if s)
     if len(user_ids) < len(sequences):
         notes.append(f"{counted(len(sequences) - len(user_ids), 'user')} without items: dropped")
@@ -78,18 +86,26 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
     note_short(interactions, notes)
 
     item_ids = tuple(catalogue[i] for i in kept_items)
-    found = {i: _text(items[i]) for i in item_ids if i in items}
-    titles, texts = titles_and_texts(item_ids, found, notes)
+    found = look_up_in(item_path, lambda: ((i, partial(_text, v)) for i, v in items.items()))(
+        set(item_ids)
+    )
+    check_match(found, item_ids, path, notes)
+    titles, texts = titles_and_texts(item_ids, found.entries, notes)
+    kept_ids = tuple(user_ids[u] for u in kept_users)
+    likings = look_up_in(user_path, lambda: ((u, partial(said.get, u)) for u in said), "user")(
+        set(kept_ids)
+    )
+    check_match(likings, kept_ids, path, notes, "user")
+    if likings.others:
+        notes.append(f"{counted(likings.others, 'user')} of {user_path.name} not kept: left out")
     return Dataset(
         name=names[0],
-        user_ids=tuple(user_ids[u] for u in kept_users),
+        user_ids=kept_ids,
         item_ids=item_ids,
         interactions=interactions,
         titles=titles,
         texts=texts,
-        preferences=preferences_of(
-            tuple(user_ids[u] for u in kept_users), _preferences(folder / f"{names[0]}.user.json")
-        ),
+        preferences=preferences_of(kept_ids, likings.entries),
         given_tokens=None if tokens is None else tuple(tokens[i] for i in kept_items),
         given_cf=None if cf is None else cf[kept_items],
         warnings=tuple(notes),
@@ -99,7 +115,7 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
 def _read_object(path: Path) -> dict[str, Any]:
     """A JSON object; empty where there is no such file."""
     try:
-        value = json.loads(path.read_text("utf-8-sig"))
+        value = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=partial(_once, path))
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError as error:
@@ -114,19 +130,64 @@ def _read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _sequences(path: Path) -> dict[str, list[str]]:
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys come once each; of keys that come twice, JSON would lose one."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
+        raise DataError(f"{path} has the key {twice!r} twice in one object; expected each once")
+    return value
+
+
+def _by_id(path: Path, value: Mapping[str, Any], noun: str, notes: list[str]) -> dict[str, Any]:
+    """An object by the ids that its keys stand for (`as_id`)."""
+    found: dict[str, Any] = {}
+    before: dict[str, str] = {}
+    for key, entry in value.items():
+        try:
+            external = as_id(key)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from None
+        if external is None:
+            continue
+        if external in found:
+            raise DataError(
+                f"{path}: {before[external]!r} and {key!r} are the same {noun}; expected each once"
+            )
+        found[external], before[external] = entry, key
+    if len(found) < len(value):
+        n = counted(len(value) - len(found), "key")
+        notes.append(f"{n} of {path.name} without {noun}: dropped")
+    if changed := [k for i, k in before.items() if i != k]:
+        n = counted(len(changed), f"{noun} id")
+        notes.append(f"{n} of {path.name} read as whole numbers or without spaces ({changed[0]!r})")
+    return found
+
+
+def _sequences(path: Path, notes: list[str]) -> dict[str, list[str]]:
     sequences: dict[str, list[str]] = {}
-    for user, items in _read_object(path).items():
+    changed = 0
+    for user, items in _by_id(path, _read_object(path), "user", notes).items():
         if not isinstance(items, list):
             raise DataError(
                 f"{path}: user {user!r} has {items!r}; expected a list of items in time order"
             )
+        sequence = []
         for item in items:
-            if isinstance(item, bool) or not isinstance(item, int | str) or item == "":
+            try:
+                external = as_id(item)
+            except ValueError as error:
+                raise DataError(f"{path}: user {user!r}: {error}") from None
+            if external is None:
                 raise DataError(
                     f"{path}: user {user!r} has the item {item!r}; expected an integer or a text"
                 )
-        sequences[user] = [str(i) for i in items]
+            changed += not isinstance(item, int) and external != item
+            sequence.append(external)
+        sequences[user] = sequence
+    if changed:
+        n = counted(changed, "interaction")
+        notes.append(f"{n} whose item was stored as a float or with spaces: read as the plain id")
     if not any(sequences.values()):
         raise DataError(f"{path} holds no interactions; expected {{user: [items in time order]}}")
     return sequences
@@ -136,7 +197,7 @@ def _text(fields: object) -> ItemText:
     """Of ``{title, ...}``; a plain text is the title."""
     if not isinstance(fields, Mapping):
         return item_text(fields)
-    others = (v for k, v in fields.items() if k != "title" and k not in _NO_TEXT)
+    others = {k: v for k, v in fields.items() if k != "title"}
     return item_text(fields.get("title"), others)
 
 

@@ -73,7 +73,9 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
     notes = list(dataset.warnings)
     check_match(found, dataset.user_ids, path, notes, "user")
     if found.others:
-        notes.append(f"{counted(found.others, 'user')} of {users_path.name} not in the log: left out")
+        notes.append(
+            f"{counted(found.others, 'user')} of {users_path.name} not in the log: left out"
+        )
     preferences = preferences_of(dataset.user_ids, found.entries)
     return replace(dataset, preferences=preferences, warnings=tuple(notes))
 

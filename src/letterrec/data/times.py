@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from letterrec.errors import DataError
 
 YEAR_2100 = 4_102_444_800  # in seconds since 1970
-EXPECTED = (
-    "seconds or milliseconds since 1970, or ISO 8601 (2018-07-31 or 2018-07-31T12:00:00)"
-)
+EXPECTED = "seconds or milliseconds since 1970, or ISO 8601 (2018-07-31 or 2018-07-31T12:00:00)"
 _ISO_8601 = (
     r"^(?:(\d{4})-?(\d\d)-?(\d\d)|(\d{4}-?W\d\d-?\d)|(\d{4}-\d{3}))"  # calendar, week or ordinal
     r"(?:[Tt ] *(\d\d)(?::?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?)?"
@@ -135,22 +134,24 @@ def _refuse_dates(times: pl.Series, where: object) -> None:
         )
 
 
-def _like_date(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray:
+def _like_date(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
     """bool ``(n,)``: YYYYMMDD, followed by hour, minute, ... or not; DDMMYYYY and MMDDYYYY."""
     n = numbers
-    later = np.zeros(len(n), dtype=bool)
-    for digits, fields in ((8, ()), (10, (24,)), (12, (24, 60)), (14, (24, 60, 60))):
-        rest, fits = n // 1, np.ones(len(n), dtype=bool)
-        for limit in reversed(fields):
+    dates = np.zeros(len(n), dtype=bool)
+    clocks: tuple[tuple[int, ...], ...] = ((), (24,), (24, 60), (24, 60, 60))
+    for clock in clocks:
+        digits = 8 + 2 * len(clock)
+        rest, fits = n, np.ones(len(n), dtype=bool)
+        for limit in reversed(clock):
             fits &= rest % 100 < limit
             rest = rest // 100
         year, month, day = rest // 10_000, rest // 100 % 100, rest % 100
         fits &= (year >= 1900) & (year < 2100) & _in(month, 12) & _in(day, 31)
-        later |= fits & (n >= 10 ** (digits - 1)) & (n < 10**digits)
+        dates |= fits & (n >= 10 ** (digits - 1)) & (n < 10**digits)
     first, second, year = n // 1_000_000, n // 10_000 % 100, n % 10_000
     one = _in(first, 31) & _in(second, 12) | _in(first, 12) & _in(second, 31)
-    return later | one & (year >= 1900) & (year < 2100)
+    return dates | one & (year >= 1900) & (year < 2100)
 
 
-def _in(values: np.ndarray, largest: int) -> np.ndarray:
+def _in(values: NDArray[np.int64], largest: int) -> NDArray[np.bool_]:
     return (values >= 1) & (values <= largest)

@@ -41,8 +41,9 @@ _PRICE = re.compile(
     r"\d[\d.,\s]*(?:[$€£¥₹]|EUR|USD|GBP|CAD|AUD|JPY|INR|CNY|CHF|kr|zł|euros?|dollars?)?",
     re.I,
 )
-_MOMENT = re.compile(
-    r"\d{4}-\d\d-\d\d[T ][\d:.,]+\s*(?:Z|UTC|[+-][\d:]+)?|[+-]?\d+(?:\.\d+)?[eE][+-]?\d+|[+-]?inf(?:inity)?",
+_NUMBER = re.compile(  # with letters in it: a moment, 1e16, inf
+    r"\d{4}-\d\d-\d\d[T ][\d:.,]+\s*(?:Z|UTC|[+-][\d:]+)?|"
+    r"[+-]?\d+(?:\.\d+)?e[+-]?\d+|[+-]?inf(?:inity)?",
     re.I,
 )
 _FLAGS = ("true", "false")
@@ -69,7 +70,7 @@ def words_of(value: Any) -> str:
     no_words = (
         not any(c.isalpha() for c in text)
         or text.lower() in (*MISSING, *_FLAGS)
-        or any(form.fullmatch(text) for form in (_FILE, _PRICE, _MOMENT))
+        or any(form.fullmatch(text) for form in (_FILE, _PRICE, _NUMBER))
     )
     return "" if no_words else text
 
