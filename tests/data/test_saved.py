@@ -54,6 +54,34 @@ def test_the_files_are_plain_parquet(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "sequences", [[[0, 1], [1, 0], [1, 1]], [[0], [1], [0]], [[], [], []], [[0], [], [1, 1]]]
+)
+def test_the_types_of_a_file_do_not_depend_on_its_data(
+    tmp_path: Path, sequences: list[list[int]]
+) -> None:
+    dataset = replace(a_dataset(), interactions=Histories.from_lists(sequences))
+    write_dataset(dataset, tmp_path)
+    schema = pl.read_parquet_schema(tmp_path / "interactions.parquet")
+    assert schema == {"user": pl.String, "items": pl.List(pl.Int32)}
+    again = read_dataset(tmp_path).interactions
+    assert [h.tolist() for h in again] == sequences
+    assert again.items.dtype == np.int32
+
+
+def test_a_file_that_was_written_as_an_array_is_read(tmp_path: Path) -> None:
+    """As the version before wrote users who all had equally many interactions."""
+    sequences = [[0, 1], [1, 0], [1, 1]]
+    dataset = replace(a_dataset(), interactions=Histories.from_lists(sequences))
+    write_dataset(dataset, tmp_path)
+    path = tmp_path / "interactions.parquet"
+    about = {k: v for k, v in pl.read_parquet_metadata(path).items() if k != "ARROW:schema"}
+    arrays = pl.read_parquet(path).cast({"items": pl.Array(pl.Int32, 2)})
+    arrays.write_parquet(path, metadata=about)
+    assert isinstance(pl.read_parquet_schema(path)["items"], pl.Array)
+    assert [h.tolist() for h in read_dataset(tmp_path).interactions] == sequences
+
+
 def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"lacks interactions.parquet .* fit it with --resume"):
         read_dataset(tmp_path)

@@ -113,9 +113,9 @@ def look_up_in(where: Path, rows: Rows, noun: str = "item") -> Catalogue:
             (
                 floats,
                 f"{noun} id of {where.name} stored as a float ({float_example!r})",
-                "as whole",
+                "read without the fraction",
             ),
-            (spaces, f"{noun} id of {where.name} with spaces around it", "stripped"),
+            (spaces, f"{noun} id of {where.name} with spaces around it", "read without"),
         ]
         notes = tuple(f"{k:,} {_plural(what, k)}: {then}" for k, what, then in lines if k)
         return Found(where, entries, n, example, like, notes)

@@ -49,6 +49,22 @@ def reading(path: object) -> Iterator[None]:
         raise DataError(f"{path} cannot be read ({reason}); repair it or export it again") from None
 
 
+def check_text(path: Path) -> None:
+    """Refuse a text file that polars would read without an error, and wrongly.
+
+    Raises:
+        DataError: it is UTF-16, or binary, or its lines end as on old Macs.
+    """
+    with reading(path), path.open("rb") as file:
+        head = file.read(1 << 16)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path} is UTF-16; convert it to UTF-8")
+    if b"\0" in head:
+        raise DataError(f"{path} has NUL bytes (UTF-16, or no text); convert it to UTF-8")
+    if b"\r" in head and b"\n" not in head:
+        raise DataError(rf"{path} has lines that end in \r alone; save it with \n at their ends")
+
+
 def missing_column(where: object, wanted: str, found: Sequence[str]) -> DataError:
     """The error for a column that is not there, with the closest that is."""
     close = difflib.get_close_matches(wanted, found, 1, 0.5)
@@ -166,7 +182,9 @@ def dataset_from_events(
         raise DataError(f"{where}: every row lacks a user or an item; expected ids in both")
     time = times.check_unit(frame["time"], where)
     kept = known & time.is_not_null().to_numpy()
-    _drop_timeless(int(known.sum()), int(kept.sum()), events.timeless, where, notes)
+    if not kept[known].all():  # without an example, 0 beside milliseconds
+        first = events.timeless or (1 + int(np.flatnonzero(known & ~kept)[0]), 0)
+        _drop_timeless(int(known.sum()), int(kept.sum()), first, where, notes)
     lacking = len(known) - int(known.sum())
     if lacking:
         notes.append(f"{counted(lacking, 'interaction')} without user or item: dropped")
@@ -210,13 +228,10 @@ def dataset_from_events(
 
 
 def _drop_timeless(
-    n: int, kept: int, first: tuple[int, object] | None, where: object, notes: list[str]
+    n: int, kept: int, first: tuple[int, object], where: object, notes: list[str]
 ) -> None:
     """Count the rows that have no time, of ``n``; refuse a column where many have none."""
-    if kept == n:
-        return
-    row, value = first or (None, 0)
-    example = f"row {row} has time {value!r}" if row else "some have time 0"
+    example = f"row {first[0]} has time {first[1]!r}"
     if n - kept > MOST_TIMELESS * n:
         many = f" ({n - kept:,} of {n:,} rows have none that can be read)" if n - kept > 1 else ""
         raise DataError(f"{where}: {example}; expected {times.EXPECTED}{many}")

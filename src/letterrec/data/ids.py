@@ -185,14 +185,14 @@ def _changes(changed: pl.DataFrame, noun: str) -> Iterable[str]:
     stripped = pl.col("raw").str.strip_chars(SPACE)
     is_missing = pl.col("id").is_null()
     kinds = [
-        (is_missing & (stripped != ""), "stand for no value ({raw!r}): read as missing"),
+        (is_missing & (stripped != ""), "like {raw!r}: read as missing"),
         (
             ~is_missing & stripped.str.contains(WHOLE),
-            "were stored as floats ({raw!r}): read as whole numbers ({id!r})",
+            "stored as floats ({raw!r}): read as whole numbers ({id!r})",
         ),
         (
             ~is_missing & (stripped != pl.col("raw")),
-            "had spaces around them ({raw!r}): read without ({id!r})",
+            "with spaces around them ({raw!r}): read without ({id!r})",
         ),
     ]
     for which, line in kinds:

@@ -60,11 +60,11 @@ def frames(path: Path, *, ids: Sequence[str], others: Sequence[str] = ()) -> Ite
 
 
 def _is_doubtful(ids: pl.DataFrame, block: bytes) -> bool:
-    """Whether a text may not be what the file has: Polars writes true and "true", 1e16 and its
+    """Whether a text may not be what the file has: Polars writes true and "true", -0.0 and "-0", 1e16 and its
     digits, a list and its text alike.
     """
     text = pl.all()
-    other = (text.is_in(["true", "false"]) | text.str.contains(r"^[\[{]")).any()
+    other = (text.is_in(["true", "false", "-0"]) | text.str.contains(r"^[\[{]")).any()
     long = text.str.contains(r"^-?[0-9]{16,}$").any()
     if any(ids.select(other).row(0)):
         return True

@@ -13,7 +13,13 @@ import polars as pl
 
 from letterrec.data.catalogue import Catalogue, ItemText, item_text, look_up_in
 from letterrec.data.dataset import Dataset
-from letterrec.data.events import collect_events, dataset_from_events, missing_column, reading
+from letterrec.data.events import (
+    check_text,
+    collect_events,
+    dataset_from_events,
+    missing_column,
+    reading,
+)
 from letterrec.errors import DataError
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
@@ -52,6 +58,7 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
 
 def _fields(path: Path) -> dict[str, str]:
     """Field -> type, in the order of the header."""
+    check_text(path)
     with path.open("rb") as file:
         header = file.readline().decode("utf-8-sig", "replace").rstrip("\r\n")
     if not header:

@@ -26,6 +26,7 @@ from letterrec.data.catalogue import (
 from letterrec.data.dataset import Dataset
 from letterrec.data.events import (
     Events,
+    check_text,
     collect_events,
     collect_json_lines,
     dataset_from_events,
@@ -112,8 +113,13 @@ def _names(path: Path) -> list[str]:
         if first is None:
             raise DataError(f"{path} is empty; expected one JSON object per line")
         return list(first[1])
+    if path.suffix == ".csv":
+        check_text(path)
     with reading(path):
-        return _scan(path).collect_schema().names()
+        names = _scan(path).collect_schema().names()
+    if twice := [n for n in names if f"{n}_duplicated_0" in names]:  # as polars calls the second
+        raise DataError(f"{path} has two columns {twice[0]!r}; expected each name once")
+    return names
 
 
 def _columns(path: Path, wanted: Sequence[str], notes: list[str]) -> dict[str, str]:
