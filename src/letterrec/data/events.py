@@ -9,8 +9,7 @@ Rows of users and items: by id (`catalogue.in_row_order`).
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,13 +37,6 @@ def reading(path: object) -> Iterator[None]:
     except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"{path} cannot be read ({reason}); repair it or export it again") from None
-
-
-def missing_column(where: object, wanted: str, found: Sequence[str]) -> DataError:
-    """The error for a column that is not there, with the closest that is."""
-    close = difflib.get_close_matches(wanted, found, 1, 0.5)
-    hint = f"rename {close[0]!r} to {wanted!r}" if close else f"add a column {wanted!r}"
-    return DataError(f"{where} has no column {wanted!r}, only {', '.join(found)}; {hint}")
 
 
 def collect_events(frame: pl.LazyFrame, *, where: object, first_row: int = 1) -> pl.DataFrame:
@@ -83,12 +75,23 @@ def collect_events(frame: pl.LazyFrame, *, where: object, first_row: int = 1) ->
     return events
 
 
-def collect_json_lines(path: Path, keys: Mapping[str, str]) -> pl.DataFrame:
-    """`collect_events` over JSON lines, a block at a time; ``keys``: user, item, time -> key."""
+def collect_json_lines(
+    path: Path,
+    keys: Mapping[str, str],
+    prepare: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda frame: frame,
+) -> pl.DataFrame:
+    """`collect_events` over JSON lines, a block at a time.
+
+    Args:
+        path: the file.
+        keys: column -> key: user, item, time and what ``prepare`` needs.
+        prepare: makes user, item and time out of the columns of a block.
+    """
     columns = {name: pl.col(key) for name, key in keys.items()}
     row, parts = 1, []
     for block in frames(path, list(keys.values())):
-        parts.append(collect_events(block.lazy().select(**columns), where=path, first_row=row))
+        frame = prepare(block.lazy().select(**columns))
+        parts.append(collect_events(frame, where=path, first_row=row))
         row += len(block)
     if not parts:
         raise DataError(f"{path} is empty; expected one JSON object per line")

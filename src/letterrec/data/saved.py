@@ -46,8 +46,8 @@ def read_dataset(folder: Path) -> Dataset:
     """
     try:
         about = pl.read_parquet_metadata(folder / _INTERACTIONS)
-        interactions = pl.read_parquet(folder / _INTERACTIONS)
-        items = pl.read_parquet(folder / _ITEMS)
+        interactions = pl.read_parquet(folder / _INTERACTIONS, glob=False)
+        items = pl.read_parquet(folder / _ITEMS, glob=False)
         flat = interactions["items"].explode().drop_nulls()
         lengths = interactions["items"].list.len().to_numpy()
         texts = items["text"].to_list()
