@@ -46,6 +46,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
         DataError: several files of reviews; a line is broken; see `events`.
     """
     path = source if source.is_file() else _reviews_in(source)
+    options.refuse_title(path)
     table = Table(path, "jsonl", (path,))
     found = table.names()
     keys = _KEYS_2018 if _KEYS_2018["user"] in found else _KEYS_2023

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from letterrec.data.ids import as_id
 from letterrec.errors import DataError
 
 
@@ -45,6 +46,38 @@ def _clean(value: Any) -> str:
         return ""
     printable = value.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate becomes "?"
     return " ".join(html.unescape(printable).split())
+
+
+def first_of_each(
+    rows: Iterable[tuple[object, Any, Iterable[Any]]], wanted: Collection[str], where: object
+) -> tuple[dict[str, ItemText], int]:
+    """What a catalogue has of the items that are wanted; of an item that comes twice, the first.
+
+    Args:
+        rows: id, title and further fields of each item, as `as_id` and `item_text` take them.
+        wanted: item ids.
+        where: the file, for errors.
+
+    Returns:
+        The texts, and how many other items there are.
+
+    Raises:
+        DataError: an id cannot be one.
+    """
+    found: dict[str, ItemText] = {}
+    others: set[str] = set()
+    for value, title, fields in rows:
+        try:
+            item = as_id(value)
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from None
+        if item is None:
+            continue
+        if item not in wanted:
+            others.add(item)
+        elif item not in found:
+            found[item] = item_text(title, fields)
+    return found, len(others)
 
 
 def titles_and_texts(

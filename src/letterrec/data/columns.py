@@ -101,9 +101,12 @@ def find_columns(
     for role in roles:
         if role not in columns:
             raise missing_column(where, role, found, columns.values())
-        if columns[role] != role and role not in told:
-            notes.append(f"{file}: column {columns[role]!r} is read as {role!r}")
-    return columns
+    notes += [
+        f"{file}: column {column!r} is read as {role!r}"
+        for role, column in columns.items()
+        if column != role and role not in told
+    ]
+    return {role: columns[role] for role in roles}
 
 
 def candidates_for(role: Role, found: Sequence[str], used: Collection[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from letterrec.data import amazon, letter, published, recbole, tables, yelp
@@ -73,6 +73,8 @@ def _of_file(path: Path, options: ReadOptions) -> Source:
         return _publication(found[0])
     if source := _by_keys(path, [path]):
         return source
+    if path.suffix.lower() in (".zip", ".7z", ".rar", ".tar", ".tgz") or ".tar." in path.name:
+        raise DataError(f"{path} is packed; unpack it and give what was in it")
     if kind_of(path) is None:
         raise DataError(f"{path} is of no known format; expected {KNOWN}")
     return Source("table", _at(path, tables.read))
@@ -122,7 +124,8 @@ def _one_table(path: Path, inside: list[Path], options: ReadOptions) -> Source:
         return Source("table", _at(path, tables.read))
     logs = [p for p in inside if kind_of(p) and tables.is_log(p, options)]
     if len(logs) == 1:
-        return Source("table", _at(logs[0], tables.read))
+        note = f"{logs[0].name} is the only table of users and items here: read"
+        return Source("table", lambda options: _noted(tables.read(logs[0], options), note))
     if logs and all(kind_of(p) == "parquet" and p.is_file() for p in logs) and _are_parts(logs):
         return Source("table", _at(path, tables.read))
     if logs:
@@ -137,6 +140,10 @@ def _one_table(path: Path, inside: list[Path], options: ReadOptions) -> Source:
         "them is a table of interactions, give that file, and --columns user=...,item=... where "
         "its columns have other names"
     )
+
+
+def _noted(dataset: Dataset, note: str) -> Dataset:
+    return replace(dataset, warnings=(note, *dataset.warnings))
 
 
 def _are_parts(files: list[Path]) -> bool:

@@ -31,6 +31,8 @@ _SEPARATORS = {"::": "'::'", "\t": "a tab", ";": "';'", "|": "'|'", ",": "','"}
 _SAMPLE = 1 << 16  # bytes that tell the separator and the header
 _KEYS_OF = 1000  # JSON lines whose keys are looked at before all are
 _VALUE = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?|\d{4}-\d\d-\d\d([ T].*)?")
+_QUOTED = re.compile(r'(?:^|(?<=\t))"(?:[^"]|"")*"(?=\t|$)')  # whole fields between tabs
+_OPEN = re.compile(r'(?:^|\t)"')
 _INNER = "\x1f"  # stands for a separator of two characters
 
 
@@ -149,14 +151,10 @@ def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> T
     """
     kind = kind_of(path)
     if kind is None:
-        hint = (
-            "unpack it first"
-            if path.suffix.lower() in (".zip", ".7z", ".rar", ".tar")
-            else (
-                "expected .csv, .tsv, .txt or .jsonl (gz or not), .parquet or a folder of its parts"
-            )
+        raise DataError(
+            f"{path} is no table; expected .csv, .tsv, .txt or .jsonl (gz or not), .parquet or a "
+            "folder of its parts"
         )
-        raise DataError(f"{path} is no table; {hint}")
     if kind != "csv":
         return Table(path, kind, tuple(_parts(path)) if path.is_dir() else (path,))
     lines = first_lines(path)
@@ -216,8 +214,8 @@ def _quote_of(lines: list[str], separator: str) -> str | None:
     """In tab-separated text quotes are text, unless they stand around whole fields."""
     if separator != "\t":
         return None if len(separator) > 1 else '"'
-    fields = (f for line in lines for f in line.split("\t"))
-    return '"' if any(len(f) > 1 and f[0] == f[-1] == '"' for f in fields) else None
+    without = [_QUOTED.sub("", line) for line in lines]
+    return '"' if without != lines and not any(_OPEN.search(w) for w in without) else None
 
 
 def _parts(folder: Path) -> list[Path]:

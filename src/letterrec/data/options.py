@@ -44,6 +44,18 @@ class ReadOptions:
                 known = ", ".join(get_args(Role))
                 raise DataError(f"columns names {role!r}; expected some of {known}")
 
+    def refuse_title(self, where: object) -> None:
+        """For formats whose titles are always in the same place.
+
+        Raises:
+            DataError: a column of titles was named.
+        """
+        if "title" in self.columns:
+            raise DataError(
+                f"{where} takes its titles from its metadata; leave out --columns "
+                f"title={self.columns['title']}"
+            )
+
     def log_roles(self) -> list[Role]:
         """What the columns of an interaction log must give."""
         roles: list[Role] = ["user", "item"]

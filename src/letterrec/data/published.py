@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from letterrec.data import amazon
-from letterrec.data.catalogue import Catalogue, ItemText, item_text
+from letterrec.data.catalogue import Catalogue, first_of_each
 from letterrec.data.columns import find_columns
 from letterrec.data.dataset import Dataset
 from letterrec.data.files import Table, first_lines, kind_of, plain_name, split
@@ -75,7 +75,7 @@ def read(found: Found, options: ReadOptions) -> Dataset:
         columns,
         options,
         name=publication.name,
-        catalogue=_catalogue(publication, table, columns, told, notes),
+        catalogue=_catalogue(publication, table, columns, options, notes),
         notes=notes,
         times=publication.times,
         reshape=publication.reshape,
@@ -135,12 +135,12 @@ def _catalogue(
     publication: Publication,
     log: Table,
     columns: Mapping[str, str],
-    told: Mapping[str, str],
+    options: ReadOptions,
     notes: list[str],
 ) -> Catalogue | None:
     if publication.items is None:
         texts = [c for c in publication.texts if c in log.layout.header]
-        title = told.get("title")
+        title = options.columns.get("title", publication.columns.get("title"))
         return _in_log(log, columns["item"], title, texts) if title or texts else None
     beside = [
         p
@@ -155,8 +155,10 @@ def _catalogue(
         notes.append(f"no {publication.items.files[0]} beside it: the items have no titles")
         return None
     if publication.items.files[0] == "meta_*":
+        options.refuse_title(log.path)
         return amazon.catalogue_of(beside[0])
-    return _by_row(beside[0], publication.items)
+    title = options.columns.get("title", publication.items.title)
+    return _by_row(beside[0], replace(publication.items, title=title))
 
 
 def _same_category(metadata: Path, log: Path) -> bool:
@@ -168,20 +170,19 @@ def _by_row(path: Path, items: Items) -> Catalogue:
     """The items of a catalogue, a row for each."""
     kind = kind_of(path) or "csv"
     table = Table(path, kind, (path,), items.layout)
+    names = table.names()
+    if kind == "csv" and items.title not in names:
+        raise DataError(
+            f"{path} has no column {items.title!r} for 'title', only {', '.join(names)}"
+        )
 
-    def look_up(wanted: Collection[str]) -> tuple[Mapping[str, ItemText], int]:
-        found: dict[str, ItemText] = {}
-        others: set[str] = set()
-        used = (items.item, items.title, *items.texts)
+    used = (items.item, items.title, *items.texts)
+
+    def rows() -> Iterator[tuple[Any, Any, Iterator[Any]]]:
         for row in table.rows(None if kind == "jsonl" else used):
-            key = str(row.get(items.item))
-            if key not in wanted:
-                others.add(key)
-            elif key not in found:
-                found[key] = item_text(row.get(items.title), _texts(row, items))
-        return found, len(others)
+            yield row.get(items.item), row.get(items.title), _texts(row, items)
 
-    return look_up
+    return lambda wanted: first_of_each(rows(), wanted, path)
 
 
 def _texts(row: Mapping[str, Any], items: Items) -> Iterator[Any]:
@@ -194,13 +195,10 @@ def _in_log(log: Table, item: str, title: str | None, texts: list[str]) -> Catal
     """What the rows of a log say of their items: the first that is said of each."""
     columns = ([title] if title else []) + texts
 
-    def look_up(wanted: Collection[str]) -> tuple[Mapping[str, ItemText], int]:
+    def rows() -> Iterator[tuple[Any, Any, list[Any]]]:
         frame = log.scan().select(item, *columns).filter(pl.col(item).is_not_null())
         first = frame.group_by(item).agg(pl.col(c).first() for c in columns)
-        found: dict[str, ItemText] = {}
         for row in first.collect(engine="streaming").iter_rows(named=True):
-            if row[item] in wanted:
-                found[row[item]] = item_text(title and row[title], (row[c] for c in texts))
-        return found, 0
+            yield row[item], title and row[title], [row[c] for c in texts]
 
-    return look_up
+    return lambda wanted: first_of_each(rows(), wanted, log.path)

@@ -5,10 +5,11 @@ Knows the typed headers (``user_id:token``). Leaves checks, k-core and order to 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from letterrec.data.catalogue import Catalogue, ItemText, item_text
+from letterrec.data.catalogue import Catalogue, first_of_each
 from letterrec.data.columns import find_columns, item_of_catalogue
 from letterrec.data.dataset import Dataset
 from letterrec.data.files import Layout, Table
@@ -102,16 +103,8 @@ def _catalogue(path: Path, log_item: str, options: ReadOptions, notes: list[str]
             f"{', '.join(texts)}"
         )
 
-    def look_up(wanted: Collection[str]) -> tuple[Mapping[str, ItemText], int]:
-        rows = _table(path, fields).rows([item, *texts])
-        found: dict[str, ItemText] = {}
-        others: set[str] = set()
-        for row in rows:
-            key = row[item]
-            if key not in wanted:
-                others.add(key)
-            elif key not in found:
-                found[key] = item_text(title and row[title], (row[f] for f in texts if f != title))
-        return found, len(others - {None})
+    def rows() -> Iterator[tuple[Any, Any, Iterator[Any]]]:
+        for row in _table(path, fields).rows([item, *texts]):
+            yield row[item], title and row[title], (row[f] for f in texts if f != title)
 
-    return look_up
+    return lambda wanted: first_of_each(rows(), wanted, path)

@@ -5,7 +5,7 @@ Knows what lies beside a table. Leaves opening files to `files`, and what a colu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 import polars as pl
 
 from letterrec.config import Role
-from letterrec.data.catalogue import Catalogue, ItemText, item_text, preferences_of
+from letterrec.data.catalogue import Catalogue, ItemText, first_of_each, preferences_of
 from letterrec.data.columns import candidates_for, find_columns, item_of_catalogue
 from letterrec.data.dataset import Dataset
 from letterrec.data.files import Table, hive_keys, kind_of, open_table, plain_name
+from letterrec.data.ids import as_id
 from letterrec.data.log import read_log
 from letterrec.data.options import ReadOptions
 from letterrec.errors import DataError
@@ -29,10 +30,8 @@ def read(source: Path, options: ReadOptions) -> Dataset:
         DataError: a column is missing; a file is unreadable; see `events`.
     """
     notes: list[str] = []
-    path = source
-    if source.is_dir() and (inside := named(source, "interactions")):
-        path = inside
-    folder = source if path != source else source.parent
+    inside = named(source, "interactions") if source.is_dir() else None
+    path, folder = (inside, source) if inside else (source, source.parent)
     table = open_table(path, notes=notes, told=options.columns.values())
     columns = _log_columns(table, options, notes)
     catalogue = _catalogue_beside(table, folder, columns, options, notes)
@@ -42,11 +41,22 @@ def read(source: Path, options: ReadOptions) -> Dataset:
         table,
         columns,
         options,
-        name=(source if source.is_dir() else path).resolve().name.split(".")[0],
+        name=_name_of(source, path),
         catalogue=catalogue,
         notes=notes,
     )
     return replace(dataset, preferences=preferences_of(dataset.user_ids, said))
+
+
+def _name_of(source: Path, log: Path) -> str:
+    """The folder's name for tables that are called as they should be, else the file's."""
+    if _stem(log) == "interactions":
+        return log.resolve().parent.name
+    return source.resolve().name if source.is_dir() else source.resolve().name.split(".")[0]
+
+
+def _stem(path: Path) -> str:
+    return plain_name(path).partition(".")[0]
 
 
 def is_log(path: Path, options: ReadOptions) -> bool:
@@ -67,9 +77,7 @@ def named(folder: Path, stem: str) -> Path | None:
     Raises:
         DataError: there are several.
     """
-    paths = sorted(
-        p for p in folder.iterdir() if plain_name(p).partition(".")[0] == stem and kind_of(p)
-    )
+    paths = sorted(p for p in folder.iterdir() if _stem(p) == stem and kind_of(p))
     if len(paths) > 1:
         raise DataError(f"{folder} holds {' and '.join(p.name for p in paths)}; keep one of them")
     return paths[0] if paths else None
@@ -86,11 +94,14 @@ def read_items(path: Path) -> dict[str, ItemText]:
             f"{path} is no table of items; expected a .csv, .tsv, .jsonl or .parquet file"
         )
     table = open_table(path, notes=[])
-    items: dict[str, ItemText] = {}
-    for item, text in _items(table, _item_columns(table, "", {}, [])):
-        items.setdefault(item, text)
-    if not items:
+    rows = list(_items(table, _item_columns(table, "", {}, [])))
+    try:
+        wanted = {item: None for value, _, _ in rows if (item := as_id(value)) is not None}
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+    if not wanted:
         raise DataError(f"{path} holds no items; expected a row for each, with item and title")
+    items, _ = first_of_each(rows, wanted, path)
     return items
 
 
@@ -117,32 +128,28 @@ def _catalogue_beside(
     log: Table, folder: Path, columns: Mapping[str, str], options: ReadOptions, notes: list[str]
 ) -> Catalogue | None:
     """What the items are called: ``items.*``, the titles of the log, or one other table."""
-    told = options.columns
-    if path := named(folder, "items"):
-        if (
-            path.name != "items"
-            and log.path.parent == folder
-            and log.path.name.partition(".")[0].lower() != "interactions"
-        ):
-            notes.append(f"{path.name} beside it is read for titles and texts")
-        return catalogue_of(path, columns["item"], told, notes)
+    item, title = columns["item"], options.columns.get("title")
     found = log.names()
-    if "title" in told and told["title"] in found:
-        notes.append(f"{log.path.name}: column {told['title']!r} has the titles of the items")
-        return _titles_in(log, columns["item"], told["title"])
-    others = [
-        p
-        for p in sorted(folder.iterdir())
-        if p.is_file() and p != log.path and _is_catalogue(p, columns["item"], options)
-    ]
+    path = named(folder, "items")
+    if path and (title is None or title in open_table(path, notes=[]).names(of_all=True)):
+        if _stem(log.path) != "interactions":
+            notes.append(f"{path.name} beside it is read for titles and texts")
+        return catalogue_of(path, item, options.columns, notes)
+    if title in found:
+        notes.append(f"{log.path.name}: column {title!r} has the titles of the items")
+        return _titles_in(log, item, title)
+    others = [p for p in sorted(folder.iterdir()) if p != log.path and _describes(p, item, title)]
     if len(others) == 1:
         notes.append(f"{others[0].name} beside it is read for titles and texts")
-        return catalogue_of(others[0], columns["item"], told, notes)
-    if others:
-        notes.append(
-            f"{' and '.join(p.name for p in others)} could have the titles: not read; "
-            "name the right one items"
+        return catalogue_of(others[0], item, options.columns, notes)
+    if title is not None:
+        raise DataError(
+            f"{log.path} has no column {title!r}, which was given for 'title', nor has one table "
+            f"of items beside it; {log.path.name} has {', '.join(found)}"
         )
+    if others:
+        names = " and ".join(p.name for p in others)
+        notes.append(f"{names} could have the titles: not read; call the right one items")
     elif titles := candidates_for("title", found, columns.values()):
         notes.append(
             f"{log.path.name}: column {titles[0]!r} is not read; if it has the titles of the "
@@ -151,16 +158,16 @@ def _catalogue_beside(
     return None
 
 
-def _is_catalogue(path: Path, item: str, options: ReadOptions) -> bool:
+def _describes(path: Path, item: str, title: str | None) -> bool:
     """Whether a table has the log's column of items, and titles, and no users."""
-    if kind_of(path) not in ("csv", "parquet"):
+    if not path.is_file() or kind_of(path) not in ("csv", "parquet"):
         return False
     try:
         found = open_table(path, notes=[]).names()
     except DataError:
         return False
-    titles = options.columns.get("title") in found or candidates_for("title", found, [])
-    return item in found and bool(titles) and not candidates_for("user", found, [])
+    titles = title in found if title else bool(candidates_for("title", found, []))
+    return item in found and titles and not candidates_for("user", found, [])
 
 
 def catalogue_of(path: Path, item: str, told: Mapping[str, str], notes: list[str]) -> Catalogue:
@@ -168,36 +175,21 @@ def catalogue_of(path: Path, item: str, told: Mapping[str, str], notes: list[str
     table = open_table(path, notes=notes)
     columns = _item_columns(table, item, told, notes)
 
-    def look_up(wanted: Collection[str]) -> tuple[Mapping[str, ItemText], int]:
-        found: dict[str, ItemText] = {}
-        others: set[str] = set()
-        for key, text in _items(table, columns):
-            if key in wanted:
-                found.setdefault(key, text)
-            else:
-                others.add(key)
-        return found, len(others)
-
-    return look_up
+    return lambda wanted: first_of_each(_items(table, columns), wanted, path)
 
 
 def _titles_in(log: Table, item: str, title: str) -> Catalogue:
     """The first title that a log has for each item."""
 
-    def look_up(wanted: Collection[str]) -> tuple[Mapping[str, ItemText], int]:
+    def pairs() -> Iterator[tuple[Any, Any, tuple[()]]]:
         if log.kind == "jsonl":
-            pairs: Iterator[tuple[Any, ...]] = ((r.get(item), r.get(title)) for r in log.rows())
+            yield from ((r.get(item), r.get(title), ()) for r in log.rows() if r.get(title))
         else:
-            frame = log.scan().select(item=pl.col(item).cast(pl.String), title=pl.col(title))
-            frame = frame.drop_nulls().group_by("item").agg(pl.col("title").first())
-            pairs = frame.collect(engine="streaming").iter_rows()
-        found: dict[str, ItemText] = {}
-        for key, text in pairs:
-            if str(key) in wanted:
-                found.setdefault(str(key), item_text(text))
-        return found, 0
+            frame = log.scan().select(item=pl.col(item), title=pl.col(title)).drop_nulls()
+            first = frame.group_by("item").agg(pl.col("title").first())
+            yield from ((i, t, ()) for i, t in first.collect(engine="streaming").iter_rows())
 
-    return look_up
+    return lambda wanted: first_of_each(pairs(), wanted, log.path)
 
 
 def _item_columns(
@@ -221,13 +213,12 @@ def _item_columns(
     )
 
 
-def _items(table: Table, columns: Mapping[str, str]) -> Iterator[tuple[str, ItemText]]:
-    """The items of a table in order; those without id are passed over."""
+def _items(table: Table, columns: Mapping[str, str]) -> Iterator[tuple[Any, Any, list[Any]]]:
+    """Id, title and further texts of the items of a table, in order."""
     item, title = columns["item"], columns["title"]
     for row in table.rows(None if table.kind == "jsonl" else _texts(table, item)):
-        if row.get(item) not in (None, ""):
-            further = (v for k, v in row.items() if k not in (item, title))
-            yield str(row[item]), item_text(row.get(title), further)
+        further = [v for k, v in row.items() if k not in (item, title)]
+        yield row.get(item), row.get(title), further
 
 
 def _texts(table: Table, key: str) -> list[str]:
@@ -257,5 +248,10 @@ def _preferences(path: Path, options: ReadOptions, notes: list[str]) -> dict[str
     columns = find_columns(found, roles, where=path, told=told, notes=notes, file=path.name)
     said: dict[str, Any] = {}
     for row in table.rows(columns.values()):
-        said.setdefault(str(row.get(columns["user"])), row.get(columns["preference"]))
+        try:
+            user = as_id(row.get(columns["user"]))
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from None
+        if user is not None:
+            said.setdefault(user, row.get(columns["preference"]))
     return said

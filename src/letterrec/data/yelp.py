@@ -31,6 +31,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     path = source if source.is_file() else _only(source, "review")
     if path is None:
         raise DataError(f"{source} has no yelp_academic_dataset_review.json; give the file itself")
+    options.refuse_title(path)
     table = Table(path, "jsonl", (path,))
     notes: list[str] = []
     columns = find_columns(
