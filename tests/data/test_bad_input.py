@@ -286,7 +286,7 @@ ERRORS: dict[str, tuple[Files, str]] = {
     ),
     "a gz that is none": (
         {"A.json.gz": REVIEWS},
-        r"A.json.gz is cut off or damaged after line 0 \(Not a gzipped file .*\); doad it",
+        r"A.json.gz is cut off or damaged after line 0 \(Not a gzipped file .*\); download it",
     ),
     "a review without time": (
         {"A.json": REVIEWS + '{"reviewerID": "A1", "asin": "B1"}\n'},
