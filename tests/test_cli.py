@@ -6,10 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from command import letterrec as run
-from conftest import SMALL
+from conftest import SMALL, write_shop
 
 SETTINGS = [part for s in SMALL for part in ("--set", s)]
 
@@ -19,6 +20,32 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "SOURCE" in text
     assert "--resume" in text
+    assert "--columns" in text
+    assert "5-core" in text
+    assert "settings.toml" in text
+    for name in ("MovieLens", "RetailRocket", "H&M", "Book-Crossing", "MIND"):
+        assert name in text
+
+
+@pytest.mark.slow
+def test_a_path_is_a_path_and_columns_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = write_shop(tmp_path / "exp[1]") / "interactions.csv"
+    log.write_text(log.read_text().replace("user,item,timestamp", "who,what,when"))
+    write_shop(tmp_path / "exp1", n_users=3)
+    told = ["--columns", "user=who,item=what", "--columns", "timestamp=when"]
+    assert run("fit", "exp[1]", "--out", "run[1]", *told, *SETTINGS) == 0
+    assert "150 users" in capsys.readouterr().err
+    assert 'user = "who"' in (tmp_path / "run[1]" / "settings.toml").read_text()
+    assert run("fit", "exp[1]", "--out", "run[1]", "--resume", *SETTINGS) == 2
+    assert "data.columns" in capsys.readouterr().err
+    assert run("fit", "exp[1]", "--out", "run[1]", "--resume", *told, *SETTINGS) == 0
+    assert run("recommend", "run[1]", "--user", "u3", "-k", "4", "--json") == 0
+    assert run("inspect", "run[1]") == 0
+    assert run("recommend", "run[1]", "--all-users", "--out", "recs[1].parquet", "-k", "3") == 0
+    assert pl.read_parquet(tmp_path / "recs[1].parquet", glob=False)["user"].n_unique() == 150
 
 
 def test_evaluate_prints_the_promised_json(
@@ -87,6 +114,12 @@ BAD = [
     (["fit", "SHOP", "--out", "RUN", "--resume", "--set", "seed=5"], "other settings"),
     (["fit", "SHOP", "--out", "SHOP"], "not empty"),
     (["fit", "SHOP"], "--out"),
+    (["fit", "SHOP", "--out", "OUT", "--columns", "user"], "expected ROLE=COLUMN"),
+    (["fit", "SHOP", "--out", "OUT", "--columns", "usr=x"], "data.columns.usr"),
+    (["fit", "SHOP", "--out", "OUT", "--columns", "user=nobody"], "has no column 'nobody'"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "data.min_rating=3"], "has no column 'rating'"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "data.order=sideways"], "data.order"),
+    (["fit", "SHOP", "--out", "RUN", "--resume", "--columns", "user=user"], "other settings"),
     (["evaluate", "nowhere"], "nowhere does not exist"),
     (["evaluate", "SHOP"], "holds no run"),
     (["evaluate", "RUN", "--split", "train"], "train"),

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from letterrec.errors import LetterRecError, RequestError
+from letterrec.errors import LetterRecError, RequestError, SettingsError
 from letterrec.studies.cli import app as studies
 
 app = typer.Typer(
@@ -62,9 +62,10 @@ def fit(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="a folder with interactions.parquet|csv|jsonl (user, item, timestamp) and items.* "
-            "(item, title, further text); or LETTER's layout, RecBole atomic files, raw Amazon "
-            "reviews, the Yelp Open Dataset, or `ml-100k`",
+            help="a folder with interactions.parquet|csv|tsv|jsonl (user, item, timestamp) and "
+            "items.* (item, title, further text), or one such table; or LETTER's layout, RecBole "
+            "atomic files, Amazon, Yelp, MovieLens, Steam, RetailRocket, H&M, Yoochoose, Last.fm, "
+            "Gowalla, Foursquare, Goodreads, Book-Crossing or MIND as published; or `ml-100k`",
         ),
     ],
     out_folder: Annotated[Path, typer.Option("--out", metavar="RUN", help="new or empty folder")],
@@ -75,6 +76,14 @@ def fit(
         list[str] | None,
         typer.Option("--set", metavar="SECTION.KEY=VALUE", help="change a setting; repeatable"),
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE=COLUMN,...",
+            help="what the columns of SOURCE are called: user, item, timestamp, rating, title; "
+            "repeatable",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in RUN")] = False,
 ) -> None:
     """Make a recommender from a catalogue and an interaction log.
@@ -83,9 +92,15 @@ def fit(
     evaluation. Each is kept in RUN as soon as it is done; a run that was killed goes on with
     `--resume` and ends with the same result.
 
+    Of an interaction log the 5-core is taken: users and items with at least five interactions;
+    `--set data.k_core=N` takes another, 0 all. What else `--set` can change is in RUN/settings.toml
+    with its value; formats are described in docs/DATA.md.
+
     Examples:
 
         letterrec fit my-data/ --out runs/first
+
+        letterrec fit log.csv --out runs/log --columns user=visitorid,item=sku,timestamp=when
 
         letterrec fit my-data/ --out runs/tiger --recipe tiger --set training.epochs=10
 
@@ -95,7 +110,8 @@ def fit(
     from letterrec.config import load_settings
     from letterrec.report import print_metrics
 
-    run = pipeline.fit(source, out_folder, load_settings(recipe, overrides), resume=resume)
+    settings = load_settings(recipe, [*(overrides or []), *_column_settings(columns or [])])
+    run = pipeline.fit(source, out_folder, settings, resume=resume)
     if processes.is_helper():
         return
     print_metrics(out, run.read_json("metrics"))
@@ -351,6 +367,18 @@ def recipes() -> None:
     for name, line in describe_recipes().items():
         table.add_row(name, line)
     out.print(table)
+
+
+def _column_settings(columns: list[str]) -> list[str]:
+    """``user=userId,item=movieId`` as settings ``data.columns.ROLE``."""
+    pairs = [pair.partition("=") for text in columns for pair in text.split(",")]
+    for role, _, column in pairs:
+        if not role.strip() or not column.strip():
+            raise SettingsError(
+                f"--columns {','.join(columns)}: expected ROLE=COLUMN,..., as in "
+                "user=userId,item=movieId,timestamp=timestamp"
+            )
+    return [f"data.columns.{r.strip()}={json.dumps(c.strip())}" for r, _, c in pairs]
 
 
 def _split_ids(text: str) -> list[str]:

@@ -78,8 +78,8 @@ class ColdItems:
                 "letterrec fit SOURCE --out RUN --set data.cold_share=0.05"
             )
         try:
-            items = pl.read_parquet(folder / "items.parquet")
-            cases = pl.read_parquet(folder / "cases.parquet")
+            items = pl.read_parquet(folder / "items.parquet", glob=False)
+            cases = pl.read_parquet(folder / "cases.parquet", glob=False)
             return cls(
                 tuple(items["item"]),
                 tuple(items["title"]),

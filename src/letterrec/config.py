@@ -53,6 +53,10 @@ class TransformerSettings(Section):
         return self
 
 
+Role = Literal["user", "item", "timestamp", "rating", "title", "preference"]  # of a column
+Order = Literal["time", "rows"]
+
+
 class DataSettings(Section):
     """Reading."""
 
@@ -62,6 +66,17 @@ class DataSettings(Section):
         description="drop users and items with fewer interactions, repeatedly; unset: 5 for "
         "interaction logs, none for LETTER's already prepared folders",
     )
+    min_rating: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="drop interactions with a lower rating, or none, before anything else",
+    )
+    order: Order = Field(
+        "time", description="'rows': the rows of the log are in the order of time already"
+    )
+    columns: dict[Role, str] = Field(
+        {}, description="what the columns of the source are called, as in columns.user = 'userId'"
+    )
     max_history: int = Field(20, ge=1, description="latest items of a history that are used")
     cold_share: float = Field(
         0.0,
@@ -70,6 +85,10 @@ class DataSettings(Section):
         description="share of the items held out of training, to measure how new items do "
         "(evaluate --cold)",
     )
+
+    def reading(self) -> dict[str, Any]:
+        """What `letterrec.read` takes of these."""
+        return self.model_dump(include={"k_core", "min_rating", "order", "columns"})
 
 
 class ContentSettings(Section):

@@ -124,7 +124,7 @@ class Identifiers:
                 same items in another order.
         """
         try:
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(path, glob=False)
             metadata = pl.read_parquet_metadata(path)
             sizes = tuple(int(s) for s in metadata["sizes"].split(","))
             words = tuple(json.loads(metadata["words"])) if "words" in metadata else None

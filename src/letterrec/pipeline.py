@@ -88,7 +88,7 @@ def fit(
 
 def read_data(run: Run, source: str | Path) -> Dataset:
     """Interactions in time order, items with their text, external ids (section 5.1)."""
-    dataset = read(source, k_core=run.settings.data.k_core)
+    dataset = read(source, **run.settings.data.reading())
     held_out = None
     if run.settings.data.cold_share > 0:
         dataset, held_out = cold.hold_out(dataset, run.settings.data.cold_share, run.settings.seed)

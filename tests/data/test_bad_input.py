@@ -72,6 +72,10 @@ ERRORS: dict[str, tuple[Files, str]] = {
         {"a.inter": "user_id:token", "b.inter": "user_id:token"},
         r"holds 2 data sets \(a, b\); expected one NAME.inter",
     ),
+    "two tables of other names": (
+        {f"{n}.csv": "user,item,timestamp\nu,a,1\n" for n in ("a", "b")},
+        r"holds 2 tables of users and items \(a.csv, b.csv\); give one of these files",
+    ),
     "two tables of interactions": (
         csv(GOOD) | {"interactions.jsonl": "{}"},
         "holds interactions.csv and interactions.jsonl; keep one of them",
@@ -169,15 +173,41 @@ ERRORS: dict[str, tuple[Files, str]] = {
     ),
     "a missing column": (
         csv("u,a", header="user,item"),
-        "interactions.csv has no column 'timestamp', only user, item; add a column 'timestamp'",
+        "interactions.csv has no column 'timestamp', only user, item; add a column 'timestamp', or "
+        "say which it is with --columns timestamp=NAME; if the rows are in the order of time, "
+        "--set data.order=rows takes that instead",
     ),
     "a misnamed column": (
         csv(GOOD, header="user,itm,timestamp"),
-        "has no column 'item', only user, itm, timestamp; rename 'itm' to 'item'",
+        "has no column 'item', only user, itm, timestamp; rename 'itm' to 'item', or give "
+        "--columns item=itm",
     ),
-    "another separator": (
-        csv("u;a;1", header="user;item;timestamp"),
-        "has no column 'user', only user;item;timestamp",
+    "no header row": (
+        csv("u,b,1500000001", header=GOOD),
+        "interactions.csv has no header row: its first line is 'u,a,1500000000', separated by ','; "
+        "put the names of the columns before it, as in 'user,item,timestamp'",
+    ),
+    "no header row and another separator": (
+        {"interactions.csv": "1::1193::5::978300760\n"},
+        "has no header row: its first line is '1::1193::5::978300760', separated by '::'; put",
+    ),
+    "two columns that may be the item": (
+        csv("u,a,b,1", header="user,asin,parent_asin,timestamp"),
+        "has several columns that may be 'item': 'asin' and 'parent_asin'; choose with --columns "
+        "item=asin",
+    ),
+    "two columns that may be the time": (
+        csv("u,a,2018-01-01,12:00", header="user,item,date,time"),
+        "has several columns that may be 'timestamp': 'date' and 'time'; choose with --columns",
+    ),
+    "nothing that is in use is proposed": (
+        csv("u,1,2", header="user_id,users,timestamps"),
+        "has no column 'item', only user_id, users, timestamps; add a column 'item', or say which "
+        "it is with --columns item=NAME",
+    ),
+    "many columns": (
+        csv("u", header="user," + ",".join(f"c{i}" for i in range(20))),
+        "has no column 'item', only user, c0, .*, c10 and 9 more; add a column 'item'",
     ),
     "a line with too many fields": (
         csv(GOOD, "u,b,1500000001,x,y"),
@@ -232,12 +262,6 @@ ERRORS: dict[str, tuple[Files, str]] = {
     "a table of items without titles": (
         csv(*[f"u,a,{t}" for t in range(5)]) | {"items.csv": "item,titel\na,x\n"},
         "items.csv has no column 'title', only item, titel; rename 'titel' to 'title'",
-    ),
-    "a table of users without preferences": (
-        csv(*[f"u{u},i{i},{u}" for u in range(5) for i in range(5)])
-        | {"users.csv": "user,preferance\nu1,x\n"},
-        "users.csv has no column 'preference', only user, preferance; rename 'preferance' to "
-        "'preference'",
     ),
     # JSON lines
     "an empty JSON lines file": (
@@ -310,15 +334,21 @@ def test_one_line_says_what_is_wrong(tmp_path: Path, what: str) -> None:
     ("files", "source", "expected"),
     [
         ({}, "nowhere", "nowhere does not exist; expected a folder or file of LETTER"),
-        (letter(), "A.inter.json", "is one file of the LETTER format; give its folder instead"),
-        (csv(GOOD), "interactions.csv", "is one file of the tables format; give its folder"),
-        ({"x.txt": "x"}, "x.txt", r"x.txt is of no known format; expected LETTER"),
+        ({"x.txt": "x"}, "x.txt", "x.txt has no column 'user', only x; add a column 'user'"),
+        ({"x.npy": "x"}, "x.npy", "x.npy is of no known format; expected LETTER"),
+        ({"x.csv.zip": "x"}, "x.csv.zip", "x.csv.zip is packed; unpack it and give what was in it"),
         (
             {"x.json": '{"user": 1, "item": 2}\n'},
             "x.json",
-            "x.json: its first line has user, item; expected the keys of Amazon 2014 or 2018: asin",
+            "x.json has no column 'timestamp', only user, item; add a column 'timestamp'",
         ),
-        ({"x.jsonl": ""}, "x.jsonl", "x.jsonl: its first line has an empty file; expected"),
+        ({"x.jsonl": ""}, "x.jsonl", "x.jsonl is empty; expected one JSON object per line"),
+        ({"x.csv": ""}, "x.csv", "x.csv is empty; expected a header and rows"),
+        (
+            {"x.csv.gz": "x"},
+            "x.csv.gz",
+            r"x.csv.gz cannot be read \(Not a gzipped file .*\); d",
+        ),
     ],
 )
 def test_the_source_itself(tmp_path: Path, files: Files, source: str, expected: str) -> None:
@@ -368,6 +398,23 @@ WARNINGS: dict[str, tuple[Files, str]] = {
     "a user of LETTER's layout without items": (
         {"A.inter.json": '{"u": [1], "v": []}'},
         "1 user without items: dropped",
+    ),
+    "users of whom other things are known": (
+        csv(GOOD) | {"users.csv": "user,gender,age\nu,F,25\n"},
+        "users.csv is not read: it has no columns 'user' and 'preference', only user, gender, age",
+    ),
+    "another separator": (
+        csv("u;a;1", header="user;item;timestamp"),
+        "interactions.csv: fields are separated by ';'",
+    ),
+    "one table of any name": (
+        {"log.csv": "user,item,timestamp\nu,a,1\n", "notes.txt": "x"},
+        "log.csv is the only table of users and items here: read",
+    ),
+    "titles that are not read": (
+        csv("u,a,1,T", header="user,item,timestamp,title"),
+        "interactions.csv: column 'title' is not read; if it has the titles of the items, say so "
+        "with --columns title=title",
     ),
     "no metadata": ({"A.json": REVIEW}, "no metadata file meta_A.json(l)(.gz)"),
 }

@@ -1,64 +1,70 @@
 """Readers: one module per source format; `read` tells the formats apart.
 
-Knows by which files each format is recognised. Leaves parsing to the reader of the format, and
-everything after it (k-core, order, rows) to `events`.
+Knows what a caller can ask. Leaves telling the formats apart to `discovery`, parsing to the reader
+of the format, and everything after it (k-core, order, rows) to `events`.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from letterrec.config import Order
 from letterrec.data.dataset import Dataset, HeldOut, Histories, Split
+from letterrec.data.options import ReadOptions
 from letterrec.errors import DataError
 
 __all__ = ["Dataset", "HeldOut", "Histories", "Split", "find_sources", "read"]
 
-# format -> (its reader, the files of a folder that tell it)
-_BY_NAME = {
-    "LETTER": ("letter", ("*.inter.json",)),
-    "tables": (
-        "tables",
-        ("interactions.parquet", "interactions.csv", "interactions.jsonl"),
-    ),
-    "RecBole": ("recbole", ("*.inter",)),
-}
-# format -> (its reader, the keys of the first line of a reviews file that tell it)
-_BY_KEYS = {
-    "Amazon 2014 or 2018": ("amazon", {"reviewerID", "asin", "unixReviewTime"}),
-    "Amazon 2023": ("amazon", {"user_id", "parent_asin", "timestamp"}),
-    "Yelp": ("yelp", {"user_id", "business_id", "stars", "date"}),
-}
-_KNOWN = (
-    "LETTER (NAME.inter.json), tables (interactions.parquet, .csv or .jsonl), RecBole "
-    "(NAME.inter), Amazon or Yelp reviews (JSON lines, .gz or not), or 'ml-100k'"
-)
+_PUBLISHED = "ml-100k"  # the source that is fetched, unless something of that name is there
 
 
-def read(source: str | Path, *, k_core: int | None = None, cache: Path | None = None) -> Dataset:
+def read(
+    source: str | Path,
+    *,
+    k_core: int | None = None,
+    min_rating: float | None = None,
+    order: Order = "time",
+    columns: Mapping[str, str] | None = None,
+    cache: Path | None = None,
+) -> Dataset:
     """Read a data source of any known format; `docs/DATA.md` shows each by example.
 
     Args:
-        source: a folder, a file of reviews, or ``"ml-100k"`` (fetched once, then cached).
+        source: a folder, a file, or ``"ml-100k"`` (fetched once, then cached; a folder or file of
+            that name is read instead).
         k_core: drop users and items with fewer interactions, repeatedly; 0 drops none. None
             means 5 for interaction logs and 0 for folders in LETTER's layout, which are already
             prepared.
+        min_rating: drop interactions with a lower rating, or none, before anything else.
+        order: ``"time"``; or ``"rows"``, where the rows are in the order of time already.
+        columns: what the columns of the source are called: some of ``user``, ``item``,
+            ``timestamp``, ``rating``, ``title`` -> the column.
         cache: where fetched data is kept; None means the environment variable
             ``LETTERREC_CACHE``, or else the user's cache folder.
 
     Raises:
         DataError: the source is missing, its format is unknown, or its content cannot be used.
     """
-    if k_core is not None and k_core < 0:
-        raise DataError(f"k_core is {k_core}; expected 0 (no filtering) or more")
-    if str(source) == "ml-100k":
+    from letterrec.data.discovery import KNOWN, discover
+
+    options = ReadOptions(k_core, min_rating, order, dict(columns or {}))
+    path = Path(source)
+    if str(source) == _PUBLISHED and not path.exists():
         from letterrec.data import movielens
 
-        return movielens.read(k_core=k_core, cache=cache)
-    path = Path(source)
+        return movielens.read(options, cache=cache)
     if not path.exists():
-        raise DataError(f"{path} does not exist; expected a folder or file of {_KNOWN}")
-    dataset: Dataset = import_module(f"letterrec.data.{_reader_of(path)}").read(path, k_core=k_core)
+        raise DataError(f"{path} does not exist; expected a folder or file of {KNOWN}")
+    try:
+        found = discover(path, options)
+    except OSError as error:
+        raise DataError(f"{path} cannot be opened ({error.strerror or error})") from None
+    dataset = found.read(options)
+    if str(source) == _PUBLISHED:
+        note = f"./{_PUBLISHED} is read; rename it to have MovieLens-100k fetched"
+        return replace(dataset, warnings=(note, *dataset.warnings))
     return dataset
 
 
@@ -71,11 +77,13 @@ def find_sources(folder: str | Path) -> dict[str, str]:
     Raises:
         DataError: there are none.
     """
+    from letterrec.data.discovery import discover
+
     path = Path(folder)
-    if str(folder) == "ml-100k":
-        return {"ml-100k": "ml-100k"}
+    if str(folder) == _PUBLISHED and not path.exists():
+        return {_PUBLISHED: _PUBLISHED}
     try:
-        _reader_of(path)
+        discover(path, ReadOptions())
         return {path.resolve().name: str(path)}
     except DataError as error:
         problem = error
@@ -89,58 +97,9 @@ def find_sources(folder: str | Path) -> dict[str, str]:
 
 
 def _is_source(path: Path) -> bool:
+    from letterrec.data.discovery import discover
+
     try:
-        return bool(_reader_of(path))
-    except DataError:
+        return bool(discover(path, ReadOptions()))
+    except (DataError, OSError):
         return False
-
-
-def _reader_of(path: Path) -> str:
-    """The module that reads what lies at ``path``."""
-    if path.is_file():
-        for name, (_, patterns) in _BY_NAME.items():
-            if any(path.match(p) for p in patterns):
-                raise DataError(f"{path} is one file of the {name} format; give its folder instead")
-        files = [path]
-    else:
-        files = sorted(f for f in path.iterdir() if f.is_file())
-        named = {
-            name: module
-            for name, (module, patterns) in _BY_NAME.items()
-            if any(f.match(p) for f in files for p in patterns)
-        }
-        if len(named) > 1:
-            raise DataError(
-                f"{path} holds files of several formats ({', '.join(named)}); "
-                "give a folder with one of them"
-            )
-        if named:
-            return next(iter(named.values()))
-    return _reader_by_keys(path, files)
-
-
-def _reader_by_keys(path: Path, files: list[Path]) -> str:
-    """The module that reads a file of reviews, by the keys of its first line."""
-    from letterrec.data.jsonlines import is_json_lines, records
-
-    failure: DataError | None = None
-    for file in filter(is_json_lines, files):
-        try:
-            _, first = next(records(file), (0, {}))
-        except DataError as error:
-            failure = failure or error
-            continue
-        for module, keys in _BY_KEYS.values():
-            if keys <= first.keys():
-                return module
-        if path.is_file():
-            found = ", ".join(first) or "an empty file"
-            wanted = "; ".join(f"{n}: {', '.join(sorted(k))}" for n, (_, k) in _BY_KEYS.items())
-            raise DataError(f"{path}: its first line has {found}; expected the keys of {wanted}")
-    if failure is not None:
-        raise failure
-    if path.is_file():
-        raise DataError(f"{path} is of no known format; expected {_KNOWN}")
-    names = [f.name for f in files]
-    holds = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    raise DataError(f"{path} holds {holds or 'no files'}, of no known format; expected {_KNOWN}")

@@ -12,21 +12,34 @@ from functools import partial
 from pathlib import Path
 
 from letterrec.data.catalogue import Catalogue, ItemText, item_text, look_up_in
+from letterrec.data.columns import find_columns
 from letterrec.data.dataset import Dataset
-from letterrec.data.events import collect_json_lines, dataset_from_events
-from letterrec.data.jsonlines import is_json_lines, numbered_lines, parse, records
+from letterrec.data.files import Table
+from letterrec.data.jsonlines import is_json_lines, numbered_lines, parse
+from letterrec.data.log import read_log
+from letterrec.data.options import ReadOptions
 from letterrec.data.words import title_of, title_words
 from letterrec.errors import DataError
 
-_KEYS_2018 = {"user": "reviewerID", "item": "asin", "time": "unixReviewTime"}  # 2014 too
-_KEYS_2023 = {"user": "user_id", "item": "parent_asin", "time": "timestamp"}
+_KEYS_2018 = {  # 2014 too
+    "user": "reviewerID",
+    "item": "asin",
+    "timestamp": "unixReviewTime",
+    "rating": "overall",
+}
+_KEYS_2023 = {
+    "user": "user_id",
+    "item": "parent_asin",
+    "timestamp": "timestamp",
+    "rating": "rating",
+}
 _TEXTS = ("brand", "store", "categories", "category", "features", "feature", "description")
 _ASIN = re.compile(rb"""["']asin["']\s*:\s*["']([^"']+)["']""")
 _PARENT = re.compile(rb"""["']parent_asin["']\s*:\s*["']([^"']+)["']""")
 
 
-def read(source: Path, *, k_core: int | None = None) -> Dataset:
-    """Read a file of reviews, or the only one of a folder; None for ``k_core`` means 5.
+def read(source: Path, options: ReadOptions) -> Dataset:
+    """Read a file of reviews, or the only one of a folder; without ``k_core`` that is 5.
 
     Metadata are taken from the file beside the reviews that is named alike: ``meta_Beauty.json.gz``
     for ``reviews_Beauty_5.json.gz``, ``Beauty.json`` and so on. An item's text is its title,
@@ -36,23 +49,36 @@ def read(source: Path, *, k_core: int | None = None) -> Dataset:
         DataError: several files of reviews; a line is broken; see `events`.
     """
     path = source if source.is_file() else _reviews_in(source)
-    _, first = next(records(path), (0, {}))
-    keys = _KEYS_2018 if _KEYS_2018["user"] in first else _KEYS_2023
+    options.refuse_title(path)
+    table = Table(path, "jsonl", (path,))
+    found = table.names()
+    keys = _KEYS_2018 if _KEYS_2018["user"] in found else _KEYS_2023
+    notes: list[str] = []
+    columns = find_columns(
+        found,
+        options.log_roles(),
+        where=path,
+        told=keys | dict(options.columns),
+        notes=notes,
+        file=path.name,
+    )
     metadata = [
         f
         for f in path.parent.iterdir()
-        if is_json_lines(f) and f.name.startswith("meta_") and _category(f) == _category(path)
+        if is_json_lines(f) and f.name.startswith("meta_") and category_of(f) == category_of(path)
     ]
     if len(metadata) > 1:
         names = " and ".join(sorted(f.name for f in metadata))
         raise DataError(f"{path.parent} holds {names}; keep one of them")
-    return dataset_from_events(
-        collect_json_lines(path, keys),
-        name=_category(path),
-        where=path,
-        k_core=k_core,
-        catalogue=_catalogue(metadata[0]) if metadata else None,
-        warnings=[] if metadata else [f"no metadata file meta_{_category(path)}.json(l)(.gz)"],
+    if not metadata:
+        notes.append(f"no metadata file meta_{category_of(path)}.json(l)(.gz)")
+    return read_log(
+        table,
+        columns,
+        options,
+        name=category_of(path),
+        catalogue=catalogue_of(metadata[0]) if metadata else None,
+        notes=notes,
     )
 
 
@@ -64,13 +90,15 @@ def _reviews_in(folder: Path) -> Path:
     return found[0]
 
 
-def _category(path: Path) -> str:
+def category_of(path: Path) -> str:
     """``Beauty`` of ``reviews_Beauty_5.json.gz``, ``meta_Beauty.jsonl`` and ``Beauty.json``."""
     stem = path.name.split(".json")[0]
     return re.sub(r"_5$", "", re.sub(r"^(reviews|meta)_", "", stem))
 
 
-def _catalogue(path: Path) -> Catalogue:
+def catalogue_of(path: Path) -> Catalogue:
+    """The items of a file of metadata."""
+
     def rows() -> Iterator[tuple[object, Callable[[], ItemText]]]:
         for number, line in numbered_lines(path):
             match = _PARENT.search(line) or _ASIN.search(line)

@@ -9,8 +9,7 @@ Rows of users and items: by id (`catalogue.in_row_order`).
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +49,13 @@ def reading(path: object) -> Iterator[None]:
 
 
 def check_text(path: Path) -> None:
-    """Refuse a text file that polars would read without an error, and wrongly.
+    """Refuse a text file (not gzipped) that polars would read without an error, and wrongly.
 
     Raises:
         DataError: it is UTF-16, or binary, or its lines end as on old Macs.
     """
+    if path.suffix.lower() == ".gz":
+        return
     with reading(path), path.open("rb") as file:
         head = file.read(1 << 16)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -63,13 +64,6 @@ def check_text(path: Path) -> None:
         raise DataError(f"{path} has NUL bytes (UTF-16, or no text); convert it to UTF-8")
     if b"\r" in head and b"\n" not in head:
         raise DataError(rf"{path} has lines that end in \r alone; save it with \n at their ends")
-
-
-def missing_column(where: object, wanted: str, found: Sequence[str]) -> DataError:
-    """The error for a column that is not there, with the closest that is."""
-    close = difflib.get_close_matches(wanted, found, 1, 0.5)
-    hint = f"rename {close[0]!r} to {wanted!r}" if close else f"add a column {wanted!r}"
-    return DataError(f"{where} has no column {wanted!r}, only {', '.join(found)}; {hint}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,13 +130,24 @@ def _has_ids(events: pl.DataFrame) -> pl.Series:
     return ((events["user"] != "") & (events["item"] != "")).fill_null(False)
 
 
-def collect_json_lines(path: Path, keys: Mapping[str, str]) -> Events:
-    """`collect_events` over JSON lines, a block at a time; ``keys``: user, item, time -> key."""
+def collect_json_lines(
+    path: Path,
+    keys: Mapping[str, str],
+    prepare: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda frame: frame,
+) -> Events:
+    """`collect_events` over JSON lines, a block at a time.
+
+    Args:
+        path: the file.
+        keys: column -> key: user, item, time and what ``prepare`` needs.
+        prepare: makes user, item and time out of the columns of a block.
+    """
     columns = {name: pl.col(key) for name, key in keys.items()}
     row, parts = 1, []
     ids = {keys["user"], keys["item"]}
     for block in frames(path, ids=sorted(ids), others=sorted(set(keys.values()) - ids)):
-        parts.append(collect_events(block.lazy().select(**columns), where=path, first_row=row))
+        frame = prepare(block.lazy().select(**columns))
+        parts.append(collect_events(frame, where=path, first_row=row))
         row += len(block)
     if not parts:
         raise DataError(f"{path} is empty; expected one JSON object per line")

@@ -30,13 +30,15 @@ from letterrec.data.catalogue import (
 from letterrec.data.dataset import Dataset, Histories
 from letterrec.data.events import core, note_short
 from letterrec.data.ids import as_id
+from letterrec.data.options import ReadOptions
 from letterrec.errors import DataError
 
 _TOKEN = re.compile(r"<[a-z]\d*_\d+>")
 
 
-def read(folder: Path, *, k_core: int | None = None) -> Dataset:
-    """Read a folder in LETTER's layout; without ``k_core`` nothing is filtered.
+def read(source: Path, options: ReadOptions) -> Dataset:
+    """Read a folder in LETTER's layout, or one NAME.inter.json and what lies beside it; without
+    ``k_core`` nothing is filtered. The sequences are in the order of time as they are.
 
     The catalogue, to whose rows the CF embeddings are matched, is every item of the interactions,
     ``NAME.item.json`` and ``NAME.index.json``; items without interactions are dropped after that.
@@ -44,12 +46,23 @@ def read(folder: Path, *, k_core: int | None = None) -> Dataset:
     Raises:
         DataError: a file is no JSON of the expected form; the files disagree about the items.
     """
-    names = sorted(f.name.removesuffix(".inter.json") for f in folder.glob("*.inter.json"))
+    k_core = options.k_core
+    folder = source if source.is_dir() else source.parent
+    inters = [source] if source.is_file() else folder.iterdir()
+    ending = ".inter.json"
+    names = sorted(f.name.removesuffix(ending) for f in inters if f.name.endswith(ending))
     if len(names) > 1:
         raise DataError(
             f"{folder} holds {len(names)} data sets ({', '.join(names)}); expected one "
-            "NAME.inter.json: keep each in a folder of its own"
+            "NAME.inter.json: give that file, or keep each in a folder of its own"
         )
+    if options.min_rating is not None or options.columns:
+        what = (
+            "ratings: leave out data.min_rating"
+            if options.min_rating is not None
+            else ("columns: leave out --columns")
+        )
+        raise DataError(f"{folder} is in LETTER's layout, which has no {what}")
     path = folder / f"{names[0]}.inter.json"
     notes: list[str] = []
     item_path, index_path, user_path = (
@@ -234,7 +247,8 @@ def _tokens(path: Path, index: Mapping[str, Any], catalogue: list[str]) -> list[
 
 def _embeddings(folder: Path, name: str, n_items: int) -> NDArray[np.float32] | None:
     """CF embeddings float32 ``(n_items, d)`` from ``NAME-*d-*.pt``, if there is one."""
-    paths = sorted(folder.glob(f"{name}-*d-*.pt"))
+    form = re.compile(rf"{re.escape(name)}-.*d-.*\.pt")
+    paths = sorted(p for p in folder.iterdir() if form.fullmatch(p.name))
     if not paths:
         return None
     if len(paths) > 1:

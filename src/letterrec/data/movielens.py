@@ -19,6 +19,7 @@ from pathlib import Path
 
 from letterrec.data import recbole
 from letterrec.data.dataset import Dataset
+from letterrec.data.options import ReadOptions
 from letterrec.errors import DataError
 
 _PACKAGE = "recbole==1.2.1"
@@ -30,11 +31,11 @@ _SHA256 = {
 _BY_HAND = "or give a folder that holds RecBole's ml-100k.inter and ml-100k.item as the source"
 
 
-def read(*, k_core: int | None = None, cache: Path | None = None) -> Dataset:
+def read(options: ReadOptions, *, cache: Path | None = None) -> Dataset:
     """Read MovieLens-100k, fetching it into the cache where it is not there yet.
 
     Args:
-        k_core: as in `letterrec.data.read`.
+        options: as for every reader.
         cache: folder of the cache; None means ``LETTERREC_CACHE``, or else the user's.
 
     Raises:
@@ -43,7 +44,7 @@ def read(*, k_core: int | None = None, cache: Path | None = None) -> Dataset:
     folder = _cache_folder(cache) / "ml-100k"
     if not all(_is_intact(folder, name) for name in _SHA256):
         _fetch(folder)
-    return recbole.read(folder, k_core=k_core)
+    return recbole.read(folder, options)
 
 
 def _cache_folder(cache: Path | None) -> Path:

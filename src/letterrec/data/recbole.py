@@ -9,50 +9,58 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-import polars as pl
-
 from letterrec.data.catalogue import Catalogue, ItemText, item_text, look_up_in
+from letterrec.data.columns import find_columns, item_of_catalogue
 from letterrec.data.dataset import Dataset
-from letterrec.data.events import (
-    check_text,
-    collect_events,
-    dataset_from_events,
-    missing_column,
-    reading,
-)
+from letterrec.data.events import check_text
+from letterrec.data.files import Layout, Table
+from letterrec.data.log import read_log
+from letterrec.data.options import ReadOptions
 from letterrec.errors import DataError
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
 
 
-def read(folder: Path, *, k_core: int | None = None) -> Dataset:
-    """Read a folder of RecBole's atomic files; None for ``k_core`` means 5.
+def read(source: Path, options: ReadOptions) -> Dataset:
+    """Read a folder of RecBole's atomic files, or one NAME.inter; without ``k_core`` that is 5.
 
-    The fields ``user_id``, ``item_id`` and ``timestamp`` of ``NAME.inter`` are used. An item's
-    title is the first field of ``NAME.item`` with ``title`` or ``name`` in its name, its text is
-    that and every other field of type token or token_seq.
+    The fields ``user_id``, ``item_id`` and ``timestamp`` of ``NAME.inter`` are used, or fields with
+    other common names. An item's title is the first field of ``NAME.item`` with ``title`` or
+    ``name`` in its name, its text is that and every other field of type token or token_seq.
 
     Raises:
         DataError: a header has no types, a field is missing; see `events`.
     """
-    names = sorted(f.stem for f in folder.glob("*.inter"))
+    folder = source if source.is_dir() else source.parent
+    inters = [f for f in folder.iterdir() if f.name.endswith(".inter")]
+    names = [source.stem] if source.is_file() else sorted(f.stem for f in inters)
     if len(names) > 1:
         raise DataError(
             f"{folder} holds {len(names)} data sets ({', '.join(names)}); expected one NAME.inter: "
-            "keep each in a folder of its own"
+            "give that file, or keep each in a folder of its own"
         )
     path, items_path = folder / f"{names[0]}.inter", folder / f"{names[0]}.item"
-    fields = _fields(path)
-    for field in ("user_id", "item_id", "timestamp"):
-        if field not in fields:
-            raise missing_column(path, field, list(fields))
-    frame = _scan(path, fields).select(user="user_id", item="item_id", time="timestamp")
-    return dataset_from_events(
-        collect_events(frame, where=path),
-        name=names[0],
+    notes: list[str] = []
+    table = _table(path, _fields(path))
+    own = {"user": "user_id", "item": "item_id", "timestamp": "timestamp", "rating": "rating"}
+    told = {role: field for role, field in own.items() if field in table.layout.header}
+    columns = find_columns(
+        table.layout.header,
+        options.log_roles(),
         where=path,
-        k_core=k_core,
-        catalogue=_catalogue(items_path) if items_path.is_file() else None,
+        told=told | dict(options.columns),
+        notes=notes,
+        file=path.name,
+    )
+    return read_log(
+        table,
+        columns,
+        options,
+        name=names[0],
+        catalogue=_catalogue(items_path, columns["item"], options, notes)
+        if items_path.is_file()
+        else None,
+        notes=notes,
     )
 
 
@@ -73,29 +81,33 @@ def _fields(path: Path) -> dict[str, str]:
     return fields
 
 
-def _scan(path: Path, fields: Mapping[str, str]) -> pl.LazyFrame:
-    return pl.scan_csv(
-        path,
-        separator="\t",
-        quote_char=None,
-        has_header=False,
-        skip_lines=1,
-        schema=dict.fromkeys(fields, pl.String()),
-    )
+def _table(path: Path, fields: Mapping[str, str]) -> Table:
+    return Table(path, "csv", (path,), Layout("\t", tuple(fields), quote=None, skip=1))
 
 
-def _catalogue(path: Path) -> Catalogue:
+def _catalogue(path: Path, log_item: str, options: ReadOptions, notes: list[str]) -> Catalogue:
     fields = _fields(path)
-    if "item_id" not in fields:
-        raise missing_column(path, "item_id", list(fields))
-    texts = [f for f, kind in fields.items() if kind.startswith("token") and f != "item_id"]
-    title = next((f for f in texts if "title" in f or "name" in f), None)
+    known = ["item_id", log_item, item_of_catalogue(list(fields), log_item)]
+    item = next((f for f in known if f in fields), None)
+    if item is None:
+        told: dict[str, str] = {}
+        item = find_columns(
+            list(fields), ("item",), where=path, told=told, notes=notes, file=path.name
+        )["item"]
+    elif item not in ("item_id", log_item):
+        notes.append(f"{path.name}: column {item!r} is read as 'item'")
+    texts = [f for f, kind in fields.items() if kind.startswith("token") and f != item]
+    titles = [f for f in texts if "title" in f or "name" in f]
+    title = options.columns.get("title", titles[0] if titles else None)
+    if title is not None and title not in texts:
+        raise DataError(
+            f"{path} has no field {title!r} of text, which was given for 'title', only "
+            f"{', '.join(texts)}"
+        )
 
     def rows() -> Iterator[tuple[object, Callable[[], ItemText]]]:
-        with reading(path):
-            table = _scan(path, fields).collect().iter_rows(named=True)
-        for row in table:
+        for row in _table(path, fields).rows([item, *texts]):
             further = {f: row[f] for f in texts if f != title}
-            yield row["item_id"], partial(item_text, title and row[title], further)
+            yield row[item], partial(item_text, title and row[title], further)
 
     return look_up_in(path, rows)

@@ -58,8 +58,8 @@ def read_dataset(folder: Path) -> Dataset:
     """
     try:
         about = pl.read_parquet_metadata(folder / _INTERACTIONS)
-        interactions = pl.read_parquet(folder / _INTERACTIONS)
-        items = pl.read_parquet(folder / _ITEMS)
+        interactions = pl.read_parquet(folder / _INTERACTIONS, glob=False)
+        items = pl.read_parquet(folder / _ITEMS, glob=False)
         sequences = interactions["items"].cast(pl.List(pl.Int32))  # arrays in older runs
         flat = sequences.explode().drop_nulls()
         lengths = sequences.list.len().to_numpy()

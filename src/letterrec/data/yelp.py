@@ -10,16 +10,19 @@ from functools import partial
 from pathlib import Path
 
 from letterrec.data.catalogue import Catalogue, ItemText, item_text, look_up_in
+from letterrec.data.columns import find_columns
 from letterrec.data.dataset import Dataset
-from letterrec.data.events import collect_json_lines, dataset_from_events
+from letterrec.data.files import Table
 from letterrec.data.jsonlines import is_json_lines, records
+from letterrec.data.log import read_log
+from letterrec.data.options import ReadOptions
 from letterrec.errors import DataError
 
-_KEYS = {"user": "user_id", "item": "business_id", "time": "date"}
+_KEYS = {"user": "user_id", "item": "business_id", "timestamp": "date", "rating": "stars"}
 
 
-def read(source: Path, *, k_core: int | None = None) -> Dataset:
-    """Read the folder of the data set, or its file of reviews; None for ``k_core`` means 5.
+def read(source: Path, options: ReadOptions) -> Dataset:
+    """Read the folder of the data set, or its file of reviews; without ``k_core`` that is 5.
 
     A business's title is its name; its text is name, categories, city and state.
 
@@ -29,13 +32,25 @@ def read(source: Path, *, k_core: int | None = None) -> Dataset:
     path = source if source.is_file() else _only(source, "review")
     if path is None:
         raise DataError(f"{source} has no yelp_academic_dataset_review.json; give the file itself")
-    businesses = _only(path.parent, "business")
-    return dataset_from_events(
-        collect_json_lines(path, _KEYS),
-        name="Yelp",
+    options.refuse_title(path)
+    table = Table(path, "jsonl", (path,))
+    notes: list[str] = []
+    columns = find_columns(
+        table.names(),
+        options.log_roles(),
         where=path,
-        k_core=k_core,
+        told=_KEYS | dict(options.columns),
+        notes=notes,
+        file=path.name,
+    )
+    businesses = _only(path.parent, "business")
+    return read_log(
+        table,
+        columns,
+        options,
+        name="Yelp",
         catalogue=_catalogue(businesses) if businesses else None,
+        notes=notes,
     )
 
 

@@ -62,7 +62,7 @@ def recommend_all(
                         _frame(engine, chunk, k, exclude_seen).write_parquet(temporary)
                 counter.advance(len(chunk))
         with atomic_path(path) as temporary:
-            pl.scan_parquet(sorted(parts.glob("0*.parquet"))).sink_parquet(temporary)
+            pl.scan_parquet(sorted(parts.glob("0*.parquet")), glob=False).sink_parquet(temporary)
         shutil.rmtree(parts)
     except OSError as error:
         raise RequestError(

@@ -123,7 +123,7 @@ def _table_of(
     overrides: list[str],
 ) -> dict[str, Any]:
     table = TABLES[name]
-    dataset = read(source, k_core=load_settings(recommender, overrides).data.k_core)
+    dataset = read(source, **load_settings(recommender, overrides).data.reading())
     rows = rows_for(table, dataset)
     measured: dict[str, list[Measured]] = {row: [] for row in rows}
     last: Run | None = None
