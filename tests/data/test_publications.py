@@ -370,8 +370,8 @@ def test_every_publication_is_found_by_its_folder(tmp_path: Path) -> None:
 
 
 def test_ratings_of_books(tmp_path: Path) -> None:
-    folder = put(tmp_path, CASES["Book-Crossing"].files)
-    dataset = read(folder, k_core=0, min_rating=1, order="rows")
+    logs = {n: c for n, c in CASES["Book-Crossing"].files.items() if "Ratings" in n}
+    dataset = read(put(tmp_path, logs), k_core=0, min_rating=1, order="rows")
     assert dataset.item_ids == ("0195153448",)
     assert "1 interaction rated below 1: dropped" in dataset.warnings
 
@@ -384,6 +384,7 @@ def test_a_column_that_is_told_decides(tmp_path: Path) -> None:
 
 def test_one_file_of_several(tmp_path: Path) -> None:
     files = CASES["Amazon 2023, benchmark files"].files
+    files = {name: content for name, content in files.items() if name != "meta_Toys.jsonl"}
     assert read(put(tmp_path, files) / "Toys.train.csv", k_core=0).n_interactions == 1
 
 
