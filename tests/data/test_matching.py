@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 from letterrec.data import Dataset, read
 from letterrec.errors import DataError
+
+WriteTable = Callable[[pl.DataFrame, Path], Path]
 
 
 def folder_of(folder: Path, items: list[Any], catalogue: list[Any], users: str = "") -> Path:
@@ -91,14 +94,13 @@ def test_one_nan_changes_no_other_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
-def test_whole_numbers_as_floats_are_counted(tmp_path: Path, kind: str) -> None:
+def test_whole_numbers_as_floats_are_counted(
+    tmp_path: Path, kind: str, write_table: WriteTable
+) -> None:
     frame = pl.DataFrame(
         {"user": [1.0, 1.0, None], "item": ["a", "b", "a"], "timestamp": [1, 2, 3]}
     )
-    path = tmp_path / f"interactions.{kind}"
-    {"csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson}[kind](
-        path
-    )
+    write_table(frame, tmp_path / f"interactions.{kind}")
     dataset = read(tmp_path, k_core=0)
     assert dataset.user_ids == ("1",)
     assert "1 interaction without user or item: dropped" in dataset.warnings
@@ -156,16 +158,13 @@ def test_json_that_is_no_id_is_refused_with_its_line(tmp_path: Path, value: str)
         read(tmp_path, k_core=0)
 
 
-def test_large_integers_stay_exact_in_every_type(tmp_path: Path) -> None:
+def test_large_integers_stay_exact_in_every_type(tmp_path: Path, write_table: WriteTable) -> None:
     large = [2**53 + 1, 2**53 + 2, 2**63 - 1]
     frame = pl.DataFrame({"user": [1, 1, 1], "item": large, "timestamp": [1, 2, 3]})
     for kind in ("csv", "parquet", "jsonl"):
         folder = tmp_path / kind
         folder.mkdir()
-        path = folder / f"interactions.{kind}"
-        {"csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson}[kind](
-            path
-        )
+        write_table(frame, folder / f"interactions.{kind}")
         assert read(folder, k_core=0).item_ids == tuple(map(str, large))
 
 
