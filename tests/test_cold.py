@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from letterrec import finished, pipeline
@@ -129,3 +130,12 @@ def test_popularity_skips_what_was_seen(shop_run: Path) -> None:
     history = [order[:3].tolist()]
     cases = HeldOut(np.array([0]), Histories.from_lists(history), order[3:4].astype(np.int32))
     assert _popularity_ranks(engine, cases).tolist() == [0]
+
+
+def test_held_out_cases_of_one_length_come_back(tmp_path: Path) -> None:
+    histories = Histories.from_lists([[0, 1], [1, 0]])
+    ColdItems(("a",), ("A",), ("A",), histories, np.array([0, 0])).save(tmp_path)
+    schema = pl.read_parquet_schema(tmp_path / "cases.parquet")
+    assert schema == {"history": pl.List(pl.Int32), "target": pl.Int64}
+    again = ColdItems.load(tmp_path).histories
+    assert [h.tolist() for h in again] == [[0, 1], [1, 0]]

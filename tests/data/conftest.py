@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from letterrec.data import Dataset
@@ -34,6 +35,22 @@ def write_lines() -> Callable[[Path, Iterable[Any]], Path]:
         text = "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows)
         content = text.encode()
         path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_table() -> Callable[[pl.DataFrame, Path], Path]:
+    """Writes a table as the file's name says: CSV, Parquet or JSON lines."""
+
+    def write(frame: pl.DataFrame, path: Path) -> Path:
+        kinds: dict[str, Callable[[Path], Any]] = {
+            ".csv": frame.write_csv,
+            ".parquet": frame.write_parquet,
+            ".jsonl": frame.write_ndjson,
+        }
+        kinds[path.suffix](path)
         return path
 
     return write

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ from letterrec.data import read
 from letterrec.data.ids import as_id
 from letterrec.errors import DataError
 
-EXAMPLES = int(os.environ.get("LETTERREC_FUZZ", "120"))
+EXAMPLES = int(os.environ.get("LETTERREC_FUZZ", "80"))
 Column = pl.Series
 Outcome = tuple[Any, ...]
 
@@ -179,6 +180,7 @@ def outcome(log: pl.DataFrame, items: pl.DataFrame | None, kind: str) -> Outcome
     return users, titles, dataset.texts, dropped
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(tables())
 def test_file_types_agree(both: tuple[pl.DataFrame, pl.DataFrame | None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 from letterrec.data import Dataset, read
 from letterrec.errors import DataError
+
+WriteTable = Callable[[pl.DataFrame, Path], Path]
 
 
 def folder_of(folder: Path, items: list[Any], catalogue: list[Any], users: str = "") -> Path:
@@ -29,8 +32,9 @@ def read_of(folder: Path, items: list[Any], catalogue: list[Any]) -> Dataset:
 
 def test_a_catalogue_of_other_ids_is_refused(tmp_path: Path) -> None:
     expected = (
-        r"items.csv: none of its 2 items is in .*interactions.csv \('108775015' in the log, "
-        r"'0108775015' in items.csv\); write the ids of both files alike, or take items.csv away"
+        r"items.csv: none of its 2 items is among the 2 kept of .*interactions.csv "
+        r"\('108775015' in the log, '0108775015' in items.csv\); write the ids of both files "
+        "alike, or take items.csv away"
     )
     with pytest.raises(DataError, match=expected):
         read_of(tmp_path, [108775014, 108775015], ["x", "0108775015"])
@@ -57,6 +61,9 @@ def test_ids_that_differ_in_zeros_or_case_are_said(tmp_path: Path) -> None:
 
 def test_case_alone_makes_another_id(tmp_path: Path) -> None:
     assert read_of(tmp_path, ["a", "A"], ["a", "A"]).titles == ("T1", "T0")
+    said = read_of(tmp_path, ["a", "b"], ["A", "a", "b"]).warnings
+    assert "1 catalogue item without interactions: dropped" in said
+    assert "case only" not in "".join(said)
 
 
 def test_a_catalogue_that_has_all_and_more_is_nothing_to_worry_about(tmp_path: Path) -> None:
@@ -87,14 +94,13 @@ def test_one_nan_changes_no_other_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
-def test_whole_numbers_as_floats_are_counted(tmp_path: Path, kind: str) -> None:
+def test_whole_numbers_as_floats_are_counted(
+    tmp_path: Path, kind: str, write_table: WriteTable
+) -> None:
     frame = pl.DataFrame(
         {"user": [1.0, 1.0, None], "item": ["a", "b", "a"], "timestamp": [1, 2, 3]}
     )
-    path = tmp_path / f"interactions.{kind}"
-    {"csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson}[kind](
-        path
-    )
+    write_table(frame, tmp_path / f"interactions.{kind}")
     dataset = read(tmp_path, k_core=0)
     assert dataset.user_ids == ("1",)
     assert "1 interaction without user or item: dropped" in dataset.warnings
@@ -152,16 +158,13 @@ def test_json_that_is_no_id_is_refused_with_its_line(tmp_path: Path, value: str)
         read(tmp_path, k_core=0)
 
 
-def test_large_integers_stay_exact_in_every_type(tmp_path: Path) -> None:
+def test_large_integers_stay_exact_in_every_type(tmp_path: Path, write_table: WriteTable) -> None:
     large = [2**53 + 1, 2**53 + 2, 2**63 - 1]
     frame = pl.DataFrame({"user": [1, 1, 1], "item": large, "timestamp": [1, 2, 3]})
     for kind in ("csv", "parquet", "jsonl"):
         folder = tmp_path / kind
         folder.mkdir()
-        path = folder / f"interactions.{kind}"
-        {"csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson}[kind](
-            path
-        )
+        write_table(frame, folder / f"interactions.{kind}")
         assert read(folder, k_core=0).item_ids == tuple(map(str, large))
 
 
@@ -186,9 +189,33 @@ def test_users_that_are_not_in_the_log_are_counted(tmp_path: Path) -> None:
     assert "2 users of users.csv not in the log: left out" in dataset.warnings
     (tmp_path / "users.csv").write_text("user,preference\nU,mild\n")
     with pytest.raises(
-        DataError, match=r"users.csv: none of its 1 user is in .*'u' in the log, 'U'"
+        DataError, match=r"users.csv: none of its 1 user is among the 1 kept .*'u' in the log, 'U'"
     ):
         read(tmp_path, k_core=0)
+
+
+def test_recbole_obeys_the_rule(tmp_path: Path) -> None:
+    rows = ["user_id:token\titem_id:token\ttimestamp:float", "1.0\t7.0\t1", " 1\t8\t2", "1\tnan\t3"]
+    (tmp_path / "a.inter").write_text("\n".join(rows) + "\n")
+    items = ["item_id:token\tname:token_seq", "7\tSeven", "8.0\tEight"]
+    (tmp_path / "a.item").write_text("\n".join(items) + "\n")
+    dataset = read(tmp_path, k_core=0)
+    assert (dataset.user_ids, dataset.titles) == (("1",), ("Seven", "Eight"))
+    assert "1 interaction without user or item: dropped" in dataset.warnings
+
+
+def test_yelp_obeys_the_rule(tmp_path: Path) -> None:
+    reviews = [
+        {"user_id": " u", "business_id": item, "stars": 5, "date": "2018-07-31 10:00:00"}
+        for item in (1.0, 2, "3 ", None)
+    ]
+    businesses = [{"business_id": item, "name": f"N{item}"} for item in ("1", "2.0", 3, None)]
+    for kind, rows in (("review", reviews), ("business", businesses)):
+        path = tmp_path / f"yelp_academic_dataset_{kind}.json"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = read(tmp_path, k_core=0)
+    assert dataset.titles == ("N1", "N2.0", "N3")
+    assert "1 row of yelp_academic_dataset_business.json without item: dropped" in dataset.warnings
 
 
 # LETTER's layout
@@ -227,7 +254,7 @@ def test_letters_layout_obeys_the_rule(tmp_path: Path) -> None:
         ({"inter": {"u": [[1]]}}, r"user 'u': \[1\] is no id \(list\)"),
         (
             {"inter": {"u": [1]}, "item": {"01": "x"}},
-            r"A.item.json: none of its 1 item is in .*A.inter.json \('1' in the log, '01' in A.item",
+            r"A.item.json: none of its 1 item is among the 1 kept of .*A.inter.json \('1' in the",
         ),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from letterrec.data import read
 from letterrec.data.catalogue import ItemText, item_text
 from letterrec.data.words import title_words, words_of
+
+WriteTable = Callable[[pl.DataFrame, Path], Path]
 
 LOG = "user,item,timestamp\nu,1,1\nu,2,2\n"
 
@@ -84,13 +87,10 @@ COLUMNS: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
-def test_only_words_of_a_table_enter(tmp_path: Path, kind: str) -> None:
+def test_only_words_of_a_table_enter(tmp_path: Path, kind: str, write_table: WriteTable) -> None:
     (tmp_path / "interactions.csv").write_text(LOG)
-    path = tmp_path / f"items.{kind}"
     frame = pl.DataFrame(COLUMNS)
-    {"csv": frame.write_csv, "parquet": frame.write_parquet, "jsonl": frame.write_ndjson}[kind](
-        path
-    )
+    write_table(frame, tmp_path / f"items.{kind}")
     dataset = read(tmp_path, k_core=0)
     assert dataset.titles == ("Lotion", "1984")
     assert dataset.texts == ("Lotion. 1996. Nice & soft", "1984")

@@ -18,6 +18,7 @@ from letterrec.data.ids import as_id
 from letterrec.data.words import printable, title_of, title_words, worded, words_of
 from letterrec.errors import DataError
 
+_PAIRS = 100  # ids that are like others are looked at
 FEW = 0.5  # the share of the log's ids that a table beside it should know
 
 
@@ -52,7 +53,7 @@ class Found(NamedTuple):
         others: how many other ids the table has.
         example: one of them, ``""`` where there are none; one that differs from a wanted id in
             leading zeros or case only, where there is such.
-        like: the wanted id that it is like, or ``""``.
+        like: the wanted id that it is like and that has no entry, or ``""``.
         notes: what was passed over or read differently, a counted line each.
     """
 
@@ -81,7 +82,8 @@ def look_up_in(where: Path, rows: Rows, noun: str = "item") -> Catalogue:
         entries: dict[str, Any] = {}
         likes = {_like(i): i for i in wanted}
         without = repeated = floats = spaces = 0
-        example = like = float_example = ""
+        example = float_example = ""
+        pairs: list[tuple[str, str]] = []  # other id, wanted id that it is like
         others = array("q")  # a hash each: catalogues are large
         for row, (value, make) in enumerate(rows(), start=1):
             try:
@@ -99,8 +101,8 @@ def look_up_in(where: Path, rows: Rows, noun: str = "item") -> Catalogue:
                     float_example = float_example or str(value)
             if key not in wanted:
                 others.append(hash(key))
-                if not like and (near := likes.get(_like(key))):
-                    example, like = key, near
+                if len(pairs) < _PAIRS and (near := likes.get(_like(key))):
+                    pairs.append((key, near))
                 example = example or key
             elif key in entries:
                 repeated += 1
@@ -118,7 +120,8 @@ def look_up_in(where: Path, rows: Rows, noun: str = "item") -> Catalogue:
             (spaces, f"{noun} id of {where.name} with spaces around it", "read without"),
         ]
         notes = tuple(f"{k:,} {_plural(what, k)}: {then}" for k, what, then in lines if k)
-        return Found(where, entries, n, example, like, notes)
+        pair = next((p for p in pairs if p[1] not in entries), (example, ""))
+        return Found(where, entries, n, *pair, notes)
 
     return look_up
 
@@ -152,20 +155,19 @@ def check_match(
     if not found.others:
         return
     name, n = found.where.name, len(found.entries)
-    unknown = found.like if found.like not in found.entries else ""
-    unknown = unknown or next((i for i in ids if i not in found.entries), "")
+    unknown = found.like or next((i for i in ids if i not in found.entries), "")
     sides = f"{unknown!r} in the log, {found.example!r} in {name}"
     if not n:
         raise DataError(
-            f"{found.where}: none of its {counted(found.others, noun)} is in {log} ({sides}); "
-            f"write the ids of both files alike, or take {name} away"
+            f"{found.where}: none of its {counted(found.others, noun)} is among the {len(ids):,} "
+            f"kept of {log} ({sides}); write the ids of both files alike, or take {name} away"
         )
     if n < FEW * len(ids):
         notes.append(
             f"ONLY {n:,} of the log's {counted(len(ids), noun)} are in {name} ({sides}): "
             "are the ids of both written alike?"
         )
-    elif found.like and unknown:
+    elif found.like:
         notes.append(
             f"{name} has ids that differ from the log's in leading zeros or case only ({sides}): "
             f"read as different {noun}s"
@@ -175,8 +177,8 @@ def check_match(
 def titles_and_texts(
     item_ids: Sequence[str], found: Mapping[str, ItemText], warnings: list[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-    """Titles and texts in row order, completed: the id for a missing title, the title for a
-    missing text, each counted in ``warnings``; no texts where no item has one.
+    """Titles and texts in row order, completed: the id for a missing title, and for a missing
+    text, each counted in ``warnings``; no texts where no item has one.
     """
     empty = ItemText("", "")
     entries = [found.get(i, empty) for i in item_ids]

@@ -60,8 +60,8 @@ def frames(path: Path, *, ids: Sequence[str], others: Sequence[str] = ()) -> Ite
 
 
 def _is_doubtful(ids: pl.DataFrame, block: bytes) -> bool:
-    """Whether a text may not be what the file has: Polars writes true and "true", -0.0 and "-0", 1e16 and its
-    digits, a list and its text alike.
+    """Whether a text may not be what the file has: for Polars, true and "true" are alike, as are
+    -0.0 and "-0", 1e16 and its digits, a list and its text.
     """
     text = pl.all()
     other = (text.is_in(["true", "false", "-0"]) | text.str.contains(r"^[\[{]")).any()
