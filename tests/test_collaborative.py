@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from conftest import small_settings
+from conftest import Cut, cut_at_step, small_settings
 from letterrec import pipeline, sasrec
 from letterrec.collaborative import given_cf, ranking, train_cf
 from letterrec.data.dataset import Dataset, HeldOut, Histories
@@ -98,22 +98,15 @@ def test_the_same_seed_gives_the_same_embeddings(trained: SASRec) -> None:
     assert not np.array_equal(small(seed=4, epochs=1).item_embeddings(), trained.item_embeddings())
 
 
+@pytest.mark.parametrize("count", [2, 7, 12])
 def test_resume_gives_the_embeddings_of_an_uninterrupted_run(
-    trained: SASRec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: SASRec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    def crash(path: Path, tensors: Any, about: Any) -> None:
-        write(path, tensors, about)
-        if len(about["log"]["epochs"]) == 5:
-            raise KeyboardInterrupt
-
-    from letterrec import training
-
-    write = training.write_tensors
-    monkeypatch.setattr(training, "_CHECKPOINT_EVERY", 0.0)
-    monkeypatch.setattr(training, "write_tensors", crash)
-    with pytest.raises(KeyboardInterrupt):
-        small(folder=tmp_path)
-    monkeypatch.setattr(training, "write_tensors", write)
+    with monkeypatch.context() as patch:
+        cut_at_step(patch, count)
+        with pytest.raises(Cut):
+            small(folder=tmp_path)
+    assert (tmp_path / "checkpoint.safetensors").exists()
     resumed = small(folder=tmp_path)
     assert np.array_equal(resumed.item_embeddings(), trained.item_embeddings())
 
