@@ -283,16 +283,16 @@ def test_given_embeddings_are_read_from_every_format(tmp_path: Path) -> None:
     ids = fingerprint(ABC.item_ids)
     write_tensors(tmp_path / "g.safetensors", {"embeddings": tensor}, {"items": ids})
     for path in sorted(tmp_path.iterdir()):
-        found = given_cf(path, ABC, dim=4)
+        found = given_cf(path, ABC, dim=4, order="rows")
         assert found.dtype == np.float32, path
         assert found.flags.c_contiguous
         assert np.array_equal(found, MATRIX), path
-        assert np.array_equal(given_cf(str(path), ABC), MATRIX)
+        assert np.array_equal(given_cf(str(path), ABC, order="rows"), MATRIX)
 
 
 def refused(path: Path, dim: int | None = 4, dataset: Dataset = ABC) -> str:
     with pytest.raises(DataError) as caught:
-        given_cf(path, dataset, dim=dim)
+        given_cf(path, dataset, dim=dim, order="rows")
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(f"CF embeddings {path}: ")
@@ -355,7 +355,7 @@ def test_no_file_can_run_code(name: str, tmp_path: Path) -> None:
 def test_files_that_are_no_embeddings_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path / "gone.npy").startswith("there is no such file; ")
     (tmp_path / "cf.csv").write_text("1,2\n")
-    assert refused(tmp_path / "cf.csv") == "expected a .pt, .npy or .safetensors file"
+    assert refused(tmp_path / "cf.csv").startswith("expected a .parquet, .npz, ")
     for name in ("empty.pt", "empty.npy", "empty.safetensors"):
         (tmp_path / name).write_bytes(b"")
         assert "not a readable" in refused(tmp_path / name)
@@ -376,7 +376,7 @@ def test_embeddings_that_came_with_the_data_are_checked_alike() -> None:
     assert np.array_equal(given_cf("given", data, dim=4), MATRIX)
     with pytest.raises(DataError, match="CF embeddings that came with the data: 4 columns, expect"):
         given_cf("given", data, dim=32)
-    with pytest.raises(DataError, match=r"no CF embeddings came with shop; give a \.pt"):
+    with pytest.raises(DataError, match="no CF embeddings came with shop; give a file of vectors"):
         given_cf("given", ABC)
 
 
@@ -385,7 +385,7 @@ def test_the_published_embeddings_can_be_given() -> None:
     if not folder:
         pytest.skip("set LETTERREC_DATA to a folder with Beauty/Beauty-32d-sasrec.pt")
     path = Path(folder) / "Beauty" / "Beauty-32d-sasrec.pt"
-    embeddings = given_cf(path, catalogue(*map(str, range(12_101))), dim=32)
+    embeddings = given_cf(path, catalogue(*map(str, range(12_101))), dim=32, order="rows")
     assert embeddings.shape == (12_101, 32)
 
 

@@ -120,7 +120,13 @@ class CollaborativeSettings(TransformerSettings):
     """Training interactions -> CF embeddings (SASRec with full cross-entropy)."""
 
     source: str = Field(
-        "train", description="'train', 'given' (with the data), or a .pt/.npy/.safetensors file"
+        "train", description="'train', 'given' (with the data), or a file of vectors with their ids"
+    )
+    ids: str | None = Field(
+        None, description="file of the vectors' item ids, where they do not bring their own"
+    )
+    order: Literal["ids", "rows"] = Field(
+        "ids", description="rows: vectors without ids are in the order of the run's items"
     )
     dim: int = Field(32, ge=2)
     layers: int = Field(2, ge=1)
@@ -278,6 +284,16 @@ class Settings(Section):
     training: TrainingSettings = TrainingSettings()
     transitions: TransitionSettings = TransitionSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _ids_have_vectors(self) -> Self:
+        cf = self.collaborative
+        if cf.source in ("train", "given") and (cf.ids is not None or cf.order == "rows"):
+            raise ValueError(
+                f"collaborative.ids and collaborative.order are of a file of vectors; "
+                f"collaborative.source = {cf.source!r} is none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _dims_agree(self) -> Self:

@@ -72,7 +72,7 @@ def fit(
         resume = resume or processes.is_helper()  # what the main process has begun
         run = Run.start(Path(out), settings, str(source), resume=resume)
         dataset = read_data(run, source)
-        refuse_impossible(settings, dataset)
+        refuse_impossible(settings, dataset, has_cf=run.is_done("collaborative"))
         take_over(run, reuse)
         content = content_embeddings(run, dataset)
         cf = collaborative_embeddings(run, dataset)
@@ -130,7 +130,7 @@ def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     if not run.is_done("collaborative"):
         with run.stage("collaborative") as record:
             if settings.source == "train":
-                keywords = settings.model_dump(exclude={"source", "training"})
+                keywords = settings.model_dump(exclude={"source", "ids", "order", "training"})
                 model = collaborative.train_cf(
                     dataset,
                     **keywords,
@@ -142,7 +142,9 @@ def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
                 cf = model.item_embeddings()
                 model.save(run.folder / "sasrec.safetensors", dataset.item_ids)
             else:
-                cf = collaborative.given_cf(settings.source, dataset)
+                cf = collaborative.given_cf(
+                    settings.source, dataset, ids=settings.ids, order=settings.order
+                )
             record["dim"] = cf.shape[1]
             run.save_embeddings("collaborative", cf, dataset)
     return run.embeddings("collaborative")
