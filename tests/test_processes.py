@@ -65,7 +65,7 @@ def test_two_processes_make_the_run_that_one_makes(shop: Path, tmp_path: Path) -
     assert said.count("[6/8] recommender") == 1  # the main process alone speaks
     pipeline.fit(shop, tmp_path / "one", load_settings(None, settings), resume=True)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=0.01)
-    one, two = (Run.open(tmp_path / name).read_json("metrics")["test"] for name in ("one", "two"))
+    one, two = (Run.open(tmp_path / name).metrics()["test"] for name in ("one", "two"))
     assert two["users"] == one["users"]
     assert two["metrics"]["recall@10"] == pytest.approx(one["metrics"]["recall@10"], abs=0.05)
     repeated = finished.evaluate(tmp_path / "two")

@@ -202,7 +202,7 @@ def test_a_fit_keeps_each_items_own_vector(
     fit += ["--set", f"collaborative.ids={tmp_path / 'ids.txt'}"]
     assert letterrec(*fit) == 0
     run = Run.open(tmp_path / "run")
-    kept = run.embeddings("collaborative")
+    kept = run.embeddings("collaborative", len(ids))
     assert kept is not None
     order = run.dataset().item_ids
     assert list(order) != ids

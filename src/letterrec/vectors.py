@@ -202,11 +202,12 @@ def _read(path: Path, what: str) -> _Found:
 
 
 def _read_npy(path: Path, where: str) -> _Found:
-    return _Found(np.load(path, allow_pickle=False))
+    with path.open("rb") as file:
+        return _Found(np.load(file, allow_pickle=False))
 
 
 def _read_npz(path: Path, where: str) -> _Found:
-    with np.load(path, allow_pickle=False) as file:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         name = next((n for n in ("embeddings", "vectors") if n in file), None)
         if name is None:
             held = ", ".join(file.files) or "nothing"
