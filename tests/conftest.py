@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,3 +100,32 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+class Cut(Exception):
+    """Ends a training as a crash would."""
+
+
+def cut_at_step(patch: pytest.MonkeyPatch, count: int) -> None:
+    """Keep a checkpoint after every step of a training, and end it after ``count`` of them."""
+    from letterrec import checkpoints, training
+
+    steps: set[int] = set()
+    rate = training._rate
+
+    def step(number: int, *arguments: Any) -> float:
+        steps.add(number)
+        if len(steps) > count:
+            raise Cut
+        return rate(number, *arguments)
+
+    patch.setattr(checkpoints, "WITHIN_EPOCH", 0.0)
+    patch.setattr(training, "_rate", step)
+
+
+def steps_done(folder: Path) -> int:
+    """Steps of the epoch that the checkpoint in a folder stands in; 0 between two epochs."""
+    from letterrec.store import read_metadata
+
+    within = read_metadata(folder / "checkpoint.safetensors")["within"]
+    return int(within["step"]) if within else 0

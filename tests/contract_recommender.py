@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from conftest import Cut, cut_at_step, steps_done
 from letterrec.data.dataset import Histories
 from letterrec.decoding.beam import search
 from letterrec.decoding.trie import Trie
@@ -234,6 +235,22 @@ class RecommenderContract:
         expected = self._weights_after(seed=0, epochs=3)
         with pytest.raises(KeyboardInterrupt):
             self._weights_after(seed=0, epochs=3, folder=tmp_path, interrupt_at=2)
+        resumed = self._weights_after(seed=0, epochs=3, folder=tmp_path)
+        assert all(torch.equal(resumed[k], expected[k]) for k in expected)
+
+    def test_a_fit_cut_within_an_epoch_equals_an_uninterrupted_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = self._weights_after(seed=0, epochs=3)
+        stood_within = []
+        for count in (3, 4, 4):  # steps of a sitting
+            with monkeypatch.context() as patch:
+                cut_at_step(patch, count)
+                with pytest.raises(Cut):
+                    self._weights_after(seed=0, epochs=3, folder=tmp_path)
+            stood_within.append(steps_done(tmp_path) > 0)
+        torch.rand(7)  # another random state than the first sitting's
+        assert any(stood_within)
         resumed = self._weights_after(seed=0, epochs=3, folder=tmp_path)
         assert all(torch.equal(resumed[k], expected[k]) for k in expected)
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from conftest import small_settings
+from conftest import Cut, cut_at_step, small_settings
 from letterrec import pipeline, sasrec
 from letterrec.collaborative import given_cf, ranking, train_cf
 from letterrec.data.dataset import Dataset, HeldOut, Histories
@@ -98,22 +98,15 @@ def test_the_same_seed_gives_the_same_embeddings(trained: SASRec) -> None:
     assert not np.array_equal(small(seed=4, epochs=1).item_embeddings(), trained.item_embeddings())
 
 
+@pytest.mark.parametrize("count", [2, 7, 12])
 def test_resume_gives_the_embeddings_of_an_uninterrupted_run(
-    trained: SASRec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: SASRec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    def crash(path: Path, tensors: Any, about: Any) -> None:
-        write(path, tensors, about)
-        if len(about["log"]["epochs"]) == 5:
-            raise KeyboardInterrupt
-
-    from letterrec import training
-
-    write = training.write_tensors
-    monkeypatch.setattr(training, "_CHECKPOINT_EVERY", 0.0)
-    monkeypatch.setattr(training, "write_tensors", crash)
-    with pytest.raises(KeyboardInterrupt):
-        small(folder=tmp_path)
-    monkeypatch.setattr(training, "write_tensors", write)
+    with monkeypatch.context() as patch:
+        cut_at_step(patch, count)
+        with pytest.raises(Cut):
+            small(folder=tmp_path)
+    assert (tmp_path / "checkpoint.safetensors").exists()
     resumed = small(folder=tmp_path)
     assert np.array_equal(resumed.item_embeddings(), trained.item_embeddings())
 
@@ -290,16 +283,16 @@ def test_given_embeddings_are_read_from_every_format(tmp_path: Path) -> None:
     ids = fingerprint(ABC.item_ids)
     write_tensors(tmp_path / "g.safetensors", {"embeddings": tensor}, {"items": ids})
     for path in sorted(tmp_path.iterdir()):
-        found = given_cf(path, ABC, dim=4)
+        found = given_cf(path, ABC, dim=4, order="rows")
         assert found.dtype == np.float32, path
         assert found.flags.c_contiguous
         assert np.array_equal(found, MATRIX), path
-        assert np.array_equal(given_cf(str(path), ABC), MATRIX)
+        assert np.array_equal(given_cf(str(path), ABC, order="rows"), MATRIX)
 
 
 def refused(path: Path, dim: int | None = 4, dataset: Dataset = ABC) -> str:
     with pytest.raises(DataError) as caught:
-        given_cf(path, dataset, dim=dim)
+        given_cf(path, dataset, dim=dim, order="rows")
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(f"CF embeddings {path}: ")
@@ -362,7 +355,7 @@ def test_no_file_can_run_code(name: str, tmp_path: Path) -> None:
 def test_files_that_are_no_embeddings_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path / "gone.npy").startswith("there is no such file; ")
     (tmp_path / "cf.csv").write_text("1,2\n")
-    assert refused(tmp_path / "cf.csv") == "expected a .pt, .npy or .safetensors file"
+    assert refused(tmp_path / "cf.csv").startswith("expected a .parquet, .npz, ")
     for name in ("empty.pt", "empty.npy", "empty.safetensors"):
         (tmp_path / name).write_bytes(b"")
         assert "not a readable" in refused(tmp_path / name)
@@ -383,7 +376,7 @@ def test_embeddings_that_came_with_the_data_are_checked_alike() -> None:
     assert np.array_equal(given_cf("given", data, dim=4), MATRIX)
     with pytest.raises(DataError, match="CF embeddings that came with the data: 4 columns, expect"):
         given_cf("given", data, dim=32)
-    with pytest.raises(DataError, match=r"no CF embeddings came with shop; give a \.pt"):
+    with pytest.raises(DataError, match="no CF embeddings came with shop; give a file of vectors"):
         given_cf("given", ABC)
 
 
@@ -392,7 +385,7 @@ def test_the_published_embeddings_can_be_given() -> None:
     if not folder:
         pytest.skip("set LETTERREC_DATA to a folder with Beauty/Beauty-32d-sasrec.pt")
     path = Path(folder) / "Beauty" / "Beauty-32d-sasrec.pt"
-    embeddings = given_cf(path, catalogue(*map(str, range(12_101))), dim=32)
+    embeddings = given_cf(path, catalogue(*map(str, range(12_101))), dim=32, order="rows")
     assert embeddings.shape == (12_101, 32)
 
 

@@ -42,14 +42,14 @@ def test_the_report_loads_nothing(report: str) -> None:
 
 
 def test_the_metrics_are_those_of_the_run(report: str, shop_run: Path) -> None:
-    metrics = pipeline.Run.open(shop_run).read_json("metrics")
+    metrics = pipeline.Run.open(shop_run).metrics()
     assert f"{metrics['test']['metrics']['recall@10']:.4f}" in report
 
 
 def test_groups_add_up_to_the_whole(shop_run: Path) -> None:
     engine = finished.load(shop_run, edits=False)
     found = analyse(engine)
-    recall = pipeline.Run.open(shop_run).read_json("metrics")["test"]["metrics"]["recall@10"]
+    recall = pipeline.Run.open(shop_run).metrics()["test"]["metrics"]["recall@10"]
     for groups in (found["by_popularity"], found["by_length"]):
         assert sum(g["cases"] for g in groups) == 150
         mean = sum(g["cases"] * g["recall@10"] for g in groups) / 150

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from conftest import SMALL
+from conftest import SMALL, steps_done
 from letterrec import finished, pipeline
 from letterrec.config import Settings, load_settings
 from letterrec.run import Run
@@ -64,7 +65,7 @@ def test_two_processes_make_the_run_that_one_makes(shop: Path, tmp_path: Path) -
     assert said.count("[6/8] recommender") == 1  # the main process alone speaks
     pipeline.fit(shop, tmp_path / "one", load_settings(None, settings), resume=True)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=0.01)
-    one, two = (Run.open(tmp_path / name).read_json("metrics")["test"] for name in ("one", "two"))
+    one, two = (Run.open(tmp_path / name).metrics()["test"] for name in ("one", "two"))
     assert two["users"] == one["users"]
     assert two["metrics"]["recall@10"] == pytest.approx(one["metrics"]["recall@10"], abs=0.05)
     repeated = finished.evaluate(tmp_path / "two")
@@ -108,6 +109,46 @@ def test_one_process_finishes_what_two_began(shop: Path, tmp_path: Path) -> None
     assert len(losses(run)) == 60
     assert losses(run)[-1] < losses(run)[0]
     assert not list(run.rglob("*.tmp"))
+
+
+KEEPS_EVERY_STEP = """
+import time
+from letterrec import checkpoints, cli, training
+
+share = training._share
+
+def slow_share(rows):
+    time.sleep(0.02)
+    return share(rows)
+
+checkpoints.WITHIN_EPOCH, training._share = 0.0, slow_share
+cli.main()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_within_an_epoch_exactly(shop: Path, tmp_path: Path) -> None:
+    settings = [*SMALL, "training.epochs=1", "training.batch_size=2"]
+    begin(shop, tmp_path, load_settings(None, settings))
+    script = tmp_path / "script.py"
+    script.write_text(KEEPS_EVERY_STEP)
+    whole, killed = (
+        [*TORCHRUN, str(script), *command(shop, tmp_path / name, *settings)[len(TORCHRUN) + 2 :]]
+        for name in ("one", "two")
+    )
+    folder = tmp_path / "two" / "training" / "recommender"
+    with subprocess.Popen(killed, stderr=subprocess.DEVNULL) as both:
+        while not (folder / "checkpoint.safetensors").exists() or steps_done(folder) < 7:
+            assert both.poll() is None
+            time.sleep(0.01)
+        kill_all(tmp_path / "two")
+    assert steps_done(folder) >= 7
+    for arguments in (whole, killed):
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (read_tensors(tmp_path / x / "recommender.safetensors")[0] for x in ("one", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert losses(tmp_path / "one") == losses(tmp_path / "two")
 
 
 def test_what_cannot_be_read_ends_all_processes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
-from conftest import SMALL
+from conftest import SMALL, steps_done
+from letterrec import pipeline
+from letterrec.config import load_settings
 from letterrec.run import STAGES
-from letterrec.store import read_json
+from letterrec.store import read_json, read_metadata, read_tensors
 
 KILLS = 10
 
@@ -62,6 +66,59 @@ def test_ten_kills_change_nothing(shop: Path, shop_run: Path, tmp_path: Path) ->
     assert identifiers.equals(expected_identifiers)
     assert metrics == expected_metrics
     assert not list(folder.rglob("*.tmp"))
+
+
+KEEPS_EVERY_STEP = """
+import sys, time
+from letterrec import checkpoints, cli, training
+
+share = training._share
+
+def slow_share(rows):
+    time.sleep(0.02)  # so that ten kills find the epoch unfinished
+    return share(rows)
+
+checkpoints.WITHIN_EPOCH, training._share = 0.0, slow_share
+cli.main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ten_kills_within_an_epoch_change_nothing(shop: Path, tmp_path: Path) -> None:
+    """The recommender's only epoch has 150 steps; each sitting is killed some steps further."""
+    settings = [*SMALL, "training.epochs=1", "training.batch_size=1"]
+    parts = [part for s in settings for part in ("--set", s)]
+    pipeline.fit(shop, tmp_path / "begun", load_settings(None, settings), until="identifiers")
+    folders = [tmp_path / "whole", tmp_path / "killed"]
+    for folder in folders:
+        shutil.copytree(tmp_path / "begun", folder)
+    whole, killed = (
+        [sys.executable, "-c", KEEPS_EVERY_STEP, "fit", str(shop), "--out", str(f), "--resume"]
+        for f in folders
+    )
+    training = folders[1] / "training" / "recommender"
+    step = 0
+    for _ in range(KILLS):
+        process = subprocess.Popen([*killed, *parts], stderr=subprocess.DEVNULL)
+        while not (training / "checkpoint.safetensors").exists() or steps_done(training) < step + 3:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert steps_done(training) >= step + 3
+        step = steps_done(training)
+    for arguments in (whole, killed):
+        subprocess.run([*arguments, *parts], check=True, capture_output=True, timeout=300)
+    assert outcome(folders[0])[0].equals(outcome(folders[1])[0])
+    assert outcome(folders[0])[1] == outcome(folders[1])[1]
+    one, other = (read_tensors(f / "recommender.safetensors")[0] for f in folders)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    losses = [
+        read_metadata(f / "training" / "recommender" / "checkpoint.safetensors")["log"]["epochs"]
+        for f in folders
+    ]
+    assert losses[0][0]["loss"] == losses[1][0]["loss"]
 
 
 def test_the_same_seed_gives_the_same_run(shop: Path, shop_run: Path, tmp_path: Path) -> None:

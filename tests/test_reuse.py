@@ -32,7 +32,7 @@ def test_what_is_equal_is_taken_over(shop: Path, shop_run: Path, tmp_path: Path)
     assert taken_over(run) == set(IDENTIFIERS)
     identifiers = pl.read_parquet(shop_run / "identifiers.parquet")
     assert pl.read_parquet(run.folder / "identifiers.parquet").equals(identifiers)
-    assert run.read_json("diagnostics") == finished.inspect(shop_run)
+    assert run.diagnostics() == finished.inspect(shop_run)
     assert finished.load(run.folder).recommend([["i01"]], k=3)
 
 
@@ -85,7 +85,7 @@ def test_other_texts_are_other_data(shop: Path, shop_run: Path, tmp_path: Path) 
 
 def test_a_run_keeps_the_ranks_behind_its_metrics(shop: Path, shop_run: Path) -> None:
     run = Run.open(shop_run)
-    metrics = run.read_json("metrics")
+    metrics = run.metrics()
     for split in ("valid", "test"):
         ranks = run.ranks(split)
         assert ranks.shape == (read(shop).n_users,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import subprocess
@@ -16,9 +17,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from letterrec import training
+from conftest import Cut, cut_at_step, steps_done
+from letterrec import checkpoints, training
+from letterrec.checkpoints import TrainingLog
 from letterrec.errors import RunError, SettingsError
-from letterrec.training import TrainingLog, batches_by_length, set_seed, train
+from letterrec.store import read_tensors, write_tensors
+from letterrec.training import batches_by_length, set_seed, train
 
 EPOCHS = 5
 
@@ -85,11 +89,7 @@ def told(log: TrainingLog) -> list[dict[str, float]]:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every epoch, however short."""
-    monkeypatch.setattr(training, "_CHECKPOINT_EVERY", 0.0)
-
-
-class Cut(Exception):
-    """Ends a run as a crash would."""
+    monkeypatch.setattr(checkpoints, "AFTER_EPOCH", 0.0)
 
 
 def cut_at(epoch: int) -> Any:
@@ -151,14 +151,77 @@ def test_a_finished_run_resumes_to_its_result(tmp_path: Path) -> None:
     assert told(log) == told(log_again)
 
 
+@pytest.mark.parametrize("count", [1, 3, 5, 9, 10])
+def test_resume_within_an_epoch_equals_an_uninterrupted_run(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, log = fitted(tmp_path / "whole")
+    folder = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        cut_at_step(patch, count)  # an epoch has four
+        with pytest.raises(Cut):
+            fitted(folder)
+    started: list[int] = []
+    resumed, resumed_log = fitted(folder, before_epoch=started.append)
+    assert started[0] == count // 4 + 1  # the epoch that was cut is gone on with, not begun anew
+    assert_equal(state(whole), state(resumed))
+    assert told(log) == told(resumed_log)
+
+
+def test_checkpoints_within_an_epoch_are_minutes_apart(tmp_path: Path) -> None:
+    """The first step of a training is no reason for one, nor is the first epoch of a sitting."""
+    with pytest.raises(Cut):
+        fitted(tmp_path, before_epoch=cut_at(1))
+    assert steps_done(tmp_path) == 0
+    assert checkpoints.WITHIN_EPOCH <= 300
+
+
+def test_a_checkpoint_of_the_version_before_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, log = fitted()
+    monkeypatch.setattr(checkpoints, "AFTER_EPOCH", 0.0)
+    with pytest.raises(Cut):
+        fitted(tmp_path, before_epoch=cut_at(3))
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, about = read_tensors(path)
+    write_tensors(path, tensors, {"log": about["log"]})
+    resumed, resumed_log = fitted(tmp_path)
+    assert_equal(state(whole), state(resumed))
+    assert told(log) == told(resumed_log)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"within": {"step": 1}},
+        {"within": {"step": 1, "seconds": 0.0, "processes": [{"sums": {}, "python": 3}]}},
+        {"within": [1]},
+        {"log": {"epoch": 3}},
+        {"log": 7},
+        {},
+    ],
+    ids=json.dumps,
+)
+def test_a_checkpoint_that_says_nonsense_is_refused(damage: dict[str, Any], tmp_path: Path) -> None:
+    fitted(tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, about = read_tensors(path)
+    log = about["log"] | {"epochs": about["log"]["epochs"][:2]}
+    write_tensors(path, tensors, {"log": log} | damage if damage else {})
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors is damaged .*delete it") as caught:
+        fitted(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from letterrec import training
+from letterrec import checkpoints
 from test_training import fitted
 
-training._CHECKPOINT_EVERY = 0.0
+checkpoints.AFTER_EPOCH = 0.0
 print("ready", flush=True)
 fitted(Path({folder!r}), epochs=60, patience=60, before_epoch=lambda epoch: time.sleep(0.02))
 """

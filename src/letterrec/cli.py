@@ -42,12 +42,11 @@ def quickstart(
     from letterrec import finished, pipeline
     from letterrec.config import load_settings
     from letterrec.report import print_inspection, print_metrics, print_recommendations
-    from letterrec.run import Run
 
     settings = load_settings("quickstart")
     run = pipeline.fit("ml-100k", out_folder, settings, resume=(out_folder / "run.json").exists())
     engine = finished.load(out_folder)
-    print_metrics(out, Run.open(out_folder).read_json("metrics"))
+    print_metrics(out, run.metrics())
     print_inspection(out, finished.inspect(out_folder))
     print_recommendations(out, engine, list(engine.dataset.user_ids[:5]))
     out.print(f"\nThe run is in {run.folder}. Go on with:")
@@ -114,7 +113,7 @@ def fit(
     run = pipeline.fit(source, out_folder, settings, resume=resume)
     if processes.is_helper():
         return
-    print_metrics(out, run.read_json("metrics"))
+    print_metrics(out, run.metrics())
     out.print(f"The run is in {run.folder}", soft_wrap=True)
 
 

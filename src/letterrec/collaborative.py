@@ -1,13 +1,12 @@
 """Training interactions -> CF embeddings, trained here or given.
 
-Knows how SASRec is trained and selected, and how embeddings from outside are checked. Leaves the
-network to `sasrec`, the optimization loop to `training`, and what the embeddings regularize (eq. 3
-of the paper) to the tokenizers.
+Knows how SASRec is trained and selected. Leaves the network to `sasrec`, the optimization loop to
+`training`, files of vectors to `vectors`, and what the embeddings regularize (eq. 3 of the paper)
+to the tokenizers.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -21,8 +20,8 @@ from letterrec.data.dataset import Dataset, HeldOut, Histories
 from letterrec.errors import DataError
 from letterrec.metrics import Ranks, summarise
 from letterrec.sasrec import SASRec
-from letterrec.store import fingerprint, read_tensors
 from letterrec.training import batches_by_length, set_seed, train
+from letterrec.vectors import Order, checked, read_vectors
 
 Embeddings = NDArray[np.float32]
 
@@ -165,17 +164,25 @@ def target_ranks(model: SASRec, cases: HeldOut, batch_size: int = 512) -> Ranks:
     return np.concatenate(ranks)
 
 
-def given_cf(source: str | Path, dataset: Dataset, *, dim: int | None = None) -> Embeddings:
+def given_cf(
+    source: str | Path,
+    dataset: Dataset,
+    *,
+    ids: str | Path | None = None,
+    order: Order = "ids",
+    dim: int | None = None,
+    quiet: bool = False,
+) -> Embeddings:
     """CF embeddings that exist already, row ``i`` belonging to item row ``i``.
 
-    A ``.pt`` file holds a tensor, or a dict with one matrix, and is read without unpickling code;
-    a ``.npy`` file holds a numeric array; a ``.safetensors`` file holds one matrix and may carry
-    the fingerprint of its item ids (that of a LetterRec run does), which is then checked.
-
     Args:
-        source: the file, or ``"given"`` for those that came with the data.
+        source: a file as `vectors.read_vectors` takes it, or ``"given"`` for those that came with
+            the data.
         dataset: what the embeddings belong to.
+        ids: file of the ids, where the other has none.
+        order: ``"rows"`` takes vectors without ids in the order of ``dataset.item_ids``.
         dim: the width that is needed; None takes any.
+        quiet: do not say what is left out.
 
     Returns:
         float32 ``(n_items, dim)``.
@@ -183,88 +190,25 @@ def given_cf(source: str | Path, dataset: Dataset, *, dim: int | None = None) ->
     Raises:
         DataError: there are none, they cannot be read, or they do not fit the items.
     """
-    if source == "given":
-        if dataset.given_cf is None:
+    if source != "given":
+        path = Path(source).expanduser()
+        if not path.suffix and not path.exists():
             raise DataError(
-                f"collaborative.source = 'given', but no CF embeddings came with {dataset.name}; "
-                "give a .pt, .npy or .safetensors file, or use collaborative.source=train"
+                f"collaborative.source = {str(source)!r}: expected 'train', 'given' or a file"
             )
-        return _checked(dataset.given_cf, dataset, dim, "that came with the data")
-    path = Path(source).expanduser()
-    if not path.is_file():
-        raise DataError(
-            f"CF embeddings {path}: there is no such file; "
-            "collaborative.source is 'train', 'given' or a .pt, .npy or .safetensors file"
+        return read_vectors(
+            path,
+            dataset,
+            what="CF embeddings",
+            setting="collaborative",
+            ids=None if ids is None else Path(ids).expanduser(),
+            order=order,
+            dim=dim,
+            quiet=quiet,
         )
-    reader = _READERS.get(path.suffix)
-    if reader is None:
-        raise DataError(f"CF embeddings {path}: expected a .pt, .npy or .safetensors file")
-    try:
-        found, about = reader(path)
-    except Exception:  # a damaged file makes the parsers raise anything
+    if dataset.given_cf is None:
         raise DataError(
-            f"CF embeddings {path}: not a readable {path.suffix} file of plain numbers; "
-            "save the matrix alone, as a tensor or an array"
-        ) from None
-    if isinstance(found, dict):
-        found = _only_matrix(found, path)
-    ids = fingerprint(dataset.item_ids)
-    if about.get("items", ids) != ids:
-        raise DataError(
-            f"CF embeddings {path}: made for other items, or for another order of them; "
-            "train them anew (collaborative.source=train) or give the file that fits these data"
+            f"collaborative.source = 'given', but no CF embeddings came with {dataset.name}; "
+            "give a file of vectors with their ids, or use collaborative.source=train"
         )
-    return _checked(found, dataset, dim, str(path))
-
-
-def _read_torch(path: Path) -> tuple[Any, dict[str, Any]]:
-    with warnings.catch_warnings():  # of an unusual pickle protocol: it is refused anyway
-        warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=True), {}
-
-
-_READERS: dict[str, Callable[[Path], tuple[Any, dict[str, Any]]]] = {
-    ".npy": lambda path: (np.load(path, allow_pickle=False), {}),
-    ".pt": _read_torch,
-    ".pth": _read_torch,
-    ".safetensors": read_tensors,
-}
-
-
-def _only_matrix(found: dict[str, Any], path: Path) -> Any:
-    matrices = {k: v for k, v in found.items() if getattr(v, "ndim", 0) == 2}
-    if len(matrices) != 1:
-        raise DataError(
-            f"CF embeddings {path}: holds {len(matrices)} matrices "
-            f"({', '.join(matrices) or 'none'}); save the item embeddings alone"
-        )
-    return next(iter(matrices.values()))
-
-
-def _checked(embeddings: Any, dataset: Dataset, dim: int | None, source: str) -> Embeddings:
-    """What came from outside as float32 ``(n_items, dim)``, or an error."""
-    n_items = dataset.n_items
-    if isinstance(embeddings, Tensor) and embeddings.is_floating_point():
-        embeddings = embeddings.detach().float().cpu().numpy()
-    shape = tuple(getattr(embeddings, "shape", ()))
-    if not isinstance(embeddings, np.ndarray) or embeddings.dtype.kind != "f" or len(shape) != 2:
-        kind = getattr(embeddings, "dtype", type(embeddings).__name__)
-        raise DataError(
-            f"CF embeddings {source}: {kind} of shape {shape}; expected floating-point numbers of "
-            f"shape ({n_items}, {dim or 'any'})"
-        )
-    if shape[0] != n_items:
-        hint = " (drop the padding item's row)" if shape[0] == n_items + 1 else ""
-        raise DataError(
-            f"CF embeddings {source}: {shape[0]} rows for {n_items} items; "
-            f"give one row per item, in the order of the items{hint}"
-        )
-    if dim is not None and shape[1] != dim:
-        raise DataError(
-            f"CF embeddings {source}: {shape[1]} columns, expected {dim}; "
-            f"set collaborative.dim and tokenizer.dim to {shape[1]}"
-        )
-    broken = int((~np.isfinite(embeddings)).any(1).sum())
-    if broken:
-        raise DataError(f"CF embeddings {source}: {broken} rows hold NaN or infinity; train anew")
-    return np.ascontiguousarray(embeddings, dtype=np.float32)
+    return checked(dataset.given_cf, "CF embeddings that came with the data", dataset.n_items, dim)

@@ -9,23 +9,54 @@ settings (section 5.4) are the recipe ``paper-letter-tiger``.
 
 from __future__ import annotations
 
+import reprlib
 import tomllib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from letterrec.errors import SettingsError
 
-_BY_NAME = {"tokenizer": "letter", "recommender": "rqt"}  # sections of several kinds: the default
-
 
 class Section(BaseModel):
-    """A table of settings; unknown keys are refused, values cannot be changed."""
+    """A table of settings; unknown keys are refused, values cannot be changed.
+
+    A key that is given in a section within this one changes that key and nothing else: the others
+    keep the values that they have here, which may differ from those of the inner class.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_what_is_not_given(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        filled = dict(values)
+        for name, field in cls.model_fields.items():
+            if isinstance(field.default, Section) and isinstance(values.get(name), dict):
+                filled[name] = field.default.overlaid(values[name])
+        return filled
+
+    def overlaid(self, given: dict[str, Any]) -> dict[str, Any]:
+        """This section's values with those given in their place.
+
+        Where ``given`` names another kind (``name``), only what is given: the two have their own
+        defaults.
+        """
+        values = dict(self)
+        if given.get("name", values.get("name")) != values.get("name"):
+            return given
+        for key, value in given.items():
+            inner = values.get(key)
+            if isinstance(inner, Section) and isinstance(value, dict):
+                value = inner.overlaid(value)
+            values[key] = value
+        return values
 
 
 class TrainingSettings(Section):
@@ -108,7 +139,13 @@ class CollaborativeSettings(TransformerSettings):
     """Training interactions -> CF embeddings (SASRec with full cross-entropy)."""
 
     source: str = Field(
-        "train", description="'train', 'given' (with the data), or a .pt/.npy/.safetensors file"
+        "train", description="'train', 'given' (with the data), or a file of vectors with their ids"
+    )
+    ids: str | None = Field(
+        None, description="file of the vectors' item ids, where they do not bring their own"
+    )
+    order: Literal["ids", "rows"] = Field(
+        "ids", description="rows: vectors without ids are in the order of the run's items"
     )
     dim: int = Field(32, ge=2)
     layers: int = Field(2, ge=1)
@@ -268,6 +305,16 @@ class Settings(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="after")
+    def _ids_have_vectors(self) -> Self:
+        cf = self.collaborative
+        if cf.source in ("train", "given") and (cf.ids is not None or cf.order == "rows"):
+            raise ValueError(
+                f"collaborative.ids and collaborative.order are of a file of vectors; "
+                f"collaborative.source = {cf.source!r} is none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _dims_agree(self) -> Self:
         if isinstance(self.tokenizer, LetterSettings) and self.tokenizer.alpha > 0:
             wanted, there = self.tokenizer.dim, self.collaborative.dim
@@ -299,15 +346,20 @@ def describe_recipes() -> dict[str, str]:
 def load_settings(recipe: str | Path | None = None, overrides: list[str] | None = None) -> Settings:
     """Settings from a recipe (a shipped name or a TOML file) and ``section.key=value`` overrides.
 
-    Without a recipe, ``recommender.name=NAME`` among the overrides starts from the recipe NAME.
+    An override changes what it names and nothing else, at any depth. Without a recipe,
+    ``recommender.name=NAME`` among the overrides starts from the recipe NAME. With one, an override
+    that names another tokenizer or recommender than the recipe keeps of the recipe's settings of
+    that section those that the other has too.
 
     Raises:
         SettingsError: the recipe does not exist or is no TOML; a key is unknown; a value does
             not fit.
     """
-    pairs = [_parse_override(o) for o in overrides or []]
-    name = next((v for k, v in pairs if k == ["recommender", "name"]), "rqt")
-    values = _read_recipe(str(recipe if recipe is not None else name))
+    pairs = [pair for text in overrides or [] for pair in _parse_override(text)]
+    names = {k[0]: v for k, v in pairs if len(k) == 2 and k[1] == "name"}
+    values = _read_recipe(str(recipe if recipe is not None else names.get("recommender", "rqt")))
+    for section, name in names.items():
+        _change_kind(values, section, name)
     for keys, value in pairs:
         table = values
         for key in keys[:-1]:
@@ -319,18 +371,15 @@ def load_settings(recipe: str | Path | None = None, overrides: list[str] | None 
 
 
 def parse_settings(values: dict[str, Any]) -> Settings:
-    """Validate a nested dict of settings."""
-    values = {k: dict(v) if isinstance(v, dict) else v for k, v in values.items()}
-    for section, default in _BY_NAME.items():
-        if isinstance(values.get(section), dict):
-            values[section].setdefault("name", default)
+    """Validate a nested dict of settings; what is not given has its default."""
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
 
 
-def _parse_override(text: str) -> tuple[list[str], Any]:
+def _parse_override(text: str) -> Iterator[tuple[list[str], Any]]:
+    """The keys of a ``section.key=value`` and their value; an inline table names several."""
     key, equals, raw = text.partition("=")
     if not equals or not key.strip():
         raise SettingsError(f"--set {text!r}: expected section.key=value, as in training.epochs=5")
@@ -338,7 +387,15 @@ def _parse_override(text: str) -> tuple[list[str], Any]:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw  # a bare word or a path
-    return [k.strip() for k in key.split(".")], value
+    except (ValueError, RecursionError):  # a number of too many digits, a table too deep
+        raise SettingsError(f"--set {key}: {_short(raw)} cannot be a value") from None
+    waiting = [([k.strip() for k in key.split(".")], value)]
+    while waiting:
+        keys, value = waiting.pop(0)
+        if isinstance(value, dict):
+            waiting += [([*keys, k], v) for k, v in value.items()]
+        else:
+            yield keys, value
 
 
 def _read_recipe(name: str) -> dict[str, Any]:
@@ -348,29 +405,59 @@ def _read_recipe(name: str) -> dict[str, Any]:
             return tomllib.loads(shipped.read_text("utf-8"))
         if Path(name).is_file():
             return tomllib.loads(Path(name).read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"recipe {name}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"recipe {name} cannot be read: {error.strerror}") from None
     raise SettingsError(
         f"recipe {name!r}: neither a file nor one of the shipped recipes: {', '.join(recipes())}"
     )
 
 
+def _change_kind(values: dict[str, Any], section: str, name: Any) -> None:
+    """Leave out of a recipe's section what the kind with that name does not have."""
+    kind = next((k for k in _kinds(section) if k.model_fields["name"].default == name), None)
+    table = values.get(section)
+    if kind is not None and isinstance(table, dict):
+        values[section] = {key: v for key, v in table.items() if key in kind.model_fields}
+
+
+def _kinds(section: str) -> list[type[Section]]:
+    """The classes that a section chooses from by its ``name``; none where it is of one class."""
+    field = Settings.model_fields.get(section)
+    return list(get_args(field.annotation)) if field is not None and field.discriminator else []
+
+
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     section, *inside = first["loc"] or ("",)
-    if section in _BY_NAME:
-        inside = inside[1:]  # pydantic puts the name that chose the section first
+    kind: type[BaseModel] | None = None
+    if inside and (kinds := _kinds(str(section))):  # the name that chose the kind comes first
+        kind = next(k for k in kinds if k.model_fields["name"].default == inside[0])
+        inside = inside[1:]
     where = ".".join(str(p) for p in (section, *inside))
     if first["type"] == "extra_forbidden":
-        return f"setting {where!r} does not exist; settings of that section: {_siblings(first)}"
+        table = Settings if kind is None else kind
+        for part in first["loc"][:-1] if kind is None else inside[:-1]:
+            table = _class_of(table, str(part))
+        return (
+            f"setting {_short(where)} does not exist; "
+            f"settings of that section: {', '.join(table.model_fields)}"
+        )
     if first["type"] == "value_error":
         return f"settings{f' of {where}' if where else ''}: {first['ctx']['error']}"
-    return f"setting {where!r} = {first['input']!r}: {first['msg'].lower()}"
+    return f"setting {where!r} = {_short(first['input'])}: {first['msg'].lower()}"
 
 
-def _siblings(error: Any) -> str:
-    section: Any = Settings()
-    for part in error["loc"][:-1]:
-        section = getattr(section, str(part), section)
-    names = type(section).model_fields if isinstance(section, BaseModel) else {}
-    return ", ".join(names)
+def _class_of(section: type[BaseModel], key: str) -> type[BaseModel]:
+    inner = section.model_fields[key].annotation
+    assert isinstance(inner, type)
+    assert issubclass(inner, BaseModel)
+    return inner
+
+
+def _short(value: Any) -> str:
+    """A value as it is written in an error, however long or deep."""
+    shortener = reprlib.Repr()
+    shortener.maxstring = shortener.maxother = shortener.maxlong = 120
+    return shortener.repr(value)

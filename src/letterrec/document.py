@@ -52,7 +52,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     run.require("evaluation")
     engine = finished.load(folder, edits=False)
     parts = [
-        _section("Metrics", _metrics_table(run.read_json("metrics"))),
+        _section("Metrics", _metrics_table(run.metrics())),
         *_groups(analyse(engine)),
         _section("Identifiers", _identifiers_table(run), *_code_figures(engine)),
         *_maps(engine),
@@ -156,7 +156,7 @@ def _bars(groups: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _identifiers_table(run: Run) -> str:
-    found = run.read_json("diagnostics")
+    found = run.diagnostics()
     rows = [
         (str(i), str(lv["codes_used"]), f"{lv['entropy']:.2f}", f"{lv['largest_share']:.1%}")
         for i, lv in enumerate(found["levels"], start=1)

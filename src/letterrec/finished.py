@@ -31,10 +31,11 @@ def load(folder: str | Path, edits: bool = True) -> Engine:
     run.require("recommender")
     dataset = run.dataset()
     identifiers = run.identifiers(dataset)
-    content = run.embeddings("content")
+    content = run.embeddings("content", dataset.n_items)
     recommender = trained_recommender(run, dataset, identifiers, content)
+    transitions = run.transitions(dataset.n_items) if run.is_done("transitions") else None
     engine = Engine(
-        run.folder, run.settings, dataset, identifiers, recommender, content, run.transitions()
+        run.folder, run.settings, dataset, identifiers, recommender, content, transitions
     )
     if edits:
         engine.refresh()
@@ -70,7 +71,4 @@ def evaluate_cold(folder: str | Path, beam: int | None = None) -> dict[str, Any]
 
 def inspect(folder: str | Path) -> dict[str, Any]:
     """What a run's identifiers look like; see `identifiers.diagnose`."""
-    run = Run.open(Path(folder))
-    run.require("identifiers")
-    result: dict[str, Any] = run.read_json("diagnostics")
-    return result
+    return Run.open(Path(folder)).diagnostics()

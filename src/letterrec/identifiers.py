@@ -133,10 +133,26 @@ class Identifiers:
             codes = np.stack([c.to_numpy() for c in columns], 1).astype(np.int32)
         except FileNotFoundError:
             raise IdentifierError(f"{path} is missing; fit the run with --resume") from None
-        except (pl.exceptions.PolarsError, OSError, KeyError, ValueError) as error:
+        except PermissionError:
+            raise IdentifierError(
+                f"{path} cannot be read: permission denied; give this user the right to read it"
+            ) from None
+        except (
+            pl.exceptions.PolarsError,
+            OSError,
+            LookupError,
+            OverflowError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             problem = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise IdentifierError(f"{path} holds no identifiers ({problem}); fit again") from None
         _check_count(codes, item_ids)
+        if ((codes < -1) | (codes >= np.array(sizes))).any():
+            raise IdentifierError(
+                f"{path} holds codes beyond those of its levels ({sizes}); fit again"
+            )
         for row, (ours, theirs) in enumerate(zip(item_ids, items, strict=True)):
             if ours != theirs:
                 raise IdentifierError(

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.errors import RunError
 from letterrec.likeness import as_matrix, most_similar, unit
-from letterrec.store import read_tensors
+from letterrec.store import read_matrix
 from letterrec.tokenizers import load_tokenizer
 
 _SOFTNESS = 0.05  # of the weights, in units of cosine
@@ -37,11 +36,7 @@ class Newcomers:
         self._cf: NDArray[np.float32] | None = None
         path = folder / "collaborative.safetensors"
         if path.exists():
-            self._cf = np.asarray(read_tensors(path)[0]["embeddings"].numpy(), dtype=np.float32)
-            if len(self._cf) != len(content):
-                raise RunError(
-                    f"{path} has {len(self._cf)} rows for {len(content)} items; fit the run again"
-                )
+            self._cf = read_matrix(path, len(content))
 
     def assign(self, content: NDArray[np.float32], taken: NDArray[np.int32]) -> NDArray[np.int32]:
         """int32 ``(n, levels)``: identifiers for new items, none shared, none in ``taken``.

@@ -31,8 +31,8 @@ from letterrec.preflight import refuse_impossible
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, lm
 from letterrec.reuse import take_over
-from letterrec.run import Run
-from letterrec.store import read_tensors, write_tensors
+from letterrec.run import STAGES, Run
+from letterrec.store import read_tensors, reading, write_tensors
 from letterrec.titles import title_identifiers
 from letterrec.tokenizers import TOKENIZERS
 from letterrec.training import device, set_seed
@@ -71,8 +71,9 @@ def fit(
     with processes.main_first():
         resume = resume or processes.is_helper()  # what the main process has begun
         run = Run.start(Path(out), settings, str(source), resume=resume)
+        _say_what_is_kept(run)
         dataset = read_data(run, source)
-        refuse_impossible(settings, dataset)
+        refuse_impossible(settings, dataset, has_cf=run.is_done("collaborative"))
         take_over(run, reuse)
         content = content_embeddings(run, dataset)
         cf = collaborative_embeddings(run, dataset)
@@ -84,6 +85,13 @@ def fit(
         transitions = remembered_transitions(run, dataset, identifiers, content, recommender)
         evaluation(run, dataset, identifiers, recommender, transitions)
     return run
+
+
+def _say_what_is_kept(run: Run) -> None:
+    if run.is_done("evaluation"):
+        say(f"{run.folder}: this run is finished; nothing is left to do")
+    elif done := [stage for stage in STAGES if run.is_done(stage)]:
+        say(f"{run.folder}: going on; kept from before: {', '.join(done)}")
 
 
 def read_data(run: Run, source: str | Path) -> Dataset:
@@ -113,6 +121,7 @@ def read_data(run: Run, source: str | Path) -> Dataset:
             "interactions": dataset.n_interactions,
             "fingerprint": dataset.fingerprint,
             "side_fingerprint": dataset.side_fingerprint,
+            "side_fingerprints": dataset.side_fingerprints,
             "warnings": list(dataset.warnings),
         }
     return dataset
@@ -130,7 +139,7 @@ def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     if not run.is_done("collaborative"):
         with run.stage("collaborative") as record:
             if settings.source == "train":
-                keywords = settings.model_dump(exclude={"source", "training"})
+                keywords = settings.model_dump(exclude={"source", "ids", "order", "training"})
                 model = collaborative.train_cf(
                     dataset,
                     **keywords,
@@ -142,10 +151,12 @@ def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
                 cf = model.item_embeddings()
                 model.save(run.folder / "sasrec.safetensors", dataset.item_ids)
             else:
-                cf = collaborative.given_cf(settings.source, dataset)
+                cf = collaborative.given_cf(
+                    settings.source, dataset, ids=settings.ids, order=settings.order
+                )
             record["dim"] = cf.shape[1]
             run.save_embeddings("collaborative", cf, dataset)
-    return run.embeddings("collaborative")
+    return run.embeddings("collaborative", dataset.n_items)
 
 
 def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
@@ -159,7 +170,7 @@ def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
             content = embed(dataset.texts, **settings.model_dump(exclude={"source"}))
             record |= {"encoder": settings.encoder, "dim": content.shape[1]}
             run.save_embeddings("content", content, dataset)
-    return run.embeddings("content")
+    return run.embeddings("content", dataset.n_items)
 
 
 def item_identifiers(
@@ -236,8 +247,9 @@ def trained_recommender(
             )
             record |= {"best_epoch": log.best_epoch, "epochs": len(log.epochs)}
             write_tensors(run.folder / "recommender.safetensors", recommender.state_dict())
-    tensors, _ = read_tensors(run.folder / "recommender.safetensors")
-    recommender.load_state_dict(tensors)
+    path = run.folder / "recommender.safetensors"
+    with reading(path):
+        recommender.load_state_dict(read_tensors(path)[0])
     return recommender.eval()
 
 
@@ -279,7 +291,7 @@ def remembered_transitions(
                     f"decay {transitions.decay:g}, weight {transitions.weight:g}"
                 )
                 run.save_transitions(transitions, dataset)
-    return run.transitions()
+    return run.transitions(dataset.n_items)
 
 
 def validation_cases(settings: Settings, dataset: Dataset) -> HeldOut:

@@ -12,8 +12,17 @@ from letterrec.errors import IdentifierError, SettingsError
 from letterrec.recommenders import lcrec, lm
 
 
-def refuse_impossible(settings: Settings, dataset: Dataset) -> None:
-    """Say at once, not after an hour of training, that settings and data do not go together."""
+def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False) -> None:
+    """Say at once, not after an hour of training, that settings and data do not go together.
+
+    Args:
+        settings: of the run.
+        dataset: of the run.
+        has_cf: whether the run has its CF embeddings already, so that a file of them is not needed.
+
+    Raises:
+        LetterRecError: they do not, in one line.
+    """
     if settings.identifiers.source == "given":
         if dataset.given_tokens is None:
             raise IdentifierError(
@@ -36,11 +45,14 @@ def refuse_impossible(settings: Settings, dataset: Dataset) -> None:
             f"content.source = 'text', but {dataset.name} has no item text; "
             "add an items file, or use content.source=auto"
         )
-    if settings.collaborative.source != "train":
+    if settings.collaborative.source != "train" and not has_cf:
         dim, tokenizer = None, settings.tokenizer
         if isinstance(tokenizer, LetterSettings) and tokenizer.alpha > 0:
             dim = tokenizer.dim if settings.identifiers.source == "learned" else None  # eq. 3
-        collaborative.given_cf(settings.collaborative.source, dataset, dim=dim)
+        given = settings.collaborative
+        collaborative.given_cf(
+            given.source, dataset, ids=given.ids, order=given.order, dim=dim, quiet=True
+        )
     if isinstance(settings.recommender, LcRecSettings):
         tasks = settings.recommender.tasks.model_dump()
         lcrec.refuse_tasks_without_text(tasks, dataset.texts, dataset.preferences)

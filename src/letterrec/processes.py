@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -104,6 +105,18 @@ def average(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
+def gather(text: str) -> list[str]:
+    """The texts of all processes that share the work, by their rank."""
+    if count() == 1:
+        return [text]
+    found: list[Any] = [None] * count()
+    try:
+        dist.all_gather_object(found, text)
+    except RuntimeError as error:
+        raise _has_ended(error) from None
+    return found
+
+
 def keep_largest(tensor: Tensor) -> None:
     """Replace each element of a tensor by the largest that any process has there."""
     if count() > 1:
@@ -130,7 +143,11 @@ def _all_reduce(tensor: Tensor, how: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM
     try:
         dist.all_reduce(tensor, how)
     except RuntimeError as error:  # what gloo and NCCL raise when the other side is gone
-        raise RunError(
-            f"process {dist.get_rank()}: another process has ended, and should say why "
-            f"({str(error).splitlines()[0][:120]})"
-        ) from None
+        raise _has_ended(error) from None
+
+
+def _has_ended(error: RuntimeError) -> RunError:
+    return RunError(
+        f"process {dist.get_rank()}: another process has ended, and should say why "
+        f"({str(error).splitlines()[0][:120]})"
+    )

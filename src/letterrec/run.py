@@ -2,7 +2,7 @@
 
 ```
 RUN/
-  run.json                  settings' origin, data fingerprint, versions, seed, commit, stages
+  run.json                  format, source, data fingerprints, versions, seed, commit, stages
   settings.toml             all settings
   data/                     interactions.parquet, items.parquet
   content.safetensors       content embeddings
@@ -29,6 +29,7 @@ import os
 import platform
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -44,14 +45,16 @@ from letterrec import processes
 from letterrec.config import Settings, parse_settings
 from letterrec.data import Dataset, Split
 from letterrec.data.saved import read_dataset, write_dataset
-from letterrec.errors import RunError
+from letterrec.errors import RunError, SettingsError
 from letterrec.identifiers import Identifiers
 from letterrec.metrics import Ranks
 from letterrec.progress import say
+from letterrec.records import FORMAT, About, Diagnostics, Metrics, read_record
 from letterrec.store import (
     fingerprint,
-    read_json,
+    read_matrix,
     read_tensors,
+    reading,
     write_json,
     write_tensors,
     write_text,
@@ -97,10 +100,10 @@ class Run:
                 )
             run = cls.open(folder)
             if run.settings != settings:
-                changed = _difference(run.settings, settings)
                 raise RunError(
-                    f"{folder} was started with other settings ({changed}); resume with the same "
-                    "recipe and --set values, or name another --out"
+                    f"{folder} was started with other settings "
+                    f"({_differences(run.settings, settings)}); resume with the same recipe and "
+                    "--set values, or name another --out"
                 )
             for half_written in folder.rglob(".*.tmp"):  # by a process that was killed
                 half_written.unlink(missing_ok=True)
@@ -111,6 +114,7 @@ class Run:
             raise RunError(f"{folder} is not empty and holds no run; name another --out")
         write_text(folder / "settings.toml", settings.to_toml())
         about = {
+            "format": FORMAT,
             "letterrec": letterrec.__version__,
             "source": source,
             "seed": settings.seed,
@@ -136,21 +140,23 @@ class Run:
         Raises:
             RunError: there is none, or it is damaged.
         """
-        if not (folder / "run.json").is_file():
-            what = "holds no run (no run.json)" if folder.is_dir() else "does not exist"
-            raise RunError(f"{folder} {what}; make one with: letterrec fit SOURCE --out {folder}")
-        about = read_json(folder / "run.json")
-        if not isinstance(about, dict) or "stages" not in about:
-            raise RunError(f"{folder / 'run.json'} is damaged (no stages); fit the run again")
-        import tomllib
-
+        path = folder / "run.json"
+        with reading(path):
+            if not path.exists():
+                what = "holds no run (no run.json)" if folder.is_dir() else "does not exist"
+                raise RunError(
+                    f"{folder} {what}; make one with: letterrec fit SOURCE --out {folder}"
+                )
+        about = read_record(path, About)
+        path = folder / "settings.toml"
         try:
-            text = (folder / "settings.toml").read_text("utf-8")
-            return cls(folder, parse_settings(tomllib.loads(text)), about)
-        except (OSError, ValueError) as error:
+            with reading(path):
+                settings = parse_settings(tomllib.loads(path.read_text("utf-8")))
+        except SettingsError as error:
             raise RunError(
-                f"{folder / 'settings.toml'} is damaged ({error}); fit the run again"
+                f"{path} is damaged, or of another version ({error}); fit the run again"
             ) from None
+        return cls(folder, settings, about)
 
     @property
     def has_work(self) -> bool:
@@ -207,17 +213,40 @@ class Run:
         Raises:
             RunError: the data's fingerprint is another.
         """
-        recorded = self.about["stages"]["read"]["fingerprint"]
-        if dataset.fingerprint != recorded:
+        recorded = self.about["stages"]["read"]
+        if dataset.fingerprint != recorded.get("fingerprint"):
+            changed = "interactions (users, items or their order)"
+        elif "side_fingerprints" in recorded:
+            before, now = recorded["side_fingerprints"], dataset.side_fingerprints
+            changed = " and ".join(part for part in now if now[part] != before.get(part))
+        elif "side_fingerprint" in recorded:  # as runs of format 1 have it
+            same = recorded["side_fingerprint"] == dataset.side_fingerprint
+            changed = "" if same else "texts, preferences, tokens or embeddings"
+        else:
+            say("  note: this run does not say what its texts were; they are taken to be the same")
+            changed = ""
+        if changed:
             raise RunError(
-                f"{self.folder} was started on other data (fingerprint {recorded}, the source now "
-                f"has {dataset.fingerprint}); name another --out"
+                f"{self.folder} was started on other data: the {changed} of the source have "
+                "changed since; name another --out, or put the source back as it was"
             )
 
     def dataset(self) -> Dataset:
-        """The run's data."""
+        """The run's data.
+
+        Raises:
+            RunError: they are missing or damaged, or not those that the run was made from.
+        """
         self.require("read")
-        return read_dataset(self.folder / "data")
+        with reading(self.folder / "data"):
+            dataset = read_dataset(self.folder / "data")
+            found, recorded = dataset.fingerprint, self.about["stages"]["read"].get("fingerprint")
+        if recorded is not None and found != recorded:
+            raise RunError(
+                f"{self.folder / 'data'} is damaged (fingerprint {found}, the run was made from "
+                f"{recorded}); fit the run again"
+            )
+        return dataset
 
     def save_embeddings(self, name: str, values: NDArray[np.float32], dataset: Dataset) -> None:
         """Keep float32 ``(n_items, d)`` embeddings with the fingerprint of the item ids."""
@@ -225,13 +254,14 @@ class Run:
         path = self.folder / f"{name}.safetensors"
         write_tensors(path, {"embeddings": torch.from_numpy(values)}, about)
 
-    def embeddings(self, name: str) -> NDArray[np.float32] | None:
-        """Embeddings kept under a name; None where the run has none."""
+    def embeddings(self, name: str, n_items: int) -> NDArray[np.float32] | None:
+        """Embeddings float32 ``(n_items, d)`` kept under a name; None where the run has none.
+
+        Raises:
+            RunError: they are damaged, or not of so many items.
+        """
         path = self.folder / f"{name}.safetensors"
-        if not path.exists():
-            return None
-        values: NDArray[np.float32] = read_tensors(path)[0]["embeddings"].numpy()
-        return values
+        return read_matrix(path, n_items) if path.exists() else None
 
     def save_identifiers(self, identifiers: Identifiers, dataset: Dataset) -> None:
         """Keep the identifiers."""
@@ -247,10 +277,20 @@ class Run:
         about = {"items": fingerprint(dataset.item_ids)}
         transitions.save(self.folder / "transitions.safetensors", about)
 
-    def transitions(self) -> Transitions | None:
-        """Which item follows which; None where the run does without."""
+    def transitions(self, n_items: int) -> Transitions | None:
+        """Which of so many items follows which; None where the run does without.
+
+        Raises:
+            RunError: the file is missing or damaged, or of other items.
+        """
         path = self.folder / "transitions.safetensors"
-        return Transitions.load(path) if path.exists() else None
+        if not self.settings.transitions.enabled:
+            return None
+        with reading(path):
+            found = Transitions.load(path)
+            if found.counts.shape[0] != n_items:
+                raise ValueError(f"{found.counts.shape[0]} items, the run has {n_items}")
+        return found
 
     def save_ranks(self, ranks: Mapping[str, Ranks], dataset: Dataset) -> None:
         """Keep the ranks ``(n_cases,)`` of a split's targets, by the split's name."""
@@ -265,16 +305,23 @@ class Run:
             RunError: there are none; runs of older versions kept none.
         """
         self.require("evaluation")
-        tensors, _ = read_tensors(self.folder / "ranks.safetensors")
-        return tensors[split].numpy().astype(np.int64)
+        path = self.folder / "ranks.safetensors"
+        with reading(path):
+            return read_tensors(path)[0][split].numpy().astype(np.int64)
 
     def write_json(self, name: str, value: Any) -> None:
         """Keep a JSON file."""
         write_json(self.folder / f"{name}.json", value)
 
-    def read_json(self, name: str) -> Any:
-        """Read a JSON file of the run."""
-        return read_json(self.folder / f"{name}.json")
+    def metrics(self) -> dict[str, Any]:
+        """What evaluation gave: split -> `evaluation.evaluate_split`; ``popularity`` beside it."""
+        self.require("evaluation")
+        return read_record(self.folder / "metrics.json", Metrics)
+
+    def diagnostics(self) -> dict[str, Any]:
+        """What the identifiers look like; see `identifiers.diagnose`."""
+        self.require("identifiers")
+        return read_record(self.folder / "diagnostics.json", Diagnostics)
 
     def _write(self) -> None:
         write_json(self.folder / "run.json", self.about)
@@ -309,13 +356,12 @@ def processor() -> str:
         return f"{os.cpu_count()} x {platform.machine()}"
 
 
-def _difference(old: Settings, new: Settings) -> str:
-    """The first setting in which two runs differ, as ``key: old -> new``."""
+def _differences(old: Settings, new: Settings) -> str:
+    """In which settings two runs differ, as ``key: old -> new``."""
     before, after = _flat(old.model_dump()), _flat(new.model_dump())
-    for key in [*after, *before]:
-        if before.get(key) != after.get(key):
-            return f"{key}: {before.get(key)!r} there, {after.get(key)!r} now"
-    return "no difference"
+    keys = [k for k in after | before if before.get(k) != after.get(k)]
+    told = [f"{k}: {before.get(k)!r} there, {after.get(k)!r} now" for k in keys]
+    return "; ".join(told[:4]) + (f"; and {len(told) - 4} more" if len(told) > 4 else "")
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,13 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from letterrec.errors import RunError
+from letterrec.errors import LetterRecError, RunError
 from letterrec.processes import is_helper
+
+_DAMAGE = (  # what parsers raise, and what looking into the result does
+    SafetensorError,
+    ArithmeticError,  # numbers beyond all bounds
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    RuntimeError,  # tensors that do not fit
+    TypeError,
+    ValueError,
+    polars.exceptions.PolarsError,
+)
 
 
 @contextmanager
@@ -70,18 +84,36 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Read a run's file in the block: whatever is wrong with its content becomes a `RunError`.
+
+    Raises:
+        RunError: the file is missing, may not be read, or holds something else than expected.
+    """
+    try:
+        yield
+    except LetterRecError:
+        raise
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing; the run is unfinished: fit it with --resume") from None
+    except PermissionError:
+        raise RunError(
+            f"{path} cannot be read: permission denied; give this user the right to read it"
+        ) from None
+    except _DAMAGE as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
+        raise RunError(f"{path} is damaged ({reason}); fit the run again") from None
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        RunError: the file is missing or is no JSON.
+        RunError: the file is missing, may not be read, or is no JSON.
     """
-    try:
+    with reading(path):
         return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing; the run is unfinished: fit it with --resume") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} is damaged ({error}); fit the run again") from None
 
 
 def write_tensors(
@@ -98,31 +130,51 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Named tensors and the metadata written with them.
 
     Raises:
-        RunError: the file is missing or damaged.
+        RunError: the file is missing, damaged, or may not be read.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            about = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
-            return {k: file.get_tensor(k) for k in file.keys()}, about  # noqa: SIM118
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing; the run is unfinished: fit it with --resume") from None
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise RunError(f"{path} is damaged ({error}); fit the run again") from None
+    with _opened(path) as file:
+        return {k: file.get_tensor(k) for k in file.keys()}, _about(file)  # noqa: SIM118
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata written with named tensors, without reading these.
 
     Raises:
-        RunError: the file is missing or damaged.
+        RunError: the file is missing, damaged, or may not be read.
     """
-    try:
+    with _opened(path) as file:
+        return _about(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    with reading(path):
+        with path.open("rb"):  # says what is wrong where safetensors would not
+            pass
         with safe_open(path, "pt") as file:
-            return {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing; the run is unfinished: fit it with --resume") from None
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise RunError(f"{path} is damaged ({error}); fit the run again") from None
+            yield file
+
+
+def _about(file: Any) -> dict[str, Any]:
+    return {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+
+
+def read_matrix(path: Path, n_rows: int) -> NDArray[np.float32]:
+    """The tensor ``embeddings`` of a file: float32 ``(n_rows, d)``, one row per item.
+
+    Raises:
+        RunError: the file is missing or damaged, or holds something else.
+    """
+    tensors, _ = read_tensors(path)
+    found = tensors.get("embeddings", torch.empty(0))
+    is_matrix = found.ndim == 2 and len(found) == n_rows and found.shape[1] > 0
+    if found.dtype != torch.float32 or not is_matrix:
+        raise RunError(
+            f"{path} is damaged (embeddings: {found.dtype} {tuple(found.shape)}, expected "
+            f"torch.float32 ({n_rows}, any)); fit the run again"
+        )
+    values: NDArray[np.float32] = found.numpy()
+    return values
 
 
 def fingerprint(*parts: str | bytes | NDArray[Any] | tuple[str, ...]) -> str:

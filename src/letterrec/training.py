@@ -1,12 +1,12 @@
-"""The one training loop: seeds, devices, precision, schedule, checkpoints, resume, progress.
+"""The one training loop: seeds, devices, precision, schedule, resume, progress.
 
 Every network of LetterRec (SASRec, tokenizers, recommenders) is trained by `train`. Nothing else
-knows of seeds, devices, precision or checkpoints. What a batch is and what is lost on it belongs
-to the network.
+knows of seeds, devices or precision. What a batch is and what is lost on it belongs to the network,
+what a checkpoint holds to `checkpoints`.
 
 Runs are repeatable by construction: the random state is set anew at the start of every epoch, from
-the seed and the epoch alone. A run that resumes from its last checkpoint therefore takes exactly
-the steps that an uninterrupted run takes.
+the seed and the epoch alone, and checkpoints within an epoch hold it as it is. A run that resumes
+from its last checkpoint therefore takes exactly the steps that an uninterrupted run takes.
 
 Where several processes train together, each takes its share of every batch; their gradients are
 averaged, so that all hold the same weights, and checkpoints are those of a single process.
@@ -18,7 +18,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +27,13 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from letterrec import processes
-from letterrec.errors import RunError, SettingsError
+from letterrec import checkpoints, processes
+from letterrec.checkpoints import Checkpoint, Position, Stateful, TrainingLog, weights_of
+from letterrec.errors import SettingsError
 from letterrec.progress import counting
-from letterrec.store import read_tensors, write_tensors
 from letterrec.threads import Team
 
 Rows = NDArray[np.int64]
-_CHECKPOINT_EVERY = 10.0  # seconds, at least, between checkpoints
 
 
 def set_seed(seed: int, *salt: int) -> None:
@@ -84,23 +82,6 @@ def batches_by_length(
     return batches
 
 
-@dataclass
-class TrainingLog:
-    """What happened: one entry per epoch, and which of them won.
-
-    Attributes:
-        epochs: per epoch its number, mean losses, validation metrics and seconds.
-        best_epoch: the epoch whose weights the module holds now.
-        best: its value of the criterion; NaN where nothing was validated.
-        seconds: of training, over all sittings.
-    """
-
-    epochs: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = -1
-    best: float = math.nan
-    seconds: float = 0.0
-
-
 def train(
     module: nn.Module,
     *,
@@ -116,6 +97,7 @@ def train(
     criterion: str = "loss",
     every: int = 1,
     before_epoch: Callable[[int], None] | None = None,
+    stateful: Stateful | None = None,
     seed: int = 0,
     folder: Path | None = None,
     label: str = "training",
@@ -138,7 +120,10 @@ def train(
         criterion: the metric that selects the weights, higher is better. Without ``validate``
             the last epoch's weights stay.
         every: epochs between validations.
-        before_epoch: called with the epoch's number, random state already set.
+        before_epoch: called with the epoch's number, random state already set; not where an epoch
+            is resumed.
+        stateful: what ``before_epoch`` sets, or batches change, beside the module and the global
+            random states; kept in checkpoints within an epoch.
         seed: decides every random choice.
         folder: where checkpoints and TensorBoard events go; None keeps nothing. A checkpoint
             found there is resumed.
@@ -161,8 +146,8 @@ def train(
         lr=learning_rate,
         fused=True,
     )
-    checkpoint = _Checkpoint(module, optimizer, folder)
-    log, best_weights = checkpoint.load()
+    checkpoint = Checkpoint(module, optimizer, folder, stateful)
+    log, best_weights, position = checkpoint.load()
     is_main = processes.rank() == 0
     writer = _event_writer(folder, len(log.epochs)) if is_main else None
 
@@ -171,19 +156,22 @@ def train(
     shared = len(first[0]) if in_threads and accelerator.device.type == "cpu" else 0
     total = steps_per_epoch * epochs
     with counting(label, total) as counter, Team(shared, accelerator) as team:
-        counter.advance(steps_per_epoch * len(log.epochs))
+        counter.advance(steps_per_epoch * len(log.epochs) + position.step)
         for epoch in range(len(log.epochs), epochs):
             if _is_over(log, patience, every):
                 break
-            started = time.perf_counter()
-            set_seed(seed, epoch, *([processes.rank()] if processes.rank() else []))
-            if before_epoch is not None:
+            started = time.perf_counter() - position.seconds
+            salt = [position.step] if position.step else []
+            set_seed(seed, epoch, *([processes.rank()] if processes.rank() else []), *salt)
+            if before_epoch is not None and position.state is None:
                 module.eval()
                 before_epoch(epoch)
             module.train()
-            sums: dict[str, float] = {}
             rows_of_epoch = batches(epoch)
-            for i, rows in enumerate(rows_of_epoch):
+            if position.state is not None:
+                checkpoint.restore(position)
+            sums = position.sums
+            for i, rows in enumerate(rows_of_epoch[position.step :], start=position.step):
                 step = epoch * steps_per_epoch + i
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate * _rate(step, total, warmup)
@@ -197,11 +185,18 @@ def train(
                 for name, part in parts.items():
                     sums[name] = sums.get(name, 0.0) + weight * float(part)
                 counter.advance(1)
+                position = Position(i + 1, sums, time.perf_counter() - started)
+                checkpoint.save_within(log, best_weights, position)
+            is_validated = validate is not None and (
+                (epoch + 1) % every == 0 or epoch + 1 == epochs
+            )
+            if is_validated:  # which may take long
+                checkpoint.save_within(log, best_weights, position, checkpoints.AFTER_EPOCH)
             entry: dict[str, float] = {"epoch": epoch}
             means = torch.tensor(list(sums.values()), dtype=torch.float64) / len(rows_of_epoch)
             processes.average([means])
             entry |= dict(zip(sums, means.tolist(), strict=True))
-            if validate is not None and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
+            if validate is not None and is_validated:
                 module.eval()
                 with torch.no_grad():
                     metrics = validate()
@@ -209,10 +204,11 @@ def train(
                 value = float(metrics[criterion])
                 if math.isnan(log.best) or value > log.best:
                     log.best, log.best_epoch = value, epoch
-                    best_weights = {k: v.detach().clone() for k, v in _weights(module).items()}
+                    best_weights = {k: v.detach().clone() for k, v in weights_of(module).items()}
             entry["seconds"] = time.perf_counter() - started
             log.seconds += entry["seconds"]
             log.epochs.append(entry)
+            position = Position()
             counter.advance(0, _note(entry, criterion))
             if writer is not None:
                 for name, number in entry.items():
@@ -277,61 +273,9 @@ def _note(entry: Mapping[str, float], criterion: str) -> str:
     return note
 
 
-def _weights(module: nn.Module) -> dict[str, Tensor]:
-    """The trained parameters and the buffers; frozen parameters can be loaded elsewhere."""
-    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
-    return {name: t for name, t in module.state_dict().items() if name not in frozen}
-
-
 def _event_writer(folder: Path | None, first_epoch: int) -> Any:
     if folder is None:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
-
-
-class _Checkpoint:
-    """One safetensors file with weights, best weights, optimizer state and the log."""
-
-    def __init__(self, module: nn.Module, optimizer: Any, folder: Path | None) -> None:
-        self._module, self._optimizer = module, optimizer
-        self._path = folder / "checkpoint.safetensors" if folder else None
-        self._saved_at = -math.inf
-
-    def save(self, log: TrainingLog, best: dict[str, Tensor], now: bool = False) -> None:
-        """Write it, unless the last one is only seconds old."""
-        if self._path is None or (
-            not now and time.monotonic() - self._saved_at < _CHECKPOINT_EVERY
-        ):
-            return
-        state = self._optimizer.state_dict()["state"]
-        tensors = {f"module/{k}": v for k, v in _weights(self._module).items()}
-        tensors |= {f"best/{k}": v for k, v in best.items()}
-        tensors |= {f"optimizer/{i}/{k}": v for i, s in state.items() for k, v in s.items()}
-        write_tensors(self._path, tensors, {"log": vars(log)})
-        self._saved_at = time.monotonic()
-
-    def load(self) -> tuple[TrainingLog, dict[str, Tensor]]:
-        """Put the checkpoint's state into module and optimizer; a fresh log where there is none."""
-        if self._path is None or not self._path.exists():
-            return TrainingLog(), {}
-        tensors, about = read_tensors(self._path)
-        parts: dict[str, dict[str, Tensor]] = {"module": {}, "best": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            part, _, key = name.partition("/")
-            parts[part][key] = tensor.clone()
-        expected = {k: v.shape for k, v in _weights(self._module).items()}
-        if expected != {k: v.shape for k, v in parts["module"].items()}:
-            raise RunError(
-                f"{self._path} was written by a network of other shape; "
-                "go on with the settings it was begun with, or delete it"
-            )
-        self._module.load_state_dict(parts["module"], strict=False)
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in parts["optimizer"].items():
-            index, _, key = name.partition("/")
-            state.setdefault(int(index), {})[key] = tensor
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
-        return TrainingLog(**about["log"]), parts["best"]

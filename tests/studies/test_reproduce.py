@@ -45,7 +45,7 @@ def run_of(out: Path, row: str, seed: int = 0) -> Run:
 def test_figures_are_those_of_the_runs(out: Path, ablation: dict[str, Any]) -> None:
     rows = {row["row"]: row for row in ablation["rows"]}
     assert list(rows) == list(TABLES["table2"].rows)
-    by_seed = [run_of(out, "both", seed).read_json("metrics") for seed in (0, 1)]
+    by_seed = [run_of(out, "both", seed).metrics() for seed in (0, 1)]
     recalls = [metrics["test"]["metrics"]["recall@10"] for metrics in by_seed]
     assert rows["both"]["mean"]["recall@10"] == pytest.approx(np.mean(recalls))
     assert rows["both"]["spread"]["recall@10"] == pytest.approx(np.std(recalls, ddof=1))
@@ -107,7 +107,7 @@ def test_quantized_embeddings_in_sasrec(data: Path, out: Path, overall: dict[str
     rows = {row["row"]: row for row in result["rows"]}
     host = run_of(out, "host")
     assert "from" in host.about["stages"]["collaborative"]  # the SASRec that eq. 3 was beside
-    assert rows["host"]["mean"] == host.read_json("metrics")["test"]["metrics"]
+    assert rows["host"]["mean"] == host.metrics()["test"]["metrics"]
     assert rows["plain"]["mean"] != rows["host"]["mean"]
     assert rows["letter"]["paper"]["recall@10"] == 0.0343
 
@@ -119,7 +119,7 @@ def test_overlap_is_on_one_set_of_cf_embeddings(
     rows = {row["row"]: row["mean"] for row in result["rows"]}
     dataset = read(data / "Beauty")
     assert dataset.given_cf is not None
-    own = run_of(out, "plain").embeddings("collaborative")
+    own = run_of(out, "plain").embeddings("collaborative", 30)
     assert own is not None
     for row, figures in rows.items():
         codes = run_of(out, row).identifiers(dataset).codes

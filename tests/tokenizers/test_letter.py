@@ -5,7 +5,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+import letterrec.checkpoints
 import letterrec.training
+from conftest import Cut, cut_at_step, steps_done
 from contract_tokenizer import CF, CONTENT, TokenizerContract
 from letterrec.config import LetterSettings
 from letterrec.errors import SettingsError
@@ -136,7 +138,7 @@ def test_an_interrupted_training_resumes_to_the_same_identifiers(
 
     whole = small().fit(CONTENT, CF, seed=3, epochs=EPOCHS)
     with monkeypatch.context() as patch:
-        patch.setattr(letterrec.training, "_CHECKPOINT_EVERY", 0.0)
+        patch.setattr(letterrec.checkpoints, "AFTER_EPOCH", 0.0)
         patch.setattr(letterrec.training, "set_seed", interrupt)
         with pytest.raises(Interrupted):
             small().fit(CONTENT, CF, seed=3, epochs=EPOCHS, folder=tmp_path)
@@ -146,6 +148,24 @@ def test_an_interrupted_training_resumes_to_the_same_identifiers(
     assert len(resumed.log.epochs) == EPOCHS
     assert np.array_equal(resumed.assign(CONTENT, cf=CF), whole.assign(CONTENT, cf=CF))
     assert np.array_equal(resumed.codebooks, whole.codebooks)
+
+
+@pytest.mark.parametrize("epoch", [1, 4, 9])
+def test_a_training_cut_within_an_epoch_resumes_to_the_same_identifiers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
+):
+    """The codes' clusters and whether there are codes are no weights, and kept all the same."""
+    whole = small().fit(CONTENT, CF, seed=3, epochs=EPOCHS)
+    with monkeypatch.context() as patch:
+        cut_at_step(patch, 12 * epoch + 5)  # an epoch of a small catalogue has 12 steps
+        with pytest.raises(Cut):
+            small().fit(CONTENT, CF, seed=3, epochs=EPOCHS, folder=tmp_path)
+    assert steps_done(tmp_path) == 5
+    torch.rand(7)
+    resumed = small().fit(CONTENT, CF, seed=3, epochs=EPOCHS, folder=tmp_path)
+    assert np.array_equal(resumed.assign(CONTENT, cf=CF), whole.assign(CONTENT, cf=CF))
+    assert np.array_equal(resumed.codebooks, whole.codebooks)
+    assert [e["loss"] for e in resumed.log.epochs] == [e["loss"] for e in whole.log.epochs]
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])

@@ -237,6 +237,19 @@ class Dataset:
         said = () if self.preferences is None else (self.preferences,)
         return fingerprint(self.texts or (), *said, *tokens, *cf)
 
+    @property
+    def side_fingerprints(self) -> dict[str, str]:
+        """The same of each of them alone."""
+        from letterrec.store import fingerprint
+
+        cf = () if self.given_cf is None else (self.given_cf,)
+        return {
+            "texts": fingerprint(self.titles, self.texts or ()),
+            "preferences": fingerprint(self.preferences or ()),
+            "tokens": fingerprint(*(self.given_tokens or ())),
+            "embeddings": fingerprint(*cf),
+        }
+
     @cached_property
     def popularity(self) -> NDArray[np.int64]:
         """int64 ``(n_items,)``: how often each item occurs in the training interactions."""

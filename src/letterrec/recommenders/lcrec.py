@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from letterrec import processes
+from letterrec.checkpoints import TrainingLog
 from letterrec.data.dataset import Histories
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError
@@ -37,7 +38,7 @@ from letterrec.recommenders.lora import (
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.recommenders.prompts import Prompts
 from letterrec.recommenders.tasks import TASKS, Case, history
-from letterrec.training import Rows, TrainingLog, batches_by_length, has_bfloat16, train
+from letterrec.training import Rows, batches_by_length, has_bfloat16, train
 
 _STEPS_PER_EPOCH = 10  # at least: a small data set is passed several times in an epoch
 
@@ -199,20 +200,16 @@ class LcRec(nn.Module):
         names = list(self.tasks)
         shares = np.array([self.tasks[n] for n in names], dtype=np.float64)
         shares /= shares.sum()
-        random = np.random.default_rng(seed)
-
-        def begin(epoch: int) -> None:
-            nonlocal random
-            random = np.random.default_rng([seed, epoch, processes.rank()])
+        draws = _Draws(seed)
 
         def collate(rows: Rows) -> tuple[Tensor, ...]:
             n_items = len(self.prefixes)
             examples = []
             for row in rows:
-                task = TASKS[names[int(random.choice(len(names), p=shares))]]
+                task = TASKS[names[int(draws.random.choice(len(names), p=shares))]]
                 window = windows[int(row)].tolist()
                 liked = likes[user_of[row]]
-                case = Case(window, n_items, self.titles, self.texts, random, liked)
+                case = Case(window, n_items, self.titles, self.texts, draws.random, liked)
                 examples.append(self.prompts.example(task(case)))
             return self.prompts.batch(examples)
 
@@ -223,7 +220,8 @@ class LcRec(nn.Module):
                     windows.lengths, batch_size, seed, epoch, at_least=_STEPS_PER_EPOCH
                 ),
                 collate=collate,
-                before_epoch=begin,
+                before_epoch=draws.begin,
+                stateful=draws,
                 validate=validate,
                 folder=folder,
                 seed=seed,
@@ -312,6 +310,23 @@ class LcRec(nn.Module):
         lengths = torch.tensor([len(example.tokens) for example in examples])
         device = histories.device
         return Beams(self, tokens.to(device), lengths.to(device))
+
+
+class _Draws:
+    """The random state that draws tasks and their words, set anew at each epoch."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.random = np.random.default_rng(seed)
+
+    def begin(self, epoch: int) -> None:
+        self.random = np.random.default_rng([self._seed, epoch, processes.rank()])
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.random.bit_generator.state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.random.bit_generator.state = state
 
 
 class Beams:

@@ -172,7 +172,7 @@ def _ranked(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
         return Measured(summarise(ranks), ranks, summarise(popularity_ranks(dataset, "valid")))
     run = runs[row_name]
     ranks = run.ranks("test")
-    valid = run.read_json("metrics")["valid"]["metrics"]
+    valid = run.metrics()["valid"]["metrics"]
     return Measured(summarise(ranks), ranks, valid, seconds_of(run))
 
 
@@ -185,8 +185,8 @@ def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measure
     run = runs[row_name]
     model = SASRec.load(runs["host"].folder / "sasrec.safetensors", dataset.item_ids)
     if ROWS[row_name].model == "generative":
-        own, cf = model.item_embeddings(), run.embeddings("collaborative")
-        content = run.embeddings("content")
+        own, cf = model.item_embeddings(), run.embeddings("collaborative", dataset.n_items)
+        content = run.embeddings("content", dataset.n_items)
         read_by_encoder = content if content is not None else cf
         assert read_by_encoder is not None
         quantized = load_tokenizer(run.folder / "tokenizer").quantized(read_by_encoder, cf)
@@ -203,7 +203,7 @@ def _overlap(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
     that came with the data."""
     run = runs[row_name]
     codes = run.identifiers(dataset).codes
-    cf = next(iter(runs.values())).embeddings("collaborative")
+    cf = next(iter(runs.values())).embeddings("collaborative", dataset.n_items)
     assert cf is not None
     figures = {"cf_overlap": cf_overlap(codes, cf)}
     if dataset.given_cf is not None:

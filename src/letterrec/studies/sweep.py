@@ -140,7 +140,7 @@ def _climb(
         point.skipped = str(error)
         say(f"  skipped: {error}")
         return
-    metrics = run.read_json("metrics")
+    metrics = run.metrics()
     point.rungs.append(
         {
             "epochs": budget,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.errors import RunError
-from letterrec.store import read_json
+from letterrec.store import read_json, reading
 from letterrec.tokenizers.letter import LetterTokenizer
 from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer
 
@@ -88,10 +88,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         RunError: there is none, or none that this version knows.
     """
-    name = read_json(folder / "tokenizer.json").get("name")
-    if name not in TOKENIZERS:
-        raise RunError(
-            f"{folder}/tokenizer.json names the tokenizer {name!r}; "
-            f"expected one of {', '.join(TOKENIZERS)}"
-        )
-    return TOKENIZERS[name].load(folder)
+    path = folder / "tokenizer.json"
+    with reading(path):
+        name = read_json(path).get("name")
+        if name not in TOKENIZERS:
+            raise RunError(
+                f"{path} names the tokenizer {name!r}; expected one of {', '.join(TOKENIZERS)}"
+            )
+        return TOKENIZERS[name].load(folder)

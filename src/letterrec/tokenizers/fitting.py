@@ -7,6 +7,7 @@ Leaves the network and its loss to `rqvae`, the loop to `training`.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,6 +115,16 @@ class Fitting:
             if network.beta > 0:
                 for level, codebook in enumerate(network.quantizer.codebooks):
                     network.clusters[level] = constrained_clusters(codebook, self._clusters)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `before_epoch` sets and the network's weights do not hold."""
+        network = self._network
+        return {"with_codes": network.with_codes, "clusters": network.clusters.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set it again, to go on within an epoch."""
+        self._network.with_codes = state["with_codes"]
+        self._network.clusters.copy_(torch.tensor(state["clusters"]))
 
     def validate(self) -> dict[str, float]:
         """The score that selects the weights, and what it is made of.

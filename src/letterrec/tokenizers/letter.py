@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from letterrec.checkpoints import TrainingLog
 from letterrec.errors import RunError
 from letterrec.store import read_json, read_tensors, write_json, write_tensors
 from letterrec.tokenizers.checks import check_cf, check_content, check_fitted
@@ -29,7 +30,7 @@ from letterrec.tokenizers.rqvae import (
     quantized_of,
     reconstruction_error_of,
 )
-from letterrec.training import TrainingLog, set_seed, train
+from letterrec.training import set_seed, train
 from letterrec.uniqueness import resolve
 
 
@@ -157,6 +158,7 @@ class LetterTokenizer:
             criterion="score",
             every=SCORED_EVERY,
             before_epoch=fitting.before_epoch,
+            stateful=fitting,
             seed=seed,
             folder=folder,
             label="tokenizer",
