@@ -85,10 +85,11 @@ def print_inspection(out: Console, diagnostics: Mapping[str, Any]) -> None:
 def recommendation_table(engine: Engine, answer: Recommendations) -> Table:
     """One list of recommendations with titles and identifiers."""
     table = Table("", "item", "title", "log-probability", "identifier", box=None)
+    catalogue = engine.catalogue
     for rank, (item, score) in enumerate(answer, start=1):
-        row = engine.dataset.item_rows[item]
-        spelled = engine.identifiers.spelled(row)
-        table.add_row(str(rank), item, engine.dataset.titles[row], f"{score:.2f}", spelled)
+        row = catalogue.rows[item]
+        cells = (item, catalogue.titles[row], f"{score:.2f}", catalogue.spelled(row))
+        table.add_row(str(rank), *cells)
     return table
 
 

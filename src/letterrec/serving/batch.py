@@ -15,7 +15,8 @@ import polars as pl
 
 from letterrec.errors import RequestError
 from letterrec.progress import counting, say
-from letterrec.serving.engine import Engine, Query
+from letterrec.serving.engine import Engine
+from letterrec.serving.queries import Query
 from letterrec.store import atomic_path, fingerprint, read_json, write_json
 
 _PART = 2048  # users per part
