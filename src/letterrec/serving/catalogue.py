@@ -115,7 +115,7 @@ class Catalogue:
         states = np.zeros(len(ids), dtype=np.int8)
         states[n:] = _GONE
         states[rows] = 0
-        is_same = not len(new) and np.array_equal(states == _GONE, self.states == _GONE)
+        is_same = not len(new) and np.array_equal(states != _GONE, self.is_present)
         trie, transitions = self.trie, self.transitions
         if not is_same:
             trie = Trie.build(_searched(identifiers, states), popularity).to(device())
@@ -187,7 +187,7 @@ class Catalogue:
         if trained is None or self.transitions is None or content is None:
             return self.transitions
         is_longer = len(rows) - len(new) == self.n_rows - self.n_trained
-        if is_longer and not (self.states == _GONE).any():
+        if is_longer and self.n_items == self.n_rows:
             return self.transitions.grown(content, changes.content[new])
         grown = trained.grown(content, changes.content) if len(rows) else trained
         return grown.at_rows(np.append(np.arange(self.n_trained), rows), n_rows)
@@ -200,22 +200,26 @@ class Catalogue:
     @cached_property
     def n_items(self) -> int:
         """Items, whatever their state, without those that are gone."""
-        return int((self.states != _GONE).sum())
+        return int(self.is_present.sum())
+
+    @cached_property
+    def is_present(self) -> NDArray[np.bool_]:
+        """bool ``(n_rows,)``: false for rows that are gone."""
+        return self.states != _GONE
 
     @cached_property
     def present(self) -> Identifiers:
         """The identifiers without those of rows that are gone."""
         if self.n_items == self.n_rows:
             return self.identifiers
-        return replace(self.identifiers, codes=self.identifiers.codes[self.states != _GONE])
+        return replace(self.identifiers, codes=self.identifiers.codes[self.is_present])
 
     @cached_property
     def rows(self) -> dict[str, int]:
         """External id -> row, of all items but those that are gone."""
-        if not (self.states == _GONE).any():
+        if self.n_items == self.n_rows:
             return {item: row for row, item in enumerate(self.item_ids)}
-        kept = self.states != _GONE
-        return {item: row for row, item in enumerate(self.item_ids) if kept[row]}
+        return {item: row for row, item in enumerate(self.item_ids) if self.is_present[row]}
 
     def spelled(self, row: int) -> str:
         """The identifier of a row as people read it; remembered: few items are in most lists."""

@@ -138,6 +138,9 @@ def _parsed(
 ) -> Changes:
     """What the file's bytes say; any error that polars or numpy raises means damage."""
     frame = pl.read_parquet(BytesIO(data))
+    for name in ("item", "title", "text", "state"):
+        if frame.schema[name] != pl.String:
+            raise ValueError(f"the column {name} holds {frame.schema[name]} instead of text")
     added = frame.filter(pl.col("level_1").is_not_null())
     codes = np.zeros((len(added), len(sizes)), dtype=np.int32)
     for level, size in enumerate(sizes):

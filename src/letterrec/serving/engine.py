@@ -52,6 +52,7 @@ from letterrec.training import device
 from letterrec.transitions import Transitions, recalled
 
 Recommendations = list[tuple[str, float]]
+_UNREAD = (-1, -1, -1)  # the version of no file
 _MASKED = 2**24  # items times queries in one search, where queries bring filters of their own
 
 
@@ -80,7 +81,7 @@ class Engine:
         self.catalogue = self._trained
         self.key = fingerprint(dataset.item_ids, identifiers.codes)
         self._changing = threading.Lock()
-        self._version: tuple[int, int, int] | None = None
+        self._version: tuple[int, int, int] | None = _UNREAD
 
     @property
     def identifiers(self) -> Identifiers:
@@ -131,6 +132,7 @@ class Engine:
     def take(self, changes: Changes) -> None:
         """Go on with an edited catalogue."""
         with self._changing:
+            self._version = _UNREAD  # whatever is on the disk after this is looked at
             if changes.lineage != self.catalogue.lineage:
                 self._take(changes)
 
@@ -371,8 +373,8 @@ def _allowed(catalogue: Catalogue, queries: list[Prepared]) -> Tensor | None:
 
 def _popular(catalogue: Catalogue, query: Prepared) -> list[tuple[int, float]]:
     """What an empty history gets: the items most frequent in training."""
-    counts = catalogue.popularity + 1.0  # no item has probability zero
-    score = np.log(counts / counts.sum())
+    counts = (catalogue.popularity + 1.0) * catalogue.is_present  # no item has probability zero
+    score = np.log(np.maximum(counts, 1.0) / counts.sum())
     order = np.argsort(-counts, kind="stable")
     order = order[catalogue.states[order] == 0]
     if query.mask is not None:

@@ -145,7 +145,7 @@ def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> s.Map:
 
 def most_popular_titles(catalogue: Catalogue, level: int, n: int = 3) -> dict[int, str]:
     """Code -> titles of its ``n`` most popular items at a level (from 1), as one line."""
-    rows = np.flatnonzero(catalogue.states < len(STATES))
+    rows = np.flatnonzero(catalogue.is_present)
     frame = pl.DataFrame(
         {
             "code": catalogue.identifiers.codes[rows, level - 1],
