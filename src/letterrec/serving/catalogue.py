@@ -205,7 +205,7 @@ class Catalogue:
     @cached_property
     def is_present(self) -> NDArray[np.bool_]:
         """bool ``(n_rows,)``: false for rows that are gone."""
-        return self.states != _GONE
+        return np.asarray(self.states != _GONE)
 
     @cached_property
     def present(self) -> Identifiers:

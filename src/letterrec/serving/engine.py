@@ -212,6 +212,10 @@ class Engine:
         if skipped := dict.fromkeys(item for query in queries for item in query.skipped):
             message = f"skipped {listed(list(skipped))}: {self.not_among()}"
             warnings.warn(message, UserWarning, stacklevel=2)
+        return self.answer_ids(queries)
+
+    def answer_ids(self, queries: Sequence[Prepared]) -> list[Recommendations]:
+        """The best items of prepared queries, as ids with log-probabilities."""
         answers = self.answer(queries)
         item_ids = self.catalogue.item_ids
         return [[(item_ids[i], score) for i, score in answer] for answer in answers]
@@ -278,23 +282,6 @@ class Engine:
         """Why an id may be unknown."""
         rare = without_rare(self.dataset.warnings, "items")
         return f"not among the {self.catalogue.n_items} items of the run{rare}"
-
-    def left_out(self, query: Prepared) -> str:
-        """Why few items or none are left for a query, in words."""
-        catalogue = self.catalogue
-        active = catalogue.states == 0
-        allowed = active.copy()
-        if query.mask is not None:
-            allowed[: len(query.mask)] &= query.mask
-            allowed[len(query.mask) :] = False
-        seen = len(set(query.rows)) if query.exclude_seen else 0
-        reasons = [
-            (seen, "in the history (seen)"),
-            (catalogue.n_items - int(active.sum()), "blocked or deleted"),
-            (int((active & ~allowed).sum()), "not allowed"),
-        ]
-        said = ", ".join(f"{n} {words}" for n, words in reasons if n)
-        return f"of the {catalogue.n_items} items of the catalogue are {said or 'none left out'}"
 
     def answer(self, queries: Sequence[Prepared]) -> list[list[tuple[int, float]]]:
         """The best items of prepared queries, as rows with log-probabilities.

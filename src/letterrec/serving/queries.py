@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from letterrec.data.ids import as_id
 from letterrec.errors import RequestError
+from letterrec.serving.catalogue import Catalogue
 
 Unknown = Literal["skip", "refuse"]
 _SHOWN = 5  # ids in a message
@@ -128,6 +129,23 @@ def one_id(value: object, name: str, known: Container[str]) -> str:
     if item is None:
         raise RequestError(f"{name}: {value!r} is no id; expected text or a whole number")
     return item
+
+
+def left_out(catalogue: Catalogue, query: Prepared) -> str:
+    """Why few items or none are left for a query, in words."""
+    active = catalogue.states == 0
+    allowed = active.copy()
+    if query.mask is not None:
+        allowed[: len(query.mask)] &= query.mask
+        allowed[len(query.mask) :] = False
+    seen = len(set(query.rows)) if query.exclude_seen else 0
+    reasons = [
+        (seen, "in the history (seen)"),
+        (catalogue.n_items - int(active.sum()), "blocked or deleted"),
+        (int((active & ~allowed).sum()), "not allowed"),
+    ]
+    said = ", ".join(f"{n} {words}" for n, words in reasons if n)
+    return f"of the {catalogue.n_items} items of the catalogue are {said or 'none left out'}"
 
 
 def has_any(items: object) -> bool:
