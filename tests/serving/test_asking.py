@@ -253,7 +253,7 @@ def test_a_new_item_is_shown_by_its_title(
     own_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Editor(letterrec.load(own_run)).make(AddItems({"n1": item_text("brand new thing")}))
-    assert typed("recommend", own_run, "--user", "u3", "-k", "61", "--include-seen") == 0
+    assert typed("recommend", own_run, "--user", "u3", "-k", "61") == 0
     assert "brand new thing" in capsys.readouterr().out
 
 
