@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +247,47 @@ def test_a_file_of_another_run_is_refused_and_the_server_goes_on(
         path.write_bytes(good)
         wait_until(lambda: add(client, "b1").status_code == 201)
         assert {"a1", "b1"} <= recommended(client)
+
+
+@pytest.mark.slow
+def test_answers_stay_right_while_files_come_and_go(
+    serve: Callable[..., Any], own_run: Path, tmp_path: Path
+) -> None:
+    """Requests without a pause while the file is replaced and items are added."""
+    with serve(own_run) as served, served.client() as client:
+        add(client, "a1", "a2").raise_for_status()
+        copies = [Path(shutil.copy(own_run / FILE, tmp_path / "first"))]
+        add(client, "b1", kind="green tea").raise_for_status()
+        copies.append(Path(shutil.copy(own_run / FILE, tmp_path / "second")))
+        wrong: list[str] = []
+        over = threading.Event()
+
+        def ask(history: list[str]) -> None:
+            while not over.is_set():
+                body = {"history": history, "k": 100, "explain": True, "exclude_seen": False}
+                answer = client.post("/v1/recommend", json=body)
+                if answer.status_code != 200:
+                    wrong.append(f"{answer.status_code} {answer.text}")
+                    continue
+                items = answer.json()["items"]
+                names = [item["item"] for item in items]
+                wrong.extend(f"{item}" for item in items if not item["title"].endswith(tail(item)))
+                if len(set(names)) < len(names) or len(names) < 60:
+                    wrong.append(f"{names}")
+
+        def tail(item: dict[str, Any]) -> str:
+            name = item["item"]
+            return name if name[0] != "i" else str(int(name[1:]))
+
+        histories = [["i05", "b1", "a2"], ["i30", "c0", "a1"], ["i05"], ["i06", "c5", "b1"]]
+        with ThreadPoolExecutor(len(histories)) as pool:
+            asking = [pool.submit(ask, history) for history in histories]
+            for i in range(6):
+                put_back(own_run, copies[i % 2])
+                kind = ("chess set", "jazz record")[i % 2]
+                assert add(client, f"c{i}", kind=kind).status_code == 201
+                assert f"c{i}" in recommended(client)
+            over.set()
+        for one in asking:
+            one.result()
+        assert wrong == []
