@@ -127,7 +127,7 @@ BAD = [
     (["recommend", "RUN"], "--user"),
     (["recommend", "RUN", "--user", "u1", "--history", "i01"], "--user"),
     (["recommend", "RUN", "--user", "nobody"], "'nobody'"),
-    (["recommend", "RUN", "--history", "i01,i99"], "'i99'"),
+    (["recommend", "RUN", "--history", "i98,i99"], "'i99'"),
     (["recommend", "RUN", "--user", "u1", "-k", "0"], "-k"),
     (["recommend", "RUN", "--user", "u1", "-k", "many"], "many"),
     (["inspect", "nowhere"], "nowhere does not exist"),

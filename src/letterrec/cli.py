@@ -107,13 +107,16 @@ def fit(
     """
     from letterrec import pipeline, processes
     from letterrec.config import load_settings
-    from letterrec.report import print_metrics
+    from letterrec.evaluation import returning_share
+    from letterrec.report import print_metrics, returning_note
 
     settings = load_settings(recipe, [*(overrides or []), *_column_settings(columns or [])])
     run = pipeline.fit(source, out_folder, settings, resume=resume)
     if processes.is_helper():
         return
     print_metrics(out, run.metrics())
+    if note := returning_note(returning_share(run.dataset().held_out("valid"))):
+        out.print(note, soft_wrap=True)
     out.print(f"The run is in {run.folder}", soft_wrap=True)
 
 
@@ -167,13 +170,24 @@ def recommend(
         bool, typer.Option("--all-users", help="every user of the run; needs --out")
     ] = False,
     out_file: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.parquet", help="for --all-users")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="for --all-users: .parquet, .csv or .jsonl"),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="write over a file that is there already")
+    ] = False,
     k: Annotated[int, typer.Option("-k", min=1, help="items wanted")] = 10,
     instruction: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="what is wanted, in words (recommender lcrec)"),
     ] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="also what is in the history")
+    ] = False,
+    unknown: Annotated[
+        Literal["skip", "refuse"],
+        typer.Option(help="ids of the history that the catalogue does not have"),
+    ] = "skip",
     as_json: AsJson = False,
 ) -> None:
     """The next items for a user of the run, for any history, or for all users.
@@ -181,7 +195,8 @@ def recommend(
     With `--all-users` a killed command goes on where it was when it is run again.
     """
     from letterrec import finished
-    from letterrec.report import recommendation_table
+    from letterrec.report import recommendation_table, returning_note
+    from letterrec.serving.queries import Query, left_out, listed
 
     given = (user is not None) + (history is not None) + all_users
     if given != 1 and not (given == 0 and instruction is not None):
@@ -191,26 +206,38 @@ def recommend(
     if all_users != (out_file is not None):
         raise RequestError("--all-users and --out FILE.parquet go together")
     if out_file is not None:
-        from letterrec.serving.batch import recommend_all
+        from letterrec.serving.batch import format_of, recommend_all
 
-        n = recommend_all(finished.load(run), out_file, k=k)
+        format_of(out_file)
+    engine = finished.load(run)
+    if not include_seen and (note := returning_note(engine.returning)):
+        _note(note)
+    if out_file is not None:
+        n = recommend_all(engine, out_file, k=k, exclude_seen=not include_seen, force=force)
         out.print(f"recommendations of {n} users are in {out_file}", soft_wrap=True)
         return
-    engine = finished.load(run)
     items = engine.history_of(user) if user is not None else _split_ids(history or "")
-    (answer,) = engine.recommend([items], k=k, instruction=instruction)
+    query = engine.prepare(
+        Query(items, k, not include_seen, instruction=instruction, unknown=unknown)
+    )
+    (answer,) = engine.answer_ids([query])
+    if query.skipped:
+        _note(f"skipped {listed(list(query.skipped))}: {engine.not_among()}")
+    if not answer:
+        _note(f"no item is left to recommend: {left_out(engine.catalogue, query)}")
     if as_json:
         titles = engine.titles
         _print_json(
             {
                 "user": user,
                 "history": items,
+                "skipped": list(query.skipped),
                 "items": [
                     {"item": i, "title": titles[i], "log_probability": score} for i, score in answer
                 ],
             }
         )
-    else:
+    elif answer:
         out.print(recommendation_table(engine, answer))
 
 
@@ -382,6 +409,10 @@ def _column_settings(columns: list[str]) -> list[str]:
 
 def _split_ids(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _note(message: str) -> None:
+    print(f"letterrec: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _print_json(value: Any) -> None:

@@ -31,7 +31,8 @@ from letterrec.metrics import ranks_of, summarise
 from letterrec.newcomers import Newcomers
 from letterrec.progress import counting
 from letterrec.serving.changes import Changes
-from letterrec.serving.engine import Engine, Prepared
+from letterrec.serving.engine import Engine
+from letterrec.serving.queries import Prepared
 from letterrec.store import atomic_path
 
 _CUT = 10

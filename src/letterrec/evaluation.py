@@ -147,6 +147,22 @@ def popularity_metrics(dataset: Dataset, split: Split) -> dict[str, float]:
     return summarise(popularity_ranks(dataset, split))
 
 
+def returning_share(cases: HeldOut) -> float:
+    """The share of targets that are in the history before them; 0 where there are no cases.
+
+    >>> from letterrec.data import Histories
+    >>> histories = Histories.from_lists([[3, 1], [], [2, 2]])
+    >>> targets = np.array([1, 1, 3], dtype=np.int32)
+    >>> round(returning_share(HeldOut(np.arange(3), histories, targets)), 2)
+    0.33
+    """
+    if not len(cases):
+        return 0.0
+    case = np.repeat(np.arange(len(cases)), cases.histories.lengths)
+    had = cases.histories.items == cases.targets[case]
+    return float(np.bincount(case[had], minlength=len(cases)).astype(bool).mean())
+
+
 def sample_cases(cases: HeldOut, n: int, seed: int) -> HeldOut:
     """At most ``n`` cases, the same for the same seed."""
     if len(cases) <= n:

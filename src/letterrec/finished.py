@@ -10,6 +10,7 @@ from typing import Any
 
 from letterrec import cold
 from letterrec.data import Split
+from letterrec.errors import RequestError
 from letterrec.evaluation import evaluate_split
 from letterrec.pipeline import trained_recommender
 from letterrec.run import Run
@@ -48,7 +49,13 @@ def evaluate(
     beam: int | None = None,
     exclude_seen: bool = False,
 ) -> dict[str, Any]:
-    """Metrics of a finished run on a split; see `evaluation.evaluate_split`."""
+    """Metrics of a finished run on a split; see `evaluation.evaluate_split`.
+
+    Raises:
+        RequestError: ``beam`` is below 1.
+        RunError: there is no run, or it is unfinished or damaged.
+    """
+    _check_beam(beam)
     engine = load(folder, edits=False)
     metrics, _ = evaluate_split(
         engine.recommender,
@@ -66,7 +73,15 @@ def evaluate(
 
 def evaluate_cold(folder: str | Path, beam: int | None = None) -> dict[str, Any]:
     """Metrics on items held out of training (``data.cold_share``); see `cold.evaluate_cold`."""
+    _check_beam(beam)
     return cold.evaluate_cold(load(folder, edits=False), beam)
+
+
+def _check_beam(beam: int | None) -> None:
+    if beam is None:
+        return
+    if isinstance(beam, bool) or not isinstance(beam, int) or beam < 1:
+        raise RequestError(f"beam = {beam!r}: expected a whole number of at least 1")
 
 
 def inspect(folder: str | Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from letterrec.serving.engine import Engine, Recommendations
 
+_MANY_RETURN = 0.2  # of held-out targets
 _COLUMNS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 
 
@@ -85,11 +86,27 @@ def print_inspection(out: Console, diagnostics: Mapping[str, Any]) -> None:
 def recommendation_table(engine: Engine, answer: Recommendations) -> Table:
     """One list of recommendations with titles and identifiers."""
     table = Table("", "item", "title", "log-probability", "identifier", box=None)
+    catalogue = engine.catalogue
     for rank, (item, score) in enumerate(answer, start=1):
-        row = engine.dataset.item_rows[item]
-        spelled = engine.identifiers.spelled(row)
-        table.add_row(str(rank), item, engine.dataset.titles[row], f"{score:.2f}", spelled)
+        row = catalogue.rows[item]
+        cells = (item, catalogue.titles[row], f"{score:.2f}", catalogue.spelled(row))
+        table.add_row(str(rank), *cells)
     return table
+
+
+def returning_note(share: float) -> str:
+    """What to know where people come back to what they had; empty where few do.
+
+    Args:
+        share: of held-out targets that are in the history; see `evaluation.returning_share`.
+    """
+    if share < _MANY_RETURN:
+        return ""
+    return (
+        f"{share:.0%} of the held-out items were in the user's history before: people come back to "
+        "what they had. Metrics count such items, and `recommend` leaves out what is in the "
+        "history unless it is given --include-seen"
+    )
 
 
 def print_recommendations(out: Console, engine: Engine, users: Sequence[str], k: int = 5) -> None:

@@ -143,6 +143,20 @@ class Transitions:
         ]
         return replace(self, counts=sp.csr_array(sp.block_array(blocks, format="csr")))
 
+    def at_rows(self, rows: NDArray[np.integer], n_rows: int) -> Transitions:
+        """The same transitions where item ``i`` has row ``rows[i]`` of ``n_rows``; none of others.
+
+        Args:
+            rows: int64 ``(n_items,)``, each once.
+            n_rows: of the catalogue.
+        """
+        if len(rows) == n_rows and np.array_equal(rows, np.arange(n_rows)):
+            return self
+        counts = self.counts.tocoo()
+        before, after = counts.coords
+        placed = sp.coo_array((counts.data, (rows[before], rows[after])), shape=(n_rows, n_rows))
+        return replace(self, counts=placed.tocsr())
+
     def chosen(
         self, score: Callable[[Transitions], float], likeness: sp.csr_array | None = None
     ) -> Transitions:

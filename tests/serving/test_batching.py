@@ -17,7 +17,8 @@ import pytest
 import letterrec
 from letterrec.errors import Overloaded, RequestError
 from letterrec.serving.batching import Batcher
-from letterrec.serving.engine import Engine, Prepared, Query
+from letterrec.serving.engine import Engine
+from letterrec.serving.queries import Prepared, Query
 
 
 class HeldEngine:

@@ -274,6 +274,104 @@ def test_a_token_is_asked_for_once(
         one.end()
 
 
+def test_a_wrong_token_is_called_wrong_and_one_that_cannot_be_is_not_kept(
+    browser: Browser, serve: Callable[..., Any], own_run: Path
+) -> None:
+    token = "correct-horse-battery"
+    kept = "sessionStorage.getItem('token')"
+    with serve(own_run, token=token) as served:
+        one = Visit(browser, served.url)
+        page, problem = one.page, one.page.locator("#token-problem")
+        expect(page.locator("#token-dialog")).to_be_visible()
+        expect(problem).to_be_hidden()
+        page.fill("#token", "pässwörd-日本-0123456789")
+        page.click("text=Enter")
+        expect(problem).to_contain_text("ASCII only")
+        assert page.evaluate(kept) is None
+        page.fill("#token", "wrong-horse-battery")
+        page.click("text=Enter")
+        expect(problem).to_have_text("That token is wrong.")
+        expect(page.locator("#token-dialog")).to_be_visible()
+        assert page.evaluate(kept) is None
+        page.fill("#token", f" {token} ")
+        page.click("text=Enter")
+        expect(answers(page)).to_have_count(10)
+        assert page.evaluate(kept) == token
+        page.evaluate("sessionStorage.setItem('token', 'kept before \\u65e5')")
+        page.reload(wait_until="domcontentloaded")
+        page.fill("#token", token)
+        page.click("text=Enter")
+        expect(answers(page)).to_have_count(10)
+        one.end()
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"), [("500", 50), ("0", 1), ("-3", 1), ("", 10), ("7.6", 8)]
+)
+def test_how_many_are_shown_is_bounded_and_said(
+    visit: Callable[..., Page], typed: str, shown: int
+) -> None:
+    page = visit()
+    expect(answers(page)).to_have_count(10)
+    page.fill("#k", "12")
+    page.press("#k", "Tab")
+    expect(answers(page)).to_have_count(12)
+    expect(page.locator("#k-note")).to_be_hidden()
+    page.fill("#k", typed)
+    page.press("#k", "Tab")
+    expect(page.locator("#k-note")).to_contain_text(f"1 to 50 are shown here: {shown} instead of")
+    expect(page.locator("#k")).to_have_value(str(shown))
+    expect(answers(page)).to_have_count(shown)
+    page.fill("#k", "20")
+    page.press("#k", "Tab")
+    expect(page.locator("#k-note")).to_be_hidden()
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_long_history_is_folded_and_results_come_before_it(
+    visit: Callable[..., Page], viewport: dict[str, int]
+) -> None:
+    page = visit(viewport=viewport)
+    expect(answers(page)).to_have_count(10)
+    named = [{"item": f"i{i % 60:02d}", "title": f"no. {i}"} for i in range(240)]
+    history = [item | {"identifier": "<a_1><b_2>"} for item in named]
+
+    def long(route: Route) -> None:
+        if "user" in (route.request.post_data_json or {}):
+            route.fulfill(json={"items": [], "history": history, "skipped": []})
+        else:
+            route.continue_()
+
+    page.route("**/v1/recommend", long)
+    page.fill("#user", "u3")
+    page.click("button:text-is('Load')")
+    entries = page.locator("#history li")
+    expect(entries).to_have_count(10)
+    expect(entries.first.locator(".title")).to_contain_text("no. 239")
+    expect(entries.last.locator(".title")).to_contain_text("no. 230")
+    expect(page.locator("#status")).to_contain_text("for a history of 240 items")
+    page.uncheck("#exclude-seen")  # all 60 items are in the history
+    expect(answers(page)).to_have_count(10)
+    height = "document.documentElement.scrollHeight"
+    assert page.evaluate(height) < (2000 if viewport == DESK else 3000)
+    results, past = page.locator("#answers").bounding_box(), page.locator("#past").bounding_box()
+    assert results is not None
+    assert past is not None
+    if viewport == PHONE:
+        assert results["y"] < past["y"]
+        assert results["y"] < PHONE["height"]  # seen without scrolling
+    page.click("#earlier:text-is('230 earlier')")
+    expect(entries).to_have_count(240)
+    assert page.evaluate(height) < (2000 if viewport == DESK else 3500)
+    expect(page.locator("#earlier")).to_have_attribute("aria-expanded", "true")
+    entries.last.locator(".remove").click()  # the oldest
+    expect(entries).to_have_count(239)
+    expect(entries.last.locator(".title")).to_contain_text("no. 1")
+    page.click("#earlier")
+    expect(entries).to_have_count(10)
+    expect(page.locator("#earlier")).to_have_text("229 earlier")
+
+
 def test_titles_are_text_and_never_markup(
     browser: Browser, serve: Callable[..., Any], own_run: Path
 ) -> None:

@@ -9,23 +9,23 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 import letterrec
 from letterrec.data.catalogue import item_text
 from letterrec.errors import Conflict, LetterRecError, NotFound, Overloaded, RequestError, RunError
-from letterrec.serving import engine as engines
-from letterrec.serving import looking
+from letterrec.serving import looking, queries
 from letterrec.serving import schemas as s
 from letterrec.serving.catalogue import STATES
 from letterrec.serving.editing import AddItems, SetStates
@@ -33,6 +33,7 @@ from letterrec.serving.engine import Engine
 from letterrec.serving.explore import children, shared_codes
 from letterrec.serving.guard import Guard
 from letterrec.serving.observing import event
+from letterrec.serving.queries import Prepared
 from letterrec.serving.service import Service
 
 _NEIGHBOURS = 8
@@ -114,23 +115,29 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {n: {"model": s.Problem, "description": words[n]} for n in (400, 401, 413, *statuses)}
 
 
+def status_of(error: LetterRecError) -> int:
+    """The HTTP status of a refusal."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
+
+
+def one_line(error: LetterRecError) -> str:
+    """What a refusal says, for ``detail``."""
+    return " ".join(str(error).split())
+
+
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(LetterRecError)
     async def refused(request: Request, error: LetterRecError) -> JSONResponse:
-        status = next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
+        status = status_of(error)
         headers = {"retry-after": "1"} if status == 503 else None
-        return JSONResponse({"detail": " ".join(str(error).split())}, status, headers)
+        return JSONResponse({"detail": one_line(error)}, status, headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "json_invalid":
             return JSONResponse({"detail": f"the body is not JSON ({first['ctx']['error']})"}, 400)
-        value = repr(first.get("input"))
-        value = value if len(value) <= 60 else value[:57] + "..."
-        value = value.encode("utf-8", "replace").decode()
-        return JSONResponse({"detail": f"{where} = {value}: {first['msg'].lower()}"}, 422)
+        return JSONResponse({"detail": s.why_invalid(error.errors())}, 422)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
@@ -143,33 +150,62 @@ def _add_error_handlers(app: FastAPI) -> None:
 
 
 def _add_recommending(app: FastAPI, service: Service, deadline: float) -> None:
-    async def answers_to(requests: list[s.RecommendRequest]) -> list[s.RecommendResponse]:
+    async def answers_to(
+        requests: Sequence[s.RecommendRequest | ValidationError],
+    ) -> list[s.RecommendResponse | LetterRecError]:
+        """Per request the answer, or why it was refused."""
         ends = time.monotonic() + deadline
         engine = service.engine
-        histories = [_history(engine, request) for request in requests]
-        prepared = [
-            engine.prepare(
-                engines.Query(
-                    h, r.k, r.exclude_seen, r.allowed, r.blocked, instruction=r.instruction
-                ),
-            )
-            for h, r in zip(histories, requests, strict=True)
-        ]
-        found = await service.batcher.answer(engine, prepared, ends)
+        prepared = [_prepared(engine, request) for request in requests]
+        sound = [query for query in prepared if isinstance(query, Prepared)]
+        found = iter(await service.batcher.answer(engine, sound, ends) if sound else [])
         return [
-            _response(engine, request, query.rows, answer)
-            for request, query, answer in zip(requests, prepared, found, strict=True)
+            _response(engine, request, query, next(found))
+            if isinstance(request, s.RecommendRequest) and isinstance(query, Prepared)
+            else cast(LetterRecError, query)
+            for request, query in zip(requests, prepared, strict=True)
         ]
 
     @app.post("/v1/recommend", responses=problems(404, 503), tags=["recommend"])
     async def recommend(request: s.RecommendRequest) -> s.RecommendResponse:
         """The best next items for a history, or for a user of the run."""
-        return (await answers_to([request]))[0]
+        (answer,) = await answers_to([request])
+        if isinstance(answer, LetterRecError):
+            raise answer
+        return answer
 
-    @app.post("/v1/recommend/batch", responses=problems(404, 503), tags=["recommend"])
+    @app.post("/v1/recommend/batch", responses=problems(503), tags=["recommend"])
     async def recommend_batch(request: s.BatchRequest) -> s.BatchResponse:
-        """The same for several requests at once."""
-        return s.BatchResponse(answers=await answers_to(request.requests))
+        """The same for several requests at once: an answer or an error for each."""
+        answers = await answers_to(request.parsed())
+        return s.BatchResponse(answers=[_or_refused(answer) for answer in answers])
+
+
+def _prepared(
+    engine: Engine, request: s.RecommendRequest | ValidationError
+) -> Prepared | LetterRecError:
+    if isinstance(request, ValidationError):
+        return RequestError(s.why_invalid(request.errors()))
+    try:
+        return engine.prepare(
+            queries.Query(
+                _history(engine, request),
+                request.k,
+                request.exclude_seen,
+                request.allowed,
+                request.blocked,
+                instruction=request.instruction,
+                unknown=request.unknown,
+            )
+        )
+    except LetterRecError as error:
+        return error
+
+
+def _or_refused(answer: s.RecommendResponse | LetterRecError) -> s.RecommendResponse | s.Refused:
+    if isinstance(answer, s.RecommendResponse):
+        return answer
+    return s.Refused(error=s.Refusal(status=status_of(answer), detail=one_line(answer)))
 
 
 def _history(engine: Engine, request: s.RecommendRequest) -> list[str]:
@@ -181,9 +217,9 @@ def _history(engine: Engine, request: s.RecommendRequest) -> list[str]:
 
 
 def _response(
-    engine: Engine, request: s.RecommendRequest, history: list[int], answer: list[tuple[int, float]]
+    engine: Engine, request: s.RecommendRequest, query: Prepared, answer: list[tuple[int, float]]
 ) -> s.RecommendResponse:
-    catalogue = engine.catalogue
+    catalogue, history = engine.catalogue, query.rows
     items = []
     for row, score in answer:
         because = None
@@ -198,7 +234,7 @@ def _response(
     names = None
     if request.explain:
         names = [s.ItemName(**looking.name(catalogue, row)) for row in history]
-    return s.RecommendResponse(items=items, history=names)
+    return s.RecommendResponse(items=items, history=names, skipped=list(query.skipped))
 
 
 def _add_catalogue(app: FastAPI, service: Service) -> None:
@@ -226,8 +262,7 @@ def _add_catalogue(app: FastAPI, service: Service) -> None:
         new = {i.item: item_text(i.title, [i.text]) for i in request.items}
         if len(new) < len(request.items):
             raise RequestError("an item id comes twice in one request; give each once")
-        await service.edit(AddItems(new))
-        catalogue = service.engine.catalogue
+        catalogue = await service.edit(AddItems(new))
         return s.AddedItems(
             items=[s.ItemName(**looking.name(catalogue, catalogue.rows[i])) for i in new],
             generation=catalogue.generation,
@@ -240,11 +275,8 @@ def _add_catalogue(app: FastAPI, service: Service) -> None:
         return looking.item(engine, engine.catalogue, item, _NEIGHBOURS)
 
     async def set_state(item: str, state: s.State) -> s.ItemState:
-        if state == "deleted":
-            service.engine.catalogue.row(item)  # deleting twice is a mistake
-        await service.edit(SetStates({item: state}))
-        generation = service.engine.catalogue.generation
-        return s.ItemState(item=item, state=state, generation=generation)
+        catalogue = await service.edit(SetStates({item: state}))
+        return s.ItemState(item=item, state=state, generation=catalogue.generation)
 
     @app.patch("/v1/items/{item:path}", responses=problems(403, 404, 503), tags=["catalogue"])
     async def change_item(item: ItemId, change: s.StateChange) -> s.ItemState:

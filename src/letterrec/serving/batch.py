@@ -1,4 +1,4 @@
-"""Recommendations for all users of a run, written as one Parquet file.
+"""Recommendations for all users of a run, written as one file: Parquet, CSV or JSON lines.
 
 Knows how the work is cut into parts, each kept beside the file as soon as it is done, so that a
 killed process goes on where it was. Memory does not grow with the number of users. Leaves the
@@ -7,22 +7,32 @@ recommending to `Engine`.
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 import polars as pl
 
 from letterrec.errors import RequestError
 from letterrec.progress import counting, say
-from letterrec.serving.engine import Engine, Query
+from letterrec.serving.engine import Engine
+from letterrec.serving.queries import Query
 from letterrec.store import atomic_path, fingerprint, read_json, write_json
 
 _PART = 2048  # users per part
+_FORMATS = (".parquet", ".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
 
 
 def recommend_all(
-    engine: Engine, path: Path, *, k: int = 10, exclude_seen: bool = True, part: int = _PART
+    engine: Engine,
+    path: Path,
+    *,
+    k: int = 10,
+    exclude_seen: bool = True,
+    force: bool = False,
+    part: int = _PART,
 ) -> int:
     """Write the ``k`` best next items of every user.
 
@@ -31,28 +41,40 @@ def recommend_all(
 
     Args:
         engine: of the run.
-        path: of the Parquet file.
+        path: of the file; its name ends with ``.parquet``, ``.csv``, ``.jsonl``, or one of the
+            latter two and ``.gz``.
         k: items per user.
         exclude_seen: leave out what a user has already.
+        force: write over a file of something else. A Parquet file knows what it was made from, and
+            is left as it is if that is the same.
         part: users whose recommendations are made and written at a time.
 
     Returns:
         How many users there are.
 
     Raises:
-        RequestError: ``path`` cannot be written, or is a folder.
+        RequestError: ``path`` cannot be written, is a folder, has another ending, or there is a
+            file already.
     """
-    if path.is_dir():
-        raise RequestError(f"{path} is a folder; name a file, such as recs.parquet")
+    suffix = format_of(path)
     catalogue = engine.catalogue
     job = fingerprint(
-        f"{engine.key} {catalogue.generation} {k} {exclude_seen} {part}",
+        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}",
         (engine.folder / "recommender.safetensors").read_bytes(),
     )
     parts = path.with_name(f"{path.name}.parts")
     users = engine.dataset.user_ids
+    is_begun = _is_of(parts / "job.json", job)
+    if path.exists() and not force and not is_begun:
+        if suffix == ".parquet" and _made_by(path) == job:
+            say(f"{path} has these recommendations already")
+            return len(users)
+        raise RequestError(
+            f"{path} exists and may hold something else; name another --out, or give --force to "
+            "write over it"
+        )
     try:
-        _begin(parts, job)
+        _begin(parts, job, is_begun)
         with counting("recommending", len(users)) as counter:
             for start in range(0, len(users), part):
                 chunk = users[start : start + part]
@@ -62,7 +84,7 @@ def recommend_all(
                         _frame(engine, chunk, k, exclude_seen).write_parquet(temporary)
                 counter.advance(len(chunk))
         with atomic_path(path) as temporary:
-            pl.scan_parquet(sorted(parts.glob("0*.parquet")), glob=False).sink_parquet(temporary)
+            _join(sorted(parts.glob("0*.parquet")), temporary, suffix, job)
         shutil.rmtree(parts)
     except OSError as error:
         raise RequestError(
@@ -72,16 +94,55 @@ def recommend_all(
     return len(users)
 
 
-def _begin(parts: Path, job: str) -> None:
+def format_of(path: Path) -> str:
+    """The ending that says how a file is written.
+
+    Raises:
+        RequestError: it is none of those that there are, or ``path`` is a folder.
+    """
+    if path.is_dir():
+        raise RequestError(f"{path} is a folder; name a file, such as recs.parquet")
+    for suffix in reversed(_FORMATS):
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise RequestError(f"{path}: expected a name that ends with {', '.join(_FORMATS)}")
+
+
+def _join(parts: list[Path], path: Path, suffix: str, job: str) -> None:
+    """One file of all parts, in their order."""
+    if suffix == ".parquet":
+        pl.scan_parquet(parts).sink_parquet(path, metadata={"job": job})
+        return
+    opened = gzip.open if suffix.endswith(".gz") else open
+    with cast(IO[bytes], opened(path, "wb")) as file:
+        for i, part in enumerate(parts):
+            frame = pl.read_parquet(part)
+            if suffix.startswith(".csv"):
+                frame.write_csv(file, include_header=i == 0)
+            else:
+                frame.write_ndjson(file)
+
+
+def _is_of(about: Path, job: str) -> bool:
+    return about.exists() and read_json(about) == job
+
+
+def _made_by(path: Path) -> str | None:
+    try:
+        return pl.read_parquet_metadata(path).get("job")
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+
+
+def _begin(parts: Path, job: str, is_begun: bool) -> None:
     """Go on with the parts of the same job; parts of another one are thrown away."""
-    about = parts / "job.json"
-    if about.exists() and read_json(about) == job:
+    if is_begun:
         done = len(list(parts.glob("0*.parquet")))
         say(f"going on after {done} parts in {parts}")
         return
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir(parents=True)
-    write_json(about, job)
+    write_json(parts / "job.json", job)
 
 
 def _frame(engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool) -> pl.DataFrame:

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from letterrec.errors import Overloaded
-from letterrec.serving.engine import Engine, Prepared
+from letterrec.serving.engine import Engine
+from letterrec.serving.queries import Prepared
 
 Answer = list[tuple[int, float]]
 _LINGER = 0.2  # of the last search's time

@@ -2,13 +2,16 @@
 
 Knows an item's row, text, identifier and state. A catalogue never changes: an edit makes the next
 one, in which every row and every identifier of the one before is the same and new items stand
-behind. Leaves how edits reach the disk to `changes` and who makes them to `editing`.
+behind. That holds even when an older or another file of edits is put in the place of the one that
+was served: rows of items that it lacks are *gone*. They keep their identifier, so that queries
+that were prepared before still mean what they meant, and no id leads to them. Leaves how edits
+reach the disk to `changes` and who makes them to `editing`.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -28,6 +31,7 @@ from letterrec.transitions import Transitions
 
 State = Literal["active", "blocked", "deleted"]
 STATES: tuple[State, ...] = ("active", "blocked", "deleted")
+_GONE = len(STATES)  # the state of rows whose items are not in the file of edits any more
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +42,17 @@ class Catalogue:
         item_ids: external ids.
         titles: what the items are called.
         identifiers: the code sequence of every item, also of blocked and deleted ones.
-        popularity: int64 ``(n_items,)`` occurrences in training; 0 for added items.
-        states: int8 ``(n_items,)`` index into `STATES`. Only active items are recommended; blocked
-            items can still be looked at; all of them may occur in a history.
+        popularity: int64 ``(n_rows,)`` occurrences in training; 0 for added items.
+        states: int8 ``(n_rows,)`` index into `STATES`, or beyond for rows that are gone. Only
+            active items are recommended; blocked items can still be looked at; all but those that
+            are gone may occur in a history.
         n_trained: the first so many rows are the items trained on.
         generation: counts the edits since training.
         trie: of ``identifiers``, on the device of the recommender.
         transitions: which item follows which; None where the run does without.
         added_texts: what was encoded of the added items.
+        added_content: float32 ``(n_added, d_content)`` of the added items.
+        lineage: of the edits; see `Changes`.
     """
 
     item_ids: tuple[str, ...]
@@ -58,6 +65,10 @@ class Catalogue:
     trie: Trie
     transitions: Transitions | None = None
     added_texts: tuple[str, ...] = ()
+    added_content: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
+    )
+    lineage: str = ""
 
     @classmethod
     def trained(
@@ -76,32 +87,42 @@ class Catalogue:
             transitions,
         )
 
-    def changed(self, changes: Changes, content: NDArray[np.float32] | None) -> Catalogue:
-        """This catalogue, as trained, with all edits since.
+    def changed(
+        self, changes: Changes, trained: Catalogue, content: NDArray[np.float32] | None
+    ) -> Catalogue:
+        """The catalogue with all these edits and no others; rows of this one keep their meaning.
 
         Args:
             changes: all edits since training.
+            trained: the catalogue without edits.
             content: float32 ``(n_trained, d_content)``: by it the transitions of added items are
                 those of the items like them; None gives them none.
         """
         n = self.n_trained
-        ids = self.item_ids[:n] + changes.item_ids
-        codes = np.concatenate([self.identifiers.codes[:n], changes.codes])
-        identifiers = replace(self.identifiers, codes=codes)
-        popularity = np.append(self.popularity[:n], np.zeros(len(changes.item_ids), np.int64))
-        grown = len(ids) != len(self.item_ids)
+        rows, new = self._places(changes)
+        ids = self.item_ids + tuple(changes.item_ids[i] for i in new)
+        identifiers, popularity, added_content = (
+            self.identifiers,
+            self.popularity,
+            self.added_content,
+        )
+        if len(new):
+            codes = np.concatenate([identifiers.codes, changes.codes[new]])
+            identifiers = replace(identifiers, codes=codes)
+            popularity = np.append(popularity, np.zeros(len(new), np.int64))
+            more = changes.content[new]
+            added_content = np.concatenate([added_content, more]) if len(added_content) else more
         states = np.zeros(len(ids), dtype=np.int8)
-        rows = self.rows if not grown else {item: row for row, item in enumerate(ids)}
-        for item, state in changes.states.items():
-            states[rows[item]] = STATES.index(state)
-        trie = Trie.build(identifiers, popularity).to(device()) if grown else self.trie
-        transitions = self.transitions
-        if grown and transitions is not None and content is not None:
-            added = changes.content[len(self.item_ids) - n :]
-            transitions = transitions.grown(content, added)
-        return Catalogue(
+        states[n:] = _GONE
+        states[rows] = 0
+        is_same = not len(new) and np.array_equal(states != _GONE, self.is_present)
+        trie, transitions = self.trie, self.transitions
+        if not is_same:
+            trie = Trie.build(_searched(identifiers, states), popularity).to(device())
+            transitions = self._followed(changes, rows, new, trained.transitions, content, len(ids))
+        made = Catalogue(
             ids,
-            self.titles[:n] + changes.titles,
+            self.titles + tuple(changes.titles[i] for i in new),
             identifiers,
             popularity,
             states,
@@ -109,18 +130,96 @@ class Catalogue:
             changes.generation,
             trie,
             transitions,
-            changes.texts,
+            self.added_texts + tuple(changes.texts[i] for i in new),
+            added_content,
+            changes.lineage,
         )
+        if is_same:
+            made.__dict__["rows"] = self.rows
+        for item, state in changes.states.items():
+            if item in made.rows:
+                states[made.rows[item]] = STATES.index(state)
+        return made
+
+    def _places(self, changes: Changes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """int64: the row of every added item, and which of them get new rows, at the end.
+
+        An item has the row that it had, gone or not, if it is the same: id, title, text and codes.
+        """
+        n, n_added = self.n_trained, self.n_rows - self.n_trained
+        m = len(changes.item_ids)
+        codes = self.identifiers.codes[n:]
+        if (
+            m >= n_added
+            and changes.item_ids[:n_added] == self.item_ids[n:]
+            and changes.titles[:n_added] == self.titles[n:]
+            and changes.texts[:n_added] == self.added_texts
+            and np.array_equal(changes.codes[:n_added], codes)
+        ):  # edits in sequence
+            return np.arange(n, n + m), np.arange(n_added, m)
+        mine = zip(
+            self.item_ids[n:], self.titles[n:], self.added_texts, codes.tolist(), strict=True
+        )
+        known = {(*words, *code): row for row, (*words, code) in enumerate(mine, start=n)}
+        rows = np.zeros(m, dtype=np.int64)
+        new: list[int] = []
+        theirs = zip(
+            changes.item_ids, changes.titles, changes.texts, changes.codes.tolist(), strict=True
+        )
+        for i, (*words, code) in enumerate(theirs):
+            row = known.get((*words, *code))
+            if row is None:
+                row = self.n_rows + len(new)
+                new.append(i)
+            rows[i] = row
+        return rows, np.array(new, dtype=np.int64)
+
+    def _followed(
+        self,
+        changes: Changes,
+        rows: NDArray[np.int64],
+        new: NDArray[np.int64],
+        trained: Transitions | None,
+        content: NDArray[np.float32] | None,
+        n_rows: int,
+    ) -> Transitions | None:
+        """Transitions of the items at ``rows`` and those trained on, for a catalogue of rows."""
+        if trained is None or self.transitions is None or content is None:
+            return self.transitions
+        is_longer = len(rows) - len(new) == self.n_rows - self.n_trained
+        if is_longer and self.n_items == self.n_rows:
+            return self.transitions.grown(content, changes.content[new])
+        grown = trained.grown(content, changes.content) if len(rows) else trained
+        return grown.at_rows(np.append(np.arange(self.n_trained), rows), n_rows)
 
     @property
-    def n_items(self) -> int:
-        """Rows, whatever the state of the items."""
+    def n_rows(self) -> int:
+        """Rows, also of items that are gone."""
         return len(self.item_ids)
 
     @cached_property
+    def n_items(self) -> int:
+        """Items, whatever their state, without those that are gone."""
+        return int(self.is_present.sum())
+
+    @cached_property
+    def is_present(self) -> NDArray[np.bool_]:
+        """bool ``(n_rows,)``: false for rows that are gone."""
+        return np.asarray(self.states != _GONE)
+
+    @cached_property
+    def present(self) -> Identifiers:
+        """The identifiers without those of rows that are gone."""
+        if self.n_items == self.n_rows:
+            return self.identifiers
+        return replace(self.identifiers, codes=self.identifiers.codes[self.is_present])
+
+    @cached_property
     def rows(self) -> dict[str, int]:
-        """External id -> row."""
-        return {item: row for row, item in enumerate(self.item_ids)}
+        """External id -> row, of all items but those that are gone."""
+        if self.n_items == self.n_rows:
+            return {item: row for row, item in enumerate(self.item_ids)}
+        return {item: row for row, item in enumerate(self.item_ids) if self.is_present[row]}
 
     def spelled(self, row: int) -> str:
         """The identifier of a row as people read it; remembered: few items are in most lists."""
@@ -135,7 +234,7 @@ class Catalogue:
 
     @cached_property
     def active(self) -> Tensor | None:
-        """bool ``(n_items,)`` on the device of the trie: what may be recommended; None if all."""
+        """bool ``(n_rows,)`` on the device of the trie: what may be recommended; None if all."""
         if not self.states.any():
             return None
         return torch.from_numpy(self.states == 0).to(self.trie.items.device)
@@ -166,7 +265,7 @@ class Catalogue:
         Returns:
             Per neighbour its row, the shared leading codes, and the codes shared in all.
         """
-        same = self.identifiers.codes == self.identifiers.codes[row]  # (n_items, levels)
+        same = self.identifiers.codes == self.identifiers.codes[row]  # (n_rows, levels)
         leading = np.cumprod(same, axis=1).sum(1)
         shared = same.sum(1)
         candidates = np.flatnonzero((shared > 0) & (self.states == 0))
@@ -206,9 +305,23 @@ class Catalogue:
             "title": [fold(t) for t in self.titles],
             "popularity": self.popularity,
             "state": self.states,
-            "row": np.arange(self.n_items),
+            "row": np.arange(self.n_rows),
         }
         return pl.DataFrame(columns)
+
+
+def _searched(identifiers: Identifiers, states: NDArray[np.int8]) -> Identifiers:
+    """Identifiers to search by: rows that are gone share those of other items.
+
+    So they add no prefix, and an answer is the one of a catalogue that never had them.
+    """
+    gone = np.flatnonzero(states == _GONE)
+    if not len(gone):
+        return identifiers
+    kept = np.flatnonzero(states != _GONE)
+    codes = identifiers.codes.copy()
+    codes[gone] = codes[kept[np.arange(len(gone)) % len(kept)]]
+    return replace(identifiers, codes=codes)
 
 
 def fold(text: str) -> str:

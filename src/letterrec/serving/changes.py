@@ -7,16 +7,20 @@ Columns: ``item``, ``title``, ``text``, ``state``, ``level_1`` to ``level_L``, `
 list). Added items have all of them; an item trained on appears only when it is blocked or deleted,
 with its state alone. A deleted item's row and identifier stay taken, so that whatever refers to
 them (a log, a history) never comes to mean another item.
+
+Every write gives the file a new lineage id, so that a server knows a file by what it is: an older
+one that was put back, or another one, has another lineage whatever its number of edits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
+from uuid import uuid4
 
 import filelock
 import numpy as np
@@ -24,7 +28,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from letterrec.errors import RunError
-from letterrec.store import atomic_path
+from letterrec.store import atomic_path, fingerprint
 
 _FILE = "catalogue.parquet"
 _PATIENCE = 60.0  # seconds that an edit waits for another one's lock
@@ -42,6 +46,7 @@ class Changes:
         content: float32 ``(n_added, d_content)``.
         states: item id -> ``blocked`` or ``deleted``, of any item.
         generation: counts the edits.
+        lineage: of this state of the catalogue and no other one; empty as trained.
     """
 
     item_ids: tuple[str, ...]
@@ -51,12 +56,13 @@ class Changes:
     content: NDArray[np.float32]
     states: dict[str, Literal["blocked", "deleted"]] = field(default_factory=dict)
     generation: int = 0
+    lineage: str = field(default_factory=lambda: uuid4().hex)
 
     @classmethod
     def none(cls, n_levels: int) -> Changes:
         """Nothing changed."""
         codes = np.zeros((0, n_levels), dtype=np.int32)
-        return cls((), (), (), codes, np.zeros((0, 0), dtype=np.float32))
+        return cls((), (), (), codes, np.zeros((0, 0), dtype=np.float32), lineage="")
 
 
 @contextmanager
@@ -91,13 +97,14 @@ def version_of(folder: Path) -> tuple[int, int, int] | None:
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
-def read_changes(folder: Path, run: str, n_levels: int) -> Changes:
+def read_changes(folder: Path, run: str, sizes: Sequence[int], width: int | None) -> Changes:
     """The edits so far.
 
     Args:
         folder: of the run.
         run: fingerprint of the trained identifiers; edits of another training are refused.
-        n_levels: codes per identifier.
+        sizes: codes per level of the identifiers.
+        width: numbers per content embedding; None where items have none.
 
     Raises:
         RunError: the file is damaged or belongs to another training of the run.
@@ -106,35 +113,58 @@ def read_changes(folder: Path, run: str, n_levels: int) -> Changes:
     try:
         data = path.read_bytes()  # once: the file may be replaced at any moment
         about = pl.read_parquet_metadata(BytesIO(data))
-        frame = pl.read_parquet(BytesIO(data))
-        belongs, generation = about["run"], int(about["generation"])
-        added = frame.filter(pl.col("level_1").is_not_null())
-        codes = [added[f"level_{i + 1}"].to_numpy() for i in range(n_levels)]
-        content = added["content"].explode(empty_as_null=False).to_numpy().astype(np.float32)
-        states = frame.filter(pl.col("state") != "active").select("item", "state")
-        changes = Changes(
-            tuple(added["item"]),
-            tuple(added["title"]),
-            tuple(added["text"]),
-            np.stack(codes, axis=1).astype(np.int32),
-            content.reshape(len(added), -1) if len(added) else content.reshape(0, 0),
-            dict(states.iter_rows()),
-            generation,
-        )
+        belongs = about["run"]
+        changes = _parsed(data, about, sizes, width) if belongs == run else None
     except FileNotFoundError:
-        return Changes.none(n_levels)
-    except (pl.exceptions.PolarsError, KeyError, ValueError, OSError) as error:
+        return Changes.none(len(sizes))
+    except PermissionError:
+        raise RunError(f"{path} cannot be read (permission denied); check its owner") from None
+    except (pl.exceptions.PolarsError, KeyError, TypeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RunError(
             f"{path} is damaged ({reason}); put back a copy, or delete it to return to the "
             "catalogue as it was trained"
         ) from None
-    if belongs != run:
+    if changes is None:
         raise RunError(
             f"{path} holds edits of other identifiers than this run's; "
             "delete it and add the items again"
         )
     return changes
+
+
+def _parsed(
+    data: bytes, about: Mapping[str, str], sizes: Sequence[int], width: int | None
+) -> Changes:
+    """What the file's bytes say; any error that polars or numpy raises means damage."""
+    frame = pl.read_parquet(BytesIO(data))
+    for name in ("item", "title", "text", "state"):
+        if frame.schema[name] != pl.String:
+            raise ValueError(f"the column {name} holds {frame.schema[name]} instead of text")
+    added = frame.filter(pl.col("level_1").is_not_null())
+    codes = np.zeros((len(added), len(sizes)), dtype=np.int32)
+    for level, size in enumerate(sizes):
+        column = added[f"level_{level + 1}"].to_numpy()
+        if len(added) and not (column.min() >= 0 and column.max() < size):
+            raise ValueError(f"a code of level {level + 1} is not between 0 and {size - 1}")
+        codes[:, level] = column
+    widths = added["content"].list.len().unique().to_list()
+    if widths not in ([], [width]):
+        raise ValueError(f"content embeddings of {widths} numbers; this run's have {width}")
+    content = added["content"].explode(empty_as_null=False).to_numpy().astype(np.float32)
+    states = frame.filter(pl.col("state") != "active").select("item", "state")
+    if not states["state"].is_in(["blocked", "deleted"]).all():
+        raise ValueError("a state is neither active, blocked nor deleted")
+    return Changes(
+        tuple(added["item"]),
+        tuple(added["title"]),
+        tuple(added["text"]),
+        codes,
+        content.reshape(len(added), -1) if len(added) else content.reshape(0, 0),
+        dict(states.iter_rows()),
+        int(about["generation"]),
+        about.get("lineage") or fingerprint(data),  # earlier versions wrote none
+    )
 
 
 def write_changes(folder: Path, run: str, changes: Changes) -> None:
@@ -162,7 +192,7 @@ def write_changes(folder: Path, run: str, changes: Changes) -> None:
     lists = pl.List(pl.Float32)
     content = pl.Series(changes.content).cast(lists) if n else pl.Series([], dtype=lists)
     columns["content"] = content.extend_constant(None, len(outside))
-    about = {"run": run, "generation": str(changes.generation)}
+    about = {"run": run, "generation": str(changes.generation), "lineage": changes.lineage}
     path = folder / _FILE
     try:
         with atomic_path(path) as temporary:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from letterrec.data.catalogue import ItemText
 from letterrec.errors import Conflict, LetterRecError, NotFound, RequestError, RunError
 from letterrec.newcomers import Newcomers
 from letterrec.serving.catalogue import State
-from letterrec.serving.changes import Changes, locked, read_changes, write_changes
+from letterrec.serving.changes import Changes, locked, write_changes
 from letterrec.serving.engine import Engine
 
 Embedding = NDArray[np.float32]  # (d_content,)
@@ -80,8 +81,7 @@ class Editor:
         """
         engine = self._engine
         errors: list[LetterRecError | None] = [None] * len(edits)
-        levels = engine.identifiers.n_levels
-        now = _Draft(engine, read_changes(engine.folder, engine.key, levels))
+        now = _Draft(engine, engine.changes_on_disk())
         for i, edit in enumerate(edits):
             if isinstance(edit, AddItems):
                 try:
@@ -94,7 +94,7 @@ class Editor:
         texts = [t.text for e in added if isinstance(e, AddItems) for t in e.items.values()]
         encoded: Iterator[Embedding] = iter(self._encoder(texts)) if texts else iter(())
         with locked(engine.folder):
-            changes = read_changes(engine.folder, engine.key, levels)
+            changes = engine.changes_on_disk()
             draft = _Draft(engine, changes)
             for i in sound:
                 edit = edits[i]
@@ -146,6 +146,7 @@ class _Draft:
     def __init__(self, engine: Engine, changes: Changes) -> None:
         self._trained = engine.dataset.item_rows
         self._codes = engine.identifiers.codes[: engine.dataset.n_items]
+        self._width = None if engine.content is None else engine.content.shape[1]
         self._changes = changes
         self._added = set(changes.item_ids)
         self._states = dict(changes.states)
@@ -175,9 +176,10 @@ class _Draft:
                 )
 
     def set_states(self, states: dict[str, State]) -> None:
-        """Set the states of items, or of none."""
-        for item in states:
-            if not self._is_known(item):
+        """Set the states of items, or of none; deleting twice is a mistake."""
+        for item, state in states.items():
+            is_deleted = self._states.get(item) == "deleted"
+            if not self._is_known(item) or (state == "deleted" and is_deleted):
                 raise NotFound(f"item {item!r} is not in the catalogue; check the id")
         for item, state in states.items():
             if self._states.get(item, "active") == state:
@@ -197,16 +199,16 @@ class _Draft:
         """The changes, with an identifier for every new item."""
         old = self._changes
         states: Any = self._states
-        changes = replace(old, states=states, generation=old.generation + 1)
+        changes = replace(old, states=states, generation=old.generation + 1, lineage=uuid4().hex)
         if not self._new:
             return changes
         content = np.stack(self._content)  # (n_new, d_content)
-        codes = assign(content, np.concatenate([self._codes, old.codes]))
-        if len(old.content) and old.content.shape[1] != content.shape[1]:
+        if content.shape[1] != self._width:
             raise RunError(
-                f"the encoder gives {content.shape[1]} numbers per item where earlier items have "
-                f"{old.content.shape[1]}; add items with the encoder that the run was fitted with"
+                f"the encoder gives {content.shape[1]} numbers per item where the run's items have "
+                f"{self._width}; add items with the encoder that the run was fitted with"
             )
+        codes = assign(content, np.concatenate([self._codes, old.codes]))
         return replace(
             changes,
             item_ids=old.item_ids + tuple(self._new),

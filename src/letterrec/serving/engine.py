@@ -1,8 +1,8 @@
 """A fitted run as a Python call: histories in, items with log-probabilities out.
 
-The one path behind `letterrec.load`, the command line and the server. Knows external ids, what a
-query may ask, and the catalogue as it stands now. Leaves HTTP to `app`, the queue to `batching`,
-edits of the catalogue to `editing` and the search to `decoding`.
+The one path behind `letterrec.load`, the command line and the server. Knows the catalogue as it
+stands now and how a valid query is answered. Leaves ids and what a query may ask to `queries`, HTTP
+to `app`, the queue to `batching`, edits of the catalogue to `editing` and the search to `decoding`.
 
 An engine may be used from several threads. The catalogue is one immutable object that is replaced
 as a whole; rows never change their meaning, so that a query prepared before an edit is answered
@@ -12,8 +12,10 @@ after it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,51 +29,31 @@ from letterrec.data import Dataset, Histories
 from letterrec.decoding.beam import search
 from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound, RequestError
+from letterrec.evaluation import returning_share
 from letterrec.identifiers import Identifiers
 from letterrec.recommenders import Recommender
 from letterrec.serving.catalogue import Catalogue
 from letterrec.serving.changes import Changes, read_changes, version_of
+from letterrec.serving.queries import (
+    Filter,
+    Prepared,
+    Query,
+    Unknown,
+    checked,
+    has_any,
+    ids_of,
+    kind_of,
+    listed,
+    one_id,
+    without_rare,
+)
 from letterrec.store import fingerprint
 from letterrec.training import device
 from letterrec.transitions import Transitions, recalled
 
 Recommendations = list[tuple[str, float]]
+_UNREAD = (-1, -1, -1)  # the version of no file
 _MASKED = 2**24  # items times queries in one search, where queries bring filters of their own
-
-
-@dataclass(frozen=True)
-class Query:
-    """What one recommendation request asks.
-
-    Attributes:
-        history: external item ids, oldest first.
-        k: items wanted.
-        exclude_seen: leave out the items of the history.
-        allowed: recommend only from these items; None allows all.
-        blocked: never recommend these.
-        beam: prefixes kept per level, at least ``k``; None takes the run's.
-        instruction: what is wanted, in words, for a recommender that reads them.
-    """
-
-    history: Sequence[str]
-    k: int = 10
-    exclude_seen: bool = True
-    allowed: Collection[str] | None = None
-    blocked: Collection[str] = ()
-    beam: int | None = None
-    instruction: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A query that was found valid, in item rows; ``mask`` has the items it may get."""
-
-    rows: list[int]
-    k: int
-    beam: int
-    exclude_seen: bool
-    mask: NDArray[np.bool_] | None
-    instruction: str | None = None
 
 
 class Engine:
@@ -95,10 +77,11 @@ class Engine:
         self.dataset = dataset
         self.recommender = recommender
         self.content = content
-        self.catalogue = Catalogue.trained(dataset, identifiers, transitions)
+        self._trained = Catalogue.trained(dataset, identifiers, transitions)
+        self.catalogue = self._trained
         self.key = fingerprint(dataset.item_ids, identifiers.codes)
         self._changing = threading.Lock()
-        self._version: tuple[int, int, int] | None = None
+        self._version: tuple[int, int, int] | None = _UNREAD
 
     @property
     def identifiers(self) -> Identifiers:
@@ -116,8 +99,18 @@ class Engine:
         catalogue = self.catalogue
         return dict(zip(catalogue.item_ids, catalogue.titles, strict=True))
 
+    def changes_on_disk(self) -> Changes:
+        """The edits in the run's folder.
+
+        Raises:
+            RunError: their file is damaged or belongs to another run.
+        """
+        width = None if self.content is None else self.content.shape[1]
+        return read_changes(self.folder, self.key, self._trained.identifiers.sizes, width)
+
     def refresh(self) -> bool:
-        """Take over edits of the catalogue that are on the disk and not here.
+        """Take over the edits that are on the disk now, if they are others than those served: also
+        older ones that were put back, or none where the file is gone.
 
         Returns:
             Whether there were any.
@@ -129,105 +122,166 @@ class Engine:
             version = version_of(self.folder)
             if version == self._version:
                 return False
-            changes = read_changes(self.folder, self.key, self.identifiers.n_levels)
-            if changes.generation > self.catalogue.generation:
-                self._take(changes)
+            changes = self.changes_on_disk()
             self._version = version
+            if changes.lineage == self.catalogue.lineage:
+                return False
+            self._take(changes)
             return True
 
     def take(self, changes: Changes) -> None:
-        """Go on with an edited catalogue, unless this one is as new."""
+        """Go on with an edited catalogue."""
         with self._changing:
-            if changes.generation > self.catalogue.generation:
+            self._version = _UNREAD  # whatever is on the disk after this is looked at
+            if changes.lineage != self.catalogue.lineage:
                 self._take(changes)
 
     def _take(self, changes: Changes) -> None:
-        catalogue = self.catalogue.changed(changes, self.content)
-        if catalogue.n_items != self.catalogue.n_items:
+        catalogue = self.catalogue.changed(changes, self._trained, self.content)
+        if catalogue.n_rows != self.catalogue.n_rows:
             content = self.content
-            if content is not None and len(changes.content):
-                content = np.concatenate([content, changes.content])
+            if content is not None:
+                content = np.concatenate([content, catalogue.added_content])
             # First the recommender, which then knows more rows than anyone asks it about.
             self.recommender.set_catalogue(
                 catalogue.identifiers, None if content is None else torch.from_numpy(content)
             )
         self.catalogue = catalogue
 
-    def history_of(self, user: str) -> list[str]:
+    def history_of(self, user: object) -> list[str]:
         """A known user's items, oldest first.
 
         Raises:
             NotFound: the run has not seen this user.
         """
-        row = self.dataset.user_rows.get(user)
+        row = self.dataset.user_rows.get(one_id(user, "user", self.dataset.user_rows))
         if row is None:
             raise NotFound(
-                f"user {user!r} is not among the {self.dataset.n_users} users of {self.folder}; "
-                "give a history instead"
+                f"user {user!r} is not among the {self.dataset.n_users} users of the run"
+                f"{without_rare(self.dataset.warnings, 'users')}; give a history instead"
             )
         return [self.dataset.item_ids[i] for i in self.dataset.interactions[row]]
 
+    @cached_property
+    def returning(self) -> float:
+        """The share of validation targets that are in the history before them: how often people
+        come back to what they had.
+        """
+        return returning_share(self.dataset.held_out("valid"))
+
     def recommend(
         self,
-        histories: Sequence[Sequence[str]],
+        histories: Iterable[Iterable[Any]],
         k: int = 10,
         exclude_seen: bool = True,
-        allowed: Collection[str] | None = None,
+        allowed: Iterable[Any] | None = None,
         beam: int | None = None,
         instruction: str | None = None,
+        unknown: Unknown = "skip",
     ) -> list[Recommendations]:
         """The ``k`` best next items for each history.
 
         Args:
-            histories: external item ids, oldest first; the latest ones count most, and only as
-                many as the recommender reads. An empty history gets the items most frequent in
-                training.
+            histories: item ids, oldest first: texts or whole numbers, in lists, tuples, arrays or
+                columns of a table; the latest ones count most, and only as many as the recommender
+                reads. An empty history gets the items most frequent in training.
             k: items wanted.
             exclude_seen: leave out the items of the history itself (all of it).
             allowed: recommend only from these items; None allows all.
             beam: prefixes kept per level, at least ``k``; None takes the run's.
             instruction: what is wanted, in words, beside or instead of a history; for a recommender
                 that was trained on such wishes (`lcrec` with the task ``query``).
+            unknown: what becomes of ids that the catalogue does not have: ``"skip"`` goes on
+                without them and warns once of all; ``"refuse"`` raises `NotFound`.
 
         Returns:
             Per history up to ``k`` pairs of item id and natural log-probability, best first; fewer
             only where fewer items are left.
 
         Raises:
-            RequestError: an unknown item, a ``k`` or ``beam`` below 1, a bare string where a list
-                belongs, or an instruction to a recommender that reads none.
+            RequestError: a history or ``allowed`` of which nothing is known, a ``k`` or ``beam``
+                below 1, a value that is no id, or an instruction to a recommender that reads none.
         """
-        if isinstance(histories, str) or any(isinstance(h, str) for h in histories):
-            raise RequestError("histories is a list of lists of item ids; a string came instead")
-        mask = self._mask(allowed, ())
-        queries = [
-            Query(history, k, exclude_seen, None, (), beam, instruction) for history in histories
-        ]
-        answers = self.answer([self.prepare(query, mask) for query in queries])
+        if isinstance(histories, str | bytes | Mapping) or not isinstance(histories, Iterable):
+            raise RequestError(
+                f"histories is a list of lists of item ids; {kind_of(histories)} came instead"
+            )
+        template = Query((), k, exclude_seen, allowed, (), beam, instruction, unknown)
+        among = self._filter(template)
+        queries = [self._prepared(replace(template, history=h), among) for h in histories]
+        if skipped := dict.fromkeys(item for query in queries for item in query.skipped):
+            message = f"skipped {listed(list(skipped))}: {self.not_among()}"
+            warnings.warn(message, UserWarning, stacklevel=2)
+        return self.answer_ids(queries)
+
+    def answer_ids(self, queries: Sequence[Prepared]) -> list[Recommendations]:
+        """The best items of prepared queries, as ids with log-probabilities."""
+        answers = self.answer(queries)
         item_ids = self.catalogue.item_ids
         return [[(item_ids[i], score) for i, score in answer] for answer in answers]
 
-    def prepare(self, query: Query, mask: NDArray[np.bool_] | None = None) -> Prepared:
-        """Check a query and turn it into rows; ``mask`` is used if the query has no filter.
+    def prepare(self, query: Query) -> Prepared:
+        """Check a query and turn it into rows.
 
         Raises:
-            RequestError: see `recommend`; `NotFound` for an unknown item.
+            RequestError: see `recommend`; `NotFound` for unknown items.
         """
-        for name, number in (("k", query.k), ("beam", 1 if query.beam is None else query.beam)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise RequestError(f"{name} = {number!r}: expected a whole number of at least 1")
-        instruction = " ".join((query.instruction or "").split()) or None
-        if instruction is not None and not getattr(self.recommender, "follows_instructions", False):
+        return self._prepared(query, self._filter(query))
+
+    def _prepared(self, query: Query, among: Filter) -> Prepared:
+        if among.instruction is not None and not getattr(
+            self.recommender, "follows_instructions", False
+        ):
             raise RequestError(
-                f"{self.folder} was not trained to follow instructions; fit with: --recipe lcrec "
+                "the run was not trained to follow instructions; fit with: --recipe lcrec "
                 "--set recommender.tasks.query=1"
             )
-        rows = [self._row(item) for item in query.history]
-        k = min(query.k, self.catalogue.n_items)
-        beam = max(k, query.beam or self.settings.evaluation.beam)
-        if query.allowed is not None or query.blocked:
-            mask = self._mask(query.allowed, query.blocked)
-        return Prepared(rows, k, beam, query.exclude_seen, mask, instruction)
+        rows, skipped = self._rows(query.history, "history", query.unknown)
+        k = min(among.k, self.catalogue.n_rows)
+        beam = max(k, among.beam or self.settings.evaluation.beam)
+        skipped = list(dict.fromkeys([*skipped, *among.skipped]))
+        return Prepared(
+            rows, k, beam, query.exclude_seen, among.mask, among.instruction, tuple(skipped)
+        )
+
+    def _filter(self, query: Query) -> Filter:
+        """What a query asks besides its history, checked."""
+        k, beam, instruction = checked(query)
+        if query.allowed is None and not has_any(query.blocked):
+            return Filter(k, beam, instruction)
+        mask = np.full(self.catalogue.n_rows, query.allowed is None)
+        skipped: list[str] = []
+        for name, items, value in (
+            ("allowed", query.allowed, True),
+            ("blocked", query.blocked, False),
+        ):
+            if items is not None:
+                rows, unknown = self._rows(items, name, query.unknown)
+                mask[rows] = value
+                skipped += unknown
+        return Filter(k, beam, instruction, mask, skipped)
+
+    def _rows(
+        self, items: Iterable[Any], name: str, unknown: Unknown
+    ) -> tuple[list[int], list[str]]:
+        """The rows of items, and the ids that the catalogue does not have."""
+        known = self.catalogue.rows
+        ids = ids_of(items, name, known)
+        rows = [known[item] for item in ids if item in known]
+        if len(rows) == len(ids):
+            return rows, []
+        missing = list(dict.fromkeys(item for item in ids if item not in known))
+        said = f"{listed(missing)} {'is' if len(missing) == 1 else 'are'} {self.not_among()}"
+        if unknown == "refuse":
+            raise NotFound(f"{name}: {said}; leave out what is unknown, or have it skipped")
+        if not rows and name != "blocked":
+            raise NotFound(f"{name}: nothing of it is known: {said}; check the ids")
+        return rows, missing
+
+    def not_among(self) -> str:
+        """Why an id may be unknown."""
+        rare = without_rare(self.dataset.warnings, "items")
+        return f"not among the {self.catalogue.n_items} items of the run{rare}"
 
     def answer(self, queries: Sequence[Prepared]) -> list[list[tuple[int, float]]]:
         """The best items of prepared queries, as rows with log-probabilities.
@@ -244,18 +298,18 @@ class Engine:
                 answers[i] = _popular(catalogue, query)
         for beam, members in by_beam.items():
             members.sort(key=lambda i: len(queries[i].rows))  # batches of equal lengths pad little
-            for batch in self._batches(queries, members, catalogue.n_items):
+            for batch in self._batches(queries, members, catalogue.n_rows):
                 found = self._search(catalogue, [queries[i] for i in batch], beam)
                 for i, answer in zip(batch, found, strict=True):
                     answers[i] = answer
         return answers
 
     def _batches(
-        self, queries: Sequence[Prepared], members: list[int], n_items: int
+        self, queries: Sequence[Prepared], members: list[int], n_rows: int
     ) -> Iterator[list[int]]:
         size = self.settings.evaluation.batch_size
         if len({id(queries[i].mask) for i in members}) > 1:
-            size = max(1, min(size, _MASKED // n_items))
+            size = max(1, min(size, _MASKED // n_rows))
         for start in range(0, len(members), size):
             yield members[start : start + size]
 
@@ -283,38 +337,16 @@ class Engine:
             for line, score, query in zip(items.tolist(), scores.tolist(), queries, strict=True)
         ]
 
-    def _row(self, item: str) -> int:
-        row = self.catalogue.rows.get(item)
-        if row is None:
-            raise NotFound(
-                f"item {item!r} is not among the {self.catalogue.n_items} items of {self.folder}; "
-                "leave it out, or add it to the catalogue"
-            )
-        return row
-
-    def _mask(
-        self, allowed: Collection[str] | None, blocked: Collection[str]
-    ) -> NDArray[np.bool_] | None:
-        for name, items in (("allowed", allowed), ("blocked", blocked)):
-            if isinstance(items, str):
-                raise RequestError(f"{name} is a collection of item ids; a string came instead")
-        if allowed is None and not blocked:
-            return None
-        mask = np.full(self.catalogue.n_items, allowed is None)
-        mask[[self._row(item) for item in allowed or ()]] = True
-        mask[[self._row(item) for item in blocked]] = False
-        return mask
-
 
 def _allowed(catalogue: Catalogue, queries: list[Prepared]) -> Tensor | None:
-    """bool ``(n_items,)``, or ``(batch, n_items)`` where filters differ; None where none is."""
+    """bool ``(n_rows,)``, or ``(batch, n_rows)`` where filters differ; None where none is."""
     masks = [q.mask for q in queries]
     if all(m is None for m in masks):
         return catalogue.active
     if all(m is masks[0] for m in masks):
         masks = masks[:1]
     # Items that were added after a query was prepared are not among those it allows.
-    flags = np.zeros((len(masks), catalogue.n_items), dtype=bool)
+    flags = np.zeros((len(masks), catalogue.n_rows), dtype=bool)
     for line, mask in zip(flags, masks, strict=True):
         if mask is None:
             line[:] = True
@@ -328,8 +360,8 @@ def _allowed(catalogue: Catalogue, queries: list[Prepared]) -> Tensor | None:
 
 def _popular(catalogue: Catalogue, query: Prepared) -> list[tuple[int, float]]:
     """What an empty history gets: the items most frequent in training."""
-    counts = catalogue.popularity + 1.0  # no item has probability zero
-    score = np.log(counts / counts.sum())
+    counts = (catalogue.popularity + 1.0) * catalogue.is_present  # no item has probability zero
+    score = np.log(np.maximum(counts, 1.0) / counts.sum())
     order = np.argsort(-counts, kind="stable")
     order = order[catalogue.states[order] == 0]
     if query.mask is not None:

@@ -87,7 +87,7 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
                 entropy=entropy(counts),
                 counts=counts.tolist(),
             )
-            for counts in code_counts(catalogue.identifiers)
+            for counts in code_counts(catalogue.present)
         ],
         example_user=engine.dataset.user_ids[0],
         example_items=[s.ItemName(**name(catalogue, int(row))) for row in popular],
@@ -128,7 +128,7 @@ def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> s.Map:
     if not folder.is_dir():
         raise NotFound("the run has no code embeddings: its identifiers came with the data")
     codebook = load_tokenizer(folder).codebooks[level - 1]  # (codes, d)
-    counts = code_counts(catalogue.identifiers)[level - 1]
+    counts = code_counts(catalogue.present)[level - 1]
     where, explained = principal_components(codebook)
     titles = most_popular_titles(catalogue, level)
     return s.Map(
@@ -145,11 +145,12 @@ def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> s.Map:
 
 def most_popular_titles(catalogue: Catalogue, level: int, n: int = 3) -> dict[int, str]:
     """Code -> titles of its ``n`` most popular items at a level (from 1), as one line."""
+    rows = np.flatnonzero(catalogue.is_present)
     frame = pl.DataFrame(
         {
-            "code": catalogue.identifiers.codes[:, level - 1],
-            "title": catalogue.titles,
-            "popularity": catalogue.popularity,
+            "code": catalogue.identifiers.codes[rows, level - 1],
+            "title": [catalogue.titles[row] for row in rows],
+            "popularity": catalogue.popularity[rows],
         }
     )
     lines = (

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+
+from letterrec.data.ids import as_id
+from letterrec.serving.queries import Unknown
 
 MAX_K = 200
 MAX_HISTORY = 1_000
@@ -13,7 +26,38 @@ MAX_QUERIES = 100
 MAX_NEW_ITEMS = 1_000
 MAX_INSTRUCTION = 500
 
-Id = Annotated[str, Field(min_length=1, max_length=256)]
+
+def _as_text(value: object) -> object:
+    """A number as the id that it stands for; text stays as it is until it is looked up."""
+    if isinstance(value, str) or value is None:
+        return value
+    item = as_id(value)
+    return value if item is None else item
+
+
+def _new_id(value: object) -> str:
+    item = as_id(value)
+    if item is None:
+        raise ValueError(f"{value!r} is no id; expected text or a whole number")
+    return item
+
+
+_ID_SCHEMA = {
+    "anyOf": [{"type": "string", "minLength": 1, "maxLength": 256}, {"type": "integer"}],
+    "description": "an item's or user's id; a whole number is its digits",
+}
+Id = Annotated[
+    str,
+    Field(min_length=1, max_length=256),
+    BeforeValidator(_as_text),
+    WithJsonSchema(_ID_SCHEMA, mode="validation"),
+]
+NewId = Annotated[
+    str,
+    Field(min_length=1, max_length=256),
+    BeforeValidator(_new_id),
+    WithJsonSchema(_ID_SCHEMA, mode="validation"),
+]
 Text = Annotated[str, Field(max_length=10_000)]
 State = Literal["active", "blocked", "deleted"]
 
@@ -47,15 +91,34 @@ class RecommendRequest(_Strict):
         None,
         description="what is wanted, in words, if the recommender was trained to read it",
     )
+    unknown: Unknown = Field(
+        "skip",
+        description="ids that the catalogue does not have: skip (the answer names them) or refuse; "
+        "a history or a list of allowed items of which nothing is known is always refused",
+    )
     explain: bool = Field(
         False, description="say which items of the history share codes with a recommendation"
     )
 
 
-class BatchRequest(_Strict):
-    """Several requests, answered together."""
+def _on_its_own(value: object, check: ValidatorFunctionWrapHandler) -> object:
+    """A request of a batch, or why it is none: the others are answered all the same."""
+    try:
+        return check(value)
+    except ValidationError as error:
+        return error
 
-    requests: list[RecommendRequest] = Field(min_length=1, max_length=MAX_QUERIES)
+
+class BatchRequest(_Strict):
+    """Several requests, answered together; one that is wrong does not stop the others."""
+
+    requests: list[Annotated[RecommendRequest, WrapValidator(_on_its_own)]] = Field(
+        min_length=1, max_length=MAX_QUERIES
+    )
+
+    def parsed(self) -> list[RecommendRequest | ValidationError]:
+        """Per request what was asked, or why it cannot be."""
+        return list(self.requests)
 
 
 class ItemName(BaseModel):
@@ -84,12 +147,29 @@ class RecommendResponse(BaseModel):
 
     items: list[Recommendation]
     history: list[ItemName] | None = Field(None, description="with explain; oldest first")
+    skipped: list[str] = Field(
+        default_factory=list,
+        description="ids of history, allowed and blocked that the catalogue does not have",
+    )
+
+
+class Refusal(BaseModel):
+    """Why one request of a batch was refused."""
+
+    status: int = Field(description="what the request would have been answered with alone")
+    detail: str
+
+
+class Refused(BaseModel):
+    """The place of an answer that there is not."""
+
+    error: Refusal
 
 
 class BatchResponse(BaseModel):
-    """Answers in the order of the requests."""
+    """In the order of the requests, an answer or an error each."""
 
-    answers: list[RecommendResponse]
+    answers: list[RecommendResponse | Refused]
 
 
 class Neighbour(ItemName):
@@ -126,7 +206,7 @@ class SearchResponse(BaseModel):
 class NewItem(_Strict):
     """An item to add; its identifier is made from title and text."""
 
-    item: Id
+    item: NewId
     title: Text = ""
     text: Text = Field("", description="whatever else describes it: brand, categories, ...")
 
@@ -230,3 +310,14 @@ class Health(BaseModel):
     """The state of the server."""
 
     status: str
+
+
+def why_invalid(errors: Sequence[Any]) -> str:
+    """The first of pydantic's errors as one line: where, what came, what was expected."""
+    first = errors[0]
+    where = ".".join(str(part) for part in first["loc"]) or "request"
+    value = repr(first.get("input"))
+    value = value if len(value) <= 60 else value[:57] + "..."
+    value = value.encode("utf-8", "replace").decode()
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where} = {value}: {message[:1].lower()}{message[1:]}"

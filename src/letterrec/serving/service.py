@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from letterrec.errors import LetterRecError, Overloaded, RunError
 from letterrec.serving.batching import Batcher
-from letterrec.serving.catalogue import STATES
+from letterrec.serving.catalogue import STATES, Catalogue
 from letterrec.serving.editing import Edit, Editor
 from letterrec.serving.engine import Engine
 from letterrec.serving.observing import Metrics, event
@@ -48,7 +48,7 @@ class Service:
         self._editor = Editor(self.engine)
         self.batcher = Batcher(capacity=queue, max_batch=max_batch, observe=self.metrics.batch)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
-        self._edits: list[tuple[Edit, asyncio.Future[None]]] = []
+        self._edits: list[tuple[Edit, asyncio.Future[Catalogue]]] = []
         self._edits_lock = threading.Lock()
         # One thread for all that replaces the catalogue or the engine, one after the other.
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
@@ -56,20 +56,23 @@ class Service:
         if preload:
             self._keeper.submit(self._editor.preload)
 
-    async def edit(self, edit: Edit) -> None:
+    async def edit(self, edit: Edit) -> Catalogue:
         """Change the catalogue; edits that come together are written together.
+
+        Returns:
+            The catalogue that has the edit, and is served by now.
 
         Raises:
             LetterRecError: why it was refused.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
+        future: asyncio.Future[Catalogue] = loop.create_future()
         with self._edits_lock:
             if len(self._edits) >= _MOST_EDITS:
                 raise Overloaded(f"{_MOST_EDITS} edits are waiting already; try again in a second")
             self._edits.append((edit, future))
         self._keeper.submit(self._make_edits)
-        await future
+        return await future
 
     async def reload(self) -> Engine:
         """Open the run again and go on with it; on failure the engine stays.
@@ -118,7 +121,7 @@ class Service:
         self._note()
         loop = taken[0][1].get_loop()
         futures = [future for _, future in taken]
-        loop.call_soon_threadsafe(_settle, futures, results)
+        loop.call_soon_threadsafe(_settle, futures, results, self.engine.catalogue)
 
     def _reload(self) -> Engine:
         engine = opened(self._load)
@@ -127,7 +130,11 @@ class Service:
         return engine
 
     def _refresh(self) -> None:
+        before = self.engine.catalogue
         if self.engine.refresh():
+            after = self.engine.catalogue
+            if after.generation <= before.generation:
+                event("edits were replaced", generation=after.generation, was=before.generation)
             self._note()
 
     def _note(self) -> None:
@@ -172,11 +179,13 @@ def _check(engine: Engine) -> None:
     engine.recommend([probe], k=1, exclude_seen=False)
 
 
-def _settle(futures: list[asyncio.Future[None]], results: list[Exception | None]) -> None:
+def _settle(
+    futures: list[asyncio.Future[Catalogue]], results: list[Exception | None], made: Catalogue
+) -> None:
     for future, error in zip(futures, results, strict=True):
         if future.done():
             continue
         if error is None:
-            future.set_result(None)
+            future.set_result(made)
         else:
             future.set_exception(error)

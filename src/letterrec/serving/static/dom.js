@@ -15,7 +15,7 @@ export function el(tag, attributes = {}, ...children) {
 
 export async function ask(path, body) {
   const headers = {};
-  const token = sessionStorage.getItem("token");
+  const token = keptToken();
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const response = await fetch(path, {
@@ -24,7 +24,8 @@ export async function ask(path, body) {
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   if (response.status === 401) {
-    await askForToken();
+    // A token that another request has brought since then is tried before anyone is asked.
+    if (token === keptToken()) await askForToken(token ? "That token is wrong." : "");
     return ask(path, body);
   }
   const answer = await response.json();
@@ -32,16 +33,43 @@ export async function ask(path, body) {
   return answer;
 }
 
+// The server takes printable ASCII only, and a header can carry no more than Latin-1.
+const isToken = (text) => /^[\x20-\x7e]+$/.test(text);
+
+function keptToken() {
+  const token = sessionStorage.getItem("token");
+  if (token === null || isToken(token)) return token;
+  sessionStorage.removeItem("token");
+  return null;
+}
+
 let asking = null;
-function askForToken() {
-  asking ??= new Promise((resolve) => {
+function askForToken(problem) {
+  sessionStorage.removeItem("token");
+  asking ??= new Promise((resolve, reject) => {
     const dialog = $("token-dialog");
+    const form = dialog.querySelector("form");
+    const say = (words) => {
+      $("token-problem").hidden = !words;
+      $("token-problem").textContent = words;
+    };
+    const check = (event) => {
+      const token = $("token").value.trim();
+      if (isToken(token)) return sessionStorage.setItem("token", token);
+      event.preventDefault();
+      say(token
+        ? "A token has letters, digits and signs of ASCII only; this one has others. Copy it again."
+        : "Type or paste the token.");
+    };
+    form.addEventListener("submit", check);
     dialog.addEventListener("close", () => {
-      sessionStorage.setItem("token", $("token").value);
+      form.removeEventListener("submit", check);
       $("token").value = "";
       asking = null;
-      resolve();
+      if (keptToken()) resolve();
+      else reject(new Error("This server asks for a token; load the page again to give one."));
     }, { once: true });
+    say(problem);
     dialog.showModal();
   });
   return asking;

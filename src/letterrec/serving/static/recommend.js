@@ -1,8 +1,13 @@
 // Make a history, see what follows it and why.
 
-import { $, ask, codePills, el, letter, tell } from "./dom.js";
+import { $, ask, codePills, el, letter, number, tell } from "./dom.js";
 
-let items = [];
+const MOST_SHOWN = 50; // recommendations
+const LATEST = 10; // items of a history that are shown before the earlier ones are asked for
+const MOST_ASKED = 1000; // items of a history that the server takes
+
+let items = []; // oldest first
+let unfolded = false;
 let exampleUser = ""; // until the run is known
 let latest = 0; // number of the latest request: answers that come late are dropped
 
@@ -14,7 +19,8 @@ export function startRecommending() {
     if (user) loadUser(user).catch(tell);
   });
   $("clear").addEventListener("click", () => setHistory([]));
-  $("k").addEventListener("change", change);
+  $("k").addEventListener("change", () => { boundK(); change(); });
+  $("earlier").addEventListener("click", () => { unfolded = !unfolded; drawHistory(); });
   $("exclude-seen").addEventListener("change", change);
   $("item").querySelector(".close").addEventListener("click", () => $("item").close());
 }
@@ -35,15 +41,39 @@ function add(item) {
 
 function setHistory(next) {
   items = next;
+  if (items.length <= LATEST) unfolded = false;
   $("examples").hidden = items.length > 0;
-  $("history").replaceChildren(...items.map((item, i) =>
+  drawHistory();
+  change();
+}
+
+function drawHistory() {
+  const earlier = Math.max(0, items.length - LATEST);
+  const first = unfolded ? 0 : earlier;
+  const entries = items.slice(first).map((item, i) =>
     el("li", {},
       el("span", { class: "title" }, itemLink(item), " ", codePills(item.identifier)),
       el("button", {
         type: "button", class: "ghost remove", "aria-label": `Remove ${item.title}`,
-        onclick: () => setHistory(items.filter((_, j) => j !== i)),
-      }, "✕"))));
-  change();
+        onclick: () => setHistory(items.filter((_, j) => j !== first + i)),
+      }, "✕")));
+  $("past").hidden = !items.length;
+  $("history").replaceChildren(...entries.reverse());
+  $("history").classList.toggle("unfolded", unfolded);
+  $("earlier").hidden = !earlier;
+  $("earlier").textContent = unfolded ? "Fold the earlier ones" : `${number(earlier)} earlier`;
+  $("earlier").setAttribute("aria-expanded", String(unfolded));
+}
+
+function boundK() {
+  const field = $("k");
+  const asked = field.value.trim();
+  const wanted = asked === "" ? 10 : Math.round(Number(asked));
+  const k = Math.min(MOST_SHOWN, Math.max(1, wanted));
+  const note = $("k-note");
+  note.hidden = asked === String(k);
+  note.textContent = note.hidden ? "" : `1 to ${MOST_SHOWN} are shown here: ${k} instead of ${asked || "none"}.`;
+  field.value = String(k);
 }
 
 // What went wrong before is over when something is changed, not when a late answer comes.
@@ -54,29 +84,31 @@ function change() {
 
 async function loadUser(user) {
   const answer = await ask("/v1/recommend", { user, explain: true, k: 1 });
+  unfolded = false;
   setHistory(answer.history);
 }
 
 async function refresh() {
   const mine = ++latest;
   try {
-    const k = Math.min(50, Math.max(1, Number($("k").value) || 10));
     const answer = await ask("/v1/recommend", {
-      history: items.map((item) => item.item), k,
+      history: items.slice(-MOST_ASKED).map((item) => item.item), k: Number($("k").value) || 10,
       exclude_seen: $("exclude-seen").checked, explain: true,
     });
     if (mine !== latest) return;
-    show(answer.items);
+    show(answer.items, answer.skipped.length);
   } catch (error) {
     if (mine === latest) tell(error);
   }
 }
 
-function show(found) {
+function show(found, skipped) {
   const count = items.length === 1 ? "1 item" : `${items.length} items`;
   $("status").textContent = items.length
     ? `${found.length} for a history of ${count}`
     : "Without a history: what is most popular. Find an item to begin.";
+  if (skipped) $("status").textContent += `; ${skipped} of them no longer in the catalogue, left out`;
+  if (!found.length) $("status").textContent += ". Everything else is in the history, blocked or deleted.";
   const best = Math.exp(found[0]?.log_probability ?? 0);
   $("answers").replaceChildren(...found.map((item, i) => {
     const probability = Math.exp(item.log_probability);

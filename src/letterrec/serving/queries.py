@@ -1,0 +1,199 @@
+"""What one recommendation request may ask, and how ids of any type come in.
+
+Knows the types and bounds of a query. Leaves which items there are, and the answer, to `engine`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from letterrec.data.ids import as_id
+from letterrec.errors import RequestError
+from letterrec.serving.catalogue import Catalogue
+
+Unknown = Literal["skip", "refuse"]
+_SHOWN = 5  # ids in a message
+
+
+@dataclass(frozen=True)
+class Query:
+    """What one recommendation request asks.
+
+    Attributes:
+        history: item ids, oldest first.
+        k: items wanted.
+        exclude_seen: leave out the items of the history.
+        allowed: recommend only from these items; None allows all.
+        blocked: never recommend these.
+        beam: prefixes kept per level, at least ``k``; None takes the run's.
+        instruction: what is wanted, in words, for a recommender that reads them.
+        unknown: whether ids that the catalogue does not have are skipped or refused.
+    """
+
+    history: Iterable[Any]
+    k: int = 10
+    exclude_seen: bool = True
+    allowed: Iterable[Any] | None = None
+    blocked: Iterable[Any] = ()
+    beam: int | None = None
+    instruction: str | None = None
+    unknown: Unknown = "skip"
+
+
+@dataclass(frozen=True, eq=False)
+class Filter:
+    """What a query asks besides its history; ``mask`` has the items it may get."""
+
+    k: int
+    beam: int | None
+    instruction: str | None
+    mask: NDArray[np.bool_] | None = None
+    skipped: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A query that was found valid, in item rows; ``mask`` has the items it may get, and
+    ``skipped`` the ids that were left out because the catalogue does not have them.
+    """
+
+    rows: list[int]
+    k: int
+    beam: int
+    exclude_seen: bool
+    mask: NDArray[np.bool_] | None
+    instruction: str | None = None
+    skipped: tuple[str, ...] = ()
+
+
+def checked(query: Query) -> tuple[int, int | None, str | None]:
+    """``k``, beam and instruction of a query.
+
+    Raises:
+        RequestError: one of them, or another value besides ids, is not what it should be.
+    """
+    numbers: dict[str, object] = {"k": query.k, "beam": 1 if query.beam is None else query.beam}
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, Integral) or int(number) < 1:
+            raise RequestError(f"{name} = {number!r}: expected a whole number of at least 1")
+    if not isinstance(query.exclude_seen, bool | np.bool_):
+        raise RequestError(f"exclude_seen = {query.exclude_seen!r}: expected True or False")
+    if query.unknown not in ("skip", "refuse"):
+        raise RequestError(f"unknown = {query.unknown!r}: expected 'skip' or 'refuse'")
+    if not isinstance(query.instruction, str | None):
+        raise RequestError(f"instruction = {query.instruction!r}: expected text")
+    instruction = " ".join((query.instruction or "").split()) or None
+    return int(query.k), None if query.beam is None else int(query.beam), instruction
+
+
+def ids_of(items: Iterable[Any], name: str, known: Container[str]) -> list[str]:
+    """Ids in their order, by the rule of `data.ids`; ids that are known stay as they are.
+
+    Args:
+        items: texts or whole numbers, of any sequence or column.
+        name: of what they are, for messages.
+        known: ids that there are.
+
+    Raises:
+        RequestError: it is no collection, or holds what is no id.
+
+    >>> ids_of((1, "b", 2.0), "history", {"b"})
+    ['1', 'b', '2']
+    """
+    is_history = name == "history"
+    what = "histories is a list of lists" if is_history else f"{name} is a collection"
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
+        raise RequestError(f"{what} of item ids; {kind_of(items)} came instead")
+    if is_history and isinstance(items, Set):
+        raise RequestError("a history is in order, oldest first; a set, which has none, came")
+    if not isinstance(items, list | tuple | Set) and hasattr(items, "columns"):
+        raise RequestError(f"{what} of item ids; a table came instead: give one of its columns")
+    return [one_id(item, name, known) for item in items]
+
+
+def one_id(value: object, name: str, known: Container[str]) -> str:
+    """One id; see `ids_of`."""
+    if isinstance(value, str) and value in known:
+        return value
+    try:
+        item = as_id(value)
+    except ValueError as error:
+        raise RequestError(f"{name}: {short(error)}") from None
+    if item is None:
+        raise RequestError(f"{name}: {value!r} is no id; expected text or a whole number")
+    return item
+
+
+def left_out(catalogue: Catalogue, query: Prepared) -> str:
+    """Why few items or none are left for a query, in words."""
+    active = catalogue.states == 0
+    allowed = active.copy()
+    if query.mask is not None:
+        allowed[: len(query.mask)] &= query.mask
+        allowed[len(query.mask) :] = False
+    seen = len(set(query.rows)) if query.exclude_seen else 0
+    reasons = [
+        (seen, "in the history (seen)"),
+        (catalogue.n_items - int(active.sum()), "blocked or deleted"),
+        (int((active & ~allowed).sum()), "not allowed"),
+    ]
+    said = ", ".join(f"{n} {words}" for n, words in reasons if n)
+    return f"of the {catalogue.n_items} items of the catalogue are {said or 'none left out'}"
+
+
+def has_any(items: object) -> bool:
+    """Whether a collection has members, or is none and therefore a mistake to be told."""
+    try:
+        return len(items) > 0  # type: ignore[arg-type]
+    except TypeError:
+        return True
+
+
+def kind_of(value: object) -> str:
+    """What came, in a few words.
+
+    >>> kind_of("abc"), kind_of(3)
+    ("a string ('abc')", 'int (3)')
+    """
+    kind = "a string" if isinstance(value, str) else type(value).__name__
+    return f"{kind} ({short(repr(value))})"
+
+
+def listed(ids: list[str]) -> str:
+    """Ids for a message: the first few and how many more.
+
+    >>> listed(["a"]), listed(list("abcdefgh"))
+    ("item 'a'", "items 'a', 'b', 'c', 'd', 'e' and 3 more")
+    """
+    shown = ", ".join(repr(short(i)) for i in ids[:_SHOWN])
+    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+    return f"item{'s' if len(ids) > 1 else ''} {shown}{more}"
+
+
+def without_rare(notes: Iterable[str], what: str) -> str:
+    """Why users or items of the data may not be among those of the run: the k-core, if it dropped
+    any when the data were read.
+
+    >>> without_rare(["5-core: 2 users, 3 items and 9 interactions dropped"], "items")
+    '; items with fewer than 5 interactions were dropped by the 5-core'
+    >>> without_rare([], "items")
+    ''
+    """
+    for note in notes:
+        if found := re.match(r"(\d+)-core: ", note):
+            k = found[1]
+            return f"; {what} with fewer than {k} interactions were dropped by the {k}-core"
+    return ""
+
+
+def short(text: object, most: int = 60) -> str:
+    """Text cut to a length that a line can hold."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else line[: most - 3] + "..."
