@@ -49,6 +49,7 @@ from letterrec.identifiers import Identifiers
 from letterrec.metrics import Ranks
 from letterrec.progress import say
 from letterrec.store import (
+    denied,
     fingerprint,
     read_json,
     read_tensors,
@@ -134,8 +135,11 @@ class Run:
         """Open the run in a folder.
 
         Raises:
-            RunError: there is none, or it is damaged.
+            RunError: there is none, it is damaged, or it may not be read.
         """
+        for file in (folder / "run.json", folder / "settings.toml"):
+            if (refused := denied(file)) is not None:
+                raise refused
         if not (folder / "run.json").is_file():
             what = "holds no run (no run.json)" if folder.is_dir() else "does not exist"
             raise RunError(f"{folder} {what}; make one with: letterrec fit SOURCE --out {folder}")

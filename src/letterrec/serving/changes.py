@@ -24,7 +24,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from letterrec.errors import RunError
-from letterrec.store import atomic_path
+from letterrec.store import atomic_path, denied
 
 _FILE = "catalogue.parquet"
 _PATIENCE = 60.0  # seconds that an edit waits for another one's lock
@@ -100,7 +100,7 @@ def read_changes(folder: Path, run: str, n_levels: int) -> Changes:
         n_levels: codes per identifier.
 
     Raises:
-        RunError: the file is damaged or belongs to another training of the run.
+        RunError: the file is damaged, may not be read, or belongs to another training of the run.
     """
     path = folder / _FILE
     try:
@@ -124,6 +124,8 @@ def read_changes(folder: Path, run: str, n_levels: int) -> Changes:
     except FileNotFoundError:
         return Changes.none(n_levels)
     except (pl.exceptions.PolarsError, KeyError, ValueError, OSError) as error:
+        if (refused := denied(path)) is not None:
+            raise refused from None
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RunError(
             f"{path} is damaged ({reason}); put back a copy, or delete it to return to the "
