@@ -23,11 +23,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from letterrec.errors import RunError
+from letterrec.errors import Overloaded, RunError
 from letterrec.store import atomic_path, denied
 
 _FILE = "catalogue.parquet"
-_PATIENCE = 60.0  # seconds that an edit waits for another one's lock
+PATIENCE = 60.0  # seconds that an edit waits for another one's lock
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,19 +60,24 @@ class Changes:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
     """Hold the run's catalogue against every other editor, in this process or another.
 
+    Args:
+        folder: of the run.
+        patience: seconds to wait for another editor.
+
     Raises:
-        RunError: another editor does not let go, or the folder cannot be written.
+        Overloaded: another editor does not let go.
+        RunError: the folder cannot be written.
     """
-    lock = filelock.FileLock(folder / ".catalogue.lock", timeout=_PATIENCE)
+    lock = filelock.FileLock(folder / ".catalogue.lock", timeout=max(0.0, patience))
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise RunError(
-            f"another process has been editing the catalogue of {folder} for {_PATIENCE:.0f} "
-            "seconds; try again when it is done"
+        raise Overloaded(
+            "another process is editing the catalogue and did not end in time; nothing was "
+            "changed: try again when it is done"
         ) from None
     except OSError as error:
         raise RunError(f"{folder} cannot be written ({error.strerror}); check its owner") from None

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from letterrec.errors import LetterRecError, Overloaded, RunError
 from letterrec.serving.batching import Batcher
@@ -22,6 +24,15 @@ from letterrec.store import read_json
 
 _MOST_EDITS = 1024  # that may wait
 _LOOK_EVERY = 1.0  # seconds between looks for edits by other processes
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """An edit that waits for its turn until ``ends``."""
+
+    edit: Edit
+    ends: float
+    future: asyncio.Future[None]
 
 
 class Service:
@@ -48,7 +59,8 @@ class Service:
         self._editor = Editor(self.engine)
         self.batcher = Batcher(capacity=queue, max_batch=max_batch, observe=self.metrics.batch)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
-        self._edits: list[tuple[Edit, asyncio.Future[None]]] = []
+        self._edits: list[_Waiting] = []
+        self._stopping = False
         self._edits_lock = threading.Lock()
         # One thread for all that replaces the catalogue or the engine, one after the other.
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
@@ -56,20 +68,35 @@ class Service:
         if preload:
             self._keeper.submit(self._editor.preload)
 
-    async def edit(self, edit: Edit) -> None:
+    async def edit(self, edit: Edit, ends: float) -> None:
         """Change the catalogue; edits that come together are written together.
 
+        Args:
+            edit: to make.
+            ends: until when it waits for other edits, here or in another process, on the clock of
+                `time.monotonic`. What is begun then is ended.
+
         Raises:
-            LetterRecError: why it was refused.
+            LetterRecError: why it was refused; `Overloaded` if its turn did not come in time.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
+        waiting = _Waiting(edit, ends, loop.create_future())
         with self._edits_lock:
+            if self._stopping:
+                raise Overloaded("the server is stopping; ask another one")
             if len(self._edits) >= _MOST_EDITS:
                 raise Overloaded(f"{_MOST_EDITS} edits are waiting already; try again in a second")
-            self._edits.append((edit, future))
+            self._edits.append(waiting)
         self._keeper.submit(self._make_edits)
-        await future
+        try:
+            async with asyncio.timeout(ends - time.monotonic()):
+                await asyncio.shield(waiting.future)
+        except TimeoutError:
+            with self._edits_lock:
+                if waiting in self._edits:
+                    self._edits.remove(waiting)
+                    raise Overloaded("other edits are being made; try again later") from None
+            await waiting.future
 
     async def reload(self) -> Engine:
         """Open the run again and go on with it; on failure the engine stays.
@@ -102,7 +129,9 @@ class Service:
 
     def close(self) -> None:
         """Finish what was begun and stop."""
-        self._keeper.shutdown()
+        with self._edits_lock:
+            self._stopping = True
+        self._keeper.shutdown(cancel_futures=True)
         self.batcher.close()
 
     def _make_edits(self) -> None:
@@ -112,13 +141,13 @@ class Service:
             return
         results: list[Exception | None]
         try:
-            results = list(self._editor.apply([edit for edit, _ in taken]))
+            lock_by = min(waiting.ends for waiting in taken)
+            results = list(self._editor.apply([waiting.edit for waiting in taken], lock_by))
         except Exception as error:  # whatever it was, everyone who waits must hear of it
             results = [error] * len(taken)
         self._note()
-        loop = taken[0][1].get_loop()
-        futures = [future for _, future in taken]
-        loop.call_soon_threadsafe(_settle, futures, results)
+        futures = [waiting.future for waiting in taken]
+        futures[0].get_loop().call_soon_threadsafe(_settle, futures, results)
 
     def _reload(self) -> Engine:
         engine = opened(self._load)
