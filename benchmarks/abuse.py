@@ -288,6 +288,8 @@ def _measure(server: Server, abuse: Abuse, seconds: float, folder: str) -> dict[
                     dropped[f"{turn.__name__}: {type(error).__name__}"] += 1
                     time.sleep(0.1)
 
+    description = Path(folder) / "openapi.json"
+    description.write_bytes(httpx.get(f"{server.url}/openapi.json", timeout=LONG).content)
     start = server.memory()
     everyone = [
         threading.Thread(target=live, args=(turn,), daemon=True)
@@ -298,7 +300,7 @@ def _measure(server: Server, abuse: Abuse, seconds: float, folder: str) -> dict[
         client.start()
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
-        *("run", f"{server.url}/openapi.json", "--max-time", str(int(seconds))),
+        *("run", str(description), "--url", server.url, "--max-time", str(int(seconds))),
         *("--checks", "not_a_server_error", "--phases", "coverage,fuzzing,stateful"),
         *("--max-examples", "100000", "--request-timeout", str(LONG + 20), "--no-color"),
         "--continue-on-failure",

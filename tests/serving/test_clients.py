@@ -96,8 +96,11 @@ def test_half_a_head_is_given_up(
         with connected(client) as silent:  # and one that says nothing is closed
             assert silent.recv(1) == b""
         assert client.get("/healthz").status_code == 200
-        time.sleep(0.6)  # idle between requests is not half a head
-        assert client.get("/healthz").status_code == 200
+        with connected(client) as kept:  # idle between requests is not half a head
+            for _ in range(2):
+                kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                assert kept.recv(65536).startswith(b"HTTP/1.1 200")
+                time.sleep(0.6)
         assert 'status="408"' in client.get("/metrics").text
 
 
@@ -141,6 +144,25 @@ def test_connections_are_bounded_and_idle_ones_make_room(
         assert "6 connections" in body["detail"]
         for connection in (*idle, *busy):
             connection.close()
+
+
+@pytest.mark.slow
+def test_many_questions_at_once_whose_answers_nobody_reads(
+    serve: Callable[..., Any],
+    own_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(protocol, "UNREAD_SECONDS", 0.3)
+    ask = b"GET /static/plotly.js HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with serve(own_run) as served, served.client() as client:
+        with connected(client) as connection:
+            connection.sendall(ask * 20)
+            time.sleep(3)
+        with connected(client) as connection:
+            connection.sendall(ask * 20)
+        assert client.get("/healthz").status_code == 200
+    assert "Traceback" not in caplog.text
 
 
 def is_closed(connection: socket.socket) -> bool:

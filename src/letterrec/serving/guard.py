@@ -32,6 +32,10 @@ _HEADERS = [
 ]
 
 
+class _Late(Exception):
+    """An answer that is ready after the deadline; nobody is to wait for it."""
+
+
 class Guard:
     """Refuses what must not pass, answers in time, and notes what was answered.
 
@@ -75,6 +79,8 @@ class Guard:
 
         async def in_time(message: Message) -> None:
             if not status and not limit.expired():
+                if time.monotonic() > ends:
+                    raise _Late
                 limit.reschedule(None)  # how fast the client reads is up to the client
             await noted(message)
 
@@ -86,8 +92,8 @@ class Guard:
                 else:
                     whole = await _drained(scope, receive, arrived, ends)
                     await _answer(in_time, *refusal, close=not whole)
-        except TimeoutError:
-            if status or not limit.expired():
+        except (_Late, TimeoutError) as error:
+            if status or not (limit.expired() or isinstance(error, _Late)):
                 raise
             await _answer(noted, 503, "the deadline passed; try again later", close=True)
         except asyncio.CancelledError:  # uvicorn stops, and gives up what is not answered

@@ -10,7 +10,12 @@ import asyncio
 import json
 import time
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 HEAD_BYTES = 65_536  # of request line and headers
 HEAD_SECONDS = 10.0  # in which they must arrive
@@ -36,6 +41,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._since = time.monotonic()
         self._in_head, self._begun, self._refused = True, False, False
         self._head = 0
+        self._answering: RequestResponseCycle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, self._is_late)
         if self._most_connections is not None and len(self.connections) > self._most_connections:
@@ -47,6 +53,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         self._unset_keepalive_if_required()
+        # uvicorn tells only the latest of several requests that were sent at once.
+        for cycle in (self._answering, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -63,7 +75,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._in_head and self._begun:
             if self._late is None:
                 self._late = self.loop.call_later(HEAD_SECONDS, self._is_late)
-        elif self._late is not None and not self._in_head:
+        elif self._late is not None:
             self._late.cancel()
             self._late = None
 
@@ -107,6 +119,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """The answer has been written."""
         self._since = time.monotonic()
         super().on_response_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
         """The client does not read what was written."""

@@ -182,8 +182,8 @@ def opened(load: Callable[[], Engine]) -> Engine:
         raise RunError(
             f"the run cannot be loaded ({type(error).__name__}: {reason}); fit it again"
         ) from error
-    # The garbage collector need not look at a catalogue's many objects again and again.
-    gc.unfreeze()
+    # The garbage collector need not look at a catalogue's many objects again and again, nor at
+    # those of the libraries when a run is opened anew: that would hold up all requests.
     gc.collect()
     gc.freeze()
     return engine
