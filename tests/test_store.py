@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -167,3 +168,24 @@ def test_a_fingerprint_does_not_depend_on_the_memory_layout() -> None:
 def test_different_texts_have_different_fingerprints(a: list[str], b: list[str]) -> None:
     assert (fingerprint(*a) == fingerprint(*b)) == (a == b)
     assert (fingerprint(tuple(a)) == fingerprint(tuple(b))) == (a == b)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o027])
+def test_files_have_the_rights_that_the_umask_gives(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_json(tmp_path / "a.json", {})
+        write_tensors(tmp_path / "b.safetensors", {"x": torch.ones(2)})
+        write_tensors(tmp_path / "b.safetensors", {"x": torch.ones(3)})  # over the one before
+    finally:
+        os.umask(before)
+    rights = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+    assert rights == dict.fromkeys(["a.json", "b.safetensors"], 0o666 & ~mask)
+
+
+def test_deep_json_is_told_as_damage(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    for text in ("[" * 200_000, '{"n": ' + "9" * 5_000 + "}"):
+        path.write_text(text)
+        with pytest.raises(RunError, match="damaged"):
+            read_json(path)

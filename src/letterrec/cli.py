@@ -257,6 +257,10 @@ def serve(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="no new items or other changes over HTTP")
     ] = False,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="a name that clients may call it by; repeatable"),
+    ] = None,
 ) -> None:
     """Serve a run: recommendations over HTTP, and a page to see and try it at `/`.
 
@@ -274,6 +278,7 @@ def serve(
         deadline=deadline,
         body_limit=body_limit,
         read_only=read_only,
+        allowed_hosts=allowed_host or (),
     )
 
 

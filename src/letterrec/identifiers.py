@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from letterrec.errors import IdentifierError
-from letterrec.store import atomic_path
+from letterrec.store import atomic_path, denied
 from letterrec.uniqueness import group
 
 PAD_TOKEN = 0
@@ -122,6 +122,7 @@ class Identifiers:
         Raises:
             IdentifierError: the file is missing or damaged, or belongs to other items or to the
                 same items in another order.
+            RunError: the file may not be read.
         """
         try:
             frame = pl.read_parquet(path, glob=False)
@@ -133,10 +134,6 @@ class Identifiers:
             codes = np.stack([c.to_numpy() for c in columns], 1).astype(np.int32)
         except FileNotFoundError:
             raise IdentifierError(f"{path} is missing; fit the run with --resume") from None
-        except PermissionError:
-            raise IdentifierError(
-                f"{path} cannot be read: permission denied; give this user the right to read it"
-            ) from None
         except (
             pl.exceptions.PolarsError,
             OSError,
@@ -146,6 +143,8 @@ class Identifiers:
             TypeError,
             ValueError,
         ) as error:
+            if (refused := denied(path)) is not None:
+                raise refused from None
             problem = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise IdentifierError(f"{path} holds no identifiers ({problem}); fit again") from None
         _check_count(codes, item_ids)

@@ -138,7 +138,7 @@ class Run:
         """Open the run in a folder.
 
         Raises:
-            RunError: there is none, or it is damaged.
+            RunError: there is none, it is damaged, or it may not be read.
         """
         path = folder / "run.json"
         with reading(path):

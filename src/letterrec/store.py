@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,14 +44,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``; it takes the name ``path`` only when the block ends well.
 
     The content is on the disk before the rename: after a crash ``path`` is the old or the new
-    file, never a part of one. Of several processes only the main one's files stay.
+    file, never a part of one. It may be read and written by whom the umask lets: writers that
+    make private files of their own (safetensors) do not change that. Of several processes only
+    the main one's files stay.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.unlink(missing_ok=True)
+        made = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        rights = stat.S_IMODE(os.fstat(made).st_mode)
+        os.close(made)
         yield temporary
         if is_helper():
             return
+        now = temporary.stat()
+        if stat.S_IMODE(now.st_mode) != rights and now.st_nlink == 1:
+            temporary.chmod(rights)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -114,6 +124,25 @@ def read_json(path: Path) -> Any:
     """
     with reading(path):
         return json.loads(path.read_text("utf-8"))
+
+
+def denied(*paths: Path) -> RunError | None:
+    """What to tell where one of these files may not be read; None where all may, or are missing.
+
+    Some readers call a file missing or damaged that they may not open.
+    """
+    for path in paths:
+        try:
+            with path.open("rb"):
+                pass
+        except PermissionError:
+            return RunError(
+                f"{path}: permission denied; run this as the user that the file belongs to, or "
+                "let this one read it (chmod, chown)"
+            )
+        except OSError:
+            continue
+    return None
 
 
 def write_tensors(

@@ -18,6 +18,7 @@ import uvicorn
 
 from letterrec import finished
 from letterrec.serving.app import create_app
+from letterrec.serving.server import uvicorn_config
 from letterrec.serving.service import Service
 
 
@@ -28,6 +29,11 @@ class Served:
     url: str
     run: Path
     service: Service
+    server: uvicorn.Server
+
+    def stop(self) -> None:
+        """As SIGTERM does."""
+        self.server.should_exit = True
 
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=60, **options)
@@ -41,15 +47,14 @@ def serving(
     service = Service(lambda: finished.load(run), queue=queue, max_batch=max_batch)
     app = create_app(service, **{"deadline": 60.0, **options})
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=20)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", run, service)
+        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", run, service, server)
     finally:
         server.should_exit = True
         thread.join()

@@ -108,7 +108,9 @@ class Table:
             with reading(self.path):
                 columns = self.scan().collect_schema().names()
             if twice := [c for c in columns if f"{c}_duplicated_0" in columns]:  # polars' name
-                raise DataError(f"{self.path} has two columns {twice[0]!r}; expected each name once")
+                raise DataError(
+                    f"{self.path} has two columns {twice[0]!r}; expected each name once"
+                )
             return columns
         lines = (record for part in self.parts for _, record in records(part))
         names: dict[str, None] = {}

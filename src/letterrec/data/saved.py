@@ -14,7 +14,7 @@ import polars as pl
 
 from letterrec.data.dataset import Dataset, Histories
 from letterrec.errors import RunError
-from letterrec.store import atomic_path
+from letterrec.store import atomic_path, denied
 
 _INTERACTIONS, _ITEMS = "interactions.parquet", "items.parquet"
 
@@ -54,7 +54,7 @@ def read_dataset(folder: Path) -> Dataset:
     """Read what `write_dataset` wrote.
 
     Raises:
-        RunError: a file is missing or damaged.
+        RunError: a file is missing, damaged, or may not be read.
     """
     try:
         about = pl.read_parquet_metadata(folder / _INTERACTIONS)
@@ -84,5 +84,7 @@ def read_dataset(folder: Path) -> Dataset:
             "fit it with --resume"
         ) from None
     except (pl.exceptions.PolarsError, KeyError, ValueError, OSError) as error:
+        if (refused := denied(folder / _INTERACTIONS, folder / _ITEMS)) is not None:
+            raise refused from None
         reason = str(error).strip().splitlines()[0]
         raise RunError(f"the data in {folder} are damaged ({reason}); fit the run again") from None

@@ -111,12 +111,12 @@ def format_of(path: Path) -> str:
 def _join(parts: list[Path], path: Path, suffix: str, job: str) -> None:
     """One file of all parts, in their order."""
     if suffix == ".parquet":
-        pl.scan_parquet(parts).sink_parquet(path, metadata={"job": job})
+        pl.scan_parquet(parts, glob=False).sink_parquet(path, metadata={"job": job})
         return
     opened = gzip.open if suffix.endswith(".gz") else open
     with cast(IO[bytes], opened(path, "wb")) as file:
         for i, part in enumerate(parts):
-            frame = pl.read_parquet(part)
+            frame = pl.read_parquet(part, glob=False)
             if suffix.startswith(".csv"):
                 frame.write_csv(file, include_header=i == 0)
             else:

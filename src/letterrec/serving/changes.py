@@ -27,11 +27,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from letterrec.errors import RunError
-from letterrec.store import atomic_path, fingerprint
+from letterrec.errors import Overloaded, RunError
+from letterrec.store import atomic_path, denied, fingerprint
 
 _FILE = "catalogue.parquet"
-_PATIENCE = 60.0  # seconds that an edit waits for another one's lock
+PATIENCE = 60.0  # seconds that an edit waits for another one's lock
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,19 +66,24 @@ class Changes:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
     """Hold the run's catalogue against every other editor, in this process or another.
 
+    Args:
+        folder: of the run.
+        patience: seconds to wait for another editor.
+
     Raises:
-        RunError: another editor does not let go, or the folder cannot be written.
+        Overloaded: another editor does not let go.
+        RunError: the folder cannot be written.
     """
-    lock = filelock.FileLock(folder / ".catalogue.lock", timeout=_PATIENCE)
+    lock = filelock.FileLock(folder / ".catalogue.lock", timeout=max(0.0, patience))
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise RunError(
-            f"another process has been editing the catalogue of {folder} for {_PATIENCE:.0f} "
-            "seconds; try again when it is done"
+        raise Overloaded(
+            "another process is editing the catalogue and did not end in time; nothing was "
+            "changed: try again when it is done"
         ) from None
     except OSError as error:
         raise RunError(f"{folder} cannot be written ({error.strerror}); check its owner") from None
@@ -107,7 +112,7 @@ def read_changes(folder: Path, run: str, sizes: Sequence[int], width: int | None
         width: numbers per content embedding; None where items have none.
 
     Raises:
-        RunError: the file is damaged or belongs to another training of the run.
+        RunError: the file is damaged, may not be read, or belongs to another training of the run.
     """
     path = folder / _FILE
     try:
@@ -117,9 +122,9 @@ def read_changes(folder: Path, run: str, sizes: Sequence[int], width: int | None
         changes = _parsed(data, about, sizes, width) if belongs == run else None
     except FileNotFoundError:
         return Changes.none(len(sizes))
-    except PermissionError:
-        raise RunError(f"{path} cannot be read (permission denied); check its owner") from None
     except (pl.exceptions.PolarsError, KeyError, TypeError, ValueError, OSError) as error:
+        if (refused := denied(path)) is not None:
+            raise refused from None
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RunError(
             f"{path} is damaged ({reason}); put back a copy, or delete it to return to the "

@@ -8,6 +8,7 @@ over to `Engine`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +23,7 @@ from letterrec.data.catalogue import ItemText
 from letterrec.errors import Conflict, LetterRecError, NotFound, RequestError, RunError
 from letterrec.newcomers import Newcomers
 from letterrec.serving.catalogue import State
-from letterrec.serving.changes import Changes, locked, write_changes
+from letterrec.serving.changes import PATIENCE, Changes, locked, write_changes
 from letterrec.serving.engine import Engine
 
 Embedding = NDArray[np.float32]  # (d_content,)
@@ -70,13 +71,21 @@ class Editor:
         if error is not None:
             raise error
 
-    def apply(self, edits: Sequence[Edit]) -> list[LetterRecError | None]:
+    def apply(
+        self, edits: Sequence[Edit], lock_by: float | None = None
+    ) -> list[LetterRecError | None]:
         """Make edits, each as a whole or not at all, in one write.
+
+        Args:
+            edits: to make.
+            lock_by: until when to wait for another process that edits, on the clock of
+                `time.monotonic`; None waits a minute.
 
         Returns:
             Per edit None, or why it was refused.
 
         Raises:
+            Overloaded: another process is editing, and did not end in time; no edit was made.
             RunError: the result cannot be written; then no edit was made.
         """
         engine = self._engine
@@ -93,7 +102,8 @@ class Editor:
         added = [edits[i] for i in sound]
         texts = [t.text for e in added if isinstance(e, AddItems) for t in e.items.values()]
         encoded: Iterator[Embedding] = iter(self._encoder(texts)) if texts else iter(())
-        with locked(engine.folder):
+        patience = PATIENCE if lock_by is None else lock_by - time.monotonic()
+        with locked(engine.folder, patience):
             changes = engine.changes_on_disk()
             draft = _Draft(engine, changes)
             for i in sound:

@@ -6,6 +6,7 @@ Pure functions of a catalogue and of embeddings; leaves drawing to the page and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -97,17 +98,43 @@ def principal_components(
         float32 ``(points, n)``, and the share of the variance that each component has. Signs are
         fixed: the largest loading of each direction is positive.
     """
-    centred = values.astype(np.float64) - values.mean(0, dtype=np.float64)
-    variances, directions = np.linalg.eigh(centred.T @ centred)
+    axes = principal_axes(values, n)
+    return axes.coordinates(values), axes.shares
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Directions of largest variance.
+
+    Attributes:
+        mean: float64 ``(d,)``.
+        directions: float64 ``(d, n)``; missing ones (``d < n``) are 0. The largest loading of each
+            is positive.
+        shares: of the variance, per direction.
+    """
+
+    mean: NDArray[np.float64]
+    directions: NDArray[np.float64]
+    shares: list[float]
+
+    def coordinates(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 ``(points, n)`` of float32 ``(points, d)``."""
+        return ((values - self.mean) @ self.directions).astype(np.float32)
+
+
+def principal_axes(values: NDArray[np.float32], n: int = 3) -> Axes:
+    """The ``n`` directions of largest variance of float32 ``(points, d)``."""
+    mean = values.mean(0, dtype=np.float64)
+    centred = values.astype(np.float64) - mean
+    variances, found = np.linalg.eigh(centred.T @ centred)
     order = np.argsort(-variances)[:n]
-    directions = directions[:, order]  # (d, n)
-    largest = np.abs(directions).argmax(0)
-    directions = directions * np.sign(directions[largest, np.arange(directions.shape[1])])
+    found = found[:, order]  # (d, n)
+    largest = np.abs(found).argmax(0)
+    directions = np.zeros((values.shape[1], n))
+    directions[:, : found.shape[1]] = found * np.sign(found[largest, np.arange(found.shape[1])])
     total = max(float(variances.clip(min=0).sum()), 1e-12)
     shares = [float(v) / total for v in variances[order].clip(min=0)]
-    coordinates = np.zeros((len(values), n), dtype=np.float32)
-    coordinates[:, : directions.shape[1]] = centred @ directions
-    return coordinates, shares + [0.0] * (n - len(shares))
+    return Axes(mean, directions, shares + [0.0] * (n - len(shares)))
 
 
 def sample(n: int, most: int) -> NDArray[np.int64]:

@@ -5,19 +5,32 @@ Puts the words of the catalogue and the numbers of `explore` into the shapes of 
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 import letterrec
 from letterrec.errors import NotFound, RunError
 from letterrec.serving import schemas as s
 from letterrec.serving.catalogue import STATES, Catalogue
 from letterrec.serving.engine import Engine
-from letterrec.serving.explore import code_counts, entropy, principal_components, sample
+from letterrec.serving.explore import (
+    Axes,
+    code_counts,
+    entropy,
+    principal_axes,
+    principal_components,
+    sample,
+)
 from letterrec.store import read_json
 from letterrec.tokenizers import load_tokenizer
+
+_FITTED = 20_000  # embeddings whose principal axes are taken for those of all
+_AXES: WeakKeyDictionary[Engine, Axes] = WeakKeyDictionary()
 
 
 def name(catalogue: Catalogue, row: int) -> dict[str, Any]:
@@ -96,8 +109,8 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
 
 def embedding_map(
     engine: Engine, catalogue: Catalogue, of: Literal["items", "codes"], level: int, points: int
-) -> s.Map:
-    """Embeddings of items or codes on three principal components.
+) -> bytes:
+    """Embeddings of items or codes on three principal components, as JSON of the shape `s.Map`.
 
     Raises:
         NotFound: the run has no such embeddings.
@@ -108,20 +121,29 @@ def embedding_map(
     if engine.content is None:
         raise NotFound("the run has no content embeddings: its items have no text")
     rows = sample(catalogue.n_trained, points)
-    where, explained = principal_components(engine.content[rows])
-    return s.Map(
+    axes = _axes(engine, engine.content)
+    where = axes.coordinates(engine.content[rows])
+    return _json(
         x=where[:, 0].tolist(),
         y=where[:, 1].tolist(),
         z=where[:, 2].tolist(),
         label=[catalogue.titles[r] for r in rows],
         code=first[rows].tolist(),
         size=catalogue.popularity[rows].tolist(),
-        explained=explained,
+        explained=axes.shares,
         total=catalogue.n_trained,
     )
 
 
-def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> s.Map:
+def _axes(engine: Engine, content: NDArray[np.float32]) -> Axes:
+    """Of the content embeddings: found once, whatever number of points is asked for."""
+    axes = _AXES.get(engine)
+    if axes is None:
+        axes = _AXES[engine] = principal_axes(content[sample(len(content), _FITTED)])
+    return axes
+
+
+def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> bytes:
     if level > catalogue.identifiers.n_levels:
         raise NotFound(f"level {level} of {catalogue.identifiers.n_levels}: there is none")
     folder = engine.folder / "tokenizer"
@@ -131,7 +153,7 @@ def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> s.Map:
     counts = code_counts(catalogue.present)[level - 1]
     where, explained = principal_components(codebook)
     titles = most_popular_titles(catalogue, level)
-    return s.Map(
+    return _json(
         x=where[:, 0].tolist(),
         y=where[:, 1].tolist(),
         z=where[:, 2].tolist(),
@@ -141,6 +163,12 @@ def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> s.Map:
         explained=explained,
         total=len(codebook),
     )
+
+
+def _json(**columns: Any) -> bytes:
+    """A `s.Map`, a column at a time: one call for all would hold the interpreter for long."""
+    pairs = (f"{json.dumps(key)}:{json.dumps(value)}" for key, value in columns.items())
+    return ("{" + ",".join(pairs) + "}").encode()
 
 
 def most_popular_titles(catalogue: Catalogue, level: int, n: int = 3) -> dict[int, str]:

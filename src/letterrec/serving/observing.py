@@ -63,6 +63,11 @@ class Metrics:
         self.batches.observe(size)
         self.search_seconds.observe(seconds)
 
+    def refused(self, status: int) -> None:
+        """Count what was refused before it was a request."""
+        self.requests.labels("unmatched", "", status).inc()
+        event("refused", status=status)
+
     def text(self) -> bytes:
         """In Prometheus' text format."""
         return generate_latest(self.registry)

@@ -59,6 +59,8 @@ NewId = Annotated[
     WithJsonSchema(_ID_SCHEMA, mode="validation"),
 ]
 Text = Annotated[str, Field(max_length=10_000)]
+# The first wrong id of a list is told: half a million of them must not be.
+Ids = Annotated[list[Id], Field(fail_fast=True)]
 State = Literal["active", "blocked", "deleted"]
 
 
@@ -71,7 +73,7 @@ class _Strict(BaseModel):
 class RecommendRequest(_Strict):
     """What to recommend to whom."""
 
-    history: list[Id] | None = Field(
+    history: Ids | None = Field(
         None,
         max_length=MAX_HISTORY,
         description="item ids, oldest first; an empty list gets the most popular items",
@@ -81,10 +83,10 @@ class RecommendRequest(_Strict):
     )
     k: int = Field(10, ge=1, le=MAX_K, description="items wanted")
     exclude_seen: bool = Field(True, description="leave out the items of the history")
-    allowed: list[Id] | None = Field(
+    allowed: Ids | None = Field(
         None, max_length=MAX_FILTER, description="recommend only from these items"
     )
-    blocked: list[Id] = Field(
+    blocked: Ids = Field(
         default_factory=list, max_length=MAX_FILTER, description="never recommend these items"
     )
     instruction: Annotated[str, Field(max_length=MAX_INSTRUCTION)] | None = Field(
@@ -214,7 +216,9 @@ class NewItem(_Strict):
 class NewItems(_Strict):
     """Items to add, all or none."""
 
-    items: list[NewItem] = Field(min_length=1, max_length=MAX_NEW_ITEMS)
+    items: Annotated[list[NewItem], Field(fail_fast=True)] = Field(
+        min_length=1, max_length=MAX_NEW_ITEMS
+    )
 
 
 class AddedItems(BaseModel):

@@ -12,13 +12,21 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from letterrec.errors import LetterRecError, MissingExtra, RequestError, RunError
 from letterrec.progress import say
 
-_STOPPING = 20  # seconds that requests have to end when the server is stopped
+if TYPE_CHECKING:
+    import uvicorn
+
+_STOPPING = 20  # seconds in which the server stops
+_ENDING = 15  # seconds of these that requests have to end
+_CONNECTIONS = 1000  # at once
 _SHORTEST_TOKEN = 16
 _SWITCH = 0.0001  # seconds
 
@@ -34,6 +42,7 @@ def serve(
     deadline: float = 2.0,
     body_limit: int = 1_000_000,
     read_only: bool = False,
+    allowed_hosts: Sequence[str] = (),
 ) -> None:
     """Serve a run until the process is told to stop.
 
@@ -45,10 +54,13 @@ def serve(
             variable ``LETTERREC_TOKEN``, and without that lets everyone in.
         queue: queries that may wait before the server answers 503.
         max_batch: queries answered by one search.
-        deadline: seconds after which an unanswered request gets a 503.
+        deadline: seconds after which an unanswered request gets a 503; edits and reloads have a
+            minute.
         body_limit: bytes of a request's body.
         read_only: take no new items and no other changes over HTTP, and load no encoder for them.
             A server without a token that listens on more than this machine takes none either.
+        allowed_hosts: names by which clients may call the server, beside the address that it
+            listens on.
 
     Raises:
         MissingExtra: a package of the extra ``serve`` is not installed.
@@ -64,6 +76,7 @@ def serve(
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "fastapi", "serve") from None
     from letterrec import finished
+    from letterrec.serving.admission import known_hosts
     from letterrec.serving.app import create_app
     from letterrec.serving.observing import event, log_to_stderr
     from letterrec.serving.service import Service
@@ -72,25 +85,24 @@ def serve(
     listener = _listen(host, port)
     say(f"loading {run} ...")
     may_change = not read_only and (token is not None or _is_loopback(host))
+    folder = run.absolute()  # answers name no folder; and it stays the same link
     service = Service(
-        lambda: finished.load(run), queue=queue, max_batch=max_batch, preload=may_change
+        lambda: finished.load(folder), queue=queue, max_batch=max_batch, preload=may_change
     )
+    bound = listener.getsockname()
+    hosts = known_hosts(host, bound[0], allowed_hosts, token is not None)
     app = create_app(
-        service, token=token, may_change=may_change, body_limit=body_limit, deadline=deadline
+        service,
+        token=token,
+        may_change=may_change,
+        body_limit=body_limit,
+        deadline=deadline,
+        hosts=hosts,
     )
     log_to_stderr()
     if "OMP_NUM_THREADS" not in os.environ:  # requests need a core beside the search
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=_STOPPING,
-        timeout_keep_alive=65,
-        backlog=2048,
-        server_header=False,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(uvicorn_config(app))
 
     async def run_server() -> None:
         loop = asyncio.get_running_loop()
@@ -112,7 +124,6 @@ def serve(
     # failure of the process.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, frame: None)
-    bound = listener.getsockname()
     address = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
     event(
         "serving",
@@ -122,8 +133,44 @@ def serve(
         token=token is not None,
         may_change=may_change,
     )
+    threading.Thread(target=_end_in_time, args=(server,), daemon=True).start()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(run_server())
+
+
+def uvicorn_config(app: Any) -> uvicorn.Config:
+    """How the application is served: connections, heads of requests and stopping are bounded."""
+    import uvicorn
+
+    from letterrec.serving.protocol import BoundedHttpProtocol
+
+    return uvicorn.Config(
+        app,
+        http=BoundedHttpProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_graceful_shutdown=_ENDING,
+        timeout_keep_alive=65,
+        backlog=2048,
+        server_header=False,
+    )
+
+
+def _end_in_time(server: uvicorn.Server) -> None:
+    """End the process when it was told to stop and has not in time.
+
+    A search or an encoder that runs cannot be interrupted. Files are whole or absent whenever a
+    process ends.
+    """
+    from letterrec.serving.observing import event
+
+    while not server.should_exit:
+        time.sleep(0.1)
+    time.sleep(_STOPPING)
+    event("ended without waiting any longer", seconds=_STOPPING)
+    os._exit(0)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

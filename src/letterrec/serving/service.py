@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from letterrec.errors import LetterRecError, Overloaded, RunError
 from letterrec.serving.batching import Batcher
@@ -22,6 +24,15 @@ from letterrec.store import read_json
 
 _MOST_EDITS = 1024  # that may wait
 _LOOK_EVERY = 1.0  # seconds between looks for edits by other processes
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """An edit that waits for its turn until ``ends``."""
+
+    edit: Edit
+    ends: float
+    future: asyncio.Future[Catalogue]
 
 
 class Service:
@@ -48,7 +59,8 @@ class Service:
         self._editor = Editor(self.engine)
         self.batcher = Batcher(capacity=queue, max_batch=max_batch, observe=self.metrics.batch)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
-        self._edits: list[tuple[Edit, asyncio.Future[Catalogue]]] = []
+        self._edits: list[_Waiting] = []
+        self._stopping = False
         self._edits_lock = threading.Lock()
         # One thread for all that replaces the catalogue or the engine, one after the other.
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
@@ -56,23 +68,38 @@ class Service:
         if preload:
             self._keeper.submit(self._editor.preload)
 
-    async def edit(self, edit: Edit) -> Catalogue:
+    async def edit(self, edit: Edit, ends: float) -> Catalogue:
         """Change the catalogue; edits that come together are written together.
+
+        Args:
+            edit: to make.
+            ends: until when it waits for other edits, here or in another process, on the clock of
+                `time.monotonic`. What is begun then is ended.
 
         Returns:
             The catalogue that has the edit, and is served by now.
 
         Raises:
-            LetterRecError: why it was refused.
+            LetterRecError: why it was refused; `Overloaded` if its turn did not come in time.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Catalogue] = loop.create_future()
+        waiting = _Waiting(edit, ends, loop.create_future())
         with self._edits_lock:
+            if self._stopping:
+                raise Overloaded("the server is stopping; ask another one")
             if len(self._edits) >= _MOST_EDITS:
                 raise Overloaded(f"{_MOST_EDITS} edits are waiting already; try again in a second")
-            self._edits.append((edit, future))
+            self._edits.append(waiting)
         self._keeper.submit(self._make_edits)
-        return await future
+        try:
+            async with asyncio.timeout(ends - time.monotonic()):
+                return await asyncio.shield(waiting.future)
+        except TimeoutError:
+            with self._edits_lock:
+                if waiting in self._edits:
+                    self._edits.remove(waiting)
+                    raise Overloaded("other edits are being made; try again later") from None
+            return await waiting.future
 
     async def reload(self) -> Engine:
         """Open the run again and go on with it; on failure the engine stays.
@@ -105,7 +132,9 @@ class Service:
 
     def close(self) -> None:
         """Finish what was begun and stop."""
-        self._keeper.shutdown()
+        with self._edits_lock:
+            self._stopping = True
+        self._keeper.shutdown(cancel_futures=True)
         self.batcher.close()
 
     def _make_edits(self) -> None:
@@ -115,12 +144,13 @@ class Service:
             return
         results: list[Exception | None]
         try:
-            results = list(self._editor.apply([edit for edit, _ in taken]))
+            lock_by = min(waiting.ends for waiting in taken)
+            results = list(self._editor.apply([waiting.edit for waiting in taken], lock_by))
         except Exception as error:  # whatever it was, everyone who waits must hear of it
             results = [error] * len(taken)
         self._note()
-        loop = taken[0][1].get_loop()
-        futures = [future for _, future in taken]
+        futures = [waiting.future for waiting in taken]
+        loop = futures[0].get_loop()
         loop.call_soon_threadsafe(_settle, futures, results, self.engine.catalogue)
 
     def _reload(self) -> Engine:
@@ -160,8 +190,8 @@ def opened(load: Callable[[], Engine]) -> Engine:
         raise RunError(
             f"the run cannot be loaded ({type(error).__name__}: {reason}); fit it again"
         ) from error
-    # The garbage collector need not look at a catalogue's many objects again and again.
-    gc.unfreeze()
+    # The garbage collector need not look at a catalogue's many objects again and again, nor at
+    # those of the libraries when a run is opened anew: that would hold up all requests.
     gc.collect()
     gc.freeze()
     return engine
