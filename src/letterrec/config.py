@@ -10,7 +10,9 @@ settings (section 5.4) are the recipe ``paper-letter-tiger``.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -259,6 +261,15 @@ class Settings(Section):
                 )
         return self
 
+    def __repr__(self) -> str:
+        plain = dict(_leaves(Settings().model_dump()))
+        there = dict(_leaves(self.model_dump()))
+        changed = [f"{'.'.join(k)}={v!r}" for k, v in there.items() if plain.get(k) != v]
+        more = f", and {len(changed) - 6} more" if len(changed) > 6 else ""
+        return f"Settings({', '.join(changed[:6])}{more})"
+
+    __str__ = __repr__
+
     def to_toml(self) -> str:
         """All settings as TOML; settings that are unset are left out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
@@ -277,16 +288,24 @@ def describe_recipes() -> dict[str, str]:
     return {name: text.partition("\n")[0].lstrip("# ") for name, text in texts.items()}
 
 
-def load_settings(recipe: str | Path | None = None, overrides: list[str] | None = None) -> Settings:
-    """Settings from a recipe (a shipped name or a TOML file) and ``section.key=value`` overrides.
+def load_settings(
+    recipe: str | Path | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] | None = None,
+) -> Settings:
+    """Settings from a recipe and what is changed of it.
 
     Without a recipe, ``recommender.name=NAME`` among the overrides starts from the recipe NAME.
+
+    Args:
+        recipe: a shipped name or a TOML file; None takes the default.
+        overrides: ``"section.key=value"`` each, as the command line takes them, or a dict, nested
+            (``{"training": {"epochs": 5}}``) or with dots (``{"training.epochs": 5}``).
 
     Raises:
         SettingsError: the recipe does not exist or is no TOML; a key is unknown; a value does
             not fit.
     """
-    pairs = [_parse_override(o) for o in overrides or []]
+    pairs = list(_pairs(overrides or []))
     name = next((v for k, v in pairs if k == ["recommender", "name"]), "rqt")
     values = _read_recipe(str(recipe if recipe is not None else name))
     for keys, value in pairs:
@@ -309,6 +328,30 @@ def parse_settings(values: dict[str, Any]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+
+
+def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
+    """The keys and the value of each override."""
+    if isinstance(overrides, Mapping):
+        for keys, value in _leaves(overrides):
+            yield [k for key in keys for k in key.split(".")], value
+    elif isinstance(overrides, str) or not all(isinstance(o, str) for o in overrides):
+        raise SettingsError(
+            f"overrides = {overrides!r}: expected a list such as ['training.epochs=5'], or a dict"
+        )
+    else:
+        yield from map(_parse_override, overrides)
+
+
+def _leaves(table: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The keys of every value in nested tables, and the value."""
+    for key, value in table.items():
+        if not isinstance(key, str):
+            raise SettingsError(f"setting {key!r}: expected a name, as in 'training.epochs'")
+        if isinstance(value, Mapping):
+            yield from (((key, *keys), leaf) for keys, leaf in _leaves(value))
+        else:
+            yield (key,), fspath(value) if isinstance(value, PathLike) else value
 
 
 def _parse_override(text: str) -> tuple[list[str], Any]:

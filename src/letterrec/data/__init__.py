@@ -7,12 +7,13 @@ everything after it (k-core, order, rows) to `events`.
 from __future__ import annotations
 
 from importlib import import_module
+from os import PathLike
 from pathlib import Path
 
 from letterrec.data.dataset import Dataset, HeldOut, Histories, Split
 from letterrec.errors import DataError
 
-__all__ = ["Dataset", "HeldOut", "Histories", "Split", "find_sources", "read"]
+__all__ = ["Dataset", "HeldOut", "Histories", "Split", "check_source", "find_sources", "read"]
 
 # format -> (its reader, the files of a folder that tell it)
 _BY_NAME = {
@@ -35,7 +36,9 @@ _KNOWN = (
 )
 
 
-def read(source: str | Path, *, k_core: int | None = None, cache: Path | None = None) -> Dataset:
+def read(
+    source: str | PathLike[str], *, k_core: int | None = None, cache: Path | None = None
+) -> Dataset:
     """Read a data source of any known format; `docs/DATA.md` shows each by example.
 
     Args:
@@ -49,6 +52,7 @@ def read(source: str | Path, *, k_core: int | None = None, cache: Path | None = 
     Raises:
         DataError: the source is missing, its format is unknown, or its content cannot be used.
     """
+    check_source(source)
     if k_core is not None and k_core < 0:
         raise DataError(f"k_core is {k_core}; expected 0 (no filtering) or more")
     if str(source) == "ml-100k":
@@ -60,6 +64,26 @@ def read(source: str | Path, *, k_core: int | None = None, cache: Path | None = 
         raise DataError(f"{path} does not exist; expected a folder or file of {_KNOWN}")
     dataset: Dataset = import_module(f"letterrec.data.{_reader_of(path)}").read(path, k_core=k_core)
     return dataset
+
+
+def check_source(source: object) -> None:
+    """Refuse what is no path at all.
+
+    Raises:
+        DataError: it is something else, such as a data frame.
+    """
+    if isinstance(source, str | PathLike) and str(source):
+        return
+    if isinstance(source, Dataset):
+        raise DataError(f"{source!r} is read already; give it to letterrec.fit as it is")
+    module, name = type(source).__module__.partition(".")[0], type(source).__name__
+    kind = name if module == "builtins" else f"{module}.{name}"
+    given = repr(source) if source is None or isinstance(source, str) else f"a {kind}"
+    frame = "; write the table to FOLDER/interactions.parquet and give FOLDER"
+    raise DataError(
+        f"source is {given}; expected the path of a folder or file, or a Dataset from "
+        f"letterrec.read{frame if hasattr(source, 'columns') else ''}"
+    )
 
 
 def find_sources(folder: str | Path) -> dict[str, str]:
