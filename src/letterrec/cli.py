@@ -439,7 +439,7 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:  # whoever read the output, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        sys.exit(1)  # as typer and rich do where they notice
     sys.exit(code if isinstance(code, int) else 0)
 
 

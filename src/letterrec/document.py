@@ -92,16 +92,17 @@ def _metrics_table(metrics: Mapping[str, Any]) -> str:
     rows = []
     for split in ("test", "valid"):
         result = metrics[split]
-        rows.append((f"{split}, {result['users']:,} users", *_cells(result["metrics"])))
+        n = result["users"]
+        rows.append((f"{split}, {n:,} users", *_cells(result["metrics"], n)))
         if "identifier_metrics" in result:
-            rows.append(("by identifier", *_cells(result["identifier_metrics"])))
-        rows.append(("popularity", *_cells(metrics["popularity"][split])))
+            rows.append(("by identifier", *_cells(result["identifier_metrics"], n)))
+        rows.append(("popularity", *_cells(metrics["popularity"][split], n)))
     note = f"Full ranking by beam search, beam {metrics['test']['beam']}; seen items compete."
     return _table(("", "Recall@5", "Recall@10", "NDCG@5", "NDCG@10"), rows) + _note(note)
 
 
-def _cells(metrics: Mapping[str, float]) -> list[str]:
-    return [f"{metrics[name]:.4f}" for name in _METRICS]
+def _cells(metrics: Mapping[str, float], users: int) -> list[str]:
+    return [f"{metrics[name]:.4f}" if users else "-" for name in _METRICS]
 
 
 def _groups(found: Mapping[str, Any]) -> list[str]:

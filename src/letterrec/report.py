@@ -29,14 +29,18 @@ def print_metrics(out: Terminal, results: Mapping[str, Any]) -> None:
         if split not in results:
             continue
         result = results[split]
-        table.add_row(f"{split}, {result['users']} users", *_cells(result["metrics"]))
+        n = result["users"]
+        table.add_row(f"{split}, {n} users", *_cells(result["metrics"], n))
         if "identifier_metrics" in result:
-            table.add_row("  by identifier", *_cells(result["identifier_metrics"]))
+            table.add_row("  by identifier", *_cells(result["identifier_metrics"], n))
         if "popularity" in results:
-            table.add_row("  popularity", *_cells(results["popularity"][split]))
+            table.add_row("  popularity", *_cells(results["popularity"][split], n))
     out.print(table)
     last = results.get("test") or results["valid"]
     without = ", without seen items" if last.get("exclude_seen") else ""
+    if not last["users"]:
+        out.print("no user has three interactions, so none is held out: nothing is evaluated")
+        return
     out.print(
         f"full ranking by beam search{without}, beam {last['beam']}: "
         f"{last['users_per_second']:.0f} users/s"
@@ -108,5 +112,5 @@ def print_recommendations(out: Terminal, engine: Engine, users: Sequence[str], k
         out.print(recommendation_table(engine, answer))
 
 
-def _cells(metrics: Mapping[str, float]) -> list[str]:
-    return [f"{metrics[c]:.4f}" for c in _COLUMNS]
+def _cells(metrics: Mapping[str, float], users: int = 1) -> list[str]:
+    return [f"{metrics[c]:.4f}" if users else "-" for c in _COLUMNS]
