@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+import typer
 
+import letterrec
 from command import letterrec as run
 from conftest import SMALL, write_shop
+from letterrec import cli
 
 SETTINGS = [part for s in SMALL for part in ("--set", s)]
 
@@ -22,6 +28,7 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--resume" in text
     assert "--columns" in text
     assert "5-core" in text
+    assert "data.k_core=0" in text
     assert "settings.toml" in text
     for name in ("MovieLens", "RetailRocket", "H&M", "Book-Crossing", "MIND"):
         assert name in text
@@ -46,6 +53,81 @@ def test_a_path_is_a_path_and_columns_are_kept(
     assert run("inspect", "run[1]") == 0
     assert run("recommend", "run[1]", "--all-users", "--out", "recs[1].parquet", "-k", "3") == 0
     assert pl.read_parquet(tmp_path / "recs[1].parquet", glob=False)["user"].n_unique() == 150
+
+
+COMMANDS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=str)
+def test_help_shows_flags_without_a_type_and_explains_every_option(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(*command, "--help") == 0
+    text = capsys.readouterr().out
+    assert "<bool>" not in text
+    group: Any = typer.main.get_command(cli.app)
+    for parameter in (group.commands[command[0]] if command else group).params:
+        assert parameter.help, parameter.name
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"letterrec {letterrec.__version__}\n"
+
+
+def test_the_package_can_be_run_as_a_module() -> None:
+    command = [sys.executable, "-m", "letterrec", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"letterrec {letterrec.__version__}\n"
+
+
+def test_an_item_whose_id_has_a_comma(
+    shop_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(shop_run, copy)
+    new = tmp_path / "new.csv"
+    new.write_text('item,title\n"Tyler, The Creator",Igor [the album]\n')
+    assert run("add-items", copy, new) == 0
+    assert "Igor [the album]" in capsys.readouterr().out
+    wanted = ["Tyler, The Creator", "i01"]
+    for arguments in (
+        ["--item", wanted[0], "--item", wanted[1]],
+        ["--history", '"Tyler, The Creator",i01'],
+    ):
+        assert run("recommend", copy, *arguments, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["history"] == wanted
+    assert run("recommend", copy, "--item", "i01", "-k", "100") == 0
+    assert "Igor [the album]" in capsys.readouterr().out
+    quoted = '"Tyler, The Creator"'
+    assert run("edit-items", copy, "--block", f"{quoted},i03", "--block", "i04") == 0
+    assert "58 active, 3 blocked, 0 deleted" in capsys.readouterr().out
+    assert run("edit-items", copy, "--restore", "i03,i04", "--delete", quoted) == 0
+    assert "60 active, 0 blocked, 1 deleted" in capsys.readouterr().out
+    assert run("edit-items", copy, "--block", '"i03') == 2
+    assert "quote an id that has a comma" in capsys.readouterr().err
+    assert run("recommend", copy, "--item", "i01", "--history", "i02") == 2
+
+
+def test_json_is_one_object_on_stdout(
+    shop_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(shop_run, copy)
+    new = tmp_path / "new.csv"
+    new.write_text("item,title\nn1,Amélie 緑茶 [x]\n", "utf-8")
+    for arguments in (
+        ["add-items", copy, new],
+        ["recommend", copy, "--item", "n1"],
+        ["recommend", copy, "--all-users", "--out", tmp_path / "all.parquet"],
+        ["evaluate", copy, "--split", "valid"],
+        ["inspect", copy],
+    ):
+        assert run(*arguments, "--json") == 0
+        assert isinstance(json.loads(capsys.readouterr().out), dict)
+    assert run("recommend", copy, "--item", "i01", "-k", "100", "--json") == 0
+    assert "Amélie 緑茶 [x]" in capsys.readouterr().out
 
 
 def test_evaluate_prints_the_promised_json(

@@ -10,7 +10,7 @@ import pytest
 
 from letterrec import finished, pipeline
 from letterrec.analysis import analyse, by_length, by_popularity
-from letterrec.document import write_report
+from letterrec.document import _label, write_report
 from letterrec.errors import RunError
 
 
@@ -62,6 +62,12 @@ def test_groups_without_cases_are_zero() -> None:
     none = np.zeros(0, dtype=np.int64)
     assert all(g["cases"] == 0 for g in by_length(none, none))
     assert by_popularity(none, none, np.array([3, 1])) != []
+
+
+def test_titles_are_shown_as_they_are_whole_entities_and_all() -> None:
+    assert _label("<b>Bold</b> & \x1b[1m") == r"&lt;b&gt;Bold&lt;/b&gt; &amp; \x1b[1m"
+    long = _label("&" * 200)
+    assert long == "&amp;" * 120 + "…"
 
 
 def test_a_place_that_cannot_be_written_is_told(shop_run: Path, tmp_path: Path) -> None:

@@ -50,6 +50,10 @@ _HOME = {
 }
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
     """Import public names when they are first used: `import letterrec` stays quick."""
     if name not in _HOME:

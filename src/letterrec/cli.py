@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -12,11 +15,19 @@ from typing import Annotated, Any, Literal, NoReturn
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+import letterrec
+from letterrec.data.ids import split_ids
 from letterrec.errors import LetterRecError, RequestError, SettingsError
 from letterrec.studies.cli import app as studies
+from letterrec.terminal import (
+    Terminal,
+    command_name,
+    hide_types_of_flags,
+    print_json,
+    table,
+    visible,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,10 +37,26 @@ app = typer.Typer(
     help="Generative recommendation with learnable item tokenization (LETTER, CIKM'24).\n\n"
     "Start with `letterrec quickstart`; then `letterrec fit SOURCE --out RUN` on your own data.",
 )
-out = Console(highlight=False)
+out = Terminal()
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="folder made by `fit`")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"letterrec {letterrec.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="print the version"),
+    ] = False,
+) -> None:
+    """What goes before a command."""
 
 
 @app.command()
@@ -49,10 +76,11 @@ def quickstart(
     print_metrics(out, run.metrics())
     print_inspection(out, finished.inspect(out_folder))
     print_recommendations(out, engine, list(engine.dataset.user_ids[:5]))
-    out.print(f"\nThe run is in {run.folder}. Go on with:")
+    out.print()
+    out.print(f"The run is in {run.folder}. Go on with:", soft_wrap=True)
     user = engine.dataset.user_ids[0]
-    out.print(f"  letterrec recommend {run.folder} --user {user}", soft_wrap=True)
-    out.print(f"  letterrec evaluate {run.folder}", soft_wrap=True)
+    for command in (["recommend", str(run.folder), "--user", user], ["evaluate", str(run.folder)]):
+        out.print(f"  {command_name()} {shlex.join(command)}", soft_wrap=True)
 
 
 @app.command()
@@ -91,9 +119,9 @@ def fit(
     evaluation. Each is kept in RUN as soon as it is done; a run that was killed goes on with
     `--resume` and ends with the same result.
 
-    Of an interaction log the 5-core is taken: users and items with at least five interactions;
-    `--set data.k_core=N` takes another, 0 all. What else `--set` can change is in RUN/settings.toml
-    with its value; formats are described in docs/DATA.md.
+    Users and items with fewer than 5 interactions are left out, repeatedly (the 5-core);
+    `--set data.k_core=0` keeps all of them. RUN/settings.toml lists every setting with its value,
+    `letterrec recipes` lists what `--recipe` takes, docs/DATA.md describes the formats.
 
     Examples:
 
@@ -147,14 +175,14 @@ def evaluate(
     if cold:
         measured = finished.evaluate_cold(run, beam=beam)
         if as_json:
-            _print_json(measured)
+            print_json(measured)
         else:
             print_cold_metrics(out, measured)
         return
 
     result = finished.evaluate(run, split=split, beam=beam, exclude_seen=exclude_seen)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         print_metrics(out, {split: result})
 
@@ -164,7 +192,15 @@ def recommend(
     run: RunArgument,
     user: Annotated[str | None, typer.Option(metavar="ID", help="a user of the run")] = None,
     history: Annotated[
-        str | None, typer.Option(metavar="ID,ID,...", help="item ids, oldest first")
+        str | None,
+        typer.Option(
+            metavar="ID,ID,...",
+            help="item ids, oldest first; an id with a comma in quotes, as in a CSV: '\"a, b\",c'",
+        ),
+    ] = None,
+    item: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="one item of the history, as it is; repeatable"),
     ] = None,
     all_users: Annotated[
         bool, typer.Option("--all-users", help="every user of the run; needs --out")
@@ -198,25 +234,31 @@ def recommend(
     from letterrec.report import recommendation_table, returning_note
     from letterrec.serving.queries import Query, left_out, listed
 
-    given = (user is not None) + (history is not None) + all_users
+    given = (user is not None) + (history is not None) + bool(item) + all_users
     if given != 1 and not (given == 0 and instruction is not None):
-        raise RequestError("give one of --user ID, --history ID,ID,... and --all-users")
+        raise RequestError(
+            "give one of --user ID, --history ID,ID,..., --item ID (repeatable) and --all-users"
+        )
     if all_users and instruction is not None:
-        raise RequestError("--instruction goes with --user, --history or neither")
+        raise RequestError("--instruction goes with --user, --history, --item or none of them")
     if all_users != (out_file is not None):
         raise RequestError("--all-users and --out FILE.parquet go together")
     if out_file is not None:
         from letterrec.serving.batch import format_of, recommend_all
 
         format_of(out_file)
+    given_items = item or split_ids(history or "", "--history")
     engine = finished.load(run)
     if not include_seen and (note := returning_note(engine.returning)):
         _note(note)
     if out_file is not None:
         n = recommend_all(engine, out_file, k=k, exclude_seen=not include_seen, force=force)
-        out.print(f"recommendations of {n} users are in {out_file}", soft_wrap=True)
+        if as_json:
+            print_json({"users": n, "file": str(out_file)})
+        else:
+            out.print(f"recommendations of {n} users are in {out_file}", soft_wrap=True)
         return
-    items = engine.history_of(user) if user is not None else _split_ids(history or "")
+    items = engine.history_of(user) if user is not None else given_items
     query = engine.prepare(
         Query(items, k, not include_seen, instruction=instruction, unknown=unknown)
     )
@@ -227,7 +269,7 @@ def recommend(
         _note(f"no item is left to recommend: {left_out(engine.catalogue, query)}")
     if as_json:
         titles = engine.titles
-        _print_json(
+        print_json(
             {
                 "user": user,
                 "history": items,
@@ -334,34 +376,48 @@ def add_items(
     catalogue = engine.catalogue
     added = {item: catalogue.identifiers.spelled(catalogue.rows[item]) for item in new}
     if as_json:
-        _print_json({"items": added, "generation": catalogue.generation})
+        print_json({"items": added, "generation": catalogue.generation})
     else:
-        table = Table("item", "title", "identifier", box=None)
+        rows = table("item", "title", "identifier", whole=("item", "identifier"))
         for item, identifier in added.items():
-            table.add_row(item, new[item].title or item, identifier)
-        out.print(table)
+            rows.add_row(item, new[item].title or item, identifier)
+        out.print(rows)
 
 
 @app.command("edit-items")
 def edit_items(
     run: RunArgument,
     block: Annotated[
-        str, typer.Option(metavar="ID,ID,...", help="no longer recommend these, but show them")
-    ] = "",
+        list[str] | None,
+        typer.Option(metavar="ID,ID,...", help="no longer recommend these, but show them"),
+    ] = None,
     delete: Annotated[
-        str, typer.Option(metavar="ID,ID,...", help="neither recommend nor find these")
-    ] = "",
-    restore: Annotated[str, typer.Option(metavar="ID,ID,...", help="undo either")] = "",
+        list[str] | None,
+        typer.Option(metavar="ID,ID,...", help="neither recommend nor find these"),
+    ] = None,
+    restore: Annotated[
+        list[str] | None, typer.Option(metavar="ID,ID,...", help="undo either")
+    ] = None,
 ) -> None:
-    """Block, delete or restore items of a run."""
+    """Block, delete or restore items of a run.
+
+    The options are repeatable. An id with a comma stands in quotes, as in a CSV file:
+    `--block '"Tyler, The Creator",Other'`.
+    """
     from letterrec import finished
     from letterrec.serving.catalogue import State
     from letterrec.serving.editing import Editor, SetStates
 
+    given: tuple[tuple[str, list[str] | None, State], ...] = (
+        ("--block", block, "blocked"),
+        ("--delete", delete, "deleted"),
+        ("--restore", restore, "active"),
+    )
     wanted: list[tuple[str, State]] = [
-        *((item, "blocked") for item in _split_ids(block)),
-        *((item, "deleted") for item in _split_ids(delete)),
-        *((item, "active") for item in _split_ids(restore)),
+        (item, state)
+        for option, texts, state in given
+        for text in texts or ()
+        for item in split_ids(text, option)
     ]
     if not wanted:
         raise RequestError("give --block, --delete or --restore with item ids")
@@ -381,7 +437,7 @@ def inspect(run: RunArgument, as_json: AsJson = False) -> None:
 
     result = finished.inspect(run)
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         print_inspection(out, result)
 
@@ -394,10 +450,10 @@ def recipes() -> None:
     """The shipped recipes, each with its first line."""
     from letterrec.config import describe_recipes
 
-    table = Table("recipe", "what it is", box=None)
+    rows = table("recipe", "what it is", whole=("recipe",))
     for name, line in describe_recipes().items():
-        table.add_row(name, line)
-    out.print(table)
+        rows.add_row(name, line)
+    out.print(rows)
 
 
 def _column_settings(columns: list[str]) -> list[str]:
@@ -412,42 +468,44 @@ def _column_settings(columns: list[str]) -> list[str]:
     return [f"data.columns.{r.strip()}={json.dumps(c.strip())}" for r, _, c in pairs]
 
 
-def _split_ids(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
-
-
 def _note(message: str) -> None:
-    print(f"letterrec: {' '.join(message.split())}", file=sys.stderr)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False))
+    print(f"letterrec: {visible(' '.join(message.split()))}", file=sys.stderr)
 
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks
+    command = typer.main.get_command(app)
+    hide_types_of_flags(command)
     usage_error: Any = typer.BadParameter.__bases__[0]  # of the click that typer carries
     try:
-        code = app(standalone_mode=False)
+        code = command(standalone_mode=False)
+        sys.stdout.flush()
     except LetterRecError as error:
         _fail(str(error))
     except usage_error as error:
         message = error.format_message()
         if not message or len(sys.argv) == 1:  # no command: the help was asked for
-            app(["--help"], standalone_mode=False)
+            command(["--help"], standalone_mode=False)
             sys.exit(2)
-        _fail(f"{message} Given: {' '.join(sys.argv[1:])}. Try: letterrec --help")
+        _fail(f"{message} Given: {shlex.join(sys.argv[1:])}. Try: letterrec --help")
     except (KeyboardInterrupt, typer.Abort):
         print(
             "letterrec: interrupted; go on with the same command (fit: and --resume)",
             file=sys.stderr,
         )
         sys.exit(130)
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)  # as typer and rich do where they notice
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"letterrec: {' '.join(message.split())}", file=sys.stderr)
+    line = re.sub(r"\s*\n\s*", " ", message.strip())
+    print(f"letterrec: {visible(line)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import reprlib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -325,6 +326,15 @@ class Settings(Section):
                 )
         return self
 
+    def __repr__(self) -> str:
+        plain = dict(_leaves(Settings().model_dump()))
+        there = dict(_leaves(self.model_dump()))
+        changed = [f"{'.'.join(k)}={v!r}" for k, v in there.items() if plain.get(k) != v]
+        more = f", and {len(changed) - 6} more" if len(changed) > 6 else ""
+        return f"Settings({', '.join(changed[:6])}{more})"
+
+    __str__ = __repr__
+
     def to_toml(self) -> str:
         """All settings as TOML; settings that are unset are left out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
@@ -343,19 +353,27 @@ def describe_recipes() -> dict[str, str]:
     return {name: text.partition("\n")[0].lstrip("# ") for name, text in texts.items()}
 
 
-def load_settings(recipe: str | Path | None = None, overrides: list[str] | None = None) -> Settings:
-    """Settings from a recipe (a shipped name or a TOML file) and ``section.key=value`` overrides.
+def load_settings(
+    recipe: str | Path | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] | None = None,
+) -> Settings:
+    """Settings from a recipe and what is changed of it.
 
     An override changes what it names and nothing else, at any depth. Without a recipe,
     ``recommender.name=NAME`` among the overrides starts from the recipe NAME. With one, an override
     that names another tokenizer or recommender than the recipe keeps of the recipe's settings of
     that section those that the other has too.
 
+    Args:
+        recipe: a shipped name or a TOML file; None takes the default.
+        overrides: ``"section.key=value"`` each, as the command line takes them, or a dict, nested
+            (``{"training": {"epochs": 5}}``) or with dots (``{"training.epochs": 5}``).
+
     Raises:
         SettingsError: the recipe does not exist or is no TOML; a key is unknown; a value does
             not fit.
     """
-    pairs = [pair for text in overrides or [] for pair in _parse_override(text)]
+    pairs = list(_pairs(overrides or []))
     names = {k[0]: v for k, v in pairs if len(k) == 2 and k[1] == "name"}
     values = _read_recipe(str(recipe if recipe is not None else names.get("recommender", "rqt")))
     for section, name in names.items():
@@ -376,6 +394,31 @@ def parse_settings(values: dict[str, Any]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+
+
+def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
+    """The keys and the value of each override."""
+    if isinstance(overrides, Mapping):
+        for keys, value in _leaves(overrides):
+            yield [k for key in keys for k in key.split(".")], value
+    elif isinstance(overrides, str) or not all(isinstance(o, str) for o in overrides):
+        raise SettingsError(
+            f"overrides = {overrides!r}: expected a list such as ['training.epochs=5'], or a dict"
+        )
+    else:
+        for text in overrides:
+            yield from _parse_override(text)
+
+
+def _leaves(table: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The keys of every value in nested tables, and the value."""
+    for key, value in table.items():
+        if not isinstance(key, str):
+            raise SettingsError(f"setting {key!r}: expected a name, as in 'training.epochs'")
+        if isinstance(value, Mapping):
+            yield from (((key, *keys), leaf) for keys, leaf in _leaves(value))
+        else:
+            yield (key,), fspath(value) if isinstance(value, PathLike) else value
 
 
 def _parse_override(text: str) -> Iterator[tuple[list[str], Any]]:

@@ -22,11 +22,13 @@ from letterrec.serving.engine import Engine
 from letterrec.serving.explore import code_counts, principal_components, sample
 from letterrec.serving.looking import most_popular_titles
 from letterrec.store import read_metadata, write_text
+from letterrec.terminal import visible
 from letterrec.tokenizers import load_tokenizer
 
 _METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 _GROUPS = 16
 _POINTS = 2_000
+_LONGEST = 120  # characters of a title beside a point
 _HUES = ("#0f8b8d", "#5d6bd0", "#c98a1b", "#c94f6d", "#6a9a3b", "#9464a8")
 
 
@@ -60,12 +62,12 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         _section("How it was made", _facts(run), _settings(run)),
     ]
     style = (resources.files("letterrec.serving") / "static" / "style.css").read_text("utf-8")
-    title = html.escape(engine.dataset.name)
+    title = _safe(engine.dataset.name)
     page = _PAGE.format(
         title=title,
         style=style,
         plotly=get_plotlyjs(),
-        summary=html.escape(_summary(engine)),
+        summary=_safe(_summary(engine)),
         body="\n".join(parts),
     )
     path = out if out is not None else folder / "report.html"
@@ -90,16 +92,17 @@ def _metrics_table(metrics: Mapping[str, Any]) -> str:
     rows = []
     for split in ("test", "valid"):
         result = metrics[split]
-        rows.append((f"{split}, {result['users']:,} users", *_cells(result["metrics"])))
+        n = result["users"]
+        rows.append((f"{split}, {n:,} users", *_cells(result["metrics"], n)))
         if "identifier_metrics" in result:
-            rows.append(("by identifier", *_cells(result["identifier_metrics"])))
-        rows.append(("popularity", *_cells(metrics["popularity"][split])))
+            rows.append(("by identifier", *_cells(result["identifier_metrics"], n)))
+        rows.append(("popularity", *_cells(metrics["popularity"][split], n)))
     note = f"Full ranking by beam search, beam {metrics['test']['beam']}; seen items compete."
     return _table(("", "Recall@5", "Recall@10", "NDCG@5", "NDCG@10"), rows) + _note(note)
 
 
-def _cells(metrics: Mapping[str, float]) -> list[str]:
-    return [f"{metrics[name]:.4f}" for name in _METRICS]
+def _cells(metrics: Mapping[str, float], users: int) -> list[str]:
+    return [f"{metrics[name]:.4f}" if users else "-" for name in _METRICS]
 
 
 def _groups(found: Mapping[str, Any]) -> list[str]:
@@ -212,8 +215,7 @@ def _maps(engine: Engine) -> list[str]:
         where, shares = principal_components(codebook)
         titles = most_popular_titles(engine.catalogue, 1)
         words = [
-            f"code {c}: {n} items<br>{html.escape(titles.get(c, ''))[:120]}"
-            for c, n in enumerate(counts)
+            f"code {c}: {n} items<br>{_label(titles.get(c, ''))}" for c, n in enumerate(counts)
         ]
         marker = {
             "size": 4 + 14 * np.sqrt(counts / max(1, counts.max())),
@@ -233,7 +235,7 @@ def _maps(engine: Engine) -> list[str]:
         where, shares = principal_components(engine.content[rows])
         first = engine.identifiers.codes[rows, 0]
         marker = {"size": 3, "color": (first * 47) % 360, "colorscale": "HSV", "opacity": 0.75}
-        words = [html.escape(engine.dataset.titles[r])[:120] for r in rows]
+        words = [_label(engine.dataset.titles[r]) for r in rows]
         trace = go.Scatter3d(
             x=where[:, 0], y=where[:, 1], z=where[:, 2], mode="markers", marker=marker, text=words
         )
@@ -331,20 +333,30 @@ def _figure(figure: Any, height: int) -> str:
     return text
 
 
+def _safe(text: str) -> str:
+    """A text from elsewhere as HTML that shows it as it is."""
+    return html.escape(visible(text))
+
+
+def _label(title: str) -> str:
+    """A title beside a point of a plot: plotly reads the tags and entities of HTML."""
+    return _safe(title if len(title) <= _LONGEST else f"{title[:_LONGEST]}…")
+
+
 def _section(title: str, *parts: str) -> str:
-    return f'<section class="card"><h2>{html.escape(title)}</h2>{"".join(parts)}</section>'
+    return f'<section class="card"><h2>{_safe(title)}</h2>{"".join(parts)}</section>'
 
 
 def _note(text: str) -> str:
-    return f'<p class="quiet">{html.escape(text)}</p>'
+    return f'<p class="quiet">{_safe(text)}</p>'
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    top = "".join(f"<th>{_safe(cell)}</th>" for cell in head)
     lines = []
     for first, *rest in rows:
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in rest)
-        lines.append(f'<tr><th scope="row">{html.escape(first)}</th>{cells}</tr>')
+        cells = "".join(f"<td>{_safe(cell)}</td>" for cell in rest)
+        lines.append(f'<tr><th scope="row">{_safe(first)}</th>{cells}</tr>')
     header = f"<thead><tr>{top}</tr></thead>" if any(head) else ""
     return f'<div class="wide"><table>{header}<tbody>{"".join(lines)}</tbody></table></div>'
 

@@ -5,30 +5,30 @@ Knows which parts of a run folder make an engine. Leaves how they came about to 
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from letterrec import cold
+from letterrec.arguments import as_beam, as_folder
 from letterrec.data import Split
-from letterrec.errors import RequestError
 from letterrec.evaluation import evaluate_split
 from letterrec.pipeline import trained_recommender
 from letterrec.run import Run
 from letterrec.serving.engine import Engine
 
 
-def load(folder: str | Path, edits: bool = True) -> Engine:
+def load(folder: str | PathLike[str] | Run, edits: bool = True) -> Engine:
     """Open a finished run to recommend from.
 
     Args:
-        folder: of the run.
+        folder: of the run, or the run that `letterrec.fit` gave.
         edits: take over what was added, blocked and deleted since training; without them the
             catalogue is the one trained on.
 
     Raises:
         RunError: there is no run, or it is unfinished or damaged.
     """
-    run = Run.open(Path(folder))
+    run = Run.open(as_folder(folder, "folder"))
     run.require("recommender")
     dataset = run.dataset()
     identifiers = run.identifiers(dataset)
@@ -44,7 +44,7 @@ def load(folder: str | Path, edits: bool = True) -> Engine:
 
 
 def evaluate(
-    folder: str | Path,
+    folder: str | PathLike[str] | Run,
     split: Split = "test",
     beam: int | None = None,
     exclude_seen: bool = False,
@@ -55,7 +55,7 @@ def evaluate(
         RequestError: ``beam`` is below 1.
         RunError: there is no run, or it is unfinished or damaged.
     """
-    _check_beam(beam)
+    beam = as_beam(beam)
     engine = load(folder, edits=False)
     metrics, _ = evaluate_split(
         engine.recommender,
@@ -71,19 +71,11 @@ def evaluate(
     return metrics
 
 
-def evaluate_cold(folder: str | Path, beam: int | None = None) -> dict[str, Any]:
+def evaluate_cold(folder: str | PathLike[str] | Run, beam: int | None = None) -> dict[str, Any]:
     """Metrics on items held out of training (``data.cold_share``); see `cold.evaluate_cold`."""
-    _check_beam(beam)
-    return cold.evaluate_cold(load(folder, edits=False), beam)
+    return cold.evaluate_cold(load(folder, edits=False), as_beam(beam))
 
 
-def _check_beam(beam: int | None) -> None:
-    if beam is None:
-        return
-    if isinstance(beam, bool) or not isinstance(beam, int) or beam < 1:
-        raise RequestError(f"beam = {beam!r}: expected a whole number of at least 1")
-
-
-def inspect(folder: str | Path) -> dict[str, Any]:
+def inspect(folder: str | PathLike[str] | Run) -> dict[str, Any]:
     """What a run's identifiers look like; see `identifiers.diagnose`."""
-    return Run.open(Path(folder)).diagnostics()
+    return Run.open(as_folder(folder, "folder")).diagnostics()

@@ -6,7 +6,8 @@ there when a run is resumed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec import cold, collaborative, processes
-from letterrec.config import LcRecSettings, Settings, load_settings
+from letterrec.arguments import as_folder, as_settings
+from letterrec.config import LcRecSettings, Settings
 from letterrec.content import embed, encoder_tokenizer
-from letterrec.data import Dataset, HeldOut, Split, read
+from letterrec.data import Dataset, HeldOut, Split, check_source, read
 from letterrec.decoding.trie import Trie
+from letterrec.errors import SettingsError
 from letterrec.evaluation import (
     evaluate_split,
     popularity_metrics,
@@ -42,11 +45,12 @@ Embeddings = NDArray[np.float32]
 
 
 def fit(
-    source: str | Path,
-    out: str | Path,
-    settings: Settings | None = None,
+    source: str | PathLike[str] | Dataset,
+    out: str | PathLike[str],
+    settings: Settings | Mapping[str, Any] | str | None = None,
     resume: bool = False,
     *,
+    recipe: str | PathLike[str] | None = None,
     reuse: Iterable[Path] = (),
     until: Literal["identifiers", "evaluation"] = "evaluation",
 ) -> Run:
@@ -55,10 +59,13 @@ def fit(
     Under ``torchrun`` all processes call this; they share the recommender's training and ranking.
 
     Args:
-        source: a folder or file in one of the formats of `letterrec.read`, or ``"ml-100k"``.
+        source: a folder or file in one of the formats of `letterrec.read`, ``"ml-100k"``, or what
+            `letterrec.read` gave, which is taken as it is.
         out: the run folder, new or empty; with ``resume`` also one that holds an unfinished run.
-        settings: from `load_settings`; None takes the default recipe.
+        settings: a dict of what is changed, nested or with dots (``{"training.epochs": 5}``), or
+            what `load_settings` gave; a recipe's name is taken too. None takes the default recipe.
         resume: go on where a run in ``out`` stopped.
+        recipe: the recipe that a dict of settings changes, by its name or its TOML file.
         reuse: folders of other runs. What they have learned from the same data with the same
             settings (embeddings, tokenizer, identifiers) is taken over instead of learned again.
         until: the last stage wanted; with ``resume`` a later call goes on from there.
@@ -66,11 +73,11 @@ def fit(
     Returns:
         The run, finished up to ``until``.
     """
-    settings = settings or load_settings()
+    settings, folder = as_settings(settings, recipe), as_folder(out, "out")
     processes.join()
     with processes.main_first():
         resume = resume or processes.is_helper()  # what the main process has begun
-        run = Run.start(Path(out), settings, str(source), resume=resume)
+        run = Run.start(folder, settings, _told(source), resume=resume)
         _say_what_is_kept(run)
         dataset = read_data(run, source)
         refuse_impossible(settings, dataset, has_cf=run.is_done("collaborative"))
@@ -94,9 +101,29 @@ def _say_what_is_kept(run: Run) -> None:
         say(f"{run.folder}: going on; kept from before: {', '.join(done)}")
 
 
-def read_data(run: Run, source: str | Path) -> Dataset:
+def _told(source: str | PathLike[str] | Dataset) -> str:
+    """How run.json names a source."""
+    if isinstance(source, Dataset):
+        return repr(source)
+    check_source(source)
+    return str(source)
+
+
+def read_data(run: Run, source: str | PathLike[str] | Dataset) -> Dataset:
     """Interactions in time order, items with their text, external ids (section 5.1)."""
-    dataset = read(source, **run.settings.data.reading())
+    if isinstance(source, Dataset):
+        given = {
+            k: v for k, v in run.settings.data.reading().items() if v not in (None, {}, "time")
+        }
+        if given:
+            name, value = next(iter(given.items()))
+            raise SettingsError(
+                f"data.{name} = {value!r}, but {source!r} is taken as it is; "
+                f"give {name} to letterrec.read instead"
+            )
+        dataset = source
+    else:
+        dataset = read(source, **run.settings.data.reading())
     held_out = None
     if run.settings.data.cold_share > 0:
         dataset, held_out = cold.hold_out(dataset, run.settings.data.cold_share, run.settings.seed)

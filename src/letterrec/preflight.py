@@ -8,7 +8,8 @@ from __future__ import annotations
 from letterrec import collaborative
 from letterrec.config import LcRecSettings, LetterSettings, Settings
 from letterrec.data import Dataset
-from letterrec.errors import IdentifierError, SettingsError
+from letterrec.errors import DataError, IdentifierError, SettingsError
+from letterrec.progress import say
 from letterrec.recommenders import lcrec, lm
 
 
@@ -23,6 +24,7 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
     Raises:
         LetterRecError: they do not, in one line.
     """
+    _refuse_too_little(dataset)
     if settings.identifiers.source == "given":
         if dataset.given_tokens is None:
             raise IdentifierError(
@@ -57,3 +59,19 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
         tasks = settings.recommender.tasks.model_dump()
         lcrec.refuse_tasks_without_text(tasks, dataset.texts, dataset.preferences)
         lm.check(settings.recommender.model)
+
+
+def _refuse_too_little(dataset: Dataset) -> None:
+    """Refuse data that no network can learn from."""
+    if dataset.n_items < 2:
+        raise DataError(
+            f"{dataset.name} has {dataset.n_items} item; a recommender needs at least 2 to choose "
+            "from: use more data, or lower data.k_core where that left items out"
+        )
+    if dataset.training().lengths.max(initial=0) < 2:
+        raise DataError(
+            f"{dataset.name}: no user has two training interactions (of three and more, two are "
+            "held out), so there is nothing to learn from; use a log with longer histories"
+        )
+    if not len(dataset.held_out("test")):
+        say("  note: no user has three interactions, so none is held out: nothing is evaluated")

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,13 +20,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True, highlight=False)
+from letterrec.terminal import Terminal, visible
+
+console = Terminal(stderr=True)
 _LINE_EVERY = 10.0  # seconds between plain lines where there is no terminal
 
 
 def say(line: str) -> None:
     """One line to the user, on stderr."""
-    console.print(line, soft_wrap=True, markup=False)
+    console.print(line, soft_wrap=True)
 
 
 class Counter:
@@ -38,14 +39,14 @@ class Counter:
         self._done = 0
         self._note = ""
         self._last = time.monotonic()
-        self._task = bar.add_task(label, total=total, note="") if bar else None
+        self._task = bar.add_task(visible(label), total=total, note="") if bar else None
 
     def advance(self, n: int = 1, note: str | None = None) -> None:
         """Count ``n`` more; ``note`` replaces the text behind the bar."""
         self._done += n
         self._note = self._note if note is None else note
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, advance=n, note=self._note)
+            self._bar.update(self._task, advance=n, note=visible(self._note))
         elif time.monotonic() - self._last > _LINE_EVERY:
             self._last = time.monotonic()
             say(f"  {self._label}: {self._done}/{self._total} {self._note}".rstrip())
@@ -58,13 +59,13 @@ def counting(label: str, total: int) -> Iterator[Counter]:
         yield Counter(label, total, None)
         return
     bar = Progress(
-        TextColumn("  {task.description}"),
+        TextColumn("  {task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
         transient=True,
     )

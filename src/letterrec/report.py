@@ -8,44 +8,49 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from letterrec.serving.engine import Engine, Recommendations
+from letterrec.terminal import Terminal
+from letterrec.terminal import table as empty_table
 
 _MANY_RETURN = 0.2  # of held-out targets
 _COLUMNS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 
 
-def print_metrics(out: Console, results: Mapping[str, Any]) -> None:
+def print_metrics(out: Terminal, results: Mapping[str, Any]) -> None:
     """Metrics per split, with popularity beside them where it was measured.
 
     Args:
         out: where to print.
         results: split -> what `evaluation.evaluate_split` gave; ``popularity`` -> split -> metrics.
     """
-    table = Table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS), box=None)
+    table = empty_table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS))
     for split in ("valid", "test"):
         if split not in results:
             continue
         result = results[split]
-        table.add_row(f"{split}, {result['users']} users", *_cells(result["metrics"]))
+        n = result["users"]
+        table.add_row(f"{split}, {n} users", *_cells(result["metrics"], n))
         if "identifier_metrics" in result:
-            table.add_row("  by identifier", *_cells(result["identifier_metrics"]))
+            table.add_row("  by identifier", *_cells(result["identifier_metrics"], n))
         if "popularity" in results:
-            table.add_row("  popularity", *_cells(results["popularity"][split]))
+            table.add_row("  popularity", *_cells(results["popularity"][split], n))
     out.print(table)
     last = results.get("test") or results["valid"]
     without = ", without seen items" if last.get("exclude_seen") else ""
+    if not last["users"]:
+        out.print("no user has three interactions, so none is held out: nothing is evaluated")
+        return
     out.print(
         f"full ranking by beam search{without}, beam {last['beam']}: "
         f"{last['users_per_second']:.0f} users/s"
     )
 
 
-def print_cold_metrics(out: Console, result: Mapping[str, Any]) -> None:
+def print_cold_metrics(out: Terminal, result: Mapping[str, Any]) -> None:
     """How new items fare, from `cold.evaluate_cold`."""
-    table = Table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS), box=None)
+    table = empty_table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS))
     names = {"letterrec": "LetterRec", "content_knn": "content-kNN", "popularity": "popularity"}
     for part, words in (("cold", "targets added by text"), ("warm", "targets trained on")):
         table.add_row(f"{words}, {result[part]['cases']} cases")
@@ -61,9 +66,9 @@ def print_cold_metrics(out: Console, result: Mapping[str, Any]) -> None:
     )
 
 
-def print_inspection(out: Console, diagnostics: Mapping[str, Any]) -> None:
+def print_inspection(out: Terminal, diagnostics: Mapping[str, Any]) -> None:
     """What the identifiers look like, from `identifiers.diagnose`."""
-    table = Table("level", "codes used", "entropy (bits)", "largest share", box=None)
+    table = empty_table("level", "codes used", "entropy (bits)", "largest share")
     for i, level in enumerate(diagnostics["levels"], start=1):
         table.add_row(
             str(i),
@@ -85,8 +90,9 @@ def print_inspection(out: Console, diagnostics: Mapping[str, Any]) -> None:
 
 def recommendation_table(engine: Engine, answer: Recommendations) -> Table:
     """One list of recommendations with titles and identifiers."""
-    table = Table("", "item", "title", "log-probability", "identifier", box=None)
-    catalogue = engine.catalogue
+    head = ("", "item", "title", "log-probability", "identifier")
+    table = empty_table(*head, whole=("", "item", "log-probability", "identifier"))
+    catalogue = engine.catalogue  # with the items that were added since training
     for rank, (item, score) in enumerate(answer, start=1):
         row = catalogue.rows[item]
         cells = (item, catalogue.titles[row], f"{score:.2f}", catalogue.spelled(row))
@@ -109,16 +115,18 @@ def returning_note(share: float) -> str:
     )
 
 
-def print_recommendations(out: Console, engine: Engine, users: Sequence[str], k: int = 5) -> None:
+def print_recommendations(out: Terminal, engine: Engine, users: Sequence[str], k: int = 5) -> None:
     """Recommendations for users of the run, after the titles they saw last."""
     histories = [engine.history_of(user) for user in users]
+    titles = engine.titles
     for user, history, answer in zip(
         users, histories, engine.recommend(histories, k=k), strict=True
     ):
-        latest = [engine.titles[item] for item in history[-3:]]
-        out.print(f"\nuser {user}, who saw last: {'; '.join(latest)}", soft_wrap=True)
+        latest = [titles[item] for item in history[-3:]]
+        out.print()
+        out.print(f"user {user}, who saw last: {'; '.join(latest)}", soft_wrap=True)
         out.print(recommendation_table(engine, answer))
 
 
-def _cells(metrics: Mapping[str, float]) -> list[str]:
-    return [f"{metrics[c]:.4f}" for c in _COLUMNS]
+def _cells(metrics: Mapping[str, float], users: int = 1) -> list[str]:
+    return [f"{metrics[c]:.4f}" if users else "-" for c in _COLUMNS]

@@ -82,6 +82,11 @@ class Run:
         self.settings = settings
         self.about = about
 
+    def __repr__(self) -> str:
+        done = [stage for stage in STAGES if self.is_done(stage)]
+        state = f"done up to {done[-1]}" if done else "nothing done"
+        return f"Run({str(self.folder)!r}: {self.settings.recommender.name}, {state})"
+
     @classmethod
     def start(cls, folder: Path, settings: Settings, source: str, *, resume: bool) -> Run:
         """Begin a run in an empty or new folder, or go on with the one that is there.

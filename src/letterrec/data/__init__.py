@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from letterrec.config import Order
@@ -15,13 +16,13 @@ from letterrec.data.dataset import Dataset, HeldOut, Histories, Split
 from letterrec.data.options import ReadOptions
 from letterrec.errors import DataError
 
-__all__ = ["Dataset", "HeldOut", "Histories", "Split", "find_sources", "read"]
+__all__ = ["Dataset", "HeldOut", "Histories", "Split", "check_source", "find_sources", "read"]
 
 _PUBLISHED = "ml-100k"  # the source that is fetched, unless something of that name is there
 
 
 def read(
-    source: str | Path,
+    source: str | PathLike[str],
     *,
     k_core: int | None = None,
     min_rating: float | None = None,
@@ -49,6 +50,7 @@ def read(
     """
     from letterrec.data.discovery import KNOWN, discover
 
+    check_source(source)
     options = ReadOptions(k_core, min_rating, order, dict(columns or {}))
     path = Path(source)
     if str(source) == _PUBLISHED and not path.exists():
@@ -66,6 +68,26 @@ def read(
         note = f"./{_PUBLISHED} is read; rename it to have MovieLens-100k fetched"
         return replace(dataset, warnings=(note, *dataset.warnings))
     return dataset
+
+
+def check_source(source: object) -> None:
+    """Refuse what is no path at all.
+
+    Raises:
+        DataError: it is something else, such as a data frame.
+    """
+    if isinstance(source, str | PathLike) and str(source):
+        return
+    if isinstance(source, Dataset):
+        raise DataError(f"{source!r} is read already; give it to letterrec.fit as it is")
+    module, name = type(source).__module__.partition(".")[0], type(source).__name__
+    kind = name if module == "builtins" else f"{module}.{name}"
+    given = repr(source) if source is None or isinstance(source, str) else f"a {kind}"
+    frame = "; write the table to FOLDER/interactions.parquet and give FOLDER"
+    raise DataError(
+        f"source is {given}; expected the path of a folder or file, or a Dataset from "
+        f"letterrec.read{frame if hasattr(source, 'columns') else ''}"
+    )
 
 
 def find_sources(folder: str | Path) -> dict[str, str]:

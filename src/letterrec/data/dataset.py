@@ -171,6 +171,12 @@ class Dataset:
     preferences: tuple[str, ...] | None = None
     warnings: tuple[str, ...] = field(default=())
 
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}: {self.n_users:,} users, {self.n_items:,} items, "
+            f"{self.n_interactions:,} interactions)"
+        )
+
     @property
     def n_users(self) -> int:
         """Number of users."""

@@ -6,6 +6,7 @@ value, `as_ids` the same for the distinct texts of a column, `coded` the way of 
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from letterrec.errors import RequestError
 
 MISSING = ("nan", "null", "none", "<na>")  # whatever their case: what tools write for no value
 WHOLE = r"^[+-]?[0-9]+\.0+$"  # a whole number that a tool stored as a float
@@ -91,6 +94,36 @@ def _rounded(value: object) -> str:
         f"the id {value!r} was stored as a float and may have lost digits; "
         "expected text or whole numbers: export the column as text"
     )
+
+
+def split_ids(text: str, option: str) -> list[str]:
+    """The ids of one option of the command line: a line of a CSV file.
+
+    Args:
+        text: ids with commas between them; an id that has a comma, or begins with a quote, stands
+            in quotes.
+        option: its name, for messages.
+
+    Raises:
+        RequestError: the quotes do not match, or a part is no id.
+
+    >>> split_ids('"Tyler, The Creator", 12" Single,7', "--history")
+    ['Tyler, The Creator', '12" Single', '7']
+    """
+    hint = "quote an id that has a comma, as in '\"Tyler, The Creator\",Other'"
+    try:
+        rows = list(csv.reader([text], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise RequestError(f"{option} {text}: not a list of ids ({error}); {hint}") from None
+    ids: list[str] = []
+    for part in rows[0] if rows else ():
+        if not part.strip():
+            continue  # as in "a,,b"
+        found = as_id(part)
+        if found is None:
+            raise RequestError(f"{option} {text}: {part.strip()!r} is no id")
+        ids.append(found)
+    return ids
 
 
 def as_ids(texts: pl.Series) -> pl.Series:

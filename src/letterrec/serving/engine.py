@@ -83,6 +83,12 @@ class Engine:
         self._changing = threading.Lock()
         self._version: tuple[int, int, int] | None = _UNREAD
 
+    def __repr__(self) -> str:
+        return (
+            f"Engine({str(self.folder)!r}: {self.settings.recommender.name}, "
+            f"{self.catalogue.n_items:,} items, {self.dataset.n_users:,} users)"
+        )
+
     @property
     def identifiers(self) -> Identifiers:
         """Of all items of the catalogue."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from letterrec.errors import SettingsError
 from letterrec.studies import Model, RecommenderName, TableName
+from letterrec.terminal import Terminal, print_json
 
 app = typer.Typer()
-out = Console(highlight=False)
+out = Terminal()
 
 OverridesOption = Annotated[
     list[str] | None,
@@ -78,7 +77,7 @@ def reproduce(
             if differences is not None:
                 differences.print(out)
     if as_json:
-        print(json.dumps(results, ensure_ascii=False))
+        print_json(results)
 
 
 @app.command()
@@ -136,7 +135,7 @@ def sweep(
         overrides=overrides or [],
     )
     if as_json:
-        print(json.dumps(result, ensure_ascii=False))
+        print_json(result)
     else:
         sweep_sheet(result).print(out)
         out.print(f"all of it is in {folder / 'sweep.json'}", soft_wrap=True)

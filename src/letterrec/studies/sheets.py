@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from letterrec.errors import RunError
 from letterrec.store import write_text
+from letterrec.terminal import Terminal
 
 
 @dataclass
@@ -26,22 +25,23 @@ class Sheet:
     rows: list[list[str]] = field(default_factory=list)
     note: str = ""
 
-    def print(self, out: Console) -> None:
+    def print(self, out: Terminal) -> None:
         """Show it in the terminal."""
-        out.print(f"\n{self.title}", style="bold", soft_wrap=True, markup=False)
+        out.print()
+        out.print(self.title, style="bold", soft_wrap=True)
         table = Table(box=None)
         for i, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if i == 0 else "right")
+            table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
         for row in self.rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*row)
         out.print(table)
         if self.note:
-            out.print(self.note, soft_wrap=True, markup=False)
+            out.print(self.note, soft_wrap=True)
 
     def markdown(self) -> str:
         """The same as Markdown, without a heading."""
         lines = [list(self.columns), ["---"] + ["---:"] * (len(self.columns) - 1)]
-        lines += [[cell.strip() or " " for cell in row] for row in self.rows]
+        lines += [[cell.strip().replace("|", "\\|") or " " for cell in row] for row in self.rows]
         text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return f"{text}\n\n{self.note}\n" if self.note else f"{text}\n"
 
