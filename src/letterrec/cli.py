@@ -353,6 +353,32 @@ def recipes() -> None:
     out.print(table)
 
 
+@app.command()
+def settings(
+    section: Annotated[
+        str | None,
+        typer.Argument(metavar="SECTION", help="such as `training`, or a key; default: all"),
+    ] = None,
+) -> None:
+    """Every setting: its default, what is allowed, and what it means.
+
+    Change one with `letterrec fit ... --set KEY=VALUE`. A recipe changes the defaults of some:
+    see `letterrec recipes`.
+    """
+    from rich.table import Column
+    from rich.text import Text
+
+    from letterrec.settings_reference import settings_reference
+
+    for part in settings_reference(section):
+        key = Column("key", no_wrap=True)  # to be copied whole
+        table = Table(key, "default", "allowed", "meaning", box=None)
+        for s in part.settings:
+            table.add_row(*map(Text, (s.key, s.default, s.allowed or s.type, s.meaning)))
+        out.print(Text.assemble((part.title, "bold"), f": {part.about}"))
+        out.print(table)
+
+
 def _split_ids(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
