@@ -20,7 +20,7 @@ def flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in table.items():
         key = f"{path}{name}"
-        values |= flat(value, f"{key}.") if isinstance(value, dict) else {key: value}
+        values |= flat(value, f"{key}.") if isinstance(value, dict) and value else {key: value}
     return values
 
 

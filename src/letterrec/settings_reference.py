@@ -10,8 +10,8 @@ import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -138,11 +138,14 @@ def _name(model: BaseModel) -> str:
 
 
 def _setting(key: str, field: FieldInfo, value: Any) -> Setting:
-    if get_origin(field.annotation) is Literal:
+    annotation = field.annotation
+    if get_origin(annotation) in (Union, UnionType):  # with None, which is "unset"
+        (annotation,) = (kind for kind in get_args(annotation) if kind is not NoneType)
+    if get_origin(annotation) is Literal:
         kind = "text"
-        allowed = ", ".join(map(json.dumps, get_args(field.annotation)))
+        allowed = ", ".join(map(json.dumps, get_args(annotation)))
     else:
-        kind = _type_name(field.annotation)
+        kind = _type_name(annotation)
         allowed = ", ".join(
             words.format(f"{getattr(bound, name):g}")
             for bound in field.metadata
@@ -154,7 +157,7 @@ def _setting(key: str, field: FieldInfo, value: Any) -> Setting:
 
 
 def _type_name(annotation: Any) -> str:
-    inside = [a for a in get_args(annotation) if a not in (NoneType, Ellipsis)]
-    if get_origin(annotation) is tuple:
+    outer, inside = get_origin(annotation), get_args(annotation)
+    if outer is tuple:
         return f"list of {_TYPES[inside[0]]}s"
-    return _TYPES[inside[0] if inside else annotation]
+    return "table" if outer is dict else _TYPES[annotation]
