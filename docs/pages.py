@@ -37,7 +37,7 @@ def on_files(files: Any, config: Any) -> Any:
         "reference/commands.md": commands_page(),
         "reference/python.md": public_page(),
         "notebook.md": notebook_page(ROOT / "docs" / "tutorial.ipynb"),
-        **{api_path(room): modules_page(modules) for room, modules in rooms().items()},
+        **{api_path(room): modules_page(inside) for room, inside in rooms().items()},
     }
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
@@ -54,15 +54,22 @@ def on_post_build(config: Any) -> None:
                 raise PluginError(f"{page} loads from another site: {tag}")
 
 
+def modules() -> dict[str, Path]:
+    """Every module of the package, dotted -> its file, in order of names."""
+    found = {}
+    for file in PACKAGE.rglob("*.py"):
+        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    del found[PACKAGE.name]
+    return dict(sorted(found.items()))
+
+
 def rooms() -> dict[str, list[str]]:
     """Each direct child of the package -> its modules, dotted, the child itself first."""
     found: dict[str, list[str]] = {}
-    for file in sorted(PACKAGE.rglob("*.py")):
-        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
-        parts = parts[:-1] if parts[-1] == "__init__" else parts
-        if len(parts) > 1:
-            found.setdefault(".".join(parts[:2]), []).append(".".join(parts))
-    return {room: sorted(modules) for room, modules in sorted(found.items())}
+    for module in modules():
+        found.setdefault(".".join(module.split(".")[:2]), []).append(module)
+    return found
 
 
 def api_path(room: str) -> str:
@@ -70,11 +77,11 @@ def api_path(room: str) -> str:
     return f"reference/modules/{room}.md"
 
 
-def modules_page(modules: list[str]) -> str:
+def modules_page(room: list[str]) -> str:
     """All modules of a room, from their docstrings."""
     options = "    options:\n      heading_level: 1\n"  # the room itself is the page's heading
-    rest = (f"::: {module}\n" for module in modules[1:])
-    return "\n".join([f"::: {modules[0]}\n{options}", *rest])
+    rest = (f"::: {module}\n" for module in room[1:])
+    return "\n".join([f"::: {room[0]}\n{options}", *rest])
 
 
 def public_page() -> str:
@@ -93,7 +100,8 @@ def public_page() -> str:
 
 def settings_page() -> str:
     """Every setting, then every recipe."""
-    (module,) = (m for ms in rooms().values() for m in ms if m.endswith(".settings_reference"))
+    here = "def settings_markdown("
+    (module,) = (name for name, file in modules().items() if here in file.read_text("utf-8"))
     recipes = {file.stem: file.read_text("utf-8") for file in PACKAGE.rglob("recipes/*.toml")}
     parts = [
         "# Settings\n\n`--set KEY=VALUE` changes one, a recipe several; an unknown key is an "
