@@ -1,12 +1,13 @@
 # make quickstart   set up, then train and show a recommender on MovieLens-100k
 # make test         set up, then format check, lint, strict types, doctests and all tests
+# make docs         set up, then build the documentation into site/; a warning or a dead link fails
 # make browser      a browser for the tests of the page: Debian's where it can be installed
 
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.set-up
 
-.PHONY: quickstart test browser format clean
+.PHONY: quickstart test docs browser format clean
 
 quickstart: $(SETUP)
 	$(BIN)/letterrec quickstart
@@ -16,6 +17,14 @@ test: $(SETUP) browser
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest  # small tensors: a second thread only waits
+
+docs: .venv/.set-up-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+.venv/.set-up-docs: $(SETUP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[docs]'
+	@touch $@
 
 browser: $(SETUP)
 	@command -v chromium >/dev/null || { \
@@ -43,4 +52,4 @@ $(SETUP): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache site

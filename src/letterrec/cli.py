@@ -456,6 +456,28 @@ def recipes() -> None:
     out.print(rows)
 
 
+@app.command()
+def settings(
+    section: Annotated[
+        str | None,
+        typer.Argument(metavar="SECTION", help="such as `training`, or a key; default: all"),
+    ] = None,
+) -> None:
+    """Every setting: its default, what is allowed, and what it means.
+
+    Change one with `letterrec fit ... --set KEY=VALUE`. A recipe changes the defaults of some:
+    see `letterrec recipes`.
+    """
+    from letterrec.settings_reference import settings_reference
+
+    for part in settings_reference(section):
+        rows = table("key", "default", "allowed", "meaning", whole=("key",))
+        for s in part.settings:
+            rows.add_row(s.key, s.default, s.allowed or s.type, s.meaning)
+        out.print(f"{part.title}: {part.about}", soft_wrap=True)
+        out.print(rows)
+
+
 def _column_settings(columns: list[str]) -> list[str]:
     """``user=userId,item=movieId`` as settings ``data.columns.ROLE``."""
     pairs = [pair.partition("=") for text in columns for pair in text.split(",")]

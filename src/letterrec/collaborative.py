@@ -53,11 +53,11 @@ def train_cf(
 
     Args:
         dataset: its `training` split is learned, its ``valid`` split selects the epoch.
-        dim, layers, heads, dropout, max_history: as `SASRec` takes them.
-        epochs, learning_rate, weight_decay, warmup, clip, patience, every, seed, folder: as
-            `training.train` takes them; a run with a ``folder`` resumes exactly.
         batch_size: windows per step.
         users: validation users, at most; a random subset decided by ``seed``.
+
+    The shape of the network and ``dropout`` are as in `SASRec`, the other keywords as in
+    `training.train`; with a ``folder`` training resumes exactly.
 
     Returns:
         The module with the best weights, in eval mode.

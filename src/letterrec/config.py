@@ -61,15 +61,23 @@ class Section(BaseModel):
 
 
 class TrainingSettings(Section):
-    """How a network is trained; one loop serves all of them (`training.py`)."""
+    """How a network is trained; one loop serves all of them."""
 
     epochs: int = Field(16, ge=1, description="passes over the training data, at most")
     batch_size: int = Field(256, ge=1, description="sequences (or items) per step")
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: float = Field(0.05, ge=0, le=1, description="share of steps with rising rate")
-    clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    patience: int = Field(5, ge=1, description="validations without gain before stopping")
+    learning_rate: float = Field(
+        2e-3,
+        gt=0,
+        description="highest learning rate of AdamW; it rises during warm-up, then falls to zero",
+    )
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW, for weight matrices")
+    warmup: float = Field(
+        0.05, ge=0, le=1, description="share of the steps in which the rate rises"
+    )
+    clip: float = Field(
+        1.0, gt=0, description="largest norm of the gradient; a longer one is scaled down"
+    )
+    patience: int = Field(5, ge=1, description="validations without gain before training stops")
 
 
 class TransformerSettings(Section):
@@ -90,7 +98,7 @@ Order = Literal["time", "rows"]
 
 
 class DataSettings(Section):
-    """Reading."""
+    """What is read, and how much of it."""
 
     k_core: int | None = Field(
         None,
@@ -124,7 +132,7 @@ class DataSettings(Section):
 
 
 class ContentSettings(Section):
-    """Item text -> content embeddings."""
+    """Item texts -> content embeddings."""
 
     source: Literal["auto", "text", "collaborative"] = Field(
         "auto", description="auto: the text, or the CF embeddings where items have no text"
@@ -132,7 +140,7 @@ class ContentSettings(Section):
     encoder: str = Field(
         "minilm", description="'minilm' (packaged, offline) or a model's name or folder"
     )
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, description="texts encoded at a time")
     max_tokens: int = Field(128, ge=8, description="text beyond this is cut")
 
 
@@ -148,10 +156,10 @@ class CollaborativeSettings(TransformerSettings):
     order: Literal["ids", "rows"] = Field(
         "ids", description="rows: vectors without ids are in the order of the run's items"
     )
-    dim: int = Field(32, ge=2)
-    layers: int = Field(2, ge=1)
-    heads: int = Field(2, ge=1)
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dim: int = Field(32, ge=2, description="width of the CF embeddings")
+    layers: int = Field(2, ge=1, description="transformer layers")
+    heads: int = Field(2, ge=1, description="attention heads; they divide dim")
+    dropout: float = Field(0.2, ge=0, lt=1, description="share of activations dropped in training")
     training: TrainingSettings = TrainingSettings(epochs=14, batch_size=256, learning_rate=4e-3)
 
 
@@ -159,13 +167,15 @@ class LetterSettings(Section):
     """The LETTER tokenizer (section 4.2); alpha = beta = 0 is TIGER's RQ-VAE."""
 
     name: Literal["letter"] = "letter"
-    levels: int = Field(4, ge=1, description="L, identifier length")
+    levels: int = Field(4, ge=1, description="L, codes per identifier")
     codes: int = Field(256, ge=2, description="N, codes per level")
     dim: int = Field(32, ge=2, description="d, of latent, codes and CF embeddings")
-    hidden: tuple[int, ...] = Field((512, 256, 128), description="MLP widths, encoder order")
-    mu: float = Field(0.25, ge=0, description="commitment, eq. 2")
-    alpha: float = Field(0.02, ge=0, description="collaborative regularization, eq. 5")
-    beta: float = Field(1e-4, ge=0, description="diversity regularization, eq. 5")
+    hidden: tuple[int, ...] = Field(
+        (512, 256, 128), description="widths of the encoder's MLP; the decoder mirrors them"
+    )
+    mu: float = Field(0.25, ge=0, description="weight of the commitment term, eq. 2")
+    alpha: float = Field(0.02, ge=0, description="weight of the collaborative term, eq. 5")
+    beta: float = Field(1e-4, ge=0, description="weight of the diversity term, eq. 5")
     clusters: int = Field(10, ge=1, description="K, clusters of codes, eq. 4")
     fuse_cf: bool = Field(
         True, description="the encoder reads CF embeddings beside the content; the paper's does not"
@@ -177,8 +187,8 @@ class RQKMeansSettings(Section):
     """Residual k-means on the content embeddings."""
 
     name: Literal["rqkmeans"] = "rqkmeans"
-    levels: int = Field(4, ge=1)
-    codes: int = Field(256, ge=2)
+    levels: int = Field(4, ge=1, description="codes per identifier")
+    codes: int = Field(256, ge=2, description="codes per level")
     balanced: bool = Field(False, description="equal cluster sizes (constrained k-means)")
 
 
@@ -190,38 +200,49 @@ class IdentifierSettings(Section):
 
     source: Literal["learned", "given", "titles"] = Field(
         "learned",
-        description="'given': identifiers that came with the data, as they are; 'titles': the "
-        "tokens of the items' titles",
+        description="'learned': by the tokenizer; 'given': identifiers that came with the data, "
+        "as they are; 'titles': the tokens of the items' titles",
     )
-    sinkhorn_epsilon: float = Field(0.003, gt=0)
-    sinkhorn_iterations: int = Field(50, ge=1)
+    sinkhorn_epsilon: float = Field(
+        0.003,
+        gt=0,
+        description="smoothing of the Sinkhorn plan that gives colliding items free codes; "
+        "smaller is closer to the cheapest assignment",
+    )
+    sinkhorn_iterations: int = Field(50, ge=1, description="iterations of that plan")
 
 
 class RqtSettings(TransformerSettings):
     """A causal transformer over items and a shallow decoder over the next item's codes."""
 
     name: Literal["rqt"] = "rqt"
-    dim: int = Field(128, ge=8)
+    dim: int = Field(128, ge=8, description="width of the network")
     layers: int = Field(2, ge=1, description="transformer layers over the history")
-    heads: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1, description="attention heads; they divide dim")
     depth_layers: int = Field(2, ge=1, description="blocks per level of the code decoder")
-    dropout: float = Field(0.15, ge=0, lt=1)
+    dropout: float = Field(0.15, ge=0, lt=1, description="share of activations dropped in training")
     use_content: bool = Field(True, description="add the content vector to each history item")
     item_embedding: bool = Field(True, description="add a learned, droppable item embedding")
-    temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
+    temperature: float = Field(
+        1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
+    )
 
 
 class TigerSettings(Section):
     """T5 encoder-decoder over code tokens, the paper's LETTER-TIGER."""
 
     name: Literal["tiger"] = "tiger"
-    dim: int = Field(128, ge=8)
+    dim: int = Field(128, ge=8, description="width of the network, d_model of T5")
     layers: int = Field(4, ge=1, description="in the encoder and in the decoder")
-    heads: int = Field(6, ge=1)
-    head_dim: int = Field(64, ge=1)
-    feed_forward: int = Field(1024, ge=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
+    heads: int = Field(6, ge=1, description="attention heads")
+    head_dim: int = Field(64, ge=1, description="width of a head, d_kv of T5")
+    feed_forward: int = Field(
+        1024, ge=1, description="width of the feed-forward layers, d_ff of T5"
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="share of activations dropped in training")
+    temperature: float = Field(
+        1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
+    )
 
 
 class TaskSettings(Section):
@@ -255,13 +276,15 @@ class LcRecSettings(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the model's own weights; auto: bfloat16 where that is fast"
     )
-    rank: int = Field(8, ge=1, description="of LoRA")
-    alpha: int = Field(16, ge=1, description="of LoRA, which counts alpha / rank times")
-    dropout: float = Field(0.05, ge=0, lt=1, description="of LoRA")
+    rank: int = Field(8, ge=1, description="rank of LoRA")
+    alpha: int = Field(16, ge=1, description="scale of LoRA, which counts alpha / rank times")
+    dropout: float = Field(0.05, ge=0, lt=1, description="dropout of LoRA")
     train_codes: bool = Field(True, description="train the codes' embedding and output rows")
     gradient_checkpointing: bool = Field(False, description="less memory for more time")
     tasks: TaskSettings = TaskSettings()
-    temperature: float = Field(1.0, gt=0, description="tau of eq. 6")
+    temperature: float = Field(
+        1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
+    )
 
 
 RecommenderSettings = Annotated[
@@ -275,15 +298,17 @@ class TransitionSettings(Section):
     """
 
     enabled: bool = Field(True, description="off: the recommender alone, as in the paper")
-    steps: int = Field(3, ge=1, description="an item and those up to so far behind it are counted")
-    backwards: float = Field(0.3, ge=0, description="what the opposite direction counts")
+    steps: int = Field(3, ge=1, description="followers up to so many items later are counted")
+    backwards: float = Field(
+        0.3, ge=0, description="weight of what came before, relative to what came after"
+    )
 
 
 class EvaluationSettings(Section):
     """Full ranking by beam search."""
 
-    beam: int = Field(20, ge=1)
-    batch_size: int = Field(256, ge=1)
+    beam: int = Field(20, ge=1, description="prefixes kept per level by beam search")
+    batch_size: int = Field(256, ge=1, description="histories ranked at a time")
     criterion: Literal["ndcg@10", "recall@10"] = Field(
         "ndcg@10", description="what selects the weights, on the validation split"
     )
@@ -294,7 +319,9 @@ class EvaluationSettings(Section):
 class Settings(Section):
     """Everything that decides a run."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(
+        0, ge=0, description="decides initial weights, order of batches, dropout and samples"
+    )
     data: DataSettings = DataSettings()
     content: ContentSettings = ContentSettings()
     collaborative: CollaborativeSettings = CollaborativeSettings()
