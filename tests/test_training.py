@@ -160,7 +160,7 @@ from test_training import fitted
 
 training._CHECKPOINT_EVERY = 0.0
 print("ready", flush=True)
-fitted(Path({folder!r}), epochs=60, patience=60, before_epoch=lambda epoch: time.sleep(0.02))
+fitted(Path({folder!r}), epochs=60, patience=60, before_epoch=lambda epoch: time.sleep(0.2))
 """
 
 

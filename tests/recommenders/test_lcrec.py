@@ -34,6 +34,7 @@ from letterrec.recommenders.export import export, export_run, merged
 from letterrec.recommenders.lcrec import LcRec
 from letterrec.recommenders.tasks import TASKS, Case, Part, history
 from letterrec.titles import title_identifiers
+from ranking import assert_same_rankings
 
 TITLES = [f"Lamp number {item}" for item in range(N_ITEMS)]
 TEXTS = [f"{title}. A lamp with {item} bulbs" for item, title in enumerate(TITLES)]
@@ -154,8 +155,9 @@ def test_merged_model_has_the_same_log_probabilities_and_lists(
         smollm2.encode(torch.tensor([items])), Trie.build(identifiers), beam=6, k=6
     )
     n_codes = len(identifiers.sizes)
-    assert [codes[item] for item in ours[0].tolist()] == found.sequences[:, -n_codes:].tolist()
-    torch.testing.assert_close(scores[0], found.sequences_scores, atol=1e-3, rtol=0)
+    theirs = [codes.index(tokens) for tokens in found.sequences[:, -n_codes:].tolist()]
+    expected = torch.tensor([theirs]), found.sequences_scores[None]
+    assert_same_rankings((ours, scores), expected, atol=1e-3)
 
 
 def test_a_run_holds_only_what_was_trained(smollm2: LcRec) -> None:
@@ -377,8 +379,7 @@ def test_the_trie_searches_over_what_a_server_scores(smollm2: LcRec) -> None:
     trie = Trie.build(identifiers)
     served = search(names["ServedDecoder"](score, prompts, codes), trie, beam=4, k=4)
     own = search(smollm2.encode(histories), trie, beam=4, k=4)
-    assert torch.equal(served[0], own[0])
-    torch.testing.assert_close(served[1], own[1], atol=1e-3, rtol=0)
+    assert_same_rankings(served, own, atol=1e-3)
 
 
 def test_a_run_that_learns_what_users_like(shop: Path, tiny_model: Path, tmp_path: Path) -> None:
