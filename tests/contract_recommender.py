@@ -109,6 +109,7 @@ class RecommenderContract:
         recommender.fit(planted_histories(), seed=0, **self.training)
         return recommender
 
+    @pytest.mark.slow
     def test_learns_the_planted_order(self, fitted: Any) -> None:
         histories = torch.arange(N_ITEMS)[:, None] + torch.arange(3)
         trie = Trie.build(planted_identifiers())
@@ -198,6 +199,7 @@ class RecommenderContract:
         short = search(recommender.encode(cut), trie, beam=8, k=8)
         assert_same_rankings(full, short)
 
+    @pytest.mark.slow
     def test_saved_weights_give_the_same_scores(self, fitted: Any) -> None:
         other = self.random(planted_identifiers(), seed=1)
         other.load_state_dict(fitted.state_dict(), strict=True)
@@ -222,12 +224,14 @@ class RecommenderContract:
         alone = self.teacher_forced(recommender, history[0], trie, list(new))
         assert float(log_probs[0, at]) == pytest.approx(alone, abs=1e-4)
 
+    @pytest.mark.slow
     def test_the_same_seed_gives_the_same_weights(self) -> None:
         weights = [self._weights_after(seed=3, epochs=1) for _ in range(2)]
         assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
         other = self._weights_after(seed=4, epochs=1)
         assert any(not torch.equal(weights[0][k], other[k]) for k in other)
 
+    @pytest.mark.slow
     def test_a_resumed_fit_equals_an_uninterrupted_one(self, tmp_path: Path) -> None:
         expected = self._weights_after(seed=0, epochs=3)
         with pytest.raises(KeyboardInterrupt):

@@ -135,6 +135,7 @@ content.embed(TEXTS, encoder={encoder!r}, cache=Path({cache!r}))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(
     llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +239,7 @@ def test_the_cache_is_where_the_user_wants_it(
     assert cache_folder() == platformdirs.user_cache_path("letterrec")
 
 
+@pytest.mark.slow
 def test_encoders_are_imported_only_when_needed(llama: Path, tmp_path: Path) -> None:
     expected = embed(["red"], encoder=str(llama), cache=tmp_path)
     code = (

@@ -53,6 +53,7 @@ def test_new_items_get_identifiers_of_their_own(shop_run: Path) -> None:
     assert len(np.unique(np.concatenate([codes, taken]), axis=0)) == 120
 
 
+@pytest.mark.slow
 def test_a_new_item_gets_the_first_code_of_its_group(tmp_path: Path) -> None:
     """The planted groups are so far apart that no first code is given in two of them."""
     tokenizer = LetterTokenizer(levels=3, codes=16, dim=8, hidden=(64,))

@@ -19,6 +19,8 @@ from letterrec.config import Settings, load_settings
 from letterrec.run import Run
 from letterrec.store import read_tensors
 
+pytestmark = pytest.mark.slow
+
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 

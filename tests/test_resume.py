@@ -17,6 +17,7 @@ from letterrec.run import STAGES
 from letterrec.store import read_json
 
 KILLS = 10
+pytestmark = pytest.mark.slow
 
 
 def command(shop: Path, folder: Path) -> list[str]:

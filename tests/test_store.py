@@ -75,6 +75,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     command = [sys.executable, "-c", WRITER, str(path)]
@@ -129,6 +130,7 @@ def test_damaged_files_say_what_to_do(tmp_path: Path) -> None:
             read_json(path)
 
 
+@pytest.mark.slow
 def test_fingerprints_are_stable_over_processes() -> None:
     code = (
         "import numpy as np; from letterrec.store import fingerprint; "

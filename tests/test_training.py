@@ -164,6 +164,7 @@ fitted(Path({folder!r}), epochs=60, patience=60, before_epoch=lambda epoch: time
 """
 
 
+@pytest.mark.slow
 def test_resume_after_sigkill_equals_an_uninterrupted_run(tmp_path: Path) -> None:
     script = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)

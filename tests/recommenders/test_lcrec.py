@@ -93,6 +93,7 @@ def test_titles_are_ranked_as_exhaustive_scoring_ranks_them(tiny_model: Path) ->
             assert score == pytest.approx(alone, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_lora_alone_learns_titles() -> None:
     identifiers, _ = title_identifiers(TITLES, lm.load_tokenizer("smollm2"))
     torch.manual_seed(0)
@@ -172,6 +173,7 @@ def case(seed: int = 0) -> Case:
     return Case([4, 5, 6], N_ITEMS, TITLES, TEXTS, np.random.default_rng(seed), "bright lamps")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_asks_for_something_that_can_be_learned(name: str, tiny_model: Path) -> None:
     torch.manual_seed(0)
@@ -304,6 +306,7 @@ def run(shop: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_recommends_items_that_exist_with_and_without_instructions(run: Path) -> None:
     engine = finished.load(run)
     histories = [engine.history_of(user) for user in engine.dataset.user_ids[:20]]
@@ -328,6 +331,7 @@ def test_instructions_on_the_command_line_and_to_runs_that_read_none(
         finished.load(shop_run).recommend([["i01"]], instruction="green tea")
 
 
+@pytest.mark.slow
 def test_a_run_that_calls_items_by_titles(shop: Path, tiny_model: Path, tmp_path: Path) -> None:
     settings = load_settings(
         "bigrec",
@@ -382,6 +386,7 @@ def test_the_trie_searches_over_what_a_server_scores(smollm2: LcRec) -> None:
     assert_same_rankings(served, own, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_that_learns_what_users_like(shop: Path, tiny_model: Path, tmp_path: Path) -> None:
     source = tmp_path / "shop"
     shutil.copytree(shop, source)
