@@ -82,7 +82,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not path.exists():
             assert time.monotonic() < deadline
             time.sleep(0.001)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -149,6 +150,14 @@ def test_a_finished_run_resumes_to_its_result(tmp_path: Path) -> None:
     assert started == []
     assert_equal(state(whole), state(again))
     assert told(log) == told(log_again)
+
+
+@pytest.mark.slow
+def test_a_processor_held_to_avx2_has_no_bfloat16() -> None:
+    code = "from letterrec.training import has_bfloat16; print(has_bfloat16())"
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "CUDA_VISIBLE_DEVICES": ""}
+    said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert said.strip() == "False"
 
 
 KILLED = """
