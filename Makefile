@@ -1,22 +1,36 @@
-# make quickstart   set up, then train and show a recommender on MovieLens-100k
-# make test         set up, then format check, lint, strict types, doctests and all tests
-# make docs         set up, then build the documentation into site/; a warning or a dead link fails
-# make browser      a browser for the tests of the page: Debian's where it can be installed
+# make quickstart      set up, then train and show a recommender on MovieLens-100k
+# make test            set up, then format check, lint, strict types, doctests and all tests
+# make quick           the same but for tests that train, start a server or take seconds
+# make test-portable   the tests that train, as other processors would run them
+# make docs            build the documentation into site/; a warning or a dead link fails
+# make browser         a browser for the tests of the page: Debian's where it can be installed
+# make format          format, and mend what the linter can
 
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.set-up
+JOBS ?= 2
+# In so many processes, each with one thread: on small tensors a second one only waits.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal
 
-.PHONY: quickstart test docs browser format clean
+.PHONY: quickstart test quick test-portable check docs browser format clean
 
 quickstart: $(SETUP)
 	$(BIN)/letterrec quickstart
 
-test: $(SETUP) browser
+test: check browser
+	$(PYTEST)
+
+quick: check
+	$(PYTEST) -m "not slow"
+
+test-portable: $(SETUP)
+	$(BIN)/python tests/portable.py $(TESTS)
+
+check: $(SETUP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest  # small tensors: a second thread only waits
 
 docs: .venv/.set-up-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -27,6 +27,15 @@ SMALL = [
     "recommender.dropout=0.1",
     "evaluation.beam=10",
 ]
+SLOW = {"shop_run", "cold_run", "smollm2", "minilm", "ablation", "overall", "swept"}  # fixtures
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that asks for something trained, or for a server of it, is slow."""
+    for item in items:
+        if SLOW & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 def write_shop(folder: Path, n_users: int = N_USERS, seed: int = 0) -> Path:

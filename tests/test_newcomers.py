@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import letterrec
+from contract_tokenizer import CF, CONTENT, GROUP
 from letterrec.errors import RunError
 from letterrec.newcomers import Newcomers, estimate_cf
+from letterrec.store import write_tensors
+from letterrec.tokenizers.letter import LetterTokenizer
 
 
 def test_an_estimate_follows_the_items_with_like_content() -> None:
@@ -41,13 +45,26 @@ def test_estimates_come_in_blocks_as_one_by_one() -> None:
     assert np.allclose(together[[0, 1023, 1024]], alone, atol=1e-5)
 
 
-def test_a_new_item_gets_the_leading_codes_of_its_twin(shop_run: Path) -> None:
+def test_new_items_get_identifiers_of_their_own(shop_run: Path) -> None:
     engine = letterrec.load(shop_run)
     assert engine.content is not None
     taken = engine.identifiers.codes
     codes = Newcomers(shop_run, engine.content).assign(engine.content, taken)
     assert len(np.unique(np.concatenate([codes, taken]), axis=0)) == 120
-    assert (codes[:, 0] == taken[:, 0]).mean() > 0.5
+
+
+@pytest.mark.slow
+def test_a_new_item_gets_the_first_code_of_its_group(tmp_path: Path) -> None:
+    """The planted groups are so far apart that no first code is given in two of them."""
+    tokenizer = LetterTokenizer(levels=3, codes=16, dim=8, hidden=(64,))
+    tokenizer.fit(CONTENT, CF, epochs=10, learning_rate=1e-2)
+    tokenizer.save(tmp_path / "tokenizer")
+    cf = {"embeddings": torch.from_numpy(CF)}
+    write_tensors(tmp_path / "collaborative.safetensors", cf)
+    group_of_code = dict(zip(tokenizer.quantize(CONTENT, CF)[:, 0], GROUP, strict=True))
+    new = Newcomers(tmp_path, CONTENT).assign(CONTENT, tokenizer.assign(CONTENT, cf=CF))
+    found = [group_of_code.get(code) for code in new[:, 0]]
+    assert np.mean([f == g for f, g in zip(found, GROUP, strict=True)]) > 0.9
 
 
 def test_cf_embeddings_of_other_items_are_refused(shop_run: Path, tmp_path: Path) -> None:

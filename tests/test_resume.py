@@ -21,6 +21,7 @@ from letterrec.run import STAGES
 from letterrec.store import read_json, read_metadata, read_tensors
 
 KILLS = 10
+pytestmark = pytest.mark.slow
 
 
 def command(shop: Path, folder: Path) -> list[str]:

@@ -56,6 +56,7 @@ def test_words_are_kept_with_identifiers(tmp_path: Path) -> None:
     assert spelled(loaded) == spelled(identifiers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recommender", ["rqt", "tiger"])
 def test_a_run_on_titles(recommender: str, shop: Path, tmp_path: Path) -> None:
     settings = small_settings("identifiers.source=titles", f"recommender.name={recommender}")

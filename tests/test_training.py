@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -214,6 +215,14 @@ def test_a_checkpoint_that_says_nonsense_is_refused(damage: dict[str, Any], tmp_
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
+def test_a_processor_held_to_avx2_has_no_bfloat16() -> None:
+    code = "from letterrec.training import has_bfloat16; print(has_bfloat16())"
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "CUDA_VISIBLE_DEVICES": ""}
+    said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert said.strip() == "False"
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
@@ -223,10 +232,11 @@ from test_training import fitted
 
 checkpoints.AFTER_EPOCH = 0.0
 print("ready", flush=True)
-fitted(Path({folder!r}), epochs=60, patience=60, before_epoch=lambda epoch: time.sleep(0.02))
+fitted(Path({folder!r}), epochs=60, patience=60, before_epoch=lambda epoch: time.sleep(0.2))
 """
 
 
+@pytest.mark.slow
 def test_resume_after_sigkill_equals_an_uninterrupted_run(tmp_path: Path) -> None:
     script = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)

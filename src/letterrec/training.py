@@ -50,10 +50,16 @@ def device() -> torch.device:
 
 
 def has_bfloat16() -> bool:
-    """Whether bfloat16 is fast here: in hardware, not emulated."""
+    """Whether bfloat16 is fast here: in hardware, not emulated.
+
+    On a processor, oneDNN must be allowed the instructions, too: ``ONEDNN_MAX_CPU_ISA=AVX2`` in
+    the environment makes it one without bfloat16.
+    """
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def batches_by_length(

@@ -34,6 +34,7 @@ from letterrec.recommenders.export import export, export_run, merged
 from letterrec.recommenders.lcrec import LcRec
 from letterrec.recommenders.tasks import TASKS, Case, Part, history
 from letterrec.titles import title_identifiers
+from ranking import assert_same_rankings
 
 TITLES = [f"Lamp number {item}" for item in range(N_ITEMS)]
 TEXTS = [f"{title}. A lamp with {item} bulbs" for item, title in enumerate(TITLES)]
@@ -92,6 +93,7 @@ def test_titles_are_ranked_as_exhaustive_scoring_ranks_them(tiny_model: Path) ->
             assert score == pytest.approx(alone, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_lora_alone_learns_titles() -> None:
     identifiers, _ = title_identifiers(TITLES, lm.load_tokenizer("smollm2"))
     torch.manual_seed(0)
@@ -154,8 +156,9 @@ def test_merged_model_has_the_same_log_probabilities_and_lists(
         smollm2.encode(torch.tensor([items])), Trie.build(identifiers), beam=6, k=6
     )
     n_codes = len(identifiers.sizes)
-    assert [codes[item] for item in ours[0].tolist()] == found.sequences[:, -n_codes:].tolist()
-    torch.testing.assert_close(scores[0], found.sequences_scores, atol=1e-3, rtol=0)
+    theirs = [codes.index(tokens) for tokens in found.sequences[:, -n_codes:].tolist()]
+    expected = torch.tensor([theirs]), found.sequences_scores[None]
+    assert_same_rankings((ours, scores), expected, atol=1e-3)
 
 
 def test_a_run_holds_only_what_was_trained(smollm2: LcRec) -> None:
@@ -170,6 +173,7 @@ def case(seed: int = 0) -> Case:
     return Case([4, 5, 6], N_ITEMS, TITLES, TEXTS, np.random.default_rng(seed), "bright lamps")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_asks_for_something_that_can_be_learned(name: str, tiny_model: Path) -> None:
     torch.manual_seed(0)
@@ -302,6 +306,7 @@ def run(shop: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_recommends_items_that_exist_with_and_without_instructions(run: Path) -> None:
     engine = finished.load(run)
     histories = [engine.history_of(user) for user in engine.dataset.user_ids[:20]]
@@ -326,6 +331,7 @@ def test_instructions_on_the_command_line_and_to_runs_that_read_none(
         finished.load(shop_run).recommend([["i01"]], instruction="green tea")
 
 
+@pytest.mark.slow
 def test_a_run_that_calls_items_by_titles(shop: Path, tiny_model: Path, tmp_path: Path) -> None:
     settings = load_settings(
         "bigrec",
@@ -377,10 +383,10 @@ def test_the_trie_searches_over_what_a_server_scores(smollm2: LcRec) -> None:
     trie = Trie.build(identifiers)
     served = search(names["ServedDecoder"](score, prompts, codes), trie, beam=4, k=4)
     own = search(smollm2.encode(histories), trie, beam=4, k=4)
-    assert torch.equal(served[0], own[0])
-    torch.testing.assert_close(served[1], own[1], atol=1e-3, rtol=0)
+    assert_same_rankings(served, own, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_that_learns_what_users_like(shop: Path, tiny_model: Path, tmp_path: Path) -> None:
     source = tmp_path / "shop"
     shutil.copytree(shop, source)

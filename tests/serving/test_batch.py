@@ -15,6 +15,7 @@ import letterrec
 from letterrec.errors import RequestError
 from letterrec.serving.batch import recommend_all
 from letterrec.serving.engine import Engine
+from ranking import assert_same_ranking
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,8 @@ def test_every_user_gets_the_list_that_the_python_call_gives(
         users, engine.recommend([engine.history_of(u) for u in users], k=3), strict=True
     ):
         rows = frame.filter(pl.col("user") == user)
-        assert rows["item"].to_list() == [item for item, _ in expected]
-        assert rows["title"].to_list() == [engine.titles[item] for item, _ in expected]
+        assert_same_ranking(rows.select("item", "log_probability").rows(), expected)
+        assert rows["title"].to_list() == [engine.titles[item] for item in rows["item"]]
     assert [p.name for p in tmp_path.iterdir()] == ["recs.parquet"]
 
 

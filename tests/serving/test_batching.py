@@ -19,6 +19,7 @@ from letterrec.errors import Overloaded, RequestError
 from letterrec.serving.batching import Batcher
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Prepared, Query
+from ranking import assert_same_ranking
 
 
 class HeldEngine:
@@ -26,14 +27,15 @@ class HeldEngine:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.let = threading.Event()
+        self.begun, self.let = threading.Event(), threading.Event()
         self.batches: list[int] = []
 
     def prepare(self, query: Query) -> Prepared:
         return self.engine.prepare(query)
 
     def answer(self, queries: Sequence[Prepared]) -> list[list[tuple[int, float]]]:
-        self.let.wait(30)
+        self.begun.set()
+        self.let.wait(60)
         self.batches.append(len(queries))
         return self.engine.answer(queries)
 
@@ -52,6 +54,12 @@ def batching(**options: int) -> Iterator[Batcher]:
         batcher.close()
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 def ask(held: Any, batcher: Batcher, item: str, seconds: float = 30.0) -> Any:
     query = held.prepare(Query([item], k=3))
     return batcher.answer(held, [query], time.monotonic() + seconds)
@@ -61,9 +69,9 @@ def test_what_arrives_during_a_search_is_answered_by_the_next_together(held: Hel
     async def main() -> list[Any]:
         with batching() as batcher:
             first = asyncio.create_task(ask(held, batcher, "i00"))
-            await asyncio.sleep(0.2)
+            await until(held.begun.is_set)
             rest = [asyncio.create_task(ask(held, batcher, f"i{i:02d}")) for i in range(1, 7)]
-            await asyncio.sleep(0.2)
+            await until(lambda: batcher.waiting == 6)
             held.let.set()
             return await asyncio.gather(first, *rest)
 
@@ -71,17 +79,16 @@ def test_what_arrives_during_a_search_is_answered_by_the_next_together(held: Hel
     assert held.batches == [1, 4, 2]
     for i, (answer,) in enumerate(answers):
         (alone,) = held.engine.answer([held.prepare(Query([f"i{i:02d}"], k=3))])
-        assert [row for row, _ in answer] == [row for row, _ in alone]
+        assert_same_ranking(answer, alone)
 
 
 def test_a_full_queue_refuses_at_once(held: HeldEngine) -> None:
     async def main() -> None:
         with batching(capacity=2) as batcher:
             tasks = [asyncio.create_task(ask(held, batcher, "i00"))]
-            await asyncio.sleep(0.2)
+            await until(held.begun.is_set)
             tasks += [asyncio.create_task(ask(held, batcher, "i01")) for _ in range(2)]
-            await asyncio.sleep(0.1)
-            assert batcher.waiting == 2
+            await until(lambda: batcher.waiting == 2)
             with pytest.raises(Overloaded, match="2 queries are waiting already, 2 may"):
                 await ask(held, batcher, "i02")
             held.let.set()
@@ -94,7 +101,7 @@ def test_a_request_is_given_up_at_its_deadline_and_costs_no_search(held: HeldEng
     async def main() -> None:
         with batching() as batcher:
             first = asyncio.create_task(ask(held, batcher, "i00"))
-            await asyncio.sleep(0.2)
+            await until(held.begun.is_set)
             with pytest.raises(Overloaded, match="deadline passed"):
                 await ask(held, batcher, "i01", seconds=0.1)
             held.let.set()
@@ -108,7 +115,7 @@ def test_what_waits_is_answered_before_the_queue_closes(held: HeldEngine) -> Non
     async def main() -> list[Any]:
         batcher = Batcher(capacity=8, max_batch=4)
         tasks = [asyncio.create_task(ask(held, batcher, "i00")) for _ in range(6)]
-        await asyncio.sleep(0.1)
+        await until(held.begun.is_set)
         held.let.set()
         await asyncio.to_thread(batcher.close)
         with pytest.raises(Overloaded, match="shutting down"):

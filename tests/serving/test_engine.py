@@ -8,6 +8,7 @@ import pytest
 
 import letterrec
 from letterrec.errors import RequestError
+from ranking import assert_same_ranking
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,7 @@ def test_one_at_a_time_equals_a_batch(engine: letterrec.Engine) -> None:
     batch = engine.recommend(histories, k=5)
     for history, answer in zip(histories, batch, strict=True):
         (single,) = engine.recommend([history], k=5)
-        assert [item for item, _ in single] == [item for item, _ in answer]
-        for (_, one), (_, other) in zip(single, answer, strict=True):
-            assert one == pytest.approx(other, abs=1e-4)
+        assert_same_ranking(single, answer)
 
 
 def test_an_empty_history_gets_popular_items(engine: letterrec.Engine) -> None:

@@ -83,6 +83,7 @@ def test_test_metrics_of_the_best_and_the_base_alone(swept: dict[str, Any]) -> N
         assert (row[-1] != "") == (row[0] in ("base", swept["best"]))
 
 
+@pytest.mark.slow
 def test_sasrec_is_swept_alike(data: Path, tmp_path: Path) -> None:
     result = sweep(
         str(data / "Beauty"), tmp_path, over=["collaborative.dim=16"], epochs=[1], model="sasrec"

@@ -26,6 +26,7 @@ def small(**settings: object) -> LetterTokenizer:
     return LetterTokenizer(**{**defaults, **settings})
 
 
+@pytest.mark.slow
 class TestLetter(TokenizerContract):
     name = "letter"
 
@@ -94,6 +95,7 @@ def overlap_of(content: NDArray[np.float32], cf: NDArray[np.float32], **settings
     return cf_overlap(tokenizer.quantize(content, cf), cf)
 
 
+@pytest.mark.slow
 def test_cf_neighbours_come_together_by_the_collaborative_term_and_by_the_inputs():
     content, cf = random_catalogue()
     plain = overlap_of(content, cf, alpha=0, fuse_cf=False)
@@ -101,6 +103,7 @@ def test_cf_neighbours_come_together_by_the_collaborative_term_and_by_the_inputs
     assert overlap_of(content, cf, alpha=0, fuse_cf=True) > 1.5 * plain
 
 
+@pytest.mark.slow
 def test_the_diversity_term_is_as_strong_as_its_setting():
     reached = []
     for beta in (1e-6, 1.0):
@@ -110,6 +113,7 @@ def test_the_diversity_term_is_as_strong_as_its_setting():
     assert reached[1] < 0.9 * reached[0]
 
 
+@pytest.mark.slow
 def test_the_log_says_what_the_score_is_made_of():
     tokenizer = small().fit(CONTENT, CF, epochs=EPOCHS)
     entry = tokenizer.log.epochs[tokenizer.log.best_epoch]
@@ -125,6 +129,7 @@ class Interrupted(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 4, 9])
 def test_an_interrupted_training_resumes_to_the_same_identifiers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
@@ -168,6 +173,7 @@ def test_a_training_cut_within_an_epoch_resumes_to_the_same_identifiers(
     assert [e["loss"] for e in resumed.log.epochs] == [e["loss"] for e in whole.log.epochs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 50])
 def test_a_tiny_catalogue_works_with_the_default_code_space(n: int):
     tokenizer = LetterTokenizer(dim=8, hidden=(32,)).fit(CONTENT[:n], CF[:n], epochs=3)
@@ -175,6 +181,7 @@ def test_a_tiny_catalogue_works_with_the_default_code_space(n: int):
     assert len(np.unique(identifiers, axis=0)) == n
 
 
+@pytest.mark.slow
 def test_an_epoch_of_a_small_catalogue_has_enough_steps():
     tokenizer = small(alpha=0, beta=0).fit(CONTENT, None, epochs=10, learning_rate=3e-3)
     assert tokenizer.reconstruction_error(CONTENT) < 0.5

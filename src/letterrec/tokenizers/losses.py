@@ -114,7 +114,7 @@ def letter_loss(
 ) -> Tensor:
     """``L_LETTER = L_Sem + alpha L_CF + beta L_Div``, eq. 5.
 
-    >>> letter_loss(*torch.tensor([1.0, 2.0, 3.0]), alpha=0.5, beta=0.1).item()
-    2.299999952316284
+    >>> letter_loss(*torch.tensor([1.0, 2.0, 3.0]), alpha=0.5, beta=0.25).item()
+    2.75
     """
     return semantic + alpha * collaborative + beta * diversity

@@ -1,0 +1,72 @@
+"""The tests that train, run as other processors would run them: ``make test-portable``.
+
+Every library that adds numbers up (PyTorch's kernels, oneDNN, MKL, the OpenBLAS of NumPy and SciPy,
+NumPy's own loops) is held to an older instruction set. Sums are then rounded otherwise, and
+networks learn something else: what passes here is what must hold on any machine. Where the
+processor has no such sets (Arm), only the number of threads differs.
+
+    python tests/portable.py [tests, and options of pytest, instead of those below]
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+
+# oneDNN's limit also decides whether training asks for bfloat16: see `training.has_bfloat16`.
+AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",  # on Intel's processors
+    "MKL_CBWR": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+}
+SSE = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+    "MKL_CBWR": "COMPATIBLE",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+}
+MACHINES = (
+    ("AVX2, no bfloat16, 1 thread", AVX2, 1),
+    ("AVX2, no bfloat16, 2 threads", AVX2, 2),
+    ("SSE, no bfloat16, 1 thread", SSE, 1),
+)
+TRAINING = (
+    *("tests/recommenders", "tests/tokenizers", "tests/decoding", "tests/studies"),
+    *("tests/test_collaborative.py", "tests/test_training.py", "tests/test_threads.py"),
+    *("tests/test_transitions.py", "tests/test_likeness.py", "tests/test_newcomers.py"),
+    *("tests/test_evaluation.py", "tests/test_document.py", "tests/test_cold.py"),
+    *("tests/test_content.py", "tests/test_dropout.py", "tests/test_identifiers.py"),
+    *("tests/test_titles.py", "tests/test_reuse.py", "tests/test_processes.py"),
+    *("tests/serving/test_engine.py", "tests/serving/test_editing.py"),
+    *("tests/serving/test_batch.py", "tests/serving/test_app.py"),
+    *("-k", "not kill and not one_process_finishes and not two_processes_and_a_server"),
+)
+
+
+def main() -> int:
+    """Run each machine's tests; the exit status of the first that fails."""
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    pytest = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal"]
+    for name, limits, threads in MACHINES:
+        limits = limits if is_x86 else {}
+        shown = " ".join(f"{key}={value!r}" for key, value in limits.items())
+        print(f"== {name}: OMP_NUM_THREADS={threads} {shown}", flush=True)
+        environment = {**os.environ, **limits, "OMP_NUM_THREADS": str(threads)}
+        started = time.monotonic()
+        status = subprocess.run([*pytest, *(sys.argv[1:] or TRAINING)], env=environment).returncode
+        print(f"== {name}: {time.monotonic() - started:.0f} s", flush=True)
+        if status:
+            return status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
