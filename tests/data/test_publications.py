@@ -115,7 +115,12 @@ CASES = {
                 ("valid", "AGKA,B00TLEMSVK,4.0,1454675785000,B006GBITXC"),
             )
         }
-        | {"meta_Toys.jsonl": lines('{"parent_asin": "B00TLEMSVK", "title": "Kite"}')},
+        | {
+            "meta_Toys.jsonl": lines(
+                '{"parent_asin": "B00TLEMSVK", "title": "Kite"}',
+                '{"parent_asin": "B006GBITXC", "title": "Drum"}',
+            )
+        },
         {"AGKA": ["B006GBITXC", "B00TLEMSVK", "B00SO7HF6I"]},
         {"B00TLEMSVK": "Kite"},
         said=("Toys.train.csv, Toys.valid.csv, Toys.test.csv are read together, and split anew",),
@@ -306,6 +311,7 @@ CASES = {
                 '"Image-URL-S";"Image-URL-M";"Image-URL-L"',
                 '"034545104X";"Les \\"Misérables\\"; a &amp; b";"M. J. Rose";"2002";"Ballantine";'
                 '"http://s";"http://m";"http://l"',
+                '"0195153448";"Mythology";"M. Morford";"2002";"Oxford";"http://s";"";""',
             ).encode("latin-1"),
             "BX-Users.csv": lines('"User-ID";"Location";"Age"', '"276725";"tyler";NULL'),
         },
