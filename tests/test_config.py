@@ -104,6 +104,8 @@ def one_key_each(settings: BaseModel, prefix: str = "") -> list[tuple[str, Any]]
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
             found += one_key_each(value, f"{prefix}{name}.")
+        elif isinstance(value, dict):  # a table of names, such as data.columns
+            found.append((f"{prefix}{name}.user", "other"))
         elif name != "name" and prefix + name not in TAKEN:
             found.append((prefix + name, other_value(prefix + name, field.annotation, value)))
     return found
