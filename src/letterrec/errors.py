@@ -62,5 +62,5 @@ class MissingExtra(LetterRecError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"this needs the package {package!r}, which is not installed; "
-            f"run: pip install 'letterrec[{extra}]'"
+            f"in LetterRec's folder run: pip install '.[{extra}]'"
         )

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -453,7 +453,7 @@ def test_errors_name_no_folder_of_the_server(serve: Callable[..., Any], own_run:
 def lock_held(run: Path) -> Iterator[None]:
     """Another process edits, and does not end."""
     code = (
-        "import filelock, sys; filelock.FileLock(sys.argv[1]).acquire(); "
+        "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); "
         "print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(run / ".catalogue.lock")]
@@ -468,7 +468,10 @@ def lock_held(run: Path) -> Iterator[None]:
 def test_a_lock_that_another_process_keeps_holds_up_neither_edits_nor_the_end(
     own_run: Path,
 ) -> None:
-    with process(own_run) as served, lock_held(own_run):
+    with process(own_run) as served, ExitStack() as stack:
+        state = {"state": "active"}  # answered when the encoder has been loaded
+        served.client.patch("/v1/items/i01", json=state).raise_for_status()
+        stack.enter_context(lock_held(own_run))
         started = time.monotonic()
         answer = served.client.patch("/v1/items/i01", json={"state": "blocked"})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ _LOOK_EVERY = 1.0  # seconds between looks for edits by other processes
 
 @dataclass(eq=False)
 class _Waiting:
-    """An edit that waits for its turn until ``ends``."""
+    """An edit that waits for its turn, and until ``ends`` for other processes."""
 
     edit: Edit
     ends: float
@@ -73,14 +72,15 @@ class Service:
 
         Args:
             edit: to make.
-            ends: until when it waits for other edits, here or in another process, on the clock of
-                `time.monotonic`. What is begun then is ended.
+            ends: until when it waits for another process that edits, on the clock of
+                `time.monotonic`; for what is done here (other edits, the encoder that is loaded
+                after the start, a reload) it waits as long as it takes.
 
         Returns:
             The catalogue that has the edit, and is served by now.
 
         Raises:
-            LetterRecError: why it was refused; `Overloaded` if its turn did not come in time.
+            LetterRecError: why it was refused; `Overloaded` if another process does not end.
         """
         loop = asyncio.get_running_loop()
         waiting = _Waiting(edit, ends, loop.create_future())
@@ -92,14 +92,12 @@ class Service:
             self._edits.append(waiting)
         self._keeper.submit(self._make_edits)
         try:
-            async with asyncio.timeout(ends - time.monotonic()):
-                return await asyncio.shield(waiting.future)
-        except TimeoutError:
+            return await asyncio.shield(waiting.future)
+        except asyncio.CancelledError:  # given up before its turn: it is not to be made
             with self._edits_lock:
                 if waiting in self._edits:
                     self._edits.remove(waiting)
-                    raise Overloaded("other edits are being made; try again later") from None
-            return await waiting.future
+            raise
 
     async def reload(self) -> Engine:
         """Open the run again and go on with it; on failure the engine stays.
