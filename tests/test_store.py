@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import letterrec.store
 from letterrec.errors import RunError
 from letterrec.store import (
     atomic_path,
@@ -167,3 +169,19 @@ def test_a_fingerprint_does_not_depend_on_the_memory_layout() -> None:
 def test_different_texts_have_different_fingerprints(a: list[str], b: list[str]) -> None:
     assert (fingerprint(*a) == fingerprint(*b)) == (a == b)
     assert (fingerprint(tuple(a)) == fingerprint(tuple(b))) == (a == b)
+
+
+def test_pickles_are_read_in_one_place_only_and_without_code() -> None:
+    """A ``.pt`` from outside is read as plain tensors; nothing else unpickles."""
+    source = Path(letterrec.store.__file__).parent
+    calls = [
+        line.strip()
+        for path in source.rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(
+            r"torch\.load\(|pickle\.load|allow_pickle=True|joblib|weights_only=False", line
+        )
+    ]
+    assert calls
+    assert all("torch.load(" in call for call in calls)
+    assert all("weights_only=True" in call for call in calls)

@@ -121,9 +121,16 @@ def read_changes(folder: Path, run: str, n_levels: int) -> Changes:
             dict(states.iter_rows()),
             generation,
         )
+        texts = (*changes.item_ids, *changes.titles, *changes.texts, *changes.states)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("an id, a title or a text is none")
     except FileNotFoundError:
         return Changes.none(n_levels)
-    except (pl.exceptions.PolarsError, KeyError, ValueError, OSError) as error:
+    except PermissionError:
+        raise RunError(
+            f"{path} cannot be read: permission denied; give this user the right to read it"
+        ) from None
+    except (pl.exceptions.PolarsError, KeyError, TypeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RunError(
             f"{path} is damaged ({reason}); put back a copy, or delete it to return to the "

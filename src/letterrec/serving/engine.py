@@ -31,7 +31,7 @@ from letterrec.identifiers import Identifiers
 from letterrec.recommenders import Recommender
 from letterrec.serving.catalogue import Catalogue
 from letterrec.serving.changes import Changes, read_changes, version_of
-from letterrec.store import fingerprint
+from letterrec.store import fingerprint, reading
 from letterrec.training import device
 from letterrec.transitions import Transitions, recalled
 
@@ -131,7 +131,8 @@ class Engine:
                 return False
             changes = read_changes(self.folder, self.key, self.identifiers.n_levels)
             if changes.generation > self.catalogue.generation:
-                self._take(changes)
+                with reading(self.folder / "catalogue.parquet"):
+                    self._take(changes)
             self._version = version
             return True
 
