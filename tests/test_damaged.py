@@ -261,8 +261,8 @@ def test_a_run_of_a_newer_format_is_refused(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(shop_run, run)
-    about = read_json(run / "run.json")
-    assert about["format"] == FORMAT
+    (tmp_path / "new.csv").write_text("item,title\nnewer,chess set no. 98\n")
+    assert read_json(run / "run.json")["format"] == FORMAT
     write_json(run / "run.json", {"format": FORMAT + 1, "letterrec": "99"})
     for command in COMMANDS:
         code, said = outcome(command, run, capsys)

@@ -14,6 +14,7 @@ from conftest import small_settings
 from letterrec import finished, pipeline
 from letterrec.config import load_settings
 from letterrec.data import read
+from letterrec.errors import RunError
 from letterrec.metrics import summarise
 from letterrec.reuse import deciding
 from letterrec.run import Run
@@ -92,3 +93,24 @@ def test_a_run_keeps_the_ranks_behind_its_metrics(shop: Path, shop_run: Path) ->
         assert summarise(ranks) == metrics[split]["metrics"]
     assert (run.ranks("valid") != run.ranks("test")).any()
     assert ranks.dtype == np.int64
+
+
+@pytest.mark.slow
+def test_a_resumed_run_sees_what_changed_beside_the_interactions(
+    shop: Path, shop_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And one that is finished says that nothing is left to do."""
+    source, folder = tmp_path / "shop", tmp_path / "run"
+    shutil.copytree(shop, source)
+    shutil.copytree(shop_run, folder)
+    pipeline.fit(source, folder, small_settings(), resume=True)
+    assert "this run is finished; nothing is left to do" in capsys.readouterr().err
+    items = (source / "items.csv").read_text()
+    (source / "items.csv").write_text(items.replace("red lipstick no. 0,", "blue lipstick no. 0,"))
+    with pytest.raises(RunError, match="other data: the texts of the source have changed"):
+        pipeline.fit(source, folder, small_settings(), resume=True)
+    (source / "items.csv").write_text(items)
+    lines = (source / "interactions.csv").read_text().splitlines()
+    (source / "interactions.csv").write_text("\n".join(lines[:-1]))
+    with pytest.raises(RunError, match="other data: the interactions "):
+        pipeline.fit(source, folder, small_settings(), resume=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import stat
 import subprocess
@@ -17,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import letterrec.store
 from letterrec.errors import RunError
 from letterrec.store import (
     atomic_path,
@@ -191,3 +193,19 @@ def test_deep_json_is_told_as_damage(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(RunError, match="damaged"):
             read_json(path)
+
+
+def test_pickles_are_read_in_one_place_only_and_without_code() -> None:
+    """A ``.pt`` from outside is read as plain tensors; nothing else unpickles."""
+    source = Path(letterrec.store.__file__).parent
+    calls = [
+        line.strip()
+        for path in source.rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(
+            r"torch\.load\(|pickle\.load|allow_pickle=True|joblib|weights_only=False", line
+        )
+    ]
+    assert calls
+    assert all("torch.load(" in call for call in calls)
+    assert all("weights_only=True" in call for call in calls)

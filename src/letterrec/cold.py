@@ -33,7 +33,7 @@ from letterrec.progress import counting
 from letterrec.serving.changes import Changes
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Prepared
-from letterrec.store import atomic_path
+from letterrec.store import atomic_path, reading
 
 _CUT = 10
 _ROWS = 512  # cases that are ranked at a time
@@ -78,7 +78,7 @@ class ColdItems:
                 f"{folder.parent} has seen all its items in training; hold some out with: "
                 "letterrec fit SOURCE --out RUN --set data.cold_share=0.05"
             )
-        try:
+        with reading(folder):
             items = pl.read_parquet(folder / "items.parquet", glob=False)
             cases = pl.read_parquet(folder / "cases.parquet", glob=False)
             return cls(
@@ -88,9 +88,6 @@ class ColdItems:
                 Histories.from_lists(cases["history"].to_list()),
                 cases["target"].to_numpy().astype(np.int64),
             )
-        except (pl.exceptions.PolarsError, KeyError, OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise RunError(f"{folder} is damaged ({reason}); fit the run again") from None
 
 
 def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdItems]:

@@ -245,6 +245,8 @@ class Run:
         self.require("read")
         with reading(self.folder / "data"):
             dataset = read_dataset(self.folder / "data")
+            if not all(isinstance(t, str) for t in (*dataset.titles, *(dataset.texts or ()))):
+                raise ValueError("a title or a text is none")
             found, recorded = dataset.fingerprint, self.about["stages"]["read"].get("fingerprint")
         if recorded is not None and found != recorded:
             raise RunError(

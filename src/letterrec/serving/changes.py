@@ -147,6 +147,9 @@ def _parsed(
         if frame.schema[name] != pl.String:
             raise ValueError(f"the column {name} holds {frame.schema[name]} instead of text")
     added = frame.filter(pl.col("level_1").is_not_null())
+    texts = (frame["item"], added["title"], added["text"])
+    if any(column.null_count() for column in texts):
+        raise ValueError("an id, a title or a text is missing")
     codes = np.zeros((len(added), len(sizes)), dtype=np.int32)
     for level, size in enumerate(sizes):
         column = added[f"level_{level + 1}"].to_numpy()

@@ -47,7 +47,7 @@ from letterrec.serving.queries import (
     one_id,
     without_rare,
 )
-from letterrec.store import fingerprint
+from letterrec.store import fingerprint, reading
 from letterrec.training import device
 from letterrec.transitions import Transitions, recalled
 
@@ -132,7 +132,8 @@ class Engine:
             self._version = version
             if changes.lineage == self.catalogue.lineage:
                 return False
-            self._take(changes)
+            with reading(self.folder / "catalogue.parquet"):
+                self._take(changes)
             return True
 
     def take(self, changes: Changes) -> None:
