@@ -16,6 +16,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -99,21 +100,31 @@ def serve(line: str, folder: Path, environment: dict[str, str]) -> None:
     ) as server:
         assert server.stderr is not None
         try:
-            said = ""
-            for said in server.stderr:
-                if '"serving"' in said:
-                    break
+            said = next(line for line in server.stderr if '"serving"' in line)
             address = json.loads(said)["address"]
+            wait_for(f"{address}/readyz")
             body = json.dumps({"history": ["item-1", "item-7"], "k": 5}).encode()
             request = urllib.request.Request(
                 f"{address}/v1/recommend", body, {"content-type": "application/json"}
             )
             with urllib.request.urlopen(request, timeout=60) as answer:
                 assert len(json.load(answer)["items"]) == 5
-        finally:
             server.terminate()
-        server.communicate(timeout=60)
-        assert server.returncode == 0
+            server.communicate(timeout=60)
+            assert server.returncode == 0
+        finally:
+            server.kill()
+
+
+def wait_for(address: str) -> None:
+    """Return when a server answers; it names its address shortly before it listens."""
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(address, timeout=60).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"{address} does not answer")
 
 
 @pytest.mark.slow
