@@ -109,7 +109,10 @@ def read_changes(folder: Path, run: str, n_levels: int) -> Changes:
         frame = pl.read_parquet(BytesIO(data))
         belongs, generation = about["run"], int(about["generation"])
         added = frame.filter(pl.col("level_1").is_not_null())
-        codes = [added[f"level_{i + 1}"].to_numpy() for i in range(n_levels)]
+        levels = added.select(f"level_{i + 1}" for i in range(n_levels)).cast(pl.Int32)
+        if sum(levels.null_count().row(0)):
+            raise ValueError("an item lacks a code")
+        codes = [level.to_numpy() for level in levels]
         content = added["content"].explode(empty_as_null=False).to_numpy().astype(np.float32)
         states = frame.filter(pl.col("state") != "active").select("item", "state")
         changes = Changes(
