@@ -26,7 +26,7 @@ COMMANDS: dict[str, list[str]] = {
     "add-items": ["NEW"],
     "inspect": [],
     "evaluate": [],
-    "recommend": ["--user", "u3"],
+    "recommend": ["--user", "u3", "--json"],
     "report": ["--out", "REPORT"],
 }
 READ_BY = {"metrics.json": ["report"], "diagnostics.json": ["inspect"]}  # else by all, or never
@@ -213,11 +213,11 @@ def test_every_damage_to_every_file_is_one_line(
             if len(said.splitlines()) != (1 if code == 2 else 0) or len(said) > 1200:
                 wrong.append((label, command, code, said[:1200]))
             codes.append(code)
-        shutil.copy(edited_run / "catalogue.parquet", run / "catalogue.parquet")
         refusals += 2 in codes
         if path.is_dir():
             path.rmdir()
         shutil.copy(whole, path)
+        shutil.copy(edited_run / "catalogue.parquet", run / "catalogue.parquet")
     assert not wrong, "\n".join(map(str, wrong))
     assert refusals > 2 or name.startswith(("training", "ranks"))  # what only later steps read
 

@@ -130,7 +130,9 @@ class Identifiers:
             sizes = tuple(int(s) for s in metadata["sizes"].split(","))
             words = tuple(json.loads(metadata["words"])) if "words" in metadata else None
             items = frame["item"].to_list()
-            columns = [frame[f"level_{i + 1}"] for i in range(len(sizes))]
+            columns = [frame[f"level_{i + 1}"].cast(pl.Int32) for i in range(len(sizes))]
+            if any(column.null_count() for column in columns):
+                raise ValueError("an item lacks a code")
             codes = np.stack([c.to_numpy() for c in columns], 1).astype(np.int32)
         except FileNotFoundError:
             raise IdentifierError(f"{path} is missing; fit the run with --resume") from None

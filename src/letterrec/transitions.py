@@ -199,11 +199,18 @@ class Transitions:
 
     @classmethod
     def load(cls, path: Path) -> Transitions:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError, KeyError: the tensors are no such table.
+        """
         tensors, about = read_tensors(path)
         counts, items, offsets = (tensors[n].numpy() for n in ("counts", "items", "offsets"))
         n_items = len(offsets) - 1
         table = sp.csr_array((counts, items, offsets), shape=(n_items, n_items))
+        table.check_format(full_check=True)  # SciPy would read and write beyond the arrays
+        if not np.isfinite(counts).all():
+            raise ValueError("a count is not finite")
         known = {name: float(about[name]) for name in _STRENGTHS if name in about}
         return cls(table, **known)  # runs made before `seen` was chosen lack it
 

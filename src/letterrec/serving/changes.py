@@ -152,10 +152,11 @@ def _parsed(
         raise ValueError("an id, a title or a text is missing")
     codes = np.zeros((len(added), len(sizes)), dtype=np.int32)
     for level, size in enumerate(sizes):
-        column = added[f"level_{level + 1}"].to_numpy()
-        if len(added) and not (column.min() >= 0 and column.max() < size):
+        column = added[f"level_{level + 1}"]
+        whole = column.dtype.is_integer() and not column.null_count()
+        if len(added) and not (whole and column.is_between(0, size - 1).all()):
             raise ValueError(f"a code of level {level + 1} is not between 0 and {size - 1}")
-        codes[:, level] = column
+        codes[:, level] = column.to_numpy() if len(added) else 0
     widths = added["content"].list.len().unique().to_list()
     if widths not in ([], [width]):
         raise ValueError(f"content embeddings of {widths} numbers; this run's have {width}")
