@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _STOPPING = 20  # seconds in which the server stops
 _ENDING = 15  # seconds of these that requests have to end
+_BACKLOG = 2048  # connections that wait to be accepted
 _CONNECTIONS = 1000  # at once
 _SHORTEST_TOKEN = 16
 _SWITCH = 0.0001  # seconds
@@ -120,10 +121,15 @@ def serve(
     # The search releases the interpreter at every tensor operation; while requests keep the event
     # loop busy it would get it back only after the default 5 ms, a hundred times per search.
     sys.setswitchinterval(_SWITCH)
-    # uvicorn stops at these signals, then raises them again; that the server was stopped is no
-    # failure of the process.
+
+    def stop(signum: int, frame: object) -> None:
+        server.should_exit = True
+
+    # For signals that come before uvicorn listens to them; it raises those that it has heard
+    # again, and that the server was stopped is no failure of the process.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda signum, frame: None)
+        signal.signal(number, stop)
+    listener.listen(_BACKLOG)  # whoever reads that it serves can connect
     address = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
     event(
         "serving",
@@ -153,7 +159,7 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=_ENDING,
         timeout_keep_alive=65,
-        backlog=2048,
+        backlog=_BACKLOG,
         server_header=False,
     )
 
