@@ -29,7 +29,11 @@ COMMANDS: dict[str, list[str]] = {
     "recommend": ["--user", "u3", "--json"],
     "report": ["--out", "REPORT"],
 }
-READ_BY = {"metrics.json": ["report"], "diagnostics.json": ["inspect"]}  # else by all, or never
+READ_BY = {  # where only some commands read a file
+    "metrics.json": ["report"],
+    "diagnostics.json": ["inspect"],
+    "tokenizer/tokenizer.json": ["add-items"],
+}
 HUGE = "9" * 10_000
 DEEP = "[" * 100_000 + "]" * 100_000
 
