@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import torch
 
 from letterrec.data.dataset import Histories
+from letterrec.errors import RunError
 from letterrec.store import read_tensors, write_tensors
 from letterrec.transitions import Transitions, likeness_of
 
@@ -174,3 +175,22 @@ def test_reads_what_was_written_before_seen_was_chosen(tmp_path: Path) -> None:
     tensors, about = read_tensors(path)
     write_tensors(path, tensors, {name: about[name] for name in ("like", "decay", "weight")})
     assert Transitions.load(path).strength == kept.strength
+
+
+def test_indices_out_of_range_are_damage(tmp_path: Path) -> None:
+    """SciPy would follow them out of the memory, and end the process."""
+    path = tmp_path / "transitions.safetensors"
+    Transitions.count(Histories.from_lists([[0, 1, 2]]), 3).save(path, {})
+    tensors, about = read_tensors(path)
+    for name, wrong in (
+        ("items", tensors["items"] + 100_000),
+        ("items", tensors["items"] - 3),
+        ("items", tensors["items"].float()),
+        ("offsets", tensors["offsets"].flip(0)),
+        ("offsets", tensors["offsets"] * 1000),
+        ("counts", tensors["counts"][:1]),
+        ("counts", tensors["counts"].to(torch.complex64)),
+    ):
+        write_tensors(path, tensors | {name: wrong}, about)
+        with pytest.raises(RunError, match="is damaged"):
+            Transitions.load(path)

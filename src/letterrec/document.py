@@ -16,12 +16,13 @@ import numpy as np
 
 from letterrec import finished
 from letterrec.analysis import analyse, shares_by_rank
+from letterrec.checkpoints import TrainingLog
 from letterrec.errors import MissingExtra, RunError
 from letterrec.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.explore import code_counts, principal_components, sample
 from letterrec.serving.looking import most_popular_titles
-from letterrec.store import read_metadata, write_text
+from letterrec.store import read_metadata, reading, write_text
 from letterrec.terminal import visible
 from letterrec.tokenizers import load_tokenizer
 
@@ -267,10 +268,11 @@ def _curves(run: Run) -> list[str]:
     figures = []
     for stage in ("collaborative", "tokenizer", "recommender"):
         try:
-            about = read_metadata(run.checkpoints(stage) / "checkpoint.safetensors")
+            path = run.checkpoints(stage) / "checkpoint.safetensors"
+            with reading(path):
+                epochs = TrainingLog(**read_metadata(path)["log"]).epochs
         except RunError:
-            continue  # this stage trained nothing, or its checkpoint was deleted
-        epochs = about["log"]["epochs"]
+            continue  # this stage trained nothing, or its checkpoint was deleted or damaged
         names = [n for n in epochs[-1] if n not in ("epoch", "seconds")] if epochs else []
         traces = []
         for i, name in enumerate(names):

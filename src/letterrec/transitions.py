@@ -27,7 +27,7 @@ from letterrec.data.dataset import Histories
 from letterrec.decoding.mixture import Recalled
 from letterrec.likeness import alike, as_matrix, most_similar
 from letterrec.progress import counting
-from letterrec.store import read_tensors, write_tensors
+from letterrec.store import read_tensors, reading, write_tensors
 
 _FOLLOWING = 200  # items kept per item: of those that follow it, the most frequent
 _RECALLED = 100  # items recalled per history
@@ -202,16 +202,19 @@ class Transitions:
         """Read what `save` wrote.
 
         Raises:
-            ValueError, KeyError: the tensors are no such table.
+            RunError: the file is missing or damaged.
         """
         tensors, about = read_tensors(path)
-        counts, items, offsets = (tensors[n].numpy() for n in ("counts", "items", "offsets"))
-        n_items = len(offsets) - 1
-        table = sp.csr_array((counts, items, offsets), shape=(n_items, n_items))
-        table.check_format(full_check=True)  # SciPy would read and write beyond the arrays
-        if not np.isfinite(counts).all():
-            raise ValueError("a count is not finite")
-        known = {name: float(about[name]) for name in _STRENGTHS if name in about}
+        with reading(path):
+            counts, items, offsets = (tensors[n].numpy() for n in ("counts", "items", "offsets"))
+            n_items = len(offsets) - 1
+            if counts.dtype != np.float32 or {items.dtype.kind, offsets.dtype.kind} != {"i"}:
+                raise TypeError(f"counts are {counts.dtype}, items {items.dtype}")
+            table = sp.csr_array((counts, items, offsets), shape=(n_items, n_items))
+            table.check_format(full_check=True)  # SciPy follows wrong indices out of the memory
+            if not np.isfinite(counts).all():
+                raise ValueError("a count is not finite")
+            known = {name: float(about[name]) for name in _STRENGTHS if name in about}
         return cls(table, **known)  # runs made before `seen` was chosen lack it
 
 

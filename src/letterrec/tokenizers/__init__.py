@@ -82,6 +82,9 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 }
 
 
+_LARGEST = 2**24  # of the sizes in tokenizer.json: before memory for them is asked for
+
+
 def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer saved in a folder, whichever it is.
 
@@ -90,9 +93,15 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """
     path = folder / "tokenizer.json"
     with reading(path):
-        name = read_json(path).get("name")
+        about = read_json(path)
+        name = about.get("name")
+        for key, value in about.items():
+            numbers = value if key == "hidden" else [value]
+            is_sane = all(isinstance(n, int | float) and abs(n) <= _LARGEST for n in numbers)
+            if key != "name" and not is_sane:
+                raise ValueError(f"{key}: expected numbers up to {_LARGEST:,}")
         if name not in TOKENIZERS:
             raise RunError(
-                f"{path} names the tokenizer {name!r}; expected one of {', '.join(TOKENIZERS)}"
+                f"{path} names the tokenizer {str(name)[:40]!r}; expected one of {', '.join(TOKENIZERS)}"
             )
         return TOKENIZERS[name].load(folder)
