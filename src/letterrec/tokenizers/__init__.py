@@ -102,6 +102,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
                 raise ValueError(f"{key}: expected numbers up to {_LARGEST:,}")
         if name not in TOKENIZERS:
             raise RunError(
-                f"{path} names the tokenizer {str(name)[:40]!r}; expected one of {', '.join(TOKENIZERS)}"
+                f"{path} names the tokenizer {str(name)[:40]!r}; "
+                f"expected one of {', '.join(TOKENIZERS)}"
             )
         return TOKENIZERS[name].load(folder)
