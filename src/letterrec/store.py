@@ -108,9 +108,7 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise RunError(f"{path} is missing; the run is unfinished: fit it with --resume") from None
     except PermissionError:
-        raise RunError(
-            f"{path} cannot be read: permission denied; give this user the right to read it"
-        ) from None
+        raise _permission_denied(path) from None
     except _DAMAGE as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
         raise RunError(f"{path} is damaged ({reason}); fit the run again") from None
@@ -136,13 +134,17 @@ def denied(*paths: Path) -> RunError | None:
             with path.open("rb"):
                 pass
         except PermissionError:
-            return RunError(
-                f"{path}: permission denied; run this as the user that the file belongs to, or "
-                "let this one read it (chmod, chown)"
-            )
+            return _permission_denied(path)
         except OSError:
             continue
     return None
+
+
+def _permission_denied(path: Path) -> RunError:
+    return RunError(
+        f"{path}: permission denied; run this as the user that the file belongs to, or let this one "
+        "read it (chmod, chown)"
+    )
 
 
 def write_tensors(

@@ -112,7 +112,9 @@ def test_quantized_embeddings_in_sasrec(data: Path, out: Path, overall: dict[str
     assert "from" in host.about["stages"]["collaborative"]  # the SASRec that eq. 3 was beside
     assert rows["host"]["mean"] == host.metrics()["test"]["metrics"]
     plain, dataset = run_of(out, "plain"), read(data / "Beauty")
-    cf = plain.embeddings("collaborative")  # stands in for the texts that rings lack
+    cf = plain.embeddings(
+        "collaborative", dataset.n_items
+    )  # stands in for the texts that rings lack
     assert cf is not None
     quantized = load_tokenizer(plain.folder / "tokenizer").quantized(cf, cf)
     model = SASRec.load(host.folder / "sasrec.safetensors", dataset.item_ids)
