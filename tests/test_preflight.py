@@ -57,7 +57,7 @@ def test_two_items_are_enough(tmp_path: Path, recommender: str) -> None:
     source = tables(tmp_path / "data", ["xyxyx", "yxyx", "xyxy"], titles=False)
     changed = {**QUICK, "recommender": {"name": recommender}, "transitions.enabled": True}
     run = pipeline.fit(source, tmp_path / "run", load_settings(None, changed))
-    assert run.read_json("metrics")["test"]["users"] == 3
+    assert run.metrics()["test"]["users"] == 3
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ def test_where_nothing_can_be_evaluated_no_figure_is_shown(
     source = tables(tmp_path / "data", ["xy", "yz", "z", "zx"], titles=False)
     run = pipeline.fit(source, tmp_path / "run", load_settings(None, QUICK))
     assert "nothing is evaluated" in capsys.readouterr().err
-    print_metrics(Terminal(), run.read_json("metrics"))
+    print_metrics(Terminal(), run.metrics())
     text = capsys.readouterr().out
     assert "nothing is evaluated" in text
     assert "0.0000" not in text

@@ -61,6 +61,8 @@ def read_dataset(folder: Path) -> Dataset:
         interactions = pl.read_parquet(folder / _INTERACTIONS, glob=False)
         items = pl.read_parquet(folder / _ITEMS, glob=False)
         sequences = interactions["items"].cast(pl.List(pl.Int32))  # arrays in older runs
+        if sequences.null_count():
+            raise ValueError("a user has no list of items")
         flat = sequences.explode().drop_nulls()
         lengths = sequences.list.len().to_numpy()
         texts = items["text"].to_list()
