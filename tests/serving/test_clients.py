@@ -431,7 +431,7 @@ def test_errors_name_no_folder_of_the_server(serve: Callable[..., Any], own_run:
     with serve(own_run) as served, served.client() as client:
         answers = [
             client.post("/v1/recommend", json={"user": "nobody"}),
-            client.post("/v1/recommend", json={"history": [], "blocked": ["nothing"]}),
+            client.post("/v1/recommend", json={"history": ["nothing"]}),
             client.post("/v1/recommend", json={"history": ["i01"], "instruction": "red"}),
         ]
         for name in ("content.safetensors", "data/items.parquet", "settings.toml"):
