@@ -30,7 +30,7 @@ class Section(BaseModel):
     keep the values that they have here, which may differ from those of the inner class.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

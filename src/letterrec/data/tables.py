@@ -107,7 +107,9 @@ def read_items(path: Path) -> dict[str, ItemText]:
     Raises:
         DataError: the file is missing, of another type or without items; a column is missing.
     """
-    if not path.exists() or kind_of(path) is None:
+    if not path.exists():
+        raise DataError(f"{path} does not exist; expected a table of items")
+    if kind_of(path) is None:
         raise DataError(
             f"{path} is no table of items; expected a .csv, .tsv, .jsonl or .parquet file"
         )
