@@ -36,7 +36,7 @@ class ReadOptions:
     def __post_init__(self) -> None:
         if self.k_core is not None and (not _is(self.k_core, Integral) or self.k_core < 0):
             raise DataError(
-                f"k_core is {self.k_core!r}; expected 0 (no filtering) or a larger whole number"
+                f"k_core is {self.k_core!r}; expected 0 (no filtering) or more, a whole number"
             )
         if self.min_rating is not None and (
             not _is(self.min_rating, Real) or not math.isfinite(self.min_rating)
