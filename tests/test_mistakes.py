@@ -83,3 +83,45 @@ def test_items_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_settings_are_finite(value: str) -> None:
     with pytest.raises(SettingsError, match=r"training\.learning_rate"):
         letterrec.load_settings(None, [f"training.learning_rate={value}"])
+
+
+@pytest.mark.parametrize(
+    ("override", "answer"),
+    [
+        ("training=3", "setting 'training' = 3: expected a section, not a value: give"),
+        ("tokenizer=3", "setting 'tokenizer' = 3: expected a section"),
+        ("data.columns.foo=x", "setting 'data.columns.foo' does not exist; expected one of 'user'"),
+        ("data.columns.user=3", "setting 'data.columns.user' = 3: expected text"),
+        ("tokenizer.name=foo", "setting 'tokenizer.name' = 'foo': expected one of 'letter', 'rqk"),
+        ("training.epochs=2.5", "setting 'training.epochs' = 2.5: expected a whole number"),
+        ("training.epochs=0", "expected a number greater than or equal to 1"),
+        ("transitions.enabled=7", "expected true or false"),
+        ("data.order=foo", "expected 'time' or 'rows'"),
+        ("nope.x=1", "setting 'nope' does not exist; sections: seed, data"),
+        ("training.x=1", r"'training\.x' does not exist; settings of that section: epochs"),
+    ],
+)
+def test_settings_are_refused_in_plain_words(override: str, answer: str) -> None:
+    with pytest.raises(SettingsError, match=answer):
+        letterrec.load_settings(None, [override])
+
+
+def test_a_choice_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("reproduce", "table9", "x", "--out", "y") == 2
+    assert "Invalid value for 'table': 'table9' is not one of" in capsys.readouterr().err
+
+
+def test_the_columns_of_tables_under_unknown_names_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "games.csv").write_text("BGGId,Name\n7,Chess\n")
+    (tmp_path / "ratings_of_users.csv").write_text("BGGId,Rating,Username\n7,2,a\n")
+    with pytest.raises(DataError) as caught:
+        letterrec.read(tmp_path)
+    for part in (
+        "games.csv has the columns BGGId, Name; ",
+        "ratings_of_users.csv has the columns BGGId, Rating, Username; ",
+        "--columns user=...,item=...,timestamp=...",
+    ):
+        assert part in str(caught.value)
+    columns = {"user": "Username", "item": "BGGId"}
+    dataset = letterrec.read(tmp_path, columns=columns, order="rows", k_core=0)
+    assert dataset.titles == ("Chess",)

@@ -511,7 +511,7 @@ def main() -> None:
     except LetterRecError as error:
         _fail(str(error))
     except usage_error as error:
-        message = error.format_message()
+        message = error.format_message().replace("Value error, ", "")  # pydantic's words
         if not message or len(sys.argv) == 1:  # no command: the help was asked for
             command(["--help"], standalone_mode=False)
             sys.exit(2)
