@@ -93,7 +93,7 @@ def test_an_item_whose_id_has_a_comma(
     assert "Igor [the album]" in capsys.readouterr().out
     wanted = ["Tyler, The Creator", "i01"]
     for arguments in (
-        ["--item", wanted[0], "--item", wanted[1]],
+        ["--item", f" {wanted[0]} ", "--item", wanted[1]],
         ["--history", '"Tyler, The Creator",i01'],
     ):
         assert run("recommend", copy, *arguments, "--json") == 0
@@ -210,6 +210,8 @@ BAD = [
     (["recommend", "RUN", "--user", "u1", "--history", "i01"], "--user"),
     (["recommend", "RUN", "--user", "nobody"], "'nobody'"),
     (["recommend", "RUN", "--history", "i98,i99"], "'i99'"),
+    (["recommend", "RUN", "--history", ""], "--history '' has no item id"),
+    (["recommend", "RUN", "--history", ","], "--history ',' has no item id"),
     (["recommend", "RUN", "--user", "u1", "-k", "0"], "-k"),
     (["recommend", "RUN", "--user", "u1", "-k", "many"], "many"),
     (["inspect", "nowhere"], "nowhere does not exist"),

@@ -109,6 +109,7 @@ def test_a_resumed_run_sees_what_changed_beside_the_interactions(
     (source / "items.csv").write_text(items.replace("red lipstick no. 0,", "blue lipstick no. 0,"))
     with pytest.raises(RunError, match="other data: the texts of the source have changed"):
         pipeline.fit(source, folder, small_settings(), resume=True)
+    assert "nothing is left to do" not in capsys.readouterr().err
     (source / "items.csv").write_text(items)
     lines = (source / "interactions.csv").read_text().splitlines()
     (source / "interactions.csv").write_text("\n".join(lines[:-1]))

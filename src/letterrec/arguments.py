@@ -52,7 +52,7 @@ def as_folder(folder: str | PathLike[str] | Run, name: str) -> Path:
     """
     if isinstance(folder, Run):
         return folder.folder
-    if not isinstance(folder, str | PathLike) or not str(folder):
+    if not isinstance(folder, str | PathLike) or not str(folder) or "\0" in str(folder):
         raise RunError(f"{name} = {_shown(folder)}: expected the path of a run's folder")
     return Path(folder)
 

@@ -232,7 +232,7 @@ def recommend(
     """
     from letterrec import finished
     from letterrec.report import recommendation_table, returning_note
-    from letterrec.serving.queries import Query, left_out, listed
+    from letterrec.serving.queries import Query, ids_of, left_out, listed
 
     given = (user is not None) + (history is not None) + bool(item) + all_users
     if given != 1 and not (given == 0 and instruction is not None):
@@ -248,6 +248,8 @@ def recommend(
 
         format_of(out_file)
     given_items = item or split_ids(history or "", "--history")
+    if history is not None and not given_items:
+        raise RequestError(f"--history {history!r} has no item id; expected ID,ID,...")
     engine = finished.load(run)
     if not include_seen and (note := returning_note(engine.returning)):
         _note(note)
@@ -258,7 +260,8 @@ def recommend(
         else:
             out.print(f"recommendations of {n} users are in {out_file}", soft_wrap=True)
         return
-    items = engine.history_of(user) if user is not None else given_items
+    known = engine.catalogue.rows
+    items = engine.history_of(user) if user is not None else ids_of(given_items, "history", known)
     query = engine.prepare(
         Query(items, k, not include_seen, instruction=instruction, unknown=unknown)
     )
@@ -508,7 +511,7 @@ def main() -> None:
     except LetterRecError as error:
         _fail(str(error))
     except usage_error as error:
-        message = error.format_message()
+        message = error.format_message().replace("Value error, ", "")  # pydantic's words
         if not message or len(sys.argv) == 1:  # no command: the help was asked for
             command(["--help"], standalone_mode=False)
             sys.exit(2)

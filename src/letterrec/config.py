@@ -19,8 +19,20 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from letterrec.errors import SettingsError
+
+_WORDS = {  # how a kind of error of pydantic begins -> what was expected
+    "model": "a section, not a value: give section.key=value",
+    "dict": "a section, not a value: give section.key=value",
+    "string": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "tuple": "a list",
+}
 
 
 class Section(BaseModel):
@@ -30,7 +42,7 @@ class Section(BaseModel):
     keep the values that they have here, which may differ from those of the inner class.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -510,13 +522,30 @@ def _explain(error: ValidationError) -> str:
         table = Settings if kind is None else kind
         for part in first["loc"][:-1] if kind is None else inside[:-1]:
             table = _class_of(table, str(part))
+        level = "sections" if table is Settings else "settings of that section"
+        known = ", ".join(table.model_fields)
+        return f"setting {_short(where)} does not exist; {level}: {known}"
+    if inside and inside[-1] == "[key]":
         return (
-            f"setting {_short(where)} does not exist; "
-            f"settings of that section: {', '.join(table.model_fields)}"
+            f"setting {_short(where.removesuffix('.[key]'))} does not exist; "
+            f"expected one of {first['ctx']['expected']}"
         )
+    if first["type"] == "union_tag_invalid":
+        tag, tags = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        return f"setting '{where}.name' = {_short(tag)}: expected one of {tags}"
     if first["type"] == "value_error":
         return f"settings{f' of {where}' if where else ''}: {first['ctx']['error']}"
-    return f"setting {where!r} = {_short(first['input'])}: {first['msg'].lower()}"
+    return f"setting {where!r} = {_short(first['input'])}: expected {_expected(first)}"
+
+
+def _expected(error: ErrorDetails) -> str:
+    """What a value should have been, of an error of pydantic."""
+    kind, message = error["type"], error["msg"].lower()
+    for start, words in _WORDS.items():
+        if kind.startswith(start):
+            return words
+    number = "a number " if kind.startswith(("greater", "less")) else ""
+    return number + message.removeprefix("input should be ")
 
 
 def _class_of(section: type[BaseModel], key: str) -> type[BaseModel]:

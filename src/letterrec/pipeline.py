@@ -20,6 +20,7 @@ from letterrec.arguments import as_folder, as_settings
 from letterrec.config import LcRecSettings, Settings
 from letterrec.content import embed, encoder_tokenizer
 from letterrec.data import Dataset, HeldOut, Split, check_source, read
+from letterrec.data.options import ReadOptions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import SettingsError
 from letterrec.evaluation import (
@@ -77,9 +78,10 @@ def fit(
     processes.join()
     with processes.main_first():
         resume = resume or processes.is_helper()  # what the main process has begun
-        run = Run.start(folder, settings, _told(source), resume=resume)
-        _say_what_is_kept(run)
+        run = Run.start(folder, settings, _told(source, settings), resume=resume)
+        kept = [stage for stage in STAGES if run.is_done(stage)]
         dataset = read_data(run, source)
+        _say_what_is_kept(run, kept)
         refuse_impossible(settings, dataset, has_cf=run.is_done("collaborative"))
         take_over(run, reuse)
         content = content_embeddings(run, dataset)
@@ -94,17 +96,18 @@ def fit(
     return run
 
 
-def _say_what_is_kept(run: Run) -> None:
-    if run.is_done("evaluation"):
+def _say_what_is_kept(run: Run, kept: list[str]) -> None:
+    if "evaluation" in kept:
         say(f"{run.folder}: this run is finished; nothing is left to do")
-    elif done := [stage for stage in STAGES if run.is_done(stage)]:
-        say(f"{run.folder}: going on; kept from before: {', '.join(done)}")
+    elif kept:
+        say(f"{run.folder}: going on; kept from before: {', '.join(kept)}")
 
 
-def _told(source: str | PathLike[str] | Dataset) -> str:
-    """How run.json names a source."""
+def _told(source: str | PathLike[str] | Dataset, settings: Settings) -> str:
+    """How run.json names a source; one that cannot be read leaves no run behind."""
     if isinstance(source, Dataset):
         return repr(source)
+    ReadOptions(**settings.data.reading())
     check_source(source)
     return str(source)
 

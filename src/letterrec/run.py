@@ -93,8 +93,19 @@ class Run:
 
         Raises:
             RunError: the folder holds a run and ``resume`` is off, or holds something else, or
-                the run there was started with other settings or another source.
+                the run there was started with other settings or another source, or nothing can
+                be written there.
         """
+        try:
+            return cls._start(folder, settings, source, resume)
+        except OSError as error:
+            raise RunError(
+                f"{_shown(folder)} cannot be written ({(error.strerror or str(error)).lower()}); "
+                "name another --out"
+            ) from None
+
+    @classmethod
+    def _start(cls, folder: Path, settings: Settings, source: str, resume: bool) -> Run:
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is a file; --out needs a folder, new or empty")
         if (folder / "run.json").exists() and cls.open(folder).has_work:
@@ -332,6 +343,11 @@ class Run:
 
     def _write(self) -> None:
         write_json(self.folder / "run.json", self.about)
+
+
+def _shown(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= 120 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def _now() -> str:

@@ -126,7 +126,7 @@ def test_whole_numbers_as_floats_are_counted(
             r"has two columns 'item'; expected each name once",
         ),
         (b'user,item,timestamp\nu,"a,1\nu,b,2\n', r"interactions.csv cannot be read \("),
-        (b"user,item,timestamp\nu,a,1,9\n", r"cannot be read \(found more fields"),
+        (b"user,item,timestamp\nu,a,1,9\n", r"has 4 fields in line 2, its header has 3"),
     ],
 )
 def test_a_csv_that_would_be_read_wrongly_is_refused(
@@ -263,3 +263,35 @@ def test_letters_layout_loses_nothing_silently(
 ) -> None:
     with pytest.raises(DataError, match=expected):
         read(letter(tmp_path, **files))
+
+
+def test_ids_that_differ_in_unicode_normalisation_are_said(tmp_path: Path) -> None:
+    dataset = read_of(tmp_path, ["caf\u00e9", "b", "c"], ["cafe\u0301", "b", "c"])
+    expected = (
+        "items.csv has ids that differ from the log's in Unicode normalisation only "
+        r"('caf\xe9' in the log, 'cafe\u0301' in items.csv): read as different items"
+    )
+    assert expected in dataset.warnings
+
+
+def test_a_half_that_matches_is_said(tmp_path: Path) -> None:
+    dataset = read_of(tmp_path, ["caf\u00e9", "b"], ["cafe\u0301", "b"])
+    expected = r"ONLY 1 of the log's 2 items are in items.csv ('caf\xe9' in the log, 'cafe\u0301'"
+    assert expected in "".join(dataset.warnings)
+
+
+def test_titles_that_are_objects_are_counted(tmp_path: Path) -> None:
+    folder_of(tmp_path, ["a", "b"], [])
+    (tmp_path / "items.csv").unlink()
+    lines = ['{"item": "a", "title": {"en": "A"}}', '{"item": "b", "title": "B"}']
+    (tmp_path / "items.jsonl").write_text("\n".join(lines))
+    note = "1 title of items.jsonl no text but an object ({'en': 'A'}): left out"
+    assert note in read(tmp_path, k_core=0).warnings
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_json_array_is_no_json_lines(tmp_path: Path, indent: int | None) -> None:
+    path = tmp_path / "interactions.json"
+    path.write_text(json.dumps([{"user": "u", "item": "a", "timestamp": 1}], indent=indent))
+    with pytest.raises(DataError, match="line 1 begins a JSON array; expected JSON lines, one obj"):
+        read(tmp_path, k_core=0)

@@ -136,6 +136,10 @@ def test_a_column_with_few_times_is_refused(tmp_path: Path) -> None:
         [2018073122, 2018080103],
         [201807312239, 201808010001],
         [20180731223954, 20180801000000],
+        [20180731223954123, 20180801000000999],
+        [140717, 150717, 311217],
+        [170714, 170715, 171231],
+        [10717, 20717, 110717],
     ],
 )
 def test_dates_written_as_numbers_are_no_seconds(tmp_path: Path, times: list[int]) -> None:
@@ -160,3 +164,21 @@ def test_reviews_with_a_negative_time(tmp_path: Path) -> None:
     assert dataset.n_interactions == 30
     expected = "1 interaction without a time (row 8 has time '-62135596800'): dropped"
     assert expected in dataset.warnings
+
+
+def test_times_that_a_spreadsheet_rounded_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,timestamp\na,x,1.50000E+09\na,y,1.50001E+09\n")
+    with pytest.raises(DataError, match=r"times such as 1\.50000E\+09 were rounded"):
+        read(path, k_core=0)
+
+
+@pytest.mark.parametrize("offset", ["+99:99", "+19:00", "+01:60"])
+def test_an_offset_that_no_zone_has(offset: str) -> None:
+    assert read_as([f"2017-07-24T22:39:54{offset}"]) == [None]
+
+
+def test_small_seconds_are_times(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user,item,timestamp\na,x,140717\na,y,141399\na,z,140790\n")
+    assert read(path, k_core=0).n_interactions == 3

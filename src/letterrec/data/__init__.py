@@ -28,7 +28,7 @@ def read(
     min_rating: float | None = None,
     order: Order = "time",
     columns: Mapping[str, str] | None = None,
-    cache: Path | None = None,
+    cache: str | PathLike[str] | None = None,
 ) -> Dataset:
     """Read a data source of any known format; `docs/DATA.md` shows each by example.
 
@@ -48,17 +48,17 @@ def read(
     Raises:
         DataError: the source is missing, its format is unknown, or its content cannot be used.
     """
-    from letterrec.data.discovery import KNOWN, discover
+    from letterrec.data.discovery import discover
 
+    options = ReadOptions(k_core, min_rating, order, {} if columns is None else columns)
+    if cache is not None and not isinstance(cache, str | PathLike):
+        raise DataError(f"cache is {cache!r}; expected the path of a folder, or None")
     check_source(source)
-    options = ReadOptions(k_core, min_rating, order, dict(columns or {}))
     path = Path(source)
     if str(source) == _PUBLISHED and not path.exists():
         from letterrec.data import movielens
 
-        return movielens.read(options, cache=cache)
-    if not path.exists():
-        raise DataError(f"{path} does not exist; expected a folder or file of {KNOWN}")
+        return movielens.read(options, cache=None if cache is None else Path(cache))
     try:
         found = discover(path, options)
     except OSError as error:
@@ -71,12 +71,14 @@ def read(
 
 
 def check_source(source: object) -> None:
-    """Refuse what is no path at all.
+    """Refuse what is no path of anything that is there.
 
     Raises:
-        DataError: it is something else, such as a data frame.
+        DataError: nothing is there, or it is no path, such as a data frame.
     """
     if isinstance(source, str | PathLike) and str(source):
+        if str(source) != _PUBLISHED:
+            _refuse_missing(Path(source))
         return
     if isinstance(source, Dataset):
         raise DataError(f"{source!r} is read already; give it to letterrec.fit as it is")
@@ -88,6 +90,18 @@ def check_source(source: object) -> None:
         f"source is {given}; expected the path of a folder or file, or a Dataset from "
         f"letterrec.read{frame if hasattr(source, 'columns') else ''}"
     )
+
+
+def _refuse_missing(path: Path) -> None:
+    from letterrec.data.discovery import KNOWN
+
+    try:
+        there = path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        shown = str(path) if len(str(path)) <= 120 else f"{str(path)[:60]}..."
+        raise DataError(f"{shown} cannot be opened ({error.strerror or error})") from None
+    if not there:
+        raise DataError(f"{path} does not exist; expected a folder or file of {KNOWN}")
 
 
 def find_sources(folder: str | Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ to `content`.
 
 from __future__ import annotations
 
+import unicodedata
 from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ class Found(NamedTuple):
         entries: id -> what is said of it: `ItemText` of an item, likings of a user.
         others: how many other ids the table has.
         example: one of them, ``""`` where there are none; one that differs from a wanted id in
-            leading zeros or case only, where there is such.
+            leading zeros, case or Unicode normalisation only, where there is such.
         like: the wanted id that it is like and that has no entry, or ``""``.
         notes: what was passed over or read differently, a counted line each.
     """
@@ -81,7 +82,7 @@ def look_up_in(where: Path, rows: Rows, noun: str = "item") -> Catalogue:
     def look_up(wanted: Collection[str]) -> Found:
         entries: dict[str, Any] = {}
         likes = {_like(i): i for i in wanted}
-        without = repeated = floats = spaces = 0
+        row = without = repeated = floats = spaces = 0
         example = float_example = ""
         pairs: list[tuple[str, str]] = []  # other id, wanted id that it is like
         others = array("q")  # a hash each: catalogues are large
@@ -120,6 +121,8 @@ def look_up_in(where: Path, rows: Rows, noun: str = "item") -> Catalogue:
             (spaces, f"{noun} id of {where.name} with spaces around it", "read without"),
         ]
         notes = tuple(f"{k:,} {_plural(what, k)}: {then}" for k, what, then in lines if k)
+        if not row and noun == "item":
+            notes = (f"{where.name} has no rows: nothing is read from it",)
         pair = next((p for p in pairs if p[1] not in entries), (example, ""))
         return Found(where, entries, n, *pair, notes)
 
@@ -132,8 +135,8 @@ def _plural(what: str, n: int) -> str:
 
 
 def _like(key: str) -> str:
-    """Equal for ids that differ in leading zeros or case only."""
-    return key.casefold().lstrip("0")
+    """Equal for ids that differ in leading zeros, case or Unicode normalisation only."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", key).casefold()).lstrip("0")
 
 
 def check_match(
@@ -156,20 +159,23 @@ def check_match(
         return
     name, n = found.where.name, len(found.entries)
     unknown = found.like or next((i for i in ids if i not in found.entries), "")
-    sides = f"{unknown!r} in the log, {found.example!r} in {name}"
+    same_look = unicodedata.normalize("NFC", unknown) == unicodedata.normalize("NFC", found.example)
+    shown = ascii if same_look else repr
+    sides = f"{shown(unknown)} in the log, {shown(found.example)} in {name}"
     if not n:
         raise DataError(
             f"{found.where}: none of its {counted(found.others, noun)} is among the {len(ids):,} "
             f"kept of {log} ({sides}); write the ids of both files alike, or take {name} away"
         )
-    if n < FEW * len(ids):
+    if n <= FEW * len(ids):
         notes.append(
             f"ONLY {n:,} of the log's {counted(len(ids), noun)} are in {name} ({sides}): "
             "are the ids of both written alike?"
         )
     elif found.like:
         notes.append(
-            f"{name} has ids that differ from the log's in leading zeros or case only ({sides}): "
+            f"{name} has ids that differ from the log's in "
+            f"{'Unicode normalisation' if same_look else 'leading zeros or case'} only ({sides}): "
             f"read as different {noun}s"
         )
 

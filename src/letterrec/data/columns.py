@@ -82,7 +82,7 @@ def find_columns(
             if told[role] not in found:
                 raise DataError(
                     f"{where} has no column {told[role]!r}, which was given for {role!r}, "
-                    f"only {_listed(found)}"
+                    f"only {listed(found)}"
                 )
             columns[role] = told[role]
         elif role in found:
@@ -150,7 +150,7 @@ def missing_column(
         hint += "; if the rows are in the order of time, --set data.order=rows takes that instead"
     elif role == "rating":
         hint += "; or leave out data.min_rating"
-    return DataError(f"{where} has no column {role!r}, only {_listed(found)}; {hint}")
+    return DataError(f"{where} has no column {role!r}, only {listed(found)}; {hint}")
 
 
 def _others(role: Role) -> list[Role]:
@@ -162,6 +162,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_.-]", "", name.lower())
 
 
-def _listed(columns: Sequence[str]) -> str:
+def listed(columns: Sequence[str]) -> str:
+    """Names of columns for a message: the first few and how many more."""
     more = len(columns) - _LISTED
     return ", ".join(columns[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from letterrec.data import amazon, letter, published, recbole, tables, yelp
+from letterrec.data.columns import listed
 from letterrec.data.dataset import Dataset
-from letterrec.data.files import kind_of, plain_name
+from letterrec.data.files import kind_of, open_table, plain_name
 from letterrec.data.jsonlines import is_json_lines, records
 from letterrec.data.options import ReadOptions
 from letterrec.errors import DataError
@@ -18,6 +19,7 @@ KNOWN = (
     "with columns user, item and timestamp), RecBole (NAME.inter), Amazon or Yelp reviews (JSON "
     "lines), a publication that docs/DATA.md lists, or 'ml-100k'"
 )
+_TOLD = 3  # tables whose columns an error lists
 _AMAZON_2014 = {"reviewerID", "asin", "unixReviewTime"}
 _AMAZON_2023 = {"user_id", "parent_asin", "timestamp"}
 _YELP = {"user_id", "business_id", "stars", "date"}
@@ -136,10 +138,23 @@ def _one_table(path: Path, inside: list[Path], options: ReadOptions) -> Source:
     names = [p.name + ("/" if p.is_dir() else "") for p in inside]
     holds = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     raise DataError(
-        f"{path} holds {holds or 'no files'}, of no known format; expected {KNOWN}; where one of "
-        "them is a table of interactions, give that file, and --columns user=...,item=... where "
-        "its columns have other names"
+        f"{path} holds {holds or 'no files'}, of no known format; expected {KNOWN}; "
+        f"{_columns_of(inside)}where one of them is a table of interactions, give that file, and "
+        "--columns user=...,item=...,timestamp=... where its columns have other names"
     )
+
+
+def _columns_of(inside: list[Path]) -> str:
+    """What the columns of the first tables are called, for a message."""
+    said: list[str] = []
+    for path in filter(kind_of, inside):
+        try:
+            found = open_table(path, notes=[]).names()
+        except DataError:
+            continue
+        if len(found) > 1 and len(said) < _TOLD:
+            said.append(f"{path.name} has the columns {listed(found)}; ")
+    return "".join(said)
 
 
 def _noted(dataset: Dataset, note: str) -> Dataset:

@@ -30,6 +30,7 @@ from letterrec.data.catalogue import (
 from letterrec.data.dataset import Dataset, Histories
 from letterrec.data.ids import as_text, coded
 from letterrec.data.jsonlines import frames
+from letterrec.data.malformed import reason_of
 from letterrec.errors import DataError
 
 DEFAULT_K_CORE = 5
@@ -37,14 +38,21 @@ MOST_TIMELESS = 0.1  # share of the rows that may lack a time, and are dropped t
 
 
 @contextmanager
-def reading(path: object) -> Iterator[None]:
-    """Turn what polars says about a file into a `DataError` of one line."""
+def reading(path: object, separator: str = "") -> Iterator[None]:
+    """Turn what polars says about a file into a `DataError` of one line.
+
+    Args:
+        path: of the file.
+        separator: between the fields of a CSV file.
+    """
     try:
         yield
     except pl.exceptions.NoDataError:
         raise DataError(f"{path} is empty; expected a header and rows") from None
     except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
         reason = str(error).strip().splitlines()[0]
+        if separator and isinstance(path, Path) and isinstance(error, pl.exceptions.PolarsError):
+            raise DataError(f"{path} {reason_of(path, reason, separator)}") from None
         raise DataError(f"{path} cannot be read ({reason}); repair it or export it again") from None
 
 
@@ -86,7 +94,9 @@ class Events:
         return cls(frame, next((p.timeless for p in parts if p.timeless), None))
 
 
-def collect_events(frame: pl.LazyFrame, *, where: object, first_row: int = 1) -> Events:
+def collect_events(
+    frame: pl.LazyFrame, *, where: object, first_row: int = 1, separator: str = ""
+) -> Events:
     """Check and shrink a log: 16 bytes per interaction.
 
     Args:
@@ -94,11 +104,12 @@ def collect_events(frame: pl.LazyFrame, *, where: object, first_row: int = 1) ->
             `times` reads them: numbers since 1970, text, dates).
         where: the file, for errors.
         first_row: number of the first row, for errors.
+        separator: as `reading`.
 
     Raises:
         DataError: the file cannot be read; a column is of a type that cannot be used.
     """
-    with reading(where):
+    with reading(where, separator):
         schema = frame.collect_schema()
         ids = []
         for column in ("user", "item"):

@@ -32,6 +32,7 @@ _SAMPLE = 1 << 16  # bytes that tell the separator and the header
 _KEYS_OF = 1000  # JSON lines whose keys are looked at before all are
 _VALUE = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?|\d{4}-\d\d-\d\d([ T].*)?")
 _QUOTED = re.compile(r'(?:^|(?<=\t))"(?:[^"]|"")*"(?=\t|$)')  # whole fields between tabs
+_SEP = re.compile(r'"?sep=(?:.|\\t)?"?,*', re.I)  # what spreadsheets write for one another
 _OPEN = re.compile(r'(?:^|\t)"')
 _INNER = "\x1f"  # stands for a separator of two characters
 
@@ -73,6 +74,12 @@ class Table:
     parts: tuple[Path, ...]
     layout: Layout = field(default_factory=Layout)
 
+    @property
+    def separator(self) -> str:
+        """Of a CSV file that a person may have broken; else none."""
+        one = self.kind == "csv" and len(self.layout.separator) == 1
+        return self.layout.separator if one and self.layout.quote else ""
+
     def scan(self) -> pl.LazyFrame:
         """The table, lazily. Columns of a CSV are text: ids such as 007 keep their zeros.
 
@@ -105,7 +112,7 @@ class Table:
     def names(self, *, of_all: bool = False) -> list[str]:
         """The columns; of JSON lines, the keys of the first lines or ``of_all``."""
         if self.kind != "jsonl":
-            with reading(self.path):
+            with reading(self.path, self.separator):
                 columns = self.scan().collect_schema().names()
             if twice := [c for c in columns if f"{c}_duplicated_0" in columns]:  # polars' name
                 raise DataError(
@@ -126,7 +133,7 @@ class Table:
         """The rows; of CSV and Parquet with these columns alone."""
         if self.kind == "jsonl":
             return (record for part in self.parts for _, record in records(part))
-        with reading(self.path):
+        with reading(self.path, self.separator):
             frame = self.scan() if columns is None else self.scan().select(list(columns))
             return frame.collect().iter_rows(named=True)
 
@@ -166,6 +173,8 @@ def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> T
     lines = first_lines(path)
     if not lines:
         raise DataError(f"{path} is empty; expected a header and rows")
+    skip = _lines_before_header(path, lines)
+    lines = lines[skip:]
     separator = _separator_of(lines[0])
     fields = split(lines[0], separator)
     if any(_VALUE.fullmatch(f.strip()) for f in fields) and not set(told) & set(fields):
@@ -177,7 +186,38 @@ def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> T
     usual = "\t" if plain_name(path).endswith((".tsv", ".tab")) else ","
     if separator != usual and len(fields) > 1:
         notes.append(f"{path.name}: fields are separated by {_SEPARATORS[separator]}")
-    return Table(path, kind, (path,), Layout(separator, quote=_quote_of(lines, separator)))
+    quote = _quote_of(lines, separator)
+    backslash = quote is not None and any(_escaped(separator).search(line) for line in lines)
+    return Table(path, kind, (path,), Layout(separator, (), quote, backslash, skip=skip))
+
+
+def _lines_before_header(path: Path, lines: list[str]) -> int:
+    """How many lines are blank, or the ``sep=;`` of spreadsheets, before the header.
+
+    Raises:
+        DataError: there is nothing else, or a comment.
+    """
+    skip = 0
+    while skip < len(lines) and (not lines[skip].strip() or _SEP.fullmatch(lines[skip].strip())):
+        skip += 1
+    if skip == len(lines):
+        raise DataError(f"{path} is empty; expected a header and rows")
+    header, rows = lines[skip], lines[skip + 1 : skip + 2]
+    if header.startswith("#") and rows and _width(header) < _width(rows[0]):
+        raise DataError(
+            f"{path} begins with the comment {header[:80]!r} (line {skip + 1}); expected the names "
+            "of the columns: take such lines away"
+        )
+    return skip
+
+
+def _width(line: str) -> int:
+    return len(split(line, _separator_of(line)))
+
+
+def _escaped(separator: str) -> re.Pattern[str]:
+    """A quote after a backslash that is no end of a field."""
+    return re.compile(rf'\\"(?!"|{re.escape(separator)}|$)')
 
 
 def first_lines(path: Path) -> list[str]:

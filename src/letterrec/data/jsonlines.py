@@ -118,6 +118,11 @@ def parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
             f"{path}: line {number} is not UTF-8 ({error.reason} at byte {error.start}); "
             "convert the file to UTF-8"
         ) from None
+    if number == 1 and text.lstrip().startswith("["):
+        raise DataError(
+            f"{path}: line {number} begins a JSON array; expected JSON lines, one object per line, "
+            "{...}, with neither brackets around them nor commas between"
+        )
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:

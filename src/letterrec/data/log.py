@@ -56,10 +56,10 @@ def read_log(
     if table.kind == "jsonl":
         events = collect_json_lines(table.path, keys, rows.taken_of)
     else:
-        with reading(table.path):
+        with reading(table.path, table.separator):
             scanned = reshape(table.scan()) if reshape else table.scan()
             taken = rows.taken_of(scanned.select(**{k: pl.col(c) for k, c in keys.items()}))
-        events = collect_events(taken, where=table.path)
+        events = collect_events(taken, where=table.path, separator=table.separator)
     rows.report(table, columns.get("rating", ""), said)
     return dataset_from_events(
         events,

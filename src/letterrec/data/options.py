@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import get_args
 
 from letterrec.config import Order, Role
@@ -33,16 +34,33 @@ class ReadOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.k_core is not None and self.k_core < 0:
-            raise DataError(f"k_core is {self.k_core}; expected 0 (no filtering) or more")
-        if self.min_rating is not None and not math.isfinite(self.min_rating):
-            raise DataError(f"min_rating is {self.min_rating}; expected a finite number")
+        if self.k_core is not None and (not _is(self.k_core, Integral) or self.k_core < 0):
+            raise DataError(
+                f"k_core is {self.k_core!r}; expected 0 (no filtering) or more, a whole number"
+            )
+        if self.min_rating is not None and (
+            not _is(self.min_rating, Real) or not math.isfinite(self.min_rating)
+        ):
+            raise DataError(f"min_rating is {self.min_rating!r}; expected a finite number")
         if self.order not in get_args(Order):
             raise DataError(f"order is {self.order!r}; expected 'time' or 'rows'")
-        for role in self.columns:
+        if not isinstance(self.columns, Mapping):
+            raise DataError(
+                f"columns is {self.columns!r}; expected a dict such as {{'user': 'userId'}}"
+            )
+        roles: dict[str, str] = {}  # column -> the role that it has
+        for role, column in self.columns.items():
             if role not in get_args(Role):
                 known = ", ".join(get_args(Role))
                 raise DataError(f"columns names {role!r}; expected some of {known}")
+            if not isinstance(column, str) or not column:
+                raise DataError(f"columns has {column!r} for {role!r}; expected a column's name")
+            other = roles.setdefault(column, role)
+            if other != role and {other, role} != {"item", "title"}:  # a name may be the id
+                raise DataError(
+                    f"column {column!r} was given for both {other!r} and {role!r}; "
+                    "give each its own column"
+                )
 
     def refuse_title(self, where: object) -> None:
         """For formats whose titles are always in the same place.
@@ -64,3 +82,7 @@ class ReadOptions:
         if self.min_rating is not None:
             roles.append("rating")
         return roles
+
+
+def _is(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -16,6 +16,7 @@ import polars as pl
 from letterrec.config import Role
 from letterrec.data.catalogue import (
     Catalogue,
+    Found,
     ItemText,
     check_match,
     counted,
@@ -107,7 +108,9 @@ def read_items(path: Path) -> dict[str, ItemText]:
     Raises:
         DataError: the file is missing, of another type or without items; a column is missing.
     """
-    if not path.exists() or kind_of(path) is None:
+    if not path.exists():
+        raise DataError(f"{path} does not exist; expected a table of items")
+    if kind_of(path) is None:
         raise DataError(
             f"{path} is no table of items; expected a .csv, .tsv, .jsonl or .parquet file"
         )
@@ -170,12 +173,40 @@ def _catalogue_beside(
     if others:
         names = " and ".join(p.name for p in others)
         notes.append(f"{names} could have the titles: not read; call the right one items")
+    elif catalogue := _catalogue_by_id(log.path, folder, item, options, notes):
+        return catalogue
     elif titles := candidates_for("title", found, columns.values()):
         notes.append(
             f"{log.path.name}: column {titles[0]!r} is not read; if it has the titles of the "
             f"items, say so with --columns title={titles[0]}"
         )
     return None
+
+
+def _catalogue_by_id(
+    log: Path, folder: Path, item: str, options: ReadOptions, notes: list[str]
+) -> Catalogue | None:
+    """The one other table with ids called ``id``, where they are those of the log's items."""
+    others = [p for p in sorted(folder.iterdir()) if p != log and _describes(p, "id", None)]
+    if not others:
+        return None
+    if len(others) > 1 or candidates_for("item", open_table(others[0], notes=[]).names(), []):
+        names = " and ".join(p.name for p in others)
+        notes.append(f"{names} could have the titles: not read; call the right one items")
+        return None
+    name = others[0].name
+    read: list[str] = []
+    catalogue = catalogue_of(others[0], item, options.columns, read)
+
+    def where_they_match(wanted: Collection[str]) -> Found:
+        found = catalogue(wanted)
+        if not found.entries:
+            note = f"{name} is not read: its ids are none of the log's items; if they should be, "
+            return Found(found.where, {}, 0, notes=(f"{note}write them alike",))
+        said = (f"{name} beside it is read for titles and texts", *read)
+        return found._replace(notes=(*said, *found.notes))
+
+    return where_they_match
 
 
 def _describes(path: Path, item: str, title: str | None) -> bool:
@@ -195,7 +226,16 @@ def catalogue_of(path: Path, item: str, told: Mapping[str, str], notes: list[str
     table = open_table(path, notes=notes)
     columns = _item_columns(table, item, told, notes)
 
-    return look_up_in(path, partial(_items, table, columns))
+    def look_up(wanted: Collection[str]) -> Found:
+        objects: list[object] = []
+        found = look_up_in(path, partial(_items, table, columns, objects))(wanted)
+        if not objects:
+            return found
+        many = counted(len(objects), "title")
+        note = f"{many} of {path.name} no text but an object ({str(objects[0])[:60]}): left out"
+        return found._replace(notes=(*found.notes, note))
+
+    return look_up
 
 
 def _titles_in(log: Table, item: str, title: str) -> Catalogue:
@@ -239,12 +279,17 @@ def _item_columns(
 
 
 def _items(
-    table: Table, columns: Mapping[str, str]
+    table: Table, columns: Mapping[str, str], objects: list[object] | None = None
 ) -> Iterator[tuple[object, Callable[[], ItemText]]]:
-    """The rows of a table of items: the id, and what makes title and text of the row."""
+    """The rows of a table of items: the id, and what makes title and text of the row.
+
+    Titles that are JSON objects go to ``objects``.
+    """
     item, title = columns["item"], columns["title"]
     for row in table.rows(None if table.kind == "jsonl" else _texts(table, (item, title))):
         further = {k: v for k, v in row.items() if k not in (item, title)}
+        if objects is not None and isinstance(row.get(title), Mapping):
+            objects.append(row[title])
         yield row.get(item), partial(item_text, row.get(title), further)
 
 

@@ -20,6 +20,9 @@ _ISO_8601 = (
     r"(?: *(?:[Zz]|UTC|GMT|([+-]\d\d)(?::?(\d\d))?))?)?$"
 )
 _CTIME = "%a %b %d %T %z %Y"  # Tue Apr 03 18:00:09 +0000 2012
+_FARTHEST = 18  # hours from UTC that any zone may be, as in java.time
+_ROUNDED = r"^[0-9](\.[0-9]{1,6})?[eE]\+?[0-9]+$"  # 1.50000E+09: minutes or days are lost
+_FEW = 3  # dates such as 140717 that are no chance
 _SAMPLE = 1000  # rows by which the quickest way to read a column is chosen
 
 
@@ -28,11 +31,12 @@ def numbers(frame: pl.LazyFrame, where: object) -> pl.Expr:
     since 1970. Null where it is no time, negative or beyond 2100.
 
     Raises:
-        DataError: the column is of a type that holds no times.
+        DataError: the column is of a type that holds no times, or a spreadsheet has rounded it.
     """
     dtype = frame.collect_schema()["time"]
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         sample = frame.select(pl.col("time").cast(pl.String)).head(_SAMPLE).collect()["time"]
+        _refuse_rounded(sample.str.strip_chars().drop_nulls(), where)
         return _of_text(sample)
     time = pl.col("time")
     if dtype == pl.Null or dtype.is_integer():
@@ -42,6 +46,15 @@ def numbers(frame: pl.LazyFrame, where: object) -> pl.Expr:
     if dtype in (pl.Date, pl.Datetime):
         return _within(time.dt.epoch("us") / 10**6, YEAR_2100)
     raise DataError(f"{where}: times are {dtype}; expected numbers, ISO 8601 text or dates")
+
+
+def _refuse_rounded(texts: pl.Series, where: object) -> None:
+    texts = texts.filter(texts != "")
+    if len(texts) and texts.str.contains(_ROUNDED).all():
+        raise DataError(
+            f"{where}: times such as {texts[0]} were rounded, as a spreadsheet does, and their "
+            "order is lost; export the column as whole numbers or text"
+        )
 
 
 def of_any_text(time: pl.Expr) -> pl.Expr:
@@ -86,6 +99,8 @@ def _moment(text: pl.Expr) -> pl.Expr:
         week.str.replace_all("-", "").str.to_date("%GW%V%u", strict=False),
         ordinal.str.to_date("%Y-%j", strict=False),
     )
+    offset = zone.cast(pl.Int64).fill_null(0).abs() <= _FARTHEST
+    offset &= zone_minute.cast(pl.Int64).fill_null(0) < 60
     h, m, s = (p.cast(pl.Int64).fill_null(0) for p in (hour, minute, second))
     of_day = h * 3600 + m * 60 + s
     possible = (h < 24) & (m < 60) & (s <= 60) | (of_day == 86_400) & (h == 24)
@@ -94,7 +109,7 @@ def _moment(text: pl.Expr) -> pl.Expr:
     minutes = zone_minute.cast(pl.Int64).fill_null(0) * 60
     ahead += pl.when(zone.str.starts_with("-")).then(-minutes).otherwise(minutes)
     whole = date.dt.epoch("s") + of_day - ahead
-    iso = pl.when(possible).then(whole + digits / 10**6)
+    iso = pl.when(possible & offset).then(whole + digits / 10**6)
     ctime = text.str.to_datetime(_CTIME, time_unit="us", time_zone="UTC", strict=False)
     return pl.coalesce(iso, ctime.dt.epoch("us") / 10**6)
 
@@ -124,10 +139,15 @@ def check_unit(times: pl.Series, where: object) -> pl.Series:
 
 
 def _refuse_dates(times: pl.Series, where: object) -> None:
-    """Refuse 20180731, 31072018 or 20180731223954 as seconds: a tenth of them may be otherwise."""
+    """Refuse 20180731, 31072018 or 20180731223954 as seconds: a tenth of them may be otherwise.
+
+    Of 140717, which may be seconds of 1970, all must be dates.
+    """
     values = times.drop_nulls().to_numpy()
     whole = values[values == np.floor(values)].astype(np.int64)
-    if len(whole) and np.mean(_like_date(whole)) * len(whole) >= 0.9 * len(values):
+    dates = len(whole) and np.mean(_like_date(whole)) * len(whole) >= 0.9 * len(values)
+    short = len(whole) == len(values) >= _FEW and bool(np.all(_like_short_date(whole)))
+    if dates or short:
         raise DataError(
             f"{where}: times such as {int(whole[0])} look like dates written as numbers; expected "
             f"{EXPECTED}"
@@ -138,19 +158,27 @@ def _like_date(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
     """bool ``(n,)``: YYYYMMDD, followed by hour, minute, ... or not; DDMMYYYY and MMDDYYYY."""
     n = numbers
     dates = np.zeros(len(n), dtype=bool)
-    clocks: tuple[tuple[int, ...], ...] = ((), (24,), (24, 60), (24, 60, 60))
+    clocks: tuple[tuple[int, ...], ...] = ((), (24,), (24, 60), (24, 60, 60), (24, 60, 60, 1000))
     for clock in clocks:
-        digits = 8 + 2 * len(clock)
+        digits = 8 + 2 * len(clock) + (clock[-1:] == (1000,))
         rest, fits = n, np.ones(len(n), dtype=bool)
         for limit in reversed(clock):
-            fits &= rest % 100 < limit
-            rest = rest // 100
+            base = max(100, limit)
+            fits &= rest % base < limit
+            rest = rest // base
         year, month, day = rest // 10_000, rest // 100 % 100, rest % 100
         fits &= (year >= 1900) & (year < 2100) & _in(month, 12) & _in(day, 31)
         dates |= fits & (n >= 10 ** (digits - 1)) & (n < 10**digits)
     first, second, year = n // 1_000_000, n // 10_000 % 100, n % 10_000
     one = _in(first, 31) & _in(second, 12) | _in(first, 12) & _in(second, 31)
     return dates | one & (year >= 1900) & (year < 2100)
+
+
+def _like_short_date(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """bool ``(n,)``: YYMMDD, DDMMYY or MMDDYY; of five digits where the first is a lost 0."""
+    first, second, third = numbers // 10_000, numbers // 100 % 100, numbers % 100
+    fits = _in(second, 12) & (_in(third, 31) | _in(first, 31)) | _in(first, 12) & _in(second, 31)
+    return fits & (numbers > 10_000) & (numbers < 1_000_000)
 
 
 def _in(values: NDArray[np.int64], largest: int) -> NDArray[np.bool_]:

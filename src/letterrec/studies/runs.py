@@ -13,7 +13,7 @@ from typing import Any, Literal
 from letterrec import pipeline
 from letterrec.collaborative import target_ranks
 from letterrec.config import Settings
-from letterrec.data import Split
+from letterrec.data import Split, check_source
 from letterrec.evaluation import result_of
 from letterrec.metrics import Ranks
 from letterrec.reuse import take_over
@@ -62,6 +62,7 @@ def fit_sasrec(source: str, folder: Path, settings: Settings, *, reuse: list[Pat
 
     The folder has what `pipeline.fit` leaves, except identifiers and what follows from them.
     """
+    check_source(source)
     run = Run.start(folder, settings, source, resume=True)
     dataset = pipeline.read_data(run, source)
     take_over(run, reuse)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from letterrec.config import Settings, load_settings
+from letterrec.data import check_source
 from letterrec.errors import IdentifierError, SettingsError
 from letterrec.progress import say
 from letterrec.store import write_json
@@ -96,6 +97,7 @@ def sweep(
         raise SettingsError(f"{_EPOCHS[model]} is the budget of a sweep; give it as --epochs")
     ladder = _ladder(epochs, int(_value(base, _EPOCHS[model])))
     points = _points(grid, base, recipe, shared)
+    check_source(source)
     result: dict[str, Any] = {
         "source": source,
         "model": model,
