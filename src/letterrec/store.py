@@ -142,8 +142,8 @@ def denied(*paths: Path) -> RunError | None:
 
 def _permission_denied(path: Path) -> RunError:
     return RunError(
-        f"{path}: permission denied; run this as the user that the file belongs to, or let this one "
-        "read it (chmod, chown)"
+        f"{path}: permission denied; run this as the user that the file belongs to, or let this "
+        "one read it (chmod, chown)"
     )
 
 
