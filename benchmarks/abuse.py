@@ -6,7 +6,8 @@ Starts `letterrec serve` on a copy of RUN, on loopback, and for so many minutes 
 time: schemathesis over the server's own description, 80 clients on the map, ordinary questions,
 edits, endless and half-sent headers, slow bodies, clients that do not read, broken HTTP and bodies,
 wrong hosts and origins, and another process that holds the catalogue's lock now and then. Prints
-one JSON object: `ok` is whether there was no 5xx but 503, no answer later than its deadline and a
+one JSON object: `ok` is whether schemathesis made cases, and there was no 5xx but 503, no answer
+later than its deadline and a
 tenth, and no growth of memory. Exit code 1 where it is not.
 
 The clients share the machine with the server: on busy cores what they measure is later than what
@@ -254,6 +255,9 @@ class Abuse:
         ]
 
 
+_BEGIN = 120  # seconds that schemathesis may need to begin, and to end
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -296,8 +300,6 @@ def _measure(server: Server, abuse: Abuse, seconds: float, folder: str) -> dict[
         for turn, number in abuse.crowd()
         for _ in range(number)
     ]
-    for client in everyone:
-        client.start()
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         *("run", str(description), "--url", server.url, "--max-time", str(int(seconds))),
@@ -309,12 +311,17 @@ def _measure(server: Server, abuse: Abuse, seconds: float, folder: str) -> dict[
     memory: list[float] = []
     with log.open("w") as out:
         tester = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=folder)
+        begun = time.monotonic()  # it needs a while to begin, and longer among all the others
+        while sum(server.statuses.values()) < 20 and time.monotonic() < min(ends, begun + _BEGIN):
+            time.sleep(0.1)
+        for client in everyone:
+            client.start()
         while time.monotonic() < ends and server.process.poll() is None:
             time.sleep(1)
             memory.append(server.memory())
         tester.send_signal(signal.SIGINT)
         try:
-            tester.wait(30)
+            tester.wait(_BEGIN)
         except subprocess.TimeoutExpired:
             tester.kill()
     alive = server.process.poll() is None
@@ -323,10 +330,12 @@ def _measure(server: Server, abuse: Abuse, seconds: float, folder: str) -> dict[
     warm = memory[min(len(memory) - 1, 120) :]
     third = max(1, len(warm) // 3)
     early, late = sum(warm[:third]) / third, sum(warm[-third:]) / third
+    said = log.read_text(errors="replace")
+    cases = sum(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) generated", said))
     bad = {s: n for s, n in server.statuses.items() if s >= 500 and s != 503}
     flat = late < 1.1 * early + 16
     return {
-        "ok": alive and not bad and not server.late and not abuse.wrong and flat,
+        "ok": alive and cases > 0 and not bad and not server.late and not abuse.wrong and flat,
         "machine": {"cores": os.cpu_count(), "processor": processor()},
         "minutes": round(seconds / 60, 1),
         "statuses": dict(sorted(server.statuses.items())),
@@ -342,7 +351,8 @@ def _measure(server: Server, abuse: Abuse, seconds: float, folder: str) -> dict[
             "end": round(late),
             "highest": round(max(memory)),
         },
-        "schemathesis": log.read_text(errors="replace").strip().splitlines()[-12:],
+        "schemathesis_cases": cases,
+        "schemathesis": said.strip().splitlines()[-12:],
     }
 
 

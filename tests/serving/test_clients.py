@@ -431,7 +431,7 @@ def test_errors_name_no_folder_of_the_server(serve: Callable[..., Any], own_run:
     with serve(own_run) as served, served.client() as client:
         answers = [
             client.post("/v1/recommend", json={"user": "nobody"}),
-            client.post("/v1/recommend", json={"history": ["nothing"]}),
+            client.post("/v1/recommend", json={"history": ["nothing"], "unknown": "refuse"}),
             client.post("/v1/recommend", json={"history": ["i01"], "instruction": "red"}),
         ]
         for name in ("content.safetensors", "data/items.parquet", "settings.toml"):
@@ -536,3 +536,54 @@ def test_edits_have_longer_than_questions() -> None:
         ("POST", "/v1/recommend", False),
     ):
         assert guard._is_long({"method": method, "path": path}) is long
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no such signal")
+@pytest.mark.parametrize("how", ["SIGHUP", "SIGTERM"])
+def test_signals_while_the_run_is_loading(own_run: Path, how: str) -> None:
+    command = [sys.executable, "-m", "letterrec.cli", "serve", str(own_run), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as served:
+        assert served.stderr is not None
+        for line in served.stderr:
+            if line.startswith("loading"):
+                break
+        served.send_signal(signal.Signals[how])
+        if how == "SIGHUP":
+            assert any('"serving"' in line for line in served.stderr)
+            served.send_signal(signal.SIGTERM)
+        served.stderr.read()
+        assert served.wait(60) == 0
+
+
+LONG = "x" * 5000
+LINES = {
+    "a key": {"history": [], "a\nb\u2028c" + LONG: 1},
+    "an id": {"history": ["a\nb\u2028c" + "x" * 240], "unknown": "refuse"},
+    "a user": {"user": "a\u2028b\u0000" + "\u0001" * 200},
+    "a list for an id": {"history": [["\n" + LONG]]},
+    "a choice": {"history": [], "unknown": "\u2028" + LONG},
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_errors_are_one_short_line(client: httpx.Client, name: str) -> None:
+    single = client.post("/v1/recommend", json=LINES[name])
+    (both,) = client.post("/v1/recommend/batch", json={"requests": [LINES[name]]}).json()["answers"]
+    for detail in (single.json()["detail"], both["error"]["detail"]):
+        assert len(detail) <= 300
+        assert detail.isprintable()
+
+
+def test_ids_in_addresses_follow_the_rule(serve: Callable[..., Any], own_run: Path) -> None:
+    with serve(own_run) as served, served.client() as client:
+        new = [{"item": 7, "title": "red lipstick"}, {"item": " sp ", "title": "green tea"}]
+        client.post("/v1/items", json={"items": new}).raise_for_status()
+        for address, item in (("7", "7"), ("7.0", "7"), ("%20%20sp%20", "sp"), ("%20i01", "i01")):
+            assert client.get(f"/v1/items/{address}").json()["item"] == item
+            changed = client.patch(f"/v1/items/{address}", json={"state": "blocked"})
+            assert changed.json()["item"] == item
+        assert client.get("/v1/items/nan").status_code == 422
+        assert client.delete("/v1/items/7.0").json()["state"] == "deleted"
+        assert client.get("/v1/items/7").status_code == 404
+        assert client.get("/v1/tree?prefix=\u0661").status_code == 422

@@ -211,7 +211,7 @@ def test_a_damaged_file_of_edits_is_refused(engine: Engine, damage: bytes | None
 def test_edits_of_other_identifiers_are_refused(engine: Engine) -> None:
     Editor(engine).make(new_items(1))
     with pytest.raises(RunError, match="holds edits of other identifiers"):
-        read_changes(engine.folder, "another run", engine.identifiers.sizes, 64)
+        read_changes(engine.folder, "another run", engine.identifiers.sizes, 64, ())
 
 
 def test_two_processes_and_a_server_lose_nothing(

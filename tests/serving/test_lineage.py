@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import threading
 import time
@@ -291,3 +292,89 @@ def test_answers_stay_right_while_files_come_and_go(
         for one in asking:
             one.result()
         assert wrong == []
+
+
+def rewritten(run: Path, frame: pl.DataFrame, **about: str) -> None:
+    """The file of edits with other rows, or with other words about itself."""
+    old = {k: v for k, v in pl.read_parquet_metadata(run / FILE).items() if k != "ARROW:schema"}
+    new = {**old, "lineage": "another", **about}
+    frame.write_parquet(run / "making", metadata=new)
+    (run / "making").replace(run / FILE)
+
+
+def with_nan(frame: pl.DataFrame) -> pl.DataFrame:
+    content = frame["content"].to_list()
+    content[0][0] = float("nan")
+    return frame.with_columns(pl.Series("content", content, dtype=pl.List(pl.Float32)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "about", "reason"),
+    [
+        (with_nan, {}, "content"),
+        (lambda f: pl.concat([f, f[:1]]), {}, "twice"),
+        (lambda f: f.with_columns(item=pl.Series(["i03", "a2"])), {}, "trained on"),
+        (lambda f: f, {"generation": "-1"}, "number of edits"),
+        (lambda f: f, {"generation": "9" * 40}, "number of edits"),
+    ],
+)
+def test_a_file_of_which_a_value_cannot_be_is_damaged(
+    engine: Engine,
+    damage: Callable[[pl.DataFrame], pl.DataFrame],
+    about: dict[str, str],
+    reason: str,
+) -> None:
+    Editor(engine).make(new_items("a1", "a2"))
+    before = engine.catalogue
+    rewritten(engine.folder, damage(pl.read_parquet(engine.folder / FILE)), **about)
+    with pytest.raises(RunError, match=f"is damaged .*{reason}"):
+        engine.refresh()
+    assert engine.catalogue is before
+
+
+def test_an_item_of_other_content_is_another_row(engine: Engine) -> None:
+    Editor(engine).make(new_items("a1", "a2"))
+    before = dict(engine.catalogue.rows)
+    frame = pl.read_parquet(engine.folder / FILE)
+    content = frame["content"].to_list()
+    content[1] = [-x for x in content[1]]
+    column = pl.Series("content", content, dtype=pl.List(pl.Float32))
+    rewritten(engine.folder, frame.with_columns(column))
+    assert engine.refresh()
+    after = engine.catalogue
+    assert after.rows["a1"] == before["a1"]
+    assert after.rows["a2"] == after.n_rows - 1 > before["a2"]
+    assert after.added_content[-1].tolist() == content[1]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_what_is_no_regular_file_is_not_opened(engine: Engine) -> None:
+    os.mkfifo(engine.folder / FILE)
+    with pytest.raises(RunError, match="is no regular file"):
+        engine.refresh()
+    (engine.folder / FILE).unlink()
+    (engine.folder / ".catalogue.lock").unlink(missing_ok=True)
+    (engine.folder / ".catalogue.lock").mkdir()
+    with pytest.raises(RunError) as caught:
+        Editor(engine).make(SetStates({"i03": "blocked"}))
+    assert "owner" not in str(caught.value)
+
+
+def test_a_folder_that_is_gone_takes_no_edits(
+    serve: Callable[..., Any], own_run: Path, tmp_path: Path
+) -> None:
+    with serve(own_run) as served, served.client() as client:
+        client.patch("/v1/items/i02", json={"state": "blocked"}).raise_for_status()
+        own_run.rename(tmp_path / "moved")
+        answers = [
+            client.patch("/v1/items/i01", json={"state": "blocked"}),
+            client.post("/v1/items", json={"items": [{"item": "n1", "title": "red lipstick"}]}),
+        ]
+        for answer in answers:
+            assert answer.status_code == 503
+            assert "the run's folder is not there" in answer.json()["detail"]
+            assert str(tmp_path) not in answer.json()["detail"]
+        assert not own_run.exists()
+        with pytest.raises(RunError, match="not there"):
+            served.service.engine.refresh()
+        assert client.get("/v1/items/i02").json()["state"] == "blocked"

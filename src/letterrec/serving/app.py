@@ -160,7 +160,7 @@ def _add_error_handlers(app: FastAPI, service: Service) -> None:
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers=headers)
             detail = f"{request.method} is not allowed here; use {methods}"
-        return JSONResponse({"detail": detail}, error.status_code, headers)
+        return JSONResponse({"detail": queries.one_line(detail)}, error.status_code, headers)
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
@@ -186,7 +186,8 @@ def without_paths(error: LetterRecError, folder: str) -> str:
     text = " ".join(str(error).split())
     if folder.startswith("/"):
         text = text.replace(f"{folder}/", "").replace(folder, "the run")
-    return _PATH.sub("", text) if isinstance(error, RunError | Conflict) else text
+    text = _PATH.sub("", text) if isinstance(error, RunError | Conflict) else text
+    return queries.one_line(text)
 
 
 def _add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> None:
@@ -337,9 +338,11 @@ def _add_catalogue(app: FastAPI, service: Service, drawings: Drawings) -> None:
         """An item: text, identifier, neighbours in code space."""
         engine = service.engine
         catalogue = engine.catalogue
-        return await drawings.run(lambda: looking.item(engine, catalogue, item, _NEIGHBOURS))
+        known = queries.one_id(item, "item", catalogue.rows)
+        return await drawings.run(lambda: looking.item(engine, catalogue, known, _NEIGHBOURS))
 
     async def set_state(item: str, state: s.State, ends: float) -> s.ItemState:
+        item = queries.one_id(item, "item", service.engine.catalogue.rows)
         catalogue = await service.edit(SetStates({item: state}), ends)
         return s.ItemState(item=item, state=state, generation=catalogue.generation)
 
@@ -372,7 +375,7 @@ def _add_looking(app: FastAPI, service: Service, drawings: Drawings) -> None:
         prefix: Annotated[
             str,
             Query(
-                pattern=r"^(\d{1,8}(,\d{1,8}){0,31})?$",
+                pattern=r"^([0-9]{1,8}(,[0-9]{1,8}){0,31})?$",
                 description="codes from the first level on, as in 12,7",
             ),
         ] = "",

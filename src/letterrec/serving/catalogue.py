@@ -144,7 +144,8 @@ class Catalogue:
     def _places(self, changes: Changes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """int64: the row of every added item, and which of them get new rows, at the end.
 
-        An item has the row that it had, gone or not, if it is the same: id, title, text and codes.
+        An item has the row that it had, gone or not, if it is the same: id, title, text, codes
+        and content.
         """
         n, n_added = self.n_trained, self.n_rows - self.n_trained
         m = len(changes.item_ids)
@@ -155,16 +156,27 @@ class Catalogue:
             and changes.titles[:n_added] == self.titles[n:]
             and changes.texts[:n_added] == self.added_texts
             and np.array_equal(changes.codes[:n_added], codes)
+            and (not n_added or np.array_equal(changes.content[:n_added], self.added_content))
         ):  # edits in sequence
             return np.arange(n, n + m), np.arange(n_added, m)
         mine = zip(
-            self.item_ids[n:], self.titles[n:], self.added_texts, codes.tolist(), strict=True
+            self.item_ids[n:],
+            self.titles[n:],
+            self.added_texts,
+            [line.tobytes() for line in self.added_content],
+            codes.tolist(),
+            strict=True,
         )
         known = {(*words, *code): row for row, (*words, code) in enumerate(mine, start=n)}
         rows = np.zeros(m, dtype=np.int64)
         new: list[int] = []
         theirs = zip(
-            changes.item_ids, changes.titles, changes.texts, changes.codes.tolist(), strict=True
+            changes.item_ids,
+            changes.titles,
+            changes.texts,
+            [line.tobytes() for line in changes.content],
+            changes.codes.tolist(),
+            strict=True,
         )
         for i, (*words, code) in enumerate(theirs):
             row = known.get((*words, *code))

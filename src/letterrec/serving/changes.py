@@ -14,7 +14,8 @@ one that was put back, or another one, has another lineage whatever its number o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -31,6 +32,7 @@ from letterrec.errors import Overloaded, RunError
 from letterrec.store import atomic_path, denied, fingerprint
 
 _FILE = "catalogue.parquet"
+_MOST_EDITS = 2**53  # what JSON's readers count exactly
 PATIENCE = 60.0  # seconds that an edit waits for another one's lock
 
 
@@ -75,8 +77,9 @@ def locked(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
 
     Raises:
         Overloaded: another editor does not let go.
-        RunError: the folder cannot be written.
+        RunError: the folder is not there, or cannot be written.
     """
+    _check_there(folder)  # the lock would make it anew
     lock = filelock.FileLock(folder / ".catalogue.lock", timeout=max(0.0, patience))
     try:
         lock.acquire()
@@ -86,23 +89,32 @@ def locked(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
             "changed: try again when it is done"
         ) from None
     except OSError as error:
-        raise RunError(f"{folder} cannot be written ({error.strerror}); check its owner") from None
+        is_denied = isinstance(error, PermissionError)
+        hint = "check its owner" if is_denied else f"see what {lock.lock_file} is"
+        raise RunError(f"{folder} cannot be written ({error.strerror}); {hint}") from None
     try:
         yield
     finally:
         lock.release()
 
 
+def _check_there(folder: Path) -> None:
+    if not folder.is_dir():
+        raise RunError(f"the run's folder is not there ({folder}); put it back")
+
+
 def version_of(folder: Path) -> tuple[int, int, int] | None:
     """Differs whenever the file was replaced; None where there is none."""
     try:
-        stat = (folder / _FILE).stat()
+        about = (folder / _FILE).stat()
     except FileNotFoundError:
         return None
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+    return about.st_ino, about.st_mtime_ns, about.st_size
 
 
-def read_changes(folder: Path, run: str, sizes: Sequence[int], width: int | None) -> Changes:
+def read_changes(
+    folder: Path, run: str, sizes: Sequence[int], width: int | None, trained: Container[str]
+) -> Changes:
     """The edits so far.
 
     Args:
@@ -110,17 +122,22 @@ def read_changes(folder: Path, run: str, sizes: Sequence[int], width: int | None
         run: fingerprint of the trained identifiers; edits of another training are refused.
         sizes: codes per level of the identifiers.
         width: numbers per content embedding; None where items have none.
+        trained: ids of the items trained on.
 
     Raises:
-        RunError: the file is damaged, may not be read, or belongs to another training of the run.
+        RunError: the file is damaged, may not be read, or belongs to another training of the run;
+            or the folder is not there.
     """
     path = folder / _FILE
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe is to wait for its writer
+            raise RunError(f"{path} is no regular file; put back a copy, or move it away")
         data = path.read_bytes()  # once: the file may be replaced at any moment
         about = pl.read_parquet_metadata(BytesIO(data))
         belongs = about["run"]
-        changes = _parsed(data, about, sizes, width) if belongs == run else None
+        changes = _parsed(data, about, sizes, width, trained) if belongs == run else None
     except FileNotFoundError:
+        _check_there(folder)
         return Changes.none(len(sizes))
     except (pl.exceptions.PolarsError, KeyError, TypeError, ValueError, OSError) as error:
         if (refused := denied(path)) is not None:
@@ -139,7 +156,11 @@ def read_changes(folder: Path, run: str, sizes: Sequence[int], width: int | None
 
 
 def _parsed(
-    data: bytes, about: Mapping[str, str], sizes: Sequence[int], width: int | None
+    data: bytes,
+    about: Mapping[str, str],
+    sizes: Sequence[int],
+    width: int | None,
+    trained: Container[str],
 ) -> Changes:
     """What the file's bytes say; any error that polars or numpy raises means damage."""
     frame = pl.read_parquet(BytesIO(data))
@@ -150,6 +171,13 @@ def _parsed(
     texts = (frame["item"], added["title"], added["text"])
     if any(column.null_count() for column in texts):
         raise ValueError("an id, a title or a text is missing")
+    if frame["item"].is_duplicated().any():
+        raise ValueError("an item comes twice")
+    if any(item in trained for item in added["item"]):
+        raise ValueError("an item that was trained on is among those added")
+    generation = int(about["generation"])
+    if not 0 <= generation < _MOST_EDITS:
+        raise ValueError(f"the number of edits is {about['generation'][:20]}")
     codes = np.zeros((len(added), len(sizes)), dtype=np.int32)
     for level, size in enumerate(sizes):
         column = added[f"level_{level + 1}"]
@@ -160,7 +188,9 @@ def _parsed(
     widths = added["content"].list.len().unique().to_list()
     if widths not in ([], [width]):
         raise ValueError(f"content embeddings of {widths} numbers; this run's have {width}")
-    content = added["content"].explode(empty_as_null=False).to_numpy().astype(np.float32)
+    content = added["content"].explode(empty_as_null=False).cast(pl.Float32).to_numpy()
+    if not np.isfinite(content).all():
+        raise ValueError("a content embedding holds a value that is no number")
     states = frame.filter(pl.col("state") != "active").select("item", "state")
     if not states["state"].is_in(["blocked", "deleted"]).all():
         raise ValueError("a state is neither active, blocked nor deleted")
@@ -171,7 +201,7 @@ def _parsed(
         codes,
         content.reshape(len(added), -1) if len(added) else content.reshape(0, 0),
         dict(states.iter_rows()),
-        int(about["generation"]),
+        generation,
         about.get("lineage") or fingerprint(data),  # earlier versions wrote none
     )
 
@@ -210,5 +240,13 @@ def write_changes(folder: Path, run: str, changes: Changes) -> None:
         reason = str(error).strip().splitlines()[0]
         raise RunError(
             f"{path} could not be written ({reason}); the catalogue is as it was: "
-            "make room or check the folder's owner, then try again"
+            f"{_hint(error)}, then try again"
         ) from None
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "check the folder's owner"
+    if isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError):
+        return "move away what is in the file's place"
+    return "make room or check the folder's owner"

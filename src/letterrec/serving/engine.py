@@ -112,7 +112,8 @@ class Engine:
             RunError: their file is damaged or belongs to another run.
         """
         width = None if self.content is None else self.content.shape[1]
-        return read_changes(self.folder, self.key, self._trained.identifiers.sizes, width)
+        sizes = self._trained.identifiers.sizes
+        return read_changes(self.folder, self.key, sizes, width, self._trained.rows)
 
     def refresh(self) -> bool:
         """Take over the edits that are on the disk now, if they are others than those served: also

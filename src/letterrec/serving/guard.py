@@ -75,6 +75,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
+                if state.get("arriving"):  # what is still to come is not read as a request
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         async def in_time(message: Message) -> None:
@@ -86,9 +88,9 @@ class Guard:
 
         try:
             async with limit:
-                refusal = self._admission.refusal(scope)
+                refusal = state.get("broken") or self._admission.refusal(scope)
                 if refusal is None:
-                    await self._app(inner, self._limited(receive, arrived, ends), in_time)
+                    await self._app(inner, self._limited(receive, state, ends), in_time)
                 else:
                     whole = await _drained(scope, receive, arrived, ends)
                     await _answer(in_time, *refusal, close=not whole)
@@ -118,9 +120,10 @@ class Guard:
                 ms=round(1000 * seconds, 2),
             )
 
-    def _limited(self, receive: Receive, arrived: float, ends: float) -> Receive:
+    def _limited(self, receive: Receive, state: dict[str, Any], ends: float) -> Receive:
         """Bodies without a length are counted as they come, and must come in time."""
         most = self._admission.body_limit
+        arrived = state["arrived"]
         taken = 0
         complete = False
 
@@ -137,6 +140,8 @@ class Guard:
                     "the body did not arrive in time; send it again",
                     {"connection": "close"},
                 ) from None
+            if "broken" in state:
+                raise HTTPException(*state["broken"])
             taken += len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if taken > most:
@@ -179,7 +184,7 @@ async def _drained(scope: Scope, receive: Receive, arrived: float, ends: float) 
     """Read a refused body and forget it, within limits; whether it was read to its end."""
     taken = 0
     more = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-    while more and taken < _DRAINED:
+    while more and taken < _DRAINED and "broken" not in scope["state"]:
         try:
             async with asyncio.timeout(_body_ends(arrived, ends) - time.monotonic()):
                 message = await receive()

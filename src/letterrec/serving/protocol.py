@@ -1,7 +1,8 @@
 """Connections and the head of a request: how many, how large, how long; errors before there is one.
 
-uvicorn's protocol on httptools, which bounds none of these. Leaves a request whose head is complete
-to the application.
+uvicorn's protocol on httptools, which bounds none of these. Also bounds what a body has around its
+data: extensions of chunks, and trailers. Leaves a request whose head is complete to the
+application.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import json
 import time
 
+import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -17,10 +19,12 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-HEAD_BYTES = 65_536  # of request line and headers
+HEAD_BYTES = 65_536  # of request line and headers; and of what is around a body's data
 HEAD_SECONDS = 10.0  # in which they must arrive
 UNREAD_SECONDS = 30.0  # that an answer waits for a client that does not read
+_CHUNK = 24  # bytes that a chunk may have around its data: the length, line ends
 _PIECE = 16_384  # bytes given to the parser at once
+_FRAMING = (b"content-length", b"transfer-encoding")
 _LINGER = 2.0  # seconds in which a refused client's bytes are thrown away, so that it sees why
 
 
@@ -31,7 +35,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     as many, a new one takes the place of the one that has been idle longest, or gets a 503.
 
     Every request's ``scope["state"]["arrived"]`` is when its first byte was read, on the clock of
-    `time.monotonic`.
+    `time.monotonic`; ``"arriving"`` says whether its body is still to come, and ``"broken"`` is
+    the status and the reason for which the rest of the body is not read.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -40,7 +45,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._most_connections, self.limit_concurrency = self.limit_concurrency, None
         self._since = time.monotonic()
         self._in_head, self._begun, self._refused = True, False, False
-        self._head = 0
+        self._head = self._around = 0
+        self._upgrading = self._priming = False
         self._answering: RequestResponseCycle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = self.loop.call_later(HEAD_SECONDS, self._is_late)
@@ -67,58 +73,107 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if self._refused or self.transport.is_closing():
                 return
             piece = data if len(data) <= _PIECE else data[start : start + _PIECE]
-            super().data_received(piece)
+            was_in_body = not self._in_head
+            self._taken = 0
+            self._feed(piece)
             if self._in_head and self._begun:
                 self._head += len(piece)
                 if self._head > HEAD_BYTES:
                     self._refuse_head()
-        if self._in_head and self._begun:
-            if self._late is None:
-                self._late = self.loop.call_later(HEAD_SECONDS, self._is_late)
-        elif self._late is not None:
-            self._late.cancel()
-            self._late = None
+            elif was_in_body and not self._in_head:
+                self._around = max(0, self._around + len(piece) - self._taken)
+                if self._around > HEAD_BYTES:
+                    self._refuse_body(
+                        431,
+                        f"trailers or extensions of chunks are too large; at most {HEAD_BYTES}"
+                        " bytes are read",
+                    )
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on()
+            if rest := data[upgrade.args[0] :]:
+                self._feed(rest)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _go_on(self) -> None:
+        """Read on in HTTP/1.1 after a request to change to another protocol, which the parser takes
+        for the end of the request whether it has a body or not.
+        """
+        self.parser = httptools.HttpRequestParser(self)
+        if self._upgrading:
+            self._upgrading, self._priming = False, True
+            lines = [b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING]
+            self._feed(b"POST / HTTP/1.1\r\n" + b"".join(lines) + b"\r\n")
+            self._priming = False
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        if self._priming:
+            return
+        self._unset_keepalive_if_required()
         super().on_message_begin()
         self._since = self.scope["state"]["arrived"] = time.monotonic()
         self._in_head, self._begun, self._head = True, True, 0
         self._fields = 0
+        self._set_late()
 
     def on_url(self, url: bytes) -> None:
         """A part of the request's target."""
-        self._fields += len(url)
-        super().on_url(url)
+        if not self._priming:
+            self._fields += len(url)
+            super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
-        self._fields += len(name) + len(value) + 4
-        super().on_header(name, value)
+        """A header; trailers, which nothing here reads, are none."""
+        if self._in_head:
+            self._fields += len(name) + len(value) + 4
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete: the application takes over."""
-        self._in_head, self._begun = False, False
+        if self._priming:
+            return
+        self._in_head, self._begun, self._around = False, False, 0
+        self._unset_late()
+        self.scope["state"]["arriving"] = True
+        self._upgrading = self.parser.should_upgrade() and any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 "))
+            for name, value in self.headers
+        )
         if self._fields > HEAD_BYTES:
             self._refuse_head()
         if not self._refused:
             super().on_headers_complete()
 
+    def on_chunk_header(self) -> None:
+        """A chunk of the body begins."""
+        self._taken += _CHUNK
+
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
+        self._taken += len(body)
         if not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is complete; another one may follow."""
+        if self._upgrading:
+            return
         self._in_head = True
         if not self._refused:
+            self.scope["state"]["arriving"] = False
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """The answer has been written."""
         self._since = time.monotonic()
         super().on_response_complete()
+        if self._begun:  # the next head has its own time
+            self._unset_keepalive_if_required()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
@@ -145,7 +200,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
-        self._refuse(400, "this is not a valid HTTP/1.1 request; check its first line and headers")
+        if self._in_head:
+            self._refuse(
+                400, "this is not a valid HTTP/1.1 request; check its first line and headers"
+            )
+        else:
+            self._refuse_body(
+                400, "the body is not sent as HTTP/1.1 says; check Transfer-Encoding and its chunks"
+            )
 
     @property
     def _is_idle(self) -> bool:
@@ -162,10 +224,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             most = self._most_connections
             self._refuse(503, f"{most} connections are busy already; try again in a second")
 
+    def _set_late(self) -> None:
+        self._unset_late()
+        self._late = self.loop.call_later(HEAD_SECONDS, self._is_late)
+
+    def _unset_late(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
     def _is_late(self) -> None:
         self._late = None
         if not self._is_idle:  # the next request waits for this one's answer
-            self._late = self.loop.call_later(HEAD_SECONDS, self._is_late)
+            self._set_late()
         elif self._begun:
             self._refuse(408, "the headers did not arrive in time; send them again")
         else:
@@ -175,6 +246,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refuse(
             431, f"request line and headers are too large; at most {HEAD_BYTES} bytes are read"
         )
+
+    def _refuse_body(self, status: int, detail: str) -> None:
+        """Read nothing further of a request that the application has already."""
+        self._refused = True
+        self.scope["state"]["broken"] = (status, detail)
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+            self.cycle.message_event.set()
 
     def _refuse(self, status: int, detail: str) -> None:
         """Answer without the application and read nothing further."""

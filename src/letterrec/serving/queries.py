@@ -193,6 +193,20 @@ def without_rare(notes: Iterable[str], what: str) -> str:
     return ""
 
 
+def one_line(text: str, most: int = 300) -> str:
+    """Text that may hold what a client sent, as one line of bounded length: the middle gives way.
+
+    >>> one_line("a\\nb"), one_line("x" * 30 + "; check it", most=20)
+    ('a\\\\nb', 'xxxxxxxxxxxxx... it')
+    """
+    if len(text) > most:
+        text = f"{text[: 2 * most // 3]}...{text[-(most // 3 - 3) :]}"
+    if not text.isprintable():
+        escaped = (c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        return one_line("".join(escaped), most)
+    return text
+
+
 def short(text: object, most: int = 60) -> str:
     """Text cut to a length that a line can hold."""
     line = " ".join(str(text).split())

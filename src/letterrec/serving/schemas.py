@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from letterrec.data.ids import as_id
-from letterrec.serving.queries import Unknown
+from letterrec.serving.queries import Unknown, one_line
 
 MAX_K = 200
 MAX_HISTORY = 1_000
@@ -319,9 +319,8 @@ class Health(BaseModel):
 def why_invalid(errors: Sequence[Any]) -> str:
     """The first of pydantic's errors as one line: where, what came, what was expected."""
     first = errors[0]
-    where = ".".join(str(part) for part in first["loc"]) or "request"
+    where = one_line(".".join(str(part) for part in first["loc"]) or "request", 60)
     value = repr(first.get("input"))
     value = value if len(value) <= 60 else value[:57] + "..."
-    value = value.encode("utf-8", "replace").decode()
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where} = {value}: {message[:1].lower()}{message[1:]}"
+    message = one_line(first["msg"].removeprefix("Value error, "), 150)
+    return one_line(f"{where} = {value}: {message[:1].lower()}{message[1:]}")

@@ -14,7 +14,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,12 +85,13 @@ def serve(
 
     token = read_token(token_file)
     listener = _listen(host, port)
-    say(f"loading {run} ...")
     may_change = not read_only and (token is not None or _is_loopback(host))
     folder = run.absolute()  # answers name no folder; and it stays the same link
-    service = Service(
-        lambda: finished.load(folder), queue=queue, max_batch=max_batch, preload=may_change
-    )
+    with _loading():
+        say(f"loading {run} ...")
+        service = Service(
+            lambda: finished.load(folder), queue=queue, max_batch=max_batch, preload=may_change
+        )
     bound = listener.getsockname()
     hosts = known_hosts(host, bound[0], allowed_hosts, token is not None)
     app = create_app(
@@ -142,6 +144,25 @@ def serve(
     threading.Thread(target=_end_in_time, args=(server,), daemon=True).start()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(run_server())
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """While the run is loaded, SIGTERM and SIGINT end the process, as it was told, and SIGHUP does
+    nothing; until the server sets its own handlers.
+    """
+    handlers: dict[int, Any] = dict.fromkeys(
+        (signal.SIGTERM, signal.SIGINT), lambda *_: os._exit(0)
+    )
+    if hasattr(signal, "SIGHUP"):
+        handlers[signal.SIGHUP] = signal.SIG_IGN
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    except BaseException:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        raise
 
 
 def uvicorn_config(app: Any) -> uvicorn.Config:
