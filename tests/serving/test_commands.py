@@ -66,7 +66,7 @@ def test_items_are_blocked_deleted_and_restored(typed: Typed, own_run: Path) -> 
         (["recommend", "--user", "u1", "--all-users"], "give one of --user ID"),
         (["evaluate", "--cold"], "hold some out with"),
         (["add-items", "missing.csv"], "missing.csv"),
-        (["add-items", "items.txt"], "expected a .csv, .tsv, .jsonl or .parquet file"),
+        (["add-items", "items.txt"], "items.txt does not exist; expected a table of items"),
     ],
 )
 def test_mistakes_get_one_line(
