@@ -51,6 +51,7 @@ THREADS = (
     *("tests/test_evaluation.py", "tests/serving/test_engine.py", "tests/serving/test_editing.py"),
     *("-k", "not two_processes_and_a_server"),
 )
+CORES = 2  # that processes and their threads share
 MACHINES = (
     ("AVX2, no bfloat16, 1 thread", AVX2, 1, TRAINING),
     ("AVX2, no bfloat16, 2 threads", AVX2, 2, THREADS),
@@ -61,12 +62,14 @@ MACHINES = (
 def main() -> int:
     """Run each machine's tests; the exit status of the first that fails."""
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
-    pytest = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal"]
     for name, limits, threads, tests in MACHINES:
         limits = limits if is_x86 else {}
         shown = " ".join(f"{key}={value!r}" for key, value in limits.items())
         print(f"== {name}: OMP_NUM_THREADS={threads} {shown}", flush=True)
         environment = {**os.environ, **limits, "OMP_NUM_THREADS": str(threads)}
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"  # a thread that waits leaves its core to others
+        processes = str(CORES // threads)
+        pytest = [sys.executable, "-m", "pytest", "-n", processes, "--dist", "worksteal"]
         started = time.monotonic()
         status = subprocess.run([*pytest, *(sys.argv[1:] or tests)], env=environment).returncode
         print(f"== {name}: {time.monotonic() - started:.0f} s", flush=True)
