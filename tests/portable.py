@@ -61,12 +61,13 @@ MACHINES = (
 def main() -> int:
     """Run each machine's tests; the exit status of the first that fails."""
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
-    pytest = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal"]
     for name, limits, threads, tests in MACHINES:
         limits = limits if is_x86 else {}
         shown = " ".join(f"{key}={value!r}" for key, value in limits.items())
         print(f"== {name}: OMP_NUM_THREADS={threads} {shown}", flush=True)
         environment = {**os.environ, **limits, "OMP_NUM_THREADS": str(threads)}
+        workers = str(2 // threads)  # two cores in all
+        pytest = [sys.executable, "-m", "pytest", "-n", workers, "--dist", "worksteal"]
         started = time.monotonic()
         status = subprocess.run([*pytest, *(sys.argv[1:] or tests)], env=environment).returncode
         print(f"== {name}: {time.monotonic() - started:.0f} s", flush=True)
