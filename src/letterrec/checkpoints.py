@@ -136,7 +136,8 @@ class Checkpoint:
         """Write it within an epoch if the last one is old enough; all processes call this.
 
         Args:
-            log, best: as they are after the epochs before.
+            log: as it is after the epochs before.
+            best: the best weights so far.
             position: how far this epoch is; its ``seconds`` are those up to now.
             every: seconds, at least, since the last one; None for `WITHIN_EPOCH`.
         """
