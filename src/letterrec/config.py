@@ -366,8 +366,8 @@ class Settings(Section):
         return self
 
     def __repr__(self) -> str:
-        plain = dict(_leaves(Settings().model_dump()))
-        there = dict(_leaves(self.model_dump()))
+        plain = dict(leaves(Settings().model_dump()))
+        there = dict(leaves(self.model_dump()))
         changed = [f"{'.'.join(k)}={v!r}" for k, v in there.items() if plain.get(k) != v]
         more = f", and {len(changed) - 6} more" if len(changed) > 6 else ""
         return f"Settings({', '.join(changed[:6])}{more})"
@@ -438,7 +438,7 @@ def parse_settings(values: dict[str, Any]) -> Settings:
 def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
     """The keys and the value of each override."""
     if isinstance(overrides, Mapping):
-        for keys, value in _leaves(overrides):
+        for keys, value in leaves(overrides):
             yield [k for key in keys for k in key.split(".")], value
     elif isinstance(overrides, str) or not all(isinstance(o, str) for o in overrides):
         raise SettingsError(
@@ -449,13 +449,13 @@ def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[list[
             yield from _parse_override(text)
 
 
-def _leaves(table: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def leaves(table: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """The keys of every value in nested tables, and the value."""
     for key, value in table.items():
         if not isinstance(key, str):
             raise SettingsError(f"setting {key!r}: expected a name, as in 'training.epochs'")
         if isinstance(value, Mapping):
-            yield from (((key, *keys), leaf) for keys, leaf in _leaves(value))
+            yield from (((key, *keys), leaf) for keys, leaf in leaves(value))
         else:
             yield (key,), fspath(value) if isinstance(value, PathLike) else value
 

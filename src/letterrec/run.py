@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 import letterrec
 from letterrec import processes
-from letterrec.config import Settings, parse_settings
+from letterrec.config import Settings, leaves, parse_settings
 from letterrec.data import Dataset, Split
 from letterrec.data.saved import read_dataset, write_dataset
 from letterrec.errors import RunError, SettingsError
@@ -381,14 +381,9 @@ def processor() -> str:
 
 def _differences(old: Settings, new: Settings) -> str:
     """In which settings two runs differ, as ``key: old -> new``."""
-    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+    before, after = (
+        {".".join(keys): value for keys, value in leaves(s.model_dump())} for s in (old, new)
+    )
     keys = [k for k in after | before if before.get(k) != after.get(k)]
     told = [f"{k}: {before.get(k)!r} there, {after.get(k)!r} now" for k in keys]
     return "; ".join(told[:4]) + (f"; and {len(told) - 4} more" if len(told) > 4 else "")
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in table.items():
-        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return out
