@@ -209,3 +209,31 @@ def test_pickles_are_read_in_one_place_only_and_without_code() -> None:
     assert calls
     assert all("torch.load(" in call for call in calls)
     assert all("weights_only=True" in call for call in calls)
+
+
+def test_a_file_is_read_whole_while_it_is_replaced_by_longer_and_shorter_ones(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.safetensors"
+    script = (
+        "import sys, torch\n"
+        "from pathlib import Path\n"
+        "from letterrec.store import write_tensors\n"
+        "for n in range(10**9):\n"
+        "    size = 1 + n * 37 % 5000\n"
+        "    values = torch.full((size,), float(n % 1000))\n"
+        "    write_tensors(Path(sys.argv[1]), {'a': values}, {'n': n % 1000, 'size': size})\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(path)]) as writer:
+        try:
+            while not path.exists():
+                assert writer.poll() is None
+                time.sleep(0.01)
+            seen = set()
+            for _ in range(1000):
+                tensors, about = read_tensors(path)
+                assert tensors["a"].tolist() == [float(about["n"])] * about["size"]
+                seen.add(about["n"])
+        finally:
+            writer.kill()
+    assert len(seen) > 3

@@ -179,11 +179,27 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    with reading(path):
-        with path.open("rb"):  # says what is wrong where safetensors would not
-            pass
-        with safe_open(path, "pt") as file:
-            yield file
+    with reading(path), _one_file(path) as file:
+        yield file
+
+
+def _one_file(path: Path) -> Any:
+    """A safetensors file opened for reading, though a writer may be replacing it.
+
+    safetensors opens a path twice, for the header and for the data; between the two it can become
+    another file. Only two openings of the same file count.
+    """
+    while True:
+        with path.open("rb") as held:  # while it is held, no other file gets its inode
+            failure: Exception | None = None
+            try:
+                opened = safe_open(path, "pt")
+            except Exception as error:
+                failure = error
+            if os.path.samestat(os.fstat(held.fileno()), path.stat()):
+                if failure:
+                    raise failure
+                return opened
 
 
 def _about(file: Any) -> dict[str, Any]:
