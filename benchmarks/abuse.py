@@ -38,7 +38,7 @@ import filelock
 import httpx
 import psutil
 
-from letterrec.run import Run, processor
+from letterrec.runs.run import Run, processor
 
 DEADLINE = 2.0  # seconds, of the server
 LONG = 60.0  # of edits and reloads

@@ -27,10 +27,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from letterrec.data import Histories
-from letterrec.decoding.beam import search
+from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
-from letterrec.evaluation import recommend_rows
-from letterrec.identifiers import FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
+from letterrec.evaluation.protocol import recommend_rows
+from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.recommenders.rqt import Rqt
 from letterrec.recommenders.tiger import Tiger, spell
 from sides import (

@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import letterrec
+from letterrec.files import read_json, read_tensors, write_json
 from letterrec.progress import say
-from letterrec.store import read_json, read_tensors, write_json
-from letterrec.training import has_bfloat16
+from letterrec.training.loop import has_bfloat16
 from sides import circumstances, told
 
 ITEMS, USERS = 200, 500

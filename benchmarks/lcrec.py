@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from letterrec.decoding.beam import search
+from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
-from letterrec.identifiers import Identifiers
-from letterrec.recommenders.export import merged
-from letterrec.recommenders.lcrec import LcRec
-from letterrec.recommenders.tasks import history
+from letterrec.identifiers.identifiers import Identifiers
+from letterrec.recommenders.lcrec.export import merged
+from letterrec.recommenders.lcrec.model import LcRec
+from letterrec.recommenders.lcrec.tasks import history
 from sides import (
     circumstances,
     command_line,

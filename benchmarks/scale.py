@@ -33,13 +33,13 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from letterrec.data.events import collect_events, dataset_from_events
-from letterrec.decoding.beam import Decoder, search
+from letterrec.data.readers.events import collect_events, dataset_from_events
+from letterrec.decoding.beam_search import Decoder, search
 from letterrec.decoding.trie import Trie
-from letterrec.identifiers import Identifiers
+from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders.rqt import Rqt
 from letterrec.tokenizers.letter import LetterTokenizer
-from letterrec.training import batches_by_length
+from letterrec.training.loop import batches_by_length
 from sides import circumstances, command_line, parsed, told
 
 BEAM, BATCH = 20, 256

@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from letterrec.run import Run, processor
+from letterrec.runs.run import Run, processor
 
 _BODIES = 2000
 _SCRIPT = """

@@ -18,8 +18,8 @@ import transformers
 from torch import Tensor
 
 from letterrec.data import Dataset, read
-from letterrec.identifiers import Identifiers, parse_tokens
-from letterrec.run import processor
+from letterrec.identifiers.identifiers import Identifiers, parse_tokens
+from letterrec.runs.run import processor
 
 Lists = list[tuple[Tensor, Tensor]]  # per batch what was found, and its scores
 Decode = Callable[[Tensor], tuple[Tensor, Tensor]]

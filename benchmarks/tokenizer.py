@@ -34,12 +34,12 @@ from k_means_constrained import KMeansConstrained
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from letterrec.config import LetterSettings
-from letterrec.content import embed
-from letterrec.identifiers import collision_rate
+from letterrec.config.settings import LetterSettings
+from letterrec.embeddings.content import embed
+from letterrec.identifiers.identifiers import collision_rate
 from letterrec.tokenizers.kmeans import residual_kmeans
 from letterrec.tokenizers.letter import LetterTokenizer
-from letterrec.training import has_bfloat16
+from letterrec.training.loop import has_bfloat16
 from sides import circumstances, command_line, letter_data, parsed, ratio, take_turns, told
 
 PUBLIC_EPOCHS = 20_000

@@ -28,10 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import T5Config, T5ForConditionalGeneration
 
 from letterrec.data import Histories
-from letterrec.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
+from letterrec.identifiers.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.recommenders.rqt import Rqt
 from letterrec.recommenders.tiger import Tiger
-from letterrec.training import has_bfloat16
+from letterrec.training.loop import has_bfloat16
 from sides import circumstances, command_line, letter_data, parsed, ratio, take_turns, told
 
 BATCH = 256

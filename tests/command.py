@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from letterrec import cli
+from letterrec.cli import app as cli
 
 
 def letterrec(*arguments: str | Path) -> int:

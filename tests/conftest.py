@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from letterrec.config import Settings, load_settings
-from letterrec.recommenders import lm
+from letterrec.config.settings import Settings, load_settings
+from letterrec.recommenders.lcrec import llm
 
 N_ITEMS = 60
 N_USERS = 150
@@ -97,7 +97,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    tokenizer = lm.load("smollm2").tokenizer
+    tokenizer = llm.load("smollm2").tokenizer
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
@@ -119,10 +119,10 @@ class Cut(Exception):
 
 def cut_at_step(patch: pytest.MonkeyPatch, count: int) -> None:
     """Keep a checkpoint after every step of a training, and end it after ``count`` of them."""
-    from letterrec import checkpoints, training
+    from letterrec.training import checkpoints, loop
 
     steps: set[int] = set()
-    rate = training._rate
+    rate = loop._rate
 
     def step(number: int, *arguments: Any) -> float:
         steps.add(number)
@@ -131,12 +131,12 @@ def cut_at_step(patch: pytest.MonkeyPatch, count: int) -> None:
         return rate(number, *arguments)
 
     patch.setattr(checkpoints, "WITHIN_EPOCH", 0.0)
-    patch.setattr(training, "_rate", step)
+    patch.setattr(loop, "_rate", step)
 
 
 def steps_done(folder: Path) -> int:
     """Steps of the epoch that the checkpoint in a folder stands in; 0 between two epochs."""
-    from letterrec.store import read_metadata
+    from letterrec.files import read_metadata
 
     within = read_metadata(folder / "checkpoint.safetensors")["within"]
     return int(within["step"]) if within else 0

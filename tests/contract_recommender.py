@@ -13,9 +13,9 @@ from torch import Tensor
 
 from conftest import Cut, cut_at_step, steps_done
 from letterrec.data.dataset import Histories
-from letterrec.decoding.beam import search
+from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
-from letterrec.identifiers import Identifiers
+from letterrec.identifiers.identifiers import Identifiers
 from ranking import assert_same_rankings
 
 N_ITEMS = 16

@@ -34,21 +34,19 @@ SSE = {
     "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
 }
 TRAINING = (
-    *("tests/recommenders", "tests/tokenizers", "tests/decoding", "tests/studies"),
-    *("tests/test_collaborative.py", "tests/test_training.py", "tests/test_threads.py"),
-    *("tests/test_transitions.py", "tests/test_likeness.py", "tests/test_newcomers.py"),
-    *("tests/test_evaluation.py", "tests/test_document.py", "tests/test_cold.py"),
-    *("tests/test_content.py", "tests/test_dropout.py", "tests/test_identifiers.py"),
-    *("tests/test_titles.py", "tests/test_reuse.py", "tests/test_processes.py"),
-    *("tests/serving/test_engine.py", "tests/serving/test_editing.py"),
-    *("tests/serving/test_batch.py", "tests/serving/test_app.py"),
+    *(f"tests/{room}" for room in ("nn", "training", "embeddings", "identifiers", "tokenizers")),
+    *(f"tests/{room}" for room in ("decoding", "recommenders", "evaluation", "studies")),
+    *("tests/runs/test_reuse.py", "tests/reports/test_html.py"),
+    *("tests/serving/test_engine.py", "tests/serving/catalogue/test_edits.py"),
+    *("tests/serving/test_bulk.py", "tests/serving/http/test_app.py"),
     *("-k", "not kill and not one_process_finishes and not two_processes_and_a_server"),
 )
 # Two threads take turns on small tensors, and take their time.
 THREADS = (
     *("tests/recommenders/test_rqt.py", "tests/recommenders/test_tiger.py"),
-    *("tests/tokenizers/test_letter.py", "tests/test_collaborative.py", "tests/test_threads.py"),
-    *("tests/test_evaluation.py", "tests/serving/test_engine.py", "tests/serving/test_editing.py"),
+    *("tests/tokenizers/test_letter.py", "tests/embeddings/test_collaborative.py"),
+    *("tests/training/test_threads.py", "tests/evaluation/test_protocol.py"),
+    *("tests/serving/test_engine.py", "tests/serving/catalogue/test_edits.py"),
     *("-k", "not two_processes_and_a_server"),
 )
 CORES = 2  # that processes and their threads share

@@ -15,10 +15,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from letterrec.config import Settings, load_settings
+    from letterrec.api import evaluate, inspect, load
+    from letterrec.config.settings import Settings, load_settings
     from letterrec.data import Dataset, read
     from letterrec.errors import LetterRecError
-    from letterrec.finished import evaluate, inspect, load
     from letterrec.pipeline import fit
     from letterrec.serving.engine import Engine
 
@@ -40,12 +40,12 @@ _HOME = {
     "Dataset": "letterrec.data",
     "Engine": "letterrec.serving.engine",
     "LetterRecError": "letterrec.errors",
-    "Settings": "letterrec.config",
-    "evaluate": "letterrec.finished",
+    "Settings": "letterrec.config.settings",
+    "evaluate": "letterrec.api",
     "fit": "letterrec.pipeline",
-    "inspect": "letterrec.finished",
-    "load": "letterrec.finished",
-    "load_settings": "letterrec.config",
+    "inspect": "letterrec.api",
+    "load": "letterrec.api",
+    "load_settings": "letterrec.config.settings",
     "read": "letterrec.data",
 }
 

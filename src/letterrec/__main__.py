@@ -1,6 +1,6 @@
 """``python -m letterrec``: the command line."""
 
-from letterrec.cli import main
+from letterrec.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -15,32 +15,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from letterrec import cold, collaborative, processes
-from letterrec.arguments import as_folder, as_settings
-from letterrec.config import LcRecSettings, Settings
-from letterrec.content import embed, encoder_tokenizer
+from letterrec.config.compatibility import refuse_impossible
+from letterrec.config.settings import LcRecSettings, Settings
 from letterrec.data import Dataset, HeldOut, Split, check_source, read
-from letterrec.data.options import ReadOptions
+from letterrec.data.readers.options import ReadOptions
+from letterrec.decoding.transitions import Transitions, likeness_of
 from letterrec.decoding.trie import Trie
+from letterrec.embeddings import collaborative
+from letterrec.embeddings.content import embed, encoder_tokenizer
 from letterrec.errors import SettingsError
-from letterrec.evaluation import (
+from letterrec.evaluation import cold_start
+from letterrec.evaluation.metrics import Ranks, ranks_of, summarise
+from letterrec.evaluation.protocol import (
     evaluate_split,
     popularity_metrics,
     recommend_rows,
     sample_cases,
 )
-from letterrec.identifiers import Identifiers, diagnose, parse_tokens
-from letterrec.metrics import Ranks, ranks_of, summarise
-from letterrec.preflight import refuse_impossible
+from letterrec.files import read_tensors, reading, write_tensors
+from letterrec.identifiers.identifiers import Identifiers, diagnose, parse_tokens
+from letterrec.identifiers.titles import title_identifiers
 from letterrec.progress import say
-from letterrec.recommenders import RECOMMENDERS, lm
-from letterrec.reuse import take_over
-from letterrec.run import STAGES, Run
-from letterrec.store import read_tensors, reading, write_tensors
-from letterrec.titles import title_identifiers
+from letterrec.recommenders import RECOMMENDERS
+from letterrec.recommenders.lcrec import llm
+from letterrec.runs.arguments import as_folder, as_settings
+from letterrec.runs.reuse import take_over
+from letterrec.runs.run import STAGES, Run
 from letterrec.tokenizers import TOKENIZERS
-from letterrec.training import device, set_seed
-from letterrec.transitions import Transitions, likeness_of
+from letterrec.training import distributed
+from letterrec.training.loop import device, set_seed
 
 Embeddings = NDArray[np.float32]
 
@@ -75,9 +78,9 @@ def fit(
         The run, finished up to ``until``.
     """
     settings, folder = as_settings(settings, recipe), as_folder(out, "out")
-    processes.join()
-    with processes.main_first():
-        resume = resume or processes.is_helper()  # what the main process has begun
+    distributed.join()
+    with distributed.main_first():
+        resume = resume or distributed.is_helper()  # what the main process has begun
         run = Run.start(folder, settings, _told(source, settings), resume=resume)
         kept = [stage for stage in STAGES if run.is_done(stage)]
         dataset = read_data(run, source)
@@ -89,7 +92,7 @@ def fit(
         identifiers = item_identifiers(run, dataset, content if content is not None else cf, cf)
     if until == "identifiers":
         return run
-    with processes.together():
+    with distributed.together():
         recommender = trained_recommender(run, dataset, identifiers, content)
         transitions = remembered_transitions(run, dataset, identifiers, content, recommender)
         evaluation(run, dataset, identifiers, recommender, transitions)
@@ -129,7 +132,9 @@ def read_data(run: Run, source: str | PathLike[str] | Dataset) -> Dataset:
         dataset = read(source, **run.settings.data.reading())
     held_out = None
     if run.settings.data.cold_share > 0:
-        dataset, held_out = cold.hold_out(dataset, run.settings.data.cold_share, run.settings.seed)
+        dataset, held_out = cold_start.hold_out(
+            dataset, run.settings.data.cold_share, run.settings.seed
+        )
     if run.is_done("read"):
         run.check_data(dataset)
         return dataset
@@ -405,7 +410,7 @@ def make_tokenizer(settings: Settings) -> Any:
 def title_tokenizer(settings: Settings) -> Any:
     """Whose tokens titles are cut into: a language model's own, else the content encoder's."""
     if isinstance(settings.recommender, LcRecSettings):
-        return lm.load_tokenizer(settings.recommender.model)
+        return llm.load_tokenizer(settings.recommender.model)
     return encoder_tokenizer(settings.content.encoder)
 
 

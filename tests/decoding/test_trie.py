@@ -5,7 +5,7 @@ import pytest
 
 from letterrec.decoding.trie import Trie
 from letterrec.errors import IdentifierError
-from letterrec.identifiers import Identifiers
+from letterrec.identifiers.identifiers import Identifiers
 
 CODES = [[1, 0, 2], [0, 3, -1], [1, 0, 0], [2, -1, -1], [1, 0, 2], [0, 1, 1]]
 

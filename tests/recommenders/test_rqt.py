@@ -16,9 +16,9 @@ from contract_recommender import (
     planted_identifiers,
     random_histories,
 )
-from letterrec.decoding.beam import search
+from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
-from letterrec.identifiers import Identifiers
+from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders.rqt import Rqt
 
 SMALL: dict[str, Any] = {"max_history": MAX_HISTORY, "dim": 32, "heads": 2, "depth_layers": 1}

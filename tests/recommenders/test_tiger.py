@@ -14,14 +14,14 @@ from contract_recommender import (
     planted_identifiers,
     random_histories,
 )
-from letterrec.content import encoder_tokenizer
 from letterrec.data.dataset import Histories
-from letterrec.decoding.beam import search
+from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
+from letterrec.embeddings.content import encoder_tokenizer
 from letterrec.errors import DataError, IdentifierError
-from letterrec.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
+from letterrec.identifiers.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
+from letterrec.identifiers.titles import title_identifiers
 from letterrec.recommenders.tiger import Tiger, spell
-from letterrec.titles import title_identifiers
 from ranking import assert_same_rankings
 
 SMALL: dict[str, Any] = {

@@ -16,9 +16,9 @@ import httpx
 import pytest
 import uvicorn
 
-from letterrec import finished
-from letterrec.serving.app import create_app
-from letterrec.serving.server import uvicorn_config
+from letterrec import api
+from letterrec.serving.http.app import create_app
+from letterrec.serving.http.server import uvicorn_config
 from letterrec.serving.service import Service
 
 
@@ -44,7 +44,7 @@ def serving(
     run: Path, *, queue: int = 256, max_batch: int = 64, **options: Any
 ) -> Iterator[Served]:
     """Serve a run until the block ends."""
-    service = Service(lambda: finished.load(run), queue=queue, max_batch=max_batch)
+    service = Service(lambda: api.load(run), queue=queue, max_batch=max_batch)
     app = create_app(service, **{"deadline": 60.0, **options})
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn_config(app))

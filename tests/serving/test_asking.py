@@ -16,10 +16,10 @@ import pytest
 
 import letterrec
 from command import letterrec as typed
-from letterrec import finished
-from letterrec.data.catalogue import item_text
+from letterrec import api
+from letterrec.data.text import item_text
 from letterrec.errors import NotFound, RequestError
-from letterrec.serving.editing import AddItems, Editor, SetStates
+from letterrec.serving.catalogue.edits import AddItems, Editor, SetStates
 from letterrec.serving.engine import Engine
 
 SETTINGS = [
@@ -158,9 +158,9 @@ def test_wrong_types_are_one_line(engine: Engine, arguments: Any, message: str) 
 @pytest.mark.parametrize("beam", [0, -3, True, 2.5])
 def test_a_beam_of_nothing_is_refused(shop_run: Path, beam: Any) -> None:
     with pytest.raises(RequestError, match=r"beam = .*at least 1"):
-        finished.evaluate(shop_run, beam=beam)
+        api.evaluate(shop_run, beam=beam)
     with pytest.raises(RequestError, match=r"beam = .*at least 1"):
-        finished.evaluate_cold(shop_run, beam=beam)
+        api.evaluate_cold(shop_run, beam=beam)
 
 
 def test_unknown_items_are_skipped_and_named(engine: Engine) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from letterrec import cli
+from letterrec.cli import app as cli
 
 Typed = Callable[..., tuple[int, str, str]]
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from command import letterrec
-from letterrec.collaborative import ranking
 from letterrec.data import find_sources, read
+from letterrec.embeddings.collaborative import ranking
 from letterrec.errors import DataError, SettingsError
-from letterrec.identifiers import cf_overlap, parse_tokens
-from letterrec.metrics import summarise
-from letterrec.run import Run
-from letterrec.sasrec import SASRec
+from letterrec.evaluation.metrics import summarise
+from letterrec.identifiers.identifiers import cf_overlap, parse_tokens
+from letterrec.nn.sasrec import SASRec
+from letterrec.runs.run import Run
 from letterrec.studies import tables
 from letterrec.studies.reproduce import check_overrides, reproduce
 from letterrec.studies.rows import ROWS, TABLES, rows_for, settings_of

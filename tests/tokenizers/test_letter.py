@@ -5,18 +5,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import letterrec.checkpoints
-import letterrec.training
+import letterrec.training.checkpoints
+import letterrec.training.loop
 from conftest import Cut, cut_at_step, steps_done
 from contract_tokenizer import CF, CONTENT, TokenizerContract
-from letterrec.config import LetterSettings
+from letterrec.config.settings import LetterSettings
 from letterrec.errors import SettingsError
-from letterrec.identifiers import cf_overlap, collision_rate
+from letterrec.identifiers.identifiers import cf_overlap, collision_rate
 from letterrec.tokenizers.fitting import prepare_cf
 from letterrec.tokenizers.inputs import Inputs
 from letterrec.tokenizers.letter import LetterTokenizer
 from letterrec.tokenizers.rqvae import RQVAE
-from letterrec.training import set_seed
+from letterrec.training.loop import set_seed
 
 EPOCHS = 10
 
@@ -158,8 +158,8 @@ def test_an_interrupted_training_resumes_to_the_same_identifiers(
 
     whole = small().fit(CONTENT, CF, seed=3, epochs=EPOCHS)
     with monkeypatch.context() as patch:
-        patch.setattr(letterrec.checkpoints, "AFTER_EPOCH", 0.0)
-        patch.setattr(letterrec.training, "set_seed", interrupt)
+        patch.setattr(letterrec.training.checkpoints, "AFTER_EPOCH", 0.0)
+        patch.setattr(letterrec.training.loop, "set_seed", interrupt)
         with pytest.raises(Interrupted):
             small().fit(CONTENT, CF, seed=3, epochs=EPOCHS, folder=tmp_path)
     assert (tmp_path / "checkpoint.safetensors").exists()

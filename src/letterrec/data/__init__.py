@@ -11,9 +11,9 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from letterrec.config import Order
+from letterrec.config.settings import Order
 from letterrec.data.dataset import Dataset, HeldOut, Histories, Split
-from letterrec.data.options import ReadOptions
+from letterrec.data.readers.options import ReadOptions
 from letterrec.errors import DataError
 
 __all__ = ["Dataset", "HeldOut", "Histories", "Split", "check_source", "find_sources", "read"]
@@ -48,7 +48,7 @@ def read(
     Raises:
         DataError: the source is missing, its format is unknown, or its content cannot be used.
     """
-    from letterrec.data.discovery import discover
+    from letterrec.data.readers.discovery import discover
 
     options = ReadOptions(k_core, min_rating, order, {} if columns is None else columns)
     if cache is not None and not isinstance(cache, str | PathLike):
@@ -56,7 +56,7 @@ def read(
     check_source(source)
     path = Path(source)
     if str(source) == _PUBLISHED and not path.exists():
-        from letterrec.data import movielens
+        from letterrec.data.readers import movielens
 
         return movielens.read(options, cache=None if cache is None else Path(cache))
     try:
@@ -93,7 +93,7 @@ def check_source(source: object) -> None:
 
 
 def _refuse_missing(path: Path) -> None:
-    from letterrec.data.discovery import KNOWN
+    from letterrec.data.readers.discovery import KNOWN
 
     try:
         there = path.exists()
@@ -113,7 +113,7 @@ def find_sources(folder: str | Path) -> dict[str, str]:
     Raises:
         DataError: there are none.
     """
-    from letterrec.data.discovery import discover
+    from letterrec.data.readers.discovery import discover
 
     path = Path(folder)
     if str(folder) == _PUBLISHED and not path.exists():
@@ -133,7 +133,7 @@ def find_sources(folder: str | Path) -> dict[str, str]:
 
 
 def _is_source(path: Path) -> bool:
-    from letterrec.data.discovery import discover
+    from letterrec.data.readers.discovery import discover
 
     try:
         return bool(discover(path, ReadOptions()))

@@ -226,7 +226,7 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """Changes whenever an id, a row or a sequence does."""
-        from letterrec.store import fingerprint
+        from letterrec.files import fingerprint
 
         sequences = (self.interactions.offsets, self.interactions.items)
         return fingerprint(self.user_ids, self.item_ids, *sequences)
@@ -236,7 +236,7 @@ class Dataset:
         """Changes whenever what came beside the interactions does: texts, preferences, tokens,
         embeddings.
         """
-        from letterrec.store import fingerprint
+        from letterrec.files import fingerprint
 
         tokens = self.given_tokens or ()
         cf = () if self.given_cf is None else (self.given_cf,)
@@ -246,7 +246,7 @@ class Dataset:
     @property
     def side_fingerprints(self) -> dict[str, str]:
         """The same of each of them alone."""
-        from letterrec.store import fingerprint
+        from letterrec.files import fingerprint
 
         cf = () if self.given_cf is None else (self.given_cf,)
         return {

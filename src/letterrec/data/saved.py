@@ -14,7 +14,7 @@ import polars as pl
 
 from letterrec.data.dataset import Dataset, Histories
 from letterrec.errors import RunError
-from letterrec.store import atomic_path, denied
+from letterrec.files import atomic_path, denied
 
 _INTERACTIONS, _ITEMS = "interactions.parquet", "items.parquet"
 

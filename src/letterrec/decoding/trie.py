@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.errors import IdentifierError
-from letterrec.identifiers import Identifiers
+from letterrec.identifiers.identifiers import Identifiers
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from letterrec.checkpoints import TrainingLog
 from letterrec.data.dataset import Histories
-from letterrec.decoding.beam import Decoder
-from letterrec.identifiers import Identifiers
-from letterrec.recommenders.lcrec import LcRec
+from letterrec.decoding.beam_search import Decoder
+from letterrec.identifiers.identifiers import Identifiers
+from letterrec.recommenders.lcrec.model import LcRec
 from letterrec.recommenders.rqt import Rqt
 from letterrec.recommenders.tiger import Tiger
+from letterrec.training.checkpoints import TrainingLog
 
 
 class Recommender(Protocol):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from letterrec.data.dataset import Histories
 from letterrec.errors import DataError, IdentifierError
-from letterrec.identifiers import Identifiers
+from letterrec.identifiers.identifiers import Identifiers
 
 
 def check_sizes(identifiers: Identifiers, expected: tuple[int, ...]) -> None:

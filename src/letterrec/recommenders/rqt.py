@@ -20,13 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from letterrec.checkpoints import TrainingLog
 from letterrec.data.dataset import Histories
 from letterrec.decoding.trie import Trie
-from letterrec.dropout import Dropout, attention
-from letterrec.identifiers import Identifiers
+from letterrec.identifiers.identifiers import Identifiers
+from letterrec.nn.dropout import Dropout, attention
 from letterrec.recommenders.losses import ranking_guided_loss
-from letterrec.training import Rows, batches_by_length, train
+from letterrec.training.checkpoints import TrainingLog
+from letterrec.training.loop import Rows, batches_by_length, train
 
 _STEPS_PER_EPOCH = 40  # at least: a small data set is passed several times in an epoch
 

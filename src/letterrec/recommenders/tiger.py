@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from letterrec.checkpoints import TrainingLog
 from letterrec.data.dataset import Histories
-from letterrec.identifiers import END_TOKEN, PAD_TOKEN, Identifiers
+from letterrec.identifiers.identifiers import END_TOKEN, PAD_TOKEN, Identifiers
+from letterrec.nn.t5 import Attention, Stack, additive
 from letterrec.recommenders.checks import check_sizes, check_trainable
 from letterrec.recommenders.losses import ranking_guided_loss
-from letterrec.recommenders.t5 import Attention, Stack, additive
-from letterrec.training import Rows, batches_by_length, train
+from letterrec.training.checkpoints import TrainingLog
+from letterrec.training.loop import Rows, batches_by_length, train
 
 _IGNORED = -100  # a target position without a token
 _TOGETHER = 16  # histories decoded at a time on a processor

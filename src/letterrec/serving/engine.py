@@ -24,16 +24,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from letterrec.config import Settings
+from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Histories
-from letterrec.decoding.beam import search
+from letterrec.decoding.beam_search import search
+from letterrec.decoding.transitions import Transitions, recalled
 from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound, RequestError
-from letterrec.evaluation import returning_share
-from letterrec.identifiers import Identifiers
+from letterrec.evaluation.protocol import returning_share
+from letterrec.files import fingerprint, reading
+from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders import Recommender
-from letterrec.serving.catalogue import Catalogue
-from letterrec.serving.changes import Changes, read_changes, version_of
+from letterrec.serving.catalogue.items import Catalogue
+from letterrec.serving.catalogue.log import Changes, read_changes, version_of
 from letterrec.serving.queries import (
     Filter,
     Prepared,
@@ -47,9 +49,7 @@ from letterrec.serving.queries import (
     one_id,
     without_rare,
 )
-from letterrec.store import fingerprint, reading
-from letterrec.training import device
-from letterrec.transitions import Transitions, recalled
+from letterrec.training.loop import device
 
 Recommendations = list[tuple[str, float]]
 _UNREAD = (-1, -1, -1)  # the version of no file

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.errors import NotFound
-from letterrec.identifiers import Identifiers
-from letterrec.serving.catalogue import STATES, Catalogue
+from letterrec.identifiers.identifiers import Identifiers
+from letterrec.serving.catalogue.items import STATES, Catalogue
 
 
 def code_counts(identifiers: Identifiers) -> list[NDArray[np.int64]]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from letterrec.data.ids import as_id
 from letterrec.errors import RequestError
-from letterrec.serving.catalogue import Catalogue
+from letterrec.serving.catalogue.items import Catalogue
 
 Unknown = Literal["skip", "refuse"]
 _SHOWN = 5  # ids in a message

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from letterrec.errors import LetterRecError, Overloaded, RunError
-from letterrec.serving.batching import Batcher
-from letterrec.serving.catalogue import STATES, Catalogue
-from letterrec.serving.editing import Edit, Editor
+from letterrec.files import read_json
+from letterrec.serving.catalogue.edits import Edit, Editor
+from letterrec.serving.catalogue.items import STATES, Catalogue
 from letterrec.serving.engine import Engine
-from letterrec.serving.observing import Metrics, event
-from letterrec.store import read_json
+from letterrec.serving.http.telemetry import Metrics, event
+from letterrec.serving.queue import Batcher
 
 _MOST_EDITS = 1024  # that may wait
 _LOOK_EVERY = 1.0  # seconds between looks for edits by other processes

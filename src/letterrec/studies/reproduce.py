@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.collaborative import target_ranks
-from letterrec.config import load_settings
+from letterrec.config.settings import load_settings
 from letterrec.data import Dataset, find_sources, read
+from letterrec.embeddings.collaborative import target_ranks
 from letterrec.errors import SettingsError
-from letterrec.evaluation import popularity_ranks
-from letterrec.identifiers import cf_overlap
-from letterrec.metrics import Ranks, gains, hits, summarise
+from letterrec.evaluation.metrics import Ranks, gains, hits, summarise
+from letterrec.evaluation.protocol import popularity_ranks
+from letterrec.evaluation.significance import paired_bootstrap
+from letterrec.files import write_json
+from letterrec.identifiers.identifiers import cf_overlap
+from letterrec.nn.sasrec import SASRec
 from letterrec.progress import say
-from letterrec.run import Run
-from letterrec.sasrec import SASRec
-from letterrec.store import write_json
+from letterrec.runs.run import Run
 from letterrec.studies import TableName
-from letterrec.studies.bootstrap import paired_bootstrap
 from letterrec.studies.rows import (
     ROWS,
     TABLES,
@@ -35,7 +35,7 @@ from letterrec.studies.rows import (
 )
 from letterrec.studies.runs import finished_run, seconds_of
 from letterrec.tokenizers import load_tokenizer
-from letterrec.training import device
+from letterrec.training.loop import device
 
 _COMPARED = ("recall@10", "ndcg@10")
 

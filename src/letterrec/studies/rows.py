@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from letterrec.config import Settings, load_settings
+from letterrec.config.settings import Settings, load_settings
 from letterrec.data import Dataset
 from letterrec.studies import Model, TableName, paper
 

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from letterrec import pipeline
-from letterrec.collaborative import target_ranks
-from letterrec.config import Settings
+from letterrec.config.settings import Settings
 from letterrec.data import Split, check_source
-from letterrec.evaluation import result_of
-from letterrec.metrics import Ranks
-from letterrec.reuse import take_over
-from letterrec.run import Run
-from letterrec.sasrec import SASRec
+from letterrec.embeddings.collaborative import target_ranks
+from letterrec.evaluation.metrics import Ranks
+from letterrec.evaluation.protocol import result_of
+from letterrec.nn.sasrec import SASRec
+from letterrec.runs.reuse import take_over
+from letterrec.runs.run import Run
 from letterrec.studies import Model
-from letterrec.training import device
+from letterrec.training.loop import device
 
 _LAST = "evaluation"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.table import Table
 
 from letterrec.errors import RunError
-from letterrec.store import write_text
+from letterrec.files import write_text
 from letterrec.terminal import Terminal
 
 

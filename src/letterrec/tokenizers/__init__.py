@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.errors import RunError
-from letterrec.store import read_json, reading
+from letterrec.files import read_json, reading
 from letterrec.tokenizers.letter import LetterTokenizer
 from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer
 

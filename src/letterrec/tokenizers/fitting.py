@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from letterrec.identifiers import collision_rate
+from letterrec.identifiers.identifiers import collision_rate
 from letterrec.tokenizers import losses
 from letterrec.tokenizers.kmeans import constrained_clusters
 from letterrec.tokenizers.rqvae import (
@@ -24,7 +24,7 @@ from letterrec.tokenizers.rqvae import (
     quantized_of,
     reconstruction_error_of,
 )
-from letterrec.training import Rows
+from letterrec.training.loop import Rows
 
 SAMPLE = 65_536  # items that linear paths, codebooks and CF neighbours are found on, at most
 _PLAIN = 0.15  # share of the epochs that train an autoencoder, before there are codes

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from letterrec.checkpoints import TrainingLog
 from letterrec.errors import RunError
-from letterrec.store import read_json, read_tensors, write_json, write_tensors
+from letterrec.files import read_json, read_tensors, write_json, write_tensors
+from letterrec.identifiers.collisions import resolve
 from letterrec.tokenizers.checks import check_cf, check_content, check_fitted
 from letterrec.tokenizers.fitting import SAMPLE, SCORED_EVERY, Fitting, prepare_cf
 from letterrec.tokenizers.inputs import Inputs
@@ -30,8 +30,8 @@ from letterrec.tokenizers.rqvae import (
     quantized_of,
     reconstruction_error_of,
 )
-from letterrec.training import set_seed, train
-from letterrec.uniqueness import resolve
+from letterrec.training.checkpoints import TrainingLog
+from letterrec.training.loop import set_seed, train
 
 
 class LetterTokenizer:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.errors import RunError
-from letterrec.store import read_json, read_tensors, write_json, write_tensors
+from letterrec.files import read_json, read_tensors, write_json, write_tensors
+from letterrec.identifiers.collisions import resolve
 from letterrec.tokenizers.checks import check_content, check_fitted
 from letterrec.tokenizers.kmeans import balanced_kmeans, kmeans, nearest
-from letterrec.training import set_seed
-from letterrec.uniqueness import resolve
+from letterrec.training.loop import set_seed
 
 
 class RQKMeansTokenizer:

@@ -1,0 +1,77 @@
+"""What is checked before anything is trained: whether settings and data go together.
+
+Leaves what a setting may be by itself to `config`, and what is wrong with a source to `data`.
+"""
+
+from __future__ import annotations
+
+from letterrec.config.settings import LcRecSettings, LetterSettings, Settings
+from letterrec.data import Dataset
+from letterrec.embeddings import collaborative
+from letterrec.errors import DataError, IdentifierError, SettingsError
+from letterrec.progress import say
+from letterrec.recommenders.lcrec import llm, model
+
+
+def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False) -> None:
+    """Say at once, not after an hour of training, that settings and data do not go together.
+
+    Args:
+        settings: of the run.
+        dataset: of the run.
+        has_cf: whether the run has its CF embeddings already, so that a file of them is not needed.
+
+    Raises:
+        LetterRecError: they do not, in one line.
+    """
+    _refuse_too_little(dataset)
+    if settings.identifiers.source == "given":
+        if dataset.given_tokens is None:
+            raise IdentifierError(
+                f"identifiers.source = 'given', but {dataset.name} brings no index.json; "
+                "use identifiers.source=learned"
+            )
+    elif settings.identifiers.source == "titles":
+        if dataset.texts is None:
+            raise IdentifierError(
+                f"identifiers.source = 'titles', but the items of {dataset.name} have no titles; "
+                "add an items file, or use identifiers.source=learned"
+            )
+    elif settings.tokenizer.codes**settings.tokenizer.levels < dataset.n_items:
+        raise IdentifierError(
+            f"{dataset.n_items} items do not fit a code space of {settings.tokenizer.codes} codes "
+            f"on {settings.tokenizer.levels} levels; raise tokenizer.codes or tokenizer.levels"
+        )
+    if settings.content.source == "text" and dataset.texts is None:
+        raise SettingsError(
+            f"content.source = 'text', but {dataset.name} has no item text; "
+            "add an items file, or use content.source=auto"
+        )
+    if settings.collaborative.source != "train" and not has_cf:
+        dim, tokenizer = None, settings.tokenizer
+        if isinstance(tokenizer, LetterSettings) and tokenizer.alpha > 0:
+            dim = tokenizer.dim if settings.identifiers.source == "learned" else None  # eq. 3
+        given = settings.collaborative
+        collaborative.given_cf(
+            given.source, dataset, ids=given.ids, order=given.order, dim=dim, quiet=True
+        )
+    if isinstance(settings.recommender, LcRecSettings):
+        tasks = settings.recommender.tasks.model_dump()
+        model.refuse_tasks_without_text(tasks, dataset.texts, dataset.preferences)
+        llm.check(settings.recommender.model)
+
+
+def _refuse_too_little(dataset: Dataset) -> None:
+    """Refuse data that no network can learn from."""
+    if dataset.n_items < 2:
+        raise DataError(
+            f"{dataset.name} has {dataset.n_items} item; a recommender needs at least 2 to choose "
+            "from: use more data, or lower data.k_core where that left items out"
+        )
+    if dataset.training().lengths.max(initial=0) < 2:
+        raise DataError(
+            f"{dataset.name}: no user has two training interactions (of three and more, two are "
+            "held out), so there is nothing to learn from; use a log with longer histories"
+        )
+    if not len(dataset.held_out("test")):
+        say("  note: no user has three interactions, so none is held out: nothing is evaluated")

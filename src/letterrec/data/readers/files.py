@@ -1,0 +1,296 @@
+"""Files that hold tables: CSV of any separator, Parquet (one file or parts), JSON lines; gz or not.
+
+Knows how a file is opened, whatever its path contains. Leaves what the columns mean to `columns`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+import zlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from letterrec.data.readers.events import check_text, reading
+from letterrec.data.readers.jsonlines import records
+from letterrec.errors import DataError
+
+Kind = Literal["csv", "parquet", "jsonl"]
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("csv", "tsv", "tab", "txt", "dat"), "csv"),
+    **dict.fromkeys(("parquet", "pq"), "parquet"),
+    **dict.fromkeys(("jsonl", "ndjson", "json"), "jsonl"),
+}
+_SEPARATORS = {"::": "'::'", "\t": "a tab", ";": "';'", "|": "'|'", ",": "','"}
+_SAMPLE = 1 << 16  # bytes that tell the separator and the header
+_KEYS_OF = 1000  # JSON lines whose keys are looked at before all are
+_VALUE = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?|\d{4}-\d\d-\d\d([ T].*)?")
+_QUOTED = re.compile(r'(?:^|(?<=\t))"(?:[^"]|"")*"(?=\t|$)')  # whole fields between tabs
+_SEP = re.compile(r'"?sep=(?:.|\\t)?"?,*', re.I)  # what spreadsheets write for one another
+_OPEN = re.compile(r'(?:^|\t)"')
+_INNER = "\x1f"  # stands for a separator of two characters
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the lines of a text file become rows.
+
+    Attributes:
+        separator: between two fields.
+        header: names of the columns, for a file without a header row.
+        quote: around fields that contain the separator; None where quotes are text.
+        backslash: a backslash stands before a quote that is part of a field.
+        latin1: bytes that are no UTF-8 are Latin-1.
+        skip: lines before the first row that are neither header nor rows.
+    """
+
+    separator: str = ","
+    header: tuple[str, ...] = ()
+    quote: str | None = '"'
+    backslash: bool = False
+    latin1: bool = False
+    skip: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table on disk.
+
+    Attributes:
+        path: its file, or the folder of its parts.
+        kind: what the files are.
+        parts: the files, in the order of their rows.
+        layout: of text files.
+    """
+
+    path: Path
+    kind: Kind
+    parts: tuple[Path, ...]
+    layout: Layout = field(default_factory=Layout)
+
+    @property
+    def separator(self) -> str:
+        """Of a CSV file that a person may have broken; else none."""
+        one = self.kind == "csv" and len(self.layout.separator) == 1
+        return self.layout.separator if one and self.layout.quote else ""
+
+    def scan(self) -> pl.LazyFrame:
+        """The table, lazily. Columns of a CSV are text: ids such as 007 keep their zeros.
+
+        Raises:
+            DataError: a file is missing, or is something else than its name says.
+        """
+        if self.kind == "parquet":
+            keys = hive_keys(self)
+            if keys:  # of the folder alone: names of the folders above say nothing
+                texts = dict.fromkeys(keys, pl.String())
+                return pl.scan_parquet(
+                    self.path, glob=False, hive_partitioning=True, hive_schema=texts
+                )
+            return pl.scan_parquet(list(self.parts), glob=False, hive_partitioning=False)
+        layout = self.layout
+        plain = len(layout.separator) == 1 and not layout.latin1 and not layout.backslash
+        sources: list[Any] = [p if plain else _plain_bytes(p, layout) for p in self.parts]
+        schema = dict.fromkeys(layout.header, pl.String()) if layout.header else None
+        return pl.scan_csv(
+            sources,
+            separator=layout.separator if len(layout.separator) == 1 else _INNER,
+            quote_char=layout.quote,
+            has_header=not layout.header,
+            schema=schema,
+            skip_lines=layout.skip,
+            infer_schema=False,
+            glob=False,
+        )
+
+    def names(self, *, of_all: bool = False) -> list[str]:
+        """The columns; of JSON lines, the keys of the first lines or ``of_all``."""
+        if self.kind != "jsonl":
+            with reading(self.path, self.separator):
+                columns = self.scan().collect_schema().names()
+            if twice := [c for c in columns if f"{c}_duplicated_0" in columns]:  # polars' name
+                raise DataError(
+                    f"{self.path} has two columns {twice[0]!r}; expected each name once"
+                )
+            return columns
+        lines = (record for part in self.parts for _, record in records(part))
+        names: dict[str, None] = {}
+        seen = False
+        for record in lines if of_all else islice(lines, _KEYS_OF):
+            seen = True
+            names.update(dict.fromkeys(record))
+        if not seen:
+            raise DataError(f"{self.path} is empty; expected one JSON object per line")
+        return list(names)
+
+    def rows(self, columns: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+        """The rows; of CSV and Parquet with these columns alone."""
+        if self.kind == "jsonl":
+            return (record for part in self.parts for _, record in records(part))
+        with reading(self.path, self.separator):
+            frame = self.scan() if columns is None else self.scan().select(list(columns))
+            return frame.collect().iter_rows(named=True)
+
+
+def kind_of(path: Path) -> Kind | None:
+    """What the name of a file says that it holds; of a folder, what its parts are."""
+    if path.is_dir():
+        return "parquet" if _parts(path) else None
+    return _KINDS.get(plain_name(path).rpartition(".")[2])
+
+
+def plain_name(path: Path) -> str:
+    """The name of a file in lower case, without ``.gz``."""
+    return path.name.lower().removesuffix(".gz")
+
+
+def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> Table:
+    """Open a table, with the separator that its header shows.
+
+    Args:
+        path: a file, or a folder of Parquet parts.
+        notes: gets a line where the separator is another than the name says.
+        told: columns that the caller has named: these are in the header.
+
+    Raises:
+        DataError: the kind of file is unknown; a text file has no header row.
+    """
+    kind = kind_of(path)
+    if kind is None:
+        raise DataError(
+            f"{path} is no table; expected .csv, .tsv, .txt or .jsonl (gz or not), .parquet or a "
+            "folder of its parts"
+        )
+    if kind != "csv":
+        return Table(path, kind, tuple(_parts(path)) if path.is_dir() else (path,))
+    check_text(path)
+    lines = first_lines(path)
+    if not lines:
+        raise DataError(f"{path} is empty; expected a header and rows")
+    skip = _lines_before_header(path, lines)
+    lines = lines[skip:]
+    separator = _separator_of(lines[0])
+    fields = split(lines[0], separator)
+    if any(_VALUE.fullmatch(f.strip()) for f in fields) and not set(told) & set(fields):
+        raise DataError(
+            f"{path} has no header row: its first line is {lines[0][:80]!r}, separated by "
+            f"{_SEPARATORS[separator]}; put the names of the columns before it, as in "
+            f"{separator.join(('user', 'item', 'timestamp'))!r}"
+        )
+    usual = "\t" if plain_name(path).endswith((".tsv", ".tab")) else ","
+    if separator != usual and len(fields) > 1:
+        notes.append(f"{path.name}: fields are separated by {_SEPARATORS[separator]}")
+    quote = _quote_of(lines, separator)
+    backslash = quote is not None and any(_escaped(separator).search(line) for line in lines)
+    return Table(path, kind, (path,), Layout(separator, (), quote, backslash, skip=skip))
+
+
+def _lines_before_header(path: Path, lines: list[str]) -> int:
+    """How many lines are blank, or the ``sep=;`` of spreadsheets, before the header.
+
+    Raises:
+        DataError: there is nothing else, or a comment.
+    """
+    skip = 0
+    while skip < len(lines) and (not lines[skip].strip() or _SEP.fullmatch(lines[skip].strip())):
+        skip += 1
+    if skip == len(lines):
+        raise DataError(f"{path} is empty; expected a header and rows")
+    header, rows = lines[skip], lines[skip + 1 : skip + 2]
+    if header.startswith("#") and rows and _width(header) < _width(rows[0]):
+        raise DataError(
+            f"{path} begins with the comment {header[:80]!r} (line {skip + 1}); expected the names "
+            "of the columns: take such lines away"
+        )
+    return skip
+
+
+def _width(line: str) -> int:
+    return len(split(line, _separator_of(line)))
+
+
+def _escaped(separator: str) -> re.Pattern[str]:
+    """A quote after a backslash that is no end of a field."""
+    return re.compile(rf'\\"(?!"|{re.escape(separator)}|$)')
+
+
+def first_lines(path: Path) -> list[str]:
+    """The lines at the beginning of a text file, gzipped or not; those that are whole.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            data = file.read(_SAMPLE)
+    except (EOFError, zlib.error, OSError) as error:
+        raise DataError(f"{path} cannot be read ({error}); download or export it again") from None
+    lines = data.decode("utf-8-sig", "replace").splitlines()
+    return lines[:-1] if len(data) == _SAMPLE and len(lines) > 1 else lines
+
+
+def split(line: str, separator: str, quote: str | None = '"') -> list[str]:
+    """The fields of one line."""
+    if len(separator) > 1 or quote is None:
+        return line.split(separator)
+    return next(csv.reader([line], delimiter=separator, quotechar=quote), [])
+
+
+def hive_keys(table: Table) -> list[str]:
+    """The columns that the folders inside a table's own folder name, as in ``day=2020-01-31``."""
+    if not table.path.is_dir():
+        return []
+    folders = table.parts[0].relative_to(table.path).parts[:-1]
+    return [f.partition("=")[0] for f in folders if "=" in f]
+
+
+def _separator_of(header: str) -> str:
+    """What splits the header into the most fields; a comma where nothing does."""
+    counts = {s: len(split(header, s)) for s in _SEPARATORS}
+    return max(reversed(counts), key=lambda s: counts[s])
+
+
+def _quote_of(lines: list[str], separator: str) -> str | None:
+    """In tab-separated text quotes are text, unless they stand around whole fields."""
+    if separator != "\t":
+        return None if len(separator) > 1 else '"'
+    without = [_QUOTED.sub("", line) for line in lines]
+    return '"' if without != lines and not any(_OPEN.search(w) for w in without) else None
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The Parquet files inside, in the order of their names, ``part-9`` before ``part-10``."""
+    found = [
+        p
+        for p in folder.rglob("*")
+        if p.suffix.lower() in (".parquet", ".pq")
+        and p.is_file()
+        and not any(q.startswith((".", "_")) for q in p.relative_to(folder).parts)
+    ]
+    return sorted(found, key=lambda p: [int(t) if t.isdigit() else t for t in _pieces(p)])
+
+
+def _pieces(path: Path) -> list[str]:
+    return re.split(r"(\d+)", str(path))
+
+
+def _plain_bytes(path: Path, layout: Layout) -> bytes:
+    """The file in UTF-8, with a separator of one character and quotes doubled."""
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        data = file.read()
+    if layout.latin1:
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError:
+            data = data.decode("latin-1").encode()
+    if layout.backslash:
+        data = re.sub(rb"\\(.)", lambda m: b'""' if m[1] == b'"' else m[1], data)
+    if len(layout.separator) > 1:
+        data = data.replace(layout.separator.encode(), _INNER.encode())
+    return data

@@ -1,0 +1,279 @@
+"""LETTER's layout: prepared sequences in ``NAME.inter.json`` and what may lie beside them.
+
+Knows the five files and that row ``i`` of the CF embeddings is the ``i``-th item id. Leaves what
+tokens mean to `identifiers`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from letterrec.data.dataset import Dataset, Histories
+from letterrec.data.ids import as_id
+from letterrec.data.readers.events import core, note_short
+from letterrec.data.readers.options import ReadOptions
+from letterrec.data.text import (
+    ItemText,
+    check_match,
+    counted,
+    item_text,
+    look_up_in,
+    preferences_of,
+    sorted_ids,
+    titles_and_texts,
+)
+from letterrec.errors import DataError
+
+_TOKEN = re.compile(r"<[a-z]\d*_\d+>")
+
+
+def read(source: Path, options: ReadOptions) -> Dataset:
+    """Read a folder in LETTER's layout, or one NAME.inter.json and what lies beside it; without
+    ``k_core`` nothing is filtered. The sequences are in the order of time as they are.
+
+    The catalogue, to whose rows the CF embeddings are matched, is every item of the interactions,
+    ``NAME.item.json`` and ``NAME.index.json``; items without interactions are dropped after that.
+
+    Raises:
+        DataError: a file is no JSON of the expected form; the files disagree about the items.
+    """
+    k_core = options.k_core
+    folder = source if source.is_dir() else source.parent
+    inters = [source] if source.is_file() else folder.iterdir()
+    ending = ".inter.json"
+    names = sorted(f.name.removesuffix(ending) for f in inters if f.name.endswith(ending))
+    if len(names) > 1:
+        raise DataError(
+            f"{folder} holds {len(names)} data sets ({', '.join(names)}); expected one "
+            "NAME.inter.json: give that file, or keep each in a folder of its own"
+        )
+    if options.min_rating is not None or options.columns:
+        what = (
+            "ratings: leave out data.min_rating"
+            if options.min_rating is not None
+            else ("columns: leave out --columns")
+        )
+        raise DataError(f"{folder} is in LETTER's layout, which has no {what}")
+    path = folder / f"{names[0]}.inter.json"
+    notes: list[str] = []
+    item_path, index_path, user_path = (
+        folder / f"{names[0]}.{kind}.json" for kind in ("item", "index", "user")
+    )
+    sequences = _sequences(path, notes)
+    items = _by_id(item_path, _read_object(item_path), "item", notes)
+    index = _by_id(index_path, _read_object(index_path), "item", notes)
+    said = _by_id(user_path, _preferences(user_path), "user", notes)
+
+    touched = {i for s in sequences.values() for i in s}
+    catalogue = sorted_ids(touched | items.keys() | index.keys())
+    tokens = _tokens(index_path, index, catalogue) if index else None
+    cf = _embeddings(folder, names[0], len(catalogue))
+
+    user_ids = sorted_ids(u for u, s in sequences.items() if s)
+    if len(user_ids) < len(sequences):
+        notes.append(f"{counted(len(sequences) - len(user_ids), 'user')} without items: dropped")
+    rows = {i: row for row, i in enumerate(catalogue)}
+    lengths = [len(sequences[u]) for u in user_ids]
+    flat_users = np.repeat(np.arange(len(user_ids)), lengths)
+    flat_items = np.array([rows[i] for u in user_ids for i in sequences[u]], dtype=np.int64)
+    if k_core:
+        kept = core(flat_users, flat_items, k_core, path, notes)
+        flat_users, flat_items = flat_users[kept], flat_items[kept]
+    kept_users, counts = np.unique(flat_users, return_counts=True)
+    kept_items, item_rows = np.unique(flat_items, return_inverse=True)
+    if not k_core and len(kept_items) < len(catalogue):
+        n = len(catalogue) - len(kept_items)
+        notes.append(f"{counted(n, 'catalogue item')} without interactions: dropped")
+    interactions = Histories(
+        np.concatenate([[0], np.cumsum(counts)]), item_rows.reshape(-1).astype(np.int32)
+    )
+    note_short(interactions, notes)
+
+    item_ids = tuple(catalogue[i] for i in kept_items)
+    found = look_up_in(item_path, lambda: ((i, partial(_text, v)) for i, v in items.items()))(
+        set(item_ids)
+    )
+    check_match(found, item_ids, path, notes)
+    titles, texts = titles_and_texts(item_ids, found.entries, notes)
+    kept_ids = tuple(user_ids[u] for u in kept_users)
+    likings = look_up_in(user_path, lambda: ((u, partial(said.get, u)) for u in said), "user")(
+        set(kept_ids)
+    )
+    check_match(likings, kept_ids, path, notes, "user")
+    if likings.others:
+        notes.append(f"{counted(likings.others, 'user')} of {user_path.name} not kept: left out")
+    return Dataset(
+        name=names[0],
+        user_ids=kept_ids,
+        item_ids=item_ids,
+        interactions=interactions,
+        titles=titles,
+        texts=texts,
+        preferences=preferences_of(kept_ids, likings.entries),
+        given_tokens=None if tokens is None else tuple(tokens[i] for i in kept_items),
+        given_cf=None if cf is None else cf[kept_items],
+        warnings=tuple(notes),
+    )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is no such file."""
+    try:
+        value = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=partial(_once, path))
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 ({error.reason} at byte {error.start}); convert it to UTF-8"
+        ) from None
+    except json.JSONDecodeError as error:
+        what = "is empty" if path.stat().st_size == 0 else f"is no JSON ({error})"
+        raise DataError(f"{path} {what}; expected one object, {{...}}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds a {type(value).__name__}; expected an object, {{...}}")
+    return value
+
+
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys come once each; of keys that come twice, JSON would lose one."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
+        raise DataError(f"{path} has the key {twice!r} twice in one object; expected each once")
+    return value
+
+
+def _by_id(path: Path, value: Mapping[str, Any], noun: str, notes: list[str]) -> dict[str, Any]:
+    """An object by the ids that its keys stand for (`as_id`)."""
+    found: dict[str, Any] = {}
+    before: dict[str, str] = {}
+    for key, entry in value.items():
+        try:
+            external = as_id(key)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from None
+        if external is None:
+            continue
+        if external in found:
+            raise DataError(
+                f"{path}: {before[external]!r} and {key!r} are the same {noun}; expected each once"
+            )
+        found[external], before[external] = entry, key
+    if len(found) < len(value):
+        n = counted(len(value) - len(found), "key")
+        notes.append(f"{n} of {path.name} without {noun}: dropped")
+    if changed := [k for i, k in before.items() if i != k]:
+        n = counted(len(changed), f"{noun} id")
+        notes.append(f"{n} of {path.name} read as whole numbers or without spaces ({changed[0]!r})")
+    return found
+
+
+def _sequences(path: Path, notes: list[str]) -> dict[str, list[str]]:
+    sequences: dict[str, list[str]] = {}
+    changed = 0
+    for user, items in _by_id(path, _read_object(path), "user", notes).items():
+        if not isinstance(items, list):
+            raise DataError(
+                f"{path}: user {user!r} has {items!r}; expected a list of items in time order"
+            )
+        sequence = []
+        for item in items:
+            try:
+                external = as_id(item)
+            except ValueError as error:
+                raise DataError(f"{path}: user {user!r}: {error}") from None
+            if external is None:
+                raise DataError(
+                    f"{path}: user {user!r} has the item {item!r}; expected an integer or a text"
+                )
+            changed += not isinstance(item, int) and external != item
+            sequence.append(external)
+        sequences[user] = sequence
+    if changed:
+        n = counted(changed, "interaction")
+        notes.append(f"{n} whose item was stored as a float or with spaces: read as the plain id")
+    if not any(sequences.values()):
+        raise DataError(f"{path} holds no interactions; expected {{user: [items in time order]}}")
+    return sequences
+
+
+def _text(fields: object) -> ItemText:
+    """Of ``{title, ...}``; a plain text is the title."""
+    if not isinstance(fields, Mapping):
+        return item_text(fields)
+    others = {k: v for k, v in fields.items() if k != "title"}
+    return item_text(fields.get("title"), others)
+
+
+def _preferences(path: Path) -> Mapping[str, Any]:
+    """User -> words or a list of them, as such or in LC-Rec's form, by kinds of words."""
+    users = _read_object(path)
+    explicit = users.get("user_explicit_preference", users)
+    if not isinstance(explicit, Mapping):
+        raise DataError(
+            f"{path}: user_explicit_preference holds a {type(explicit).__name__}; expected "
+            "{user: text or list of texts}"
+        )
+    return explicit
+
+
+def _tokens(path: Path, index: Mapping[str, Any], catalogue: list[str]) -> list[tuple[str, ...]]:
+    """One token sequence per item of the catalogue."""
+    for item, tokens in index.items():
+        if not isinstance(tokens, list) or not tokens:
+            raise DataError(f"{path}: item {item!r} has {tokens!r}; expected a list of tokens")
+        for token in tokens:
+            if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+                raise DataError(
+                    f"{path}: item {item!r} has the token {token!r}; expected the form '<a_12>'"
+                )
+    lacking = [i for i in catalogue if i not in index]
+    if lacking:
+        raise DataError(
+            f"{path} has {counted(len(index), 'item')} but lacks {len(lacking)}, among them "
+            f"{lacking[0]!r}; expected all {len(catalogue)}: add them or take the file away"
+        )
+    return [tuple(index[i]) for i in catalogue]
+
+
+def _embeddings(folder: Path, name: str, n_items: int) -> NDArray[np.float32] | None:
+    """CF embeddings float32 ``(n_items, d)`` from ``NAME-*d-*.pt``, if there is one."""
+    form = re.compile(rf"{re.escape(name)}-.*d-.*\.pt")
+    paths = sorted(p for p in folder.iterdir() if form.fullmatch(p.name))
+    if not paths:
+        return None
+    if len(paths) > 1:
+        raise DataError(
+            f"{folder} holds several CF embeddings ({', '.join(p.name for p in paths)}); keep one"
+        )
+    import torch
+
+    path = paths[0]
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler stumbles over
+        raise DataError(
+            f"{path} cannot be loaded ({type(error).__name__}); expected one tensor, saved by "
+            "torch.save and readable with weights_only=True"
+        ) from None
+    if not isinstance(value, torch.Tensor) or value.ndim != 2:
+        what = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise DataError(f"{path} holds {what}; expected one tensor of shape (items, dimensions)")
+    if len(value) != n_items:
+        raise DataError(
+            f"{path} has {len(value)} rows for {counted(n_items, 'item')}; expected row i to be "
+            "the i-th item: export it without padding rows, or take the file away"
+        )
+    rows = value.detach().float().numpy()
+    if not np.isfinite(rows).all():
+        raise DataError(f"{path} holds values that are not finite; export it again")
+    return rows

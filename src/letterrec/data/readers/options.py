@@ -1,0 +1,88 @@
+"""What a caller may ask of every reader: one frozen object between `letterrec.read` and them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import get_args
+
+from letterrec.config.settings import Order, Role
+from letterrec.errors import DataError
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How a source is read.
+
+    Attributes:
+        k_core: drop users and items with fewer interactions, repeatedly; 0 drops none, None takes
+            the format's default.
+        min_rating: drop interactions with a lower rating, or without one, before anything else;
+            None keeps all.
+        order: "time" sorts by the times; "rows" takes the order of the rows for the order in time.
+        columns: role -> the column of the source that has it.
+
+    Raises:
+        DataError: a value makes no sense.
+    """
+
+    k_core: int | None = None
+    min_rating: float | None = None
+    order: Order = "time"
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.k_core is not None and (not _is(self.k_core, Integral) or self.k_core < 0):
+            raise DataError(
+                f"k_core is {self.k_core!r}; expected 0 (no filtering) or more, a whole number"
+            )
+        if self.min_rating is not None and (
+            not _is(self.min_rating, Real) or not math.isfinite(self.min_rating)
+        ):
+            raise DataError(f"min_rating is {self.min_rating!r}; expected a finite number")
+        if self.order not in get_args(Order):
+            raise DataError(f"order is {self.order!r}; expected 'time' or 'rows'")
+        if not isinstance(self.columns, Mapping):
+            raise DataError(
+                f"columns is {self.columns!r}; expected a dict such as {{'user': 'userId'}}"
+            )
+        roles: dict[str, str] = {}  # column -> the role that it has
+        for role, column in self.columns.items():
+            if role not in get_args(Role):
+                known = ", ".join(get_args(Role))
+                raise DataError(f"columns names {role!r}; expected some of {known}")
+            if not isinstance(column, str) or not column:
+                raise DataError(f"columns has {column!r} for {role!r}; expected a column's name")
+            other = roles.setdefault(column, role)
+            if other != role and {other, role} != {"item", "title"}:  # a name may be the id
+                raise DataError(
+                    f"column {column!r} was given for both {other!r} and {role!r}; "
+                    "give each its own column"
+                )
+
+    def refuse_title(self, where: object) -> None:
+        """For formats whose titles are always in the same place.
+
+        Raises:
+            DataError: a column of titles was named.
+        """
+        if "title" in self.columns:
+            raise DataError(
+                f"{where} takes its titles from its metadata; leave out --columns "
+                f"title={self.columns['title']}"
+            )
+
+    def log_roles(self) -> list[Role]:
+        """What the columns of an interaction log must give."""
+        roles: list[Role] = ["user", "item"]
+        if self.order == "time":
+            roles.append("timestamp")
+        if self.min_rating is not None:
+            roles.append("rating")
+        return roles
+
+
+def _is(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

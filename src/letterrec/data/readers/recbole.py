@@ -1,0 +1,113 @@
+"""RecBole's atomic files: ``NAME.inter`` and, if present, ``NAME.item``, tab separated.
+
+Knows the typed headers (``user_id:token``). Leaves checks, k-core and order to `events`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from letterrec.data.dataset import Dataset
+from letterrec.data.readers.columns import find_columns, item_of_catalogue
+from letterrec.data.readers.events import check_text
+from letterrec.data.readers.files import Layout, Table
+from letterrec.data.readers.log import read_log
+from letterrec.data.readers.options import ReadOptions
+from letterrec.data.text import Catalogue, ItemText, item_text, look_up_in
+from letterrec.errors import DataError
+
+_TYPES = ("token", "token_seq", "float", "float_seq")
+
+
+def read(source: Path, options: ReadOptions) -> Dataset:
+    """Read a folder of RecBole's atomic files, or one NAME.inter; without ``k_core`` that is 5.
+
+    The fields ``user_id``, ``item_id`` and ``timestamp`` of ``NAME.inter`` are used, or fields with
+    other common names. An item's title is the first field of ``NAME.item`` with ``title`` or
+    ``name`` in its name, its text is that and every other field of type token or token_seq.
+
+    Raises:
+        DataError: a header has no types, a field is missing; see `events`.
+    """
+    folder = source if source.is_dir() else source.parent
+    inters = [f for f in folder.iterdir() if f.name.endswith(".inter")]
+    names = [source.stem] if source.is_file() else sorted(f.stem for f in inters)
+    if len(names) > 1:
+        raise DataError(
+            f"{folder} holds {len(names)} data sets ({', '.join(names)}); expected one NAME.inter: "
+            "give that file, or keep each in a folder of its own"
+        )
+    path, items_path = folder / f"{names[0]}.inter", folder / f"{names[0]}.item"
+    notes: list[str] = []
+    table = _table(path, _fields(path))
+    own = {"user": "user_id", "item": "item_id", "timestamp": "timestamp", "rating": "rating"}
+    told = {role: field for role, field in own.items() if field in table.layout.header}
+    columns = find_columns(
+        table.layout.header,
+        options.log_roles(),
+        where=path,
+        told=told | dict(options.columns),
+        notes=notes,
+        file=path.name,
+    )
+    return read_log(
+        table,
+        columns,
+        options,
+        name=names[0],
+        catalogue=_catalogue(items_path, columns["item"], options, notes)
+        if items_path.is_file()
+        else None,
+        notes=notes,
+    )
+
+
+def _fields(path: Path) -> dict[str, str]:
+    """Field -> type, in the order of the header."""
+    check_text(path)
+    with path.open("rb") as file:
+        header = file.readline().decode("utf-8-sig", "replace").rstrip("\r\n")
+    if not header:
+        raise DataError(f"{path} is empty; expected a header such as user_id:token")
+    fields = dict(field.partition(":")[::2] for field in header.split("\t"))
+    for field, kind in fields.items():
+        if kind not in _TYPES:
+            raise DataError(
+                f"{path}: header {header[:80]!r} has no type for {field!r}; expected "
+                f"tab-separated NAME:TYPE with the types {', '.join(_TYPES)}"
+            )
+    return fields
+
+
+def _table(path: Path, fields: Mapping[str, str]) -> Table:
+    return Table(path, "csv", (path,), Layout("\t", tuple(fields), quote=None, skip=1))
+
+
+def _catalogue(path: Path, log_item: str, options: ReadOptions, notes: list[str]) -> Catalogue:
+    fields = _fields(path)
+    known = ["item_id", log_item, item_of_catalogue(list(fields), log_item)]
+    item = next((f for f in known if f in fields), None)
+    if item is None:
+        told: dict[str, str] = {}
+        item = find_columns(
+            list(fields), ("item",), where=path, told=told, notes=notes, file=path.name
+        )["item"]
+    elif item not in ("item_id", log_item):
+        notes.append(f"{path.name}: column {item!r} is read as 'item'")
+    texts = [f for f, kind in fields.items() if kind.startswith("token") and f != item]
+    titles = [f for f in texts if "title" in f or "name" in f]
+    title = options.columns.get("title", titles[0] if titles else None)
+    if title is not None and title not in texts:
+        raise DataError(
+            f"{path} has no field {title!r} of text, which was given for 'title', only "
+            f"{', '.join(texts)}"
+        )
+
+    def rows() -> Iterator[tuple[object, Callable[[], ItemText]]]:
+        for row in _table(path, fields).rows([item, *texts]):
+            further = {f: row[f] for f in texts if f != title}
+            yield row[item], partial(item_text, title and row[title], further)
+
+    return look_up_in(path, rows)

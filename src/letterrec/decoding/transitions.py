@@ -1,0 +1,268 @@
+"""Which item follows which in training, remembered beside the recommender.
+
+A network of identifiers generalises; single transitions that training has seen it remembers badly.
+So they are counted, and what follows the items of a history is mixed into the recommender's
+probabilities, as kNN-LM does for language models ("Generalization through Memorization", ICLR'20).
+An item like those of the history, by its content, counts as one that followed them. Items of the
+history itself follow it only in data where people come back to what they had.
+
+Knows the counts and how much they count. Leaves which items are alike to `likeness`, and the
+mixture itself to `decoding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from letterrec.data.dataset import Histories
+from letterrec.decoding.mixture import Recalled
+from letterrec.embeddings.similarity import alike, as_matrix, most_similar
+from letterrec.files import read_tensors, reading, write_tensors
+from letterrec.progress import counting
+
+_FOLLOWING = 200  # items kept per item: of those that follow it, the most frequent
+_RECALLED = 100  # items recalled per history
+_SOFTNESS = 0.1  # of the weights of like items, in units of cosine
+_NEW = 0.25  # what likeness to an item that nobody has used yet counts, relative to others
+_LIKES = (1.0, 2.0, 4.0, 8.0)
+_DECAYS = (0.5, 0.7, 0.85)
+_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
+_FIRST_WEIGHT = 0.5
+_STRENGTHS = ("seen", "like", "decay", "weight")
+
+
+@dataclass(frozen=True, eq=False)
+class Transitions:
+    """How often each item followed each other one, and what that is worth.
+
+    Attributes:
+        counts: float32 ``(n_items, n_items)``; the row is the item that came before.
+        seen: what the items of the history itself count, relative to others.
+        like: how often an item's like ones count as having followed it, all together; they are
+            in ``counts``.
+        decay: what an item of a history counts, relative to the one after it.
+        weight: the share of the probability that remembered items get, below 1.
+    """
+
+    counts: sp.csr_array
+    seen: float = 1.0
+    like: float = 0.0
+    decay: float = _DECAYS[0]
+    weight: float = _FIRST_WEIGHT
+
+    @classmethod
+    def count(
+        cls, histories: Histories, n_items: int, *, steps: int = 3, backwards: float = 0.3
+    ) -> Transitions:
+        """Count the transitions of sequences.
+
+        Args:
+            histories: of training.
+            n_items: in the catalogue.
+            steps: how far behind an item others still count, each step half of the one before.
+            backwards: what the opposite direction counts, relative to the direction of time.
+        """
+        counts = sp.csr_array((n_items, n_items), dtype=np.float32)
+        sequence = np.repeat(np.arange(len(histories)), histories.lengths)
+        for step in range(1, steps + 1):
+            together = sequence[step:] == sequence[:-step]
+            before, after = histories.items[:-step][together], histories.items[step:][together]
+            ones = np.full(len(before), 0.5 ** (step - 1), dtype=np.float32)
+            forwards = sp.coo_array((ones, (before, after)), shape=counts.shape).tocsr()
+            counts = counts + forwards + backwards * forwards.T
+        # A row counts by the square root of its evidence: neither by its sum nor regardless of it.
+        evidence = sp.diags_array(1 / np.sqrt(counts.sum(1) + 1))
+        return cls(_largest(sp.csr_array(evidence @ counts, dtype=np.float32), _FOLLOWING))
+
+    @property
+    def strength(self) -> dict[str, float]:
+        """What `chosen` chooses: ``seen``, ``like``, ``decay`` and ``weight``."""
+        return {name: getattr(self, name) for name in _STRENGTHS}
+
+    def recall(self, histories: Tensor, seen: Tensor | None = None) -> Recalled:
+        """What followed the items of histories in training, for `decoding.search`.
+
+        Args:
+            histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end.
+                Nothing is remembered of rows beyond the counts.
+            seen: the same with all items of each history, where ``histories`` are the latest.
+
+        Returns:
+            Up to 100 items for each history, their shares `weight` in sum; the shares of a
+            history of which nothing is remembered are 0.
+        """
+        rows = histories.cpu().numpy()
+        steps_back = ((rows >= 0).sum(1, keepdims=True) - 1 - np.arange(rows.shape[1])).clip(0)
+        weights = (self.decay**steps_back).astype(np.float32)
+        found = self._spread(rows, weights) @ self.counts
+        if self.seen != 1:
+            whole = rows if seen is None else seen.cpu().numpy()
+            had = self._spread(whole, np.ones(whole.shape, dtype=np.float32)) > 0
+            found = sp.csr_array(found - (1 - self.seen) * found.multiply(had))
+        items, scores = _lines(found)
+        best = _top(scores, _RECALLED)
+        items, scores = items.gather(1, best), scores.gather(1, best)
+        shares = self.weight * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
+        return Recalled(items.to(histories.device), shares.to(histories.device))
+
+    def _spread(self, rows: NDArray[np.int64], weights: NDArray[np.float32]) -> sp.csr_array:
+        """``(batch, n_items)``: the weights of item rows, both ``(batch, n)``."""
+        n_items = self.counts.shape[0]
+        case, place = np.nonzero((rows >= 0) & (rows < n_items))
+        entries = (weights[case, place], (case, rows[case, place]))
+        return sp.coo_array(entries, shape=(len(rows), n_items)).tocsr()
+
+    def with_like(self, likeness: sp.csr_array, like: float) -> Transitions:
+        """With like items as if they had followed each other ``like`` times."""
+        counts = self.counts + (like - self.like) * likeness
+        return replace(self, counts=sp.csr_array(counts), like=like)
+
+    def grown(self, content: NDArray[np.float32], new: NDArray[np.float32]) -> Transitions:
+        """With items added after training: what follows those like them follows them, what those
+        follow they follow, and they are like those: a quarter, since nobody has used them yet.
+
+        Args:
+            content: float32 ``(n, d)`` content embeddings of the items trained on.
+            new: float32 ``(m, d)`` of items added to those that are counted here.
+        """
+        n = self.counts.shape[0]
+        likeness = as_matrix(most_similar(content, new, _SOFTNESS), n)  # (m, n)
+        onwards = likeness @ self.counts
+        blocks = [
+            [self.counts, (self.counts @ likeness.T) + _NEW * self.like * likeness.T],
+            [onwards + self.like * likeness, onwards @ likeness.T],
+        ]
+        return replace(self, counts=sp.csr_array(sp.block_array(blocks, format="csr")))
+
+    def at_rows(self, rows: NDArray[np.integer], n_rows: int) -> Transitions:
+        """The same transitions where item ``i`` has row ``rows[i]`` of ``n_rows``; none of others.
+
+        Args:
+            rows: int64 ``(n_items,)``, each once.
+            n_rows: of the catalogue.
+        """
+        if len(rows) == n_rows and np.array_equal(rows, np.arange(n_rows)):
+            return self
+        counts = self.counts.tocoo()
+        before, after = counts.coords
+        placed = sp.coo_array((counts.data, (rows[before], rows[after])), shape=(n_rows, n_rows))
+        return replace(self, counts=placed.tocsr())
+
+    def chosen(
+        self, score: Callable[[Transitions], float], likeness: sp.csr_array | None = None
+    ) -> Transitions:
+        """The same counts with what items of the history itself count, then likeness, then the
+        decay, then the weight, that score best; ties to the earlier.
+
+        Args:
+            score: higher is better, of validation cases.
+            likeness: from `likeness_of`; None: items without content.
+        """
+        tries: list[Callable[[Transitions], Transitions]] = [
+            lambda best: best,
+            partial(replace, seen=0.0),
+        ]
+        if likeness is not None:
+            tries += [partial(Transitions.with_like, likeness=likeness, like=v) for v in _LIKES]
+        tries += [partial(replace, decay=decay) for decay in _DECAYS[1:]]
+        tries += [partial(replace, weight=weight) for weight in _WEIGHTS]
+        best, highest = self, -np.inf
+        with counting("transitions: strengths", len(tries)) as counter:
+            for change in tries:
+                one = change(best)
+                reached = score(one)
+                if reached > highest:
+                    best, highest = one, reached
+                counter.advance(1)
+        return best
+
+    def save(self, path: Path, about: Mapping[str, str]) -> None:
+        """Write one safetensors file, with ``about`` beside what `load` needs."""
+        write_tensors(
+            path,
+            {
+                "counts": torch.from_numpy(self.counts.data),
+                "items": torch.from_numpy(self.counts.indices.astype(np.int32)),
+                "offsets": torch.from_numpy(self.counts.indptr.astype(np.int64)),
+            },
+            {**about, **{name: repr(value) for name, value in self.strength.items()}},
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Transitions:
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        tensors, about = read_tensors(path)
+        with reading(path):
+            counts, items, offsets = (tensors[n].numpy() for n in ("counts", "items", "offsets"))
+            n_items = len(offsets) - 1
+            if counts.dtype != np.float32 or {items.dtype.kind, offsets.dtype.kind} != {"i"}:
+                raise TypeError(f"counts are {counts.dtype}, items {items.dtype}")
+            table = sp.csr_array((counts, items, offsets), shape=(n_items, n_items))
+            table.check_format(full_check=True)  # SciPy follows wrong indices out of the memory
+            if not np.isfinite(counts).all():
+                raise ValueError("a count is not finite")
+            known = {name: float(about[name]) for name in _STRENGTHS if name in about}
+        return cls(table, **known)  # runs made before `seen` was chosen lack it
+
+
+def recalled(
+    transitions: Transitions | None, histories: Tensor, seen: Tensor | None = None
+) -> Recalled | None:
+    """What is remembered for histories (see `Transitions.recall`); None without transitions, or
+    where they have no weight.
+    """
+    if transitions is None or not transitions.weight:
+        return None
+    return transitions.recall(histories, seen)
+
+
+def likeness_of(content: NDArray[np.float32], order: NDArray[np.integer]) -> sp.csr_array:
+    """float32 ``(n_items, n_items)``: what is like the row's item, one in sum; see `likeness`."""
+    return as_matrix(alike(content, order, _SOFTNESS), len(content))
+
+
+def _largest(matrix: sp.csr_array, n: int) -> sp.csr_array:
+    """The ``n`` largest entries of each row."""
+    lengths = np.diff(matrix.indptr)
+    if lengths.max(initial=0) <= n:
+        return matrix
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    order = np.lexsort((matrix.indices, -matrix.data, row))
+    rank = np.arange(len(order)) - matrix.indptr[row]
+    kept = np.sort(order[rank < n])
+    data = (matrix.data[kept], (row[kept], matrix.indices[kept]))
+    return sp.coo_array(data, shape=matrix.shape).tocsr()
+
+
+def _lines(matrix: sp.csr_array) -> tuple[Tensor, Tensor]:
+    """Columns int64 and entries float32 of each row, ``(rows, longest)``, padded by -1 and 0."""
+    lengths = np.diff(matrix.indptr)
+    inside = np.arange(max(1, lengths.max(initial=0))) < lengths[:, None]
+    items = np.full(inside.shape, -1, dtype=np.int64)
+    scores = np.zeros(inside.shape, dtype=np.float32)
+    items[inside], scores[inside] = matrix.indices, matrix.data
+    return torch.from_numpy(items), torch.from_numpy(scores)
+
+
+def _top(scores: Tensor, k: int) -> Tensor:
+    """Indices int64 ``(rows, k)`` of the largest scores, which are not negative, or of all.
+
+    Ties go to the lower index, so that the choice does not depend on the batch: the bits of a
+    positive float64 are an integer that rises with it, and a float32 leaves the lowest 29 free.
+    """
+    width = scores.shape[1]
+    keys = scores.to(torch.float64).view(torch.int64) + torch.arange(width - 1, -1, -1)
+    return keys.topk(min(k, width), dim=1).indices

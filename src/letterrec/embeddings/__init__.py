@@ -1,0 +1,1 @@
+"""Content and collaborative-filtering (CF) embeddings of items, and their similarity."""

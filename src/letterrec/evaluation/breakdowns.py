@@ -1,0 +1,114 @@
+"""Behind the averages of a run: metrics by group of users, what is recommended at all.
+
+Knows how test cases are grouped and lists are counted. Leaves the metrics to `metrics`, ranking to
+`evaluation`, and drawing to `document`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from letterrec.evaluation.metrics import coverage, gini, ranks_of, summarise
+from letterrec.evaluation.protocol import recommend_rows
+from letterrec.serving.engine import Engine
+
+_LENGTHS = ((1, 3), (4, 5), (6, 10), (11, 20), (21, None))
+_GROUPS = 5
+_CUT = 10
+
+
+def analyse(engine: Engine) -> dict[str, Any]:
+    """Rank the test split anew and look at it from several sides.
+
+    Returns:
+        ``by_popularity`` and ``by_length``: per group ``name``, ``cases`` and the metrics of
+        `summarise`; ``lists``: coverage and Gini index of the top 10 for ``letterrec`` and for
+        ``popularity``.
+    """
+    cases = engine.dataset.held_out("test")
+    lists = recommend_rows(
+        engine.recommender,
+        engine.trie,
+        cases,
+        beam=engine.settings.evaluation.beam,
+        k=_CUT,
+        batch_size=engine.settings.evaluation.batch_size,
+        transitions=engine.catalogue.transitions,
+        label="ranking (test)",
+    )
+    ranks = ranks_of(lists, cases.targets)
+    popularity = engine.dataset.popularity
+    n_items = engine.dataset.n_items
+    most_popular = np.argsort(-popularity, kind="stable")[:_CUT]
+    return {
+        "by_popularity": by_popularity(ranks, cases.targets, popularity),
+        "by_length": by_length(ranks, cases.histories.lengths),
+        "lists": {
+            "letterrec": _spread(lists, n_items),
+            "popularity": _spread(np.tile(most_popular, (len(cases), 1)), n_items),
+        },
+    }
+
+
+def by_popularity(
+    ranks: NDArray[np.int64], targets: NDArray[np.integer], popularity: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Metrics by how often the target occurs in training: five groups with equal shares of the
+    catalogue, the rarest items first.
+
+    >>> groups = by_popularity(np.array([0, -1]), np.array([4, 0]), np.array([1, 2, 3, 4, 90]))
+    >>> [(g["name"], g["cases"], g["recall@10"]) for g in groups if g["cases"]]
+    [('0-20 % (1)', 1, 0.0), ('80-100 % (90)', 1, 1.0)]
+    """
+    order = np.argsort(popularity, kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    groups = []
+    for i, rows in enumerate(np.array_split(order, _GROUPS)):
+        if not len(rows):
+            continue
+        low, high = int(popularity[rows].min()), int(popularity[rows].max())
+        inside = (place[targets] >= place[rows[0]]) & (place[targets] <= place[rows[-1]])
+        times = str(low) if low == high else f"{low}-{high}"
+        share = f"{100 * i // _GROUPS}-{100 * (i + 1) // _GROUPS} %"
+        groups.append(_group(f"{share} ({times})", ranks[inside]))
+    return groups
+
+
+def by_length(ranks: NDArray[np.int64], lengths: NDArray[np.integer]) -> list[dict[str, Any]]:
+    """Metrics by the number of items in the history.
+
+    >>> [g["name"] for g in by_length(np.array([0, 1]), np.array([2, 30])) if g["cases"]]
+    ['1-3', '21 or more']
+    """
+    groups = []
+    for low, high in _LENGTHS:
+        inside = (lengths >= low) & (lengths <= (high if high is not None else np.inf))
+        name = f"{low} or more" if high is None else f"{low}-{high}"
+        groups.append(_group(name, ranks[inside]))
+    return groups
+
+
+def _group(name: str, ranks: NDArray[np.int64]) -> dict[str, Any]:
+    return {"name": name, "cases": len(ranks), **summarise(ranks)}
+
+
+def _spread(lists: NDArray[np.int64], n_items: int) -> dict[str, float]:
+    counts = np.bincount(lists[lists >= 0], minlength=n_items)
+    return {"coverage": coverage(counts), "gini": gini(counts)}
+
+
+def shares_by_rank(counts: NDArray[np.integer], groups: int) -> Sequence[float]:
+    """Codes ranked by frequency, in groups of equal size: the share of all that each group has.
+
+    The paper's Fig. 6.
+
+    >>> shares_by_rank(np.array([1, 5, 3, 1]), 2)
+    [0.8, 0.2]
+    """
+    ranked = np.sort(counts)[::-1] / max(1, counts.sum())
+    return [float(part.sum()) for part in np.array_split(ranked, min(groups, len(ranked)))]

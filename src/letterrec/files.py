@@ -1,0 +1,241 @@
+"""Files that are whole or absent: atomic writes, tensors without pickles, fingerprints.
+
+Knows how bytes reach the disk. Leaves what a run folder holds to `run.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from letterrec.errors import LetterRecError, RunError
+from letterrec.training.distributed import is_helper
+
+_DAMAGE = (  # what parsers raise, and what looking into the result does
+    SafetensorError,
+    ArithmeticError,  # numbers beyond all bounds
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    RuntimeError,  # tensors that do not fit
+    TypeError,
+    ValueError,
+    polars.exceptions.PolarsError,
+)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``; it takes the name ``path`` only when the block ends well.
+
+    The content is on the disk before the rename: after a crash ``path`` is the old or the new
+    file, never a part of one. It may be read and written by whom the umask lets: writers that
+    make private files of their own (safetensors) do not change that. Of several processes only
+    the main one's files stay.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        made = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        rights = stat.S_IMODE(os.fstat(made).st_mode)
+        os.close(made)
+        yield temporary
+        if is_helper():
+            return
+        now = temporary.stat()
+        if stat.S_IMODE(now.st_mode) != rights and now.st_nlink == 1:
+            temporary.chmod(rights)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make ``target`` the same file as ``source``, or a copy where the disk has no such links."""
+    with atomic_path(target) as temporary:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically, indented for people."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Read a run's file in the block: whatever is wrong with its content becomes a `RunError`.
+
+    Raises:
+        RunError: the file is missing, may not be read, or holds something else than expected.
+    """
+    try:
+        yield
+    except LetterRecError:
+        raise
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing; the run is unfinished: fit it with --resume") from None
+    except PermissionError:
+        raise _permission_denied(path) from None
+    except _DAMAGE as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
+        raise RunError(f"{path} is damaged ({reason}); fit the run again") from None
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        RunError: the file is missing, may not be read, or is no JSON.
+    """
+    with reading(path):
+        return json.loads(path.read_text("utf-8"))
+
+
+def denied(*paths: Path) -> RunError | None:
+    """What to tell where one of these files may not be read; None where all may, or are missing.
+
+    Some readers call a file missing or damaged that they may not open.
+    """
+    for path in paths:
+        try:
+            with path.open("rb"):
+                pass
+        except PermissionError:
+            return _permission_denied(path)
+        except OSError:
+            continue
+    return None
+
+
+def _permission_denied(path: Path) -> RunError:
+    return RunError(
+        f"{path}: permission denied; run this as the user that the file belongs to, or let this "
+        "one read it (chmod, chown)"
+    )
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any] | None = None
+) -> None:
+    """Write named tensors as safetensors, atomically, with readable metadata."""
+    metadata = {k: json.dumps(v) for k, v in (about or {}).items()}
+    flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(flat, temporary, metadata)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Named tensors and the metadata written with them.
+
+    Raises:
+        RunError: the file is missing, damaged, or may not be read.
+    """
+    with _opened(path) as file:
+        return {k: file.get_tensor(k) for k in file.keys()}, _about(file)  # noqa: SIM118
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata written with named tensors, without reading these.
+
+    Raises:
+        RunError: the file is missing, damaged, or may not be read.
+    """
+    with _opened(path) as file:
+        return _about(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    with reading(path), _one_file(path) as file:
+        yield file
+
+
+def _one_file(path: Path) -> Any:
+    """A safetensors file opened for reading, though a writer may be replacing it.
+
+    safetensors opens a path twice, for the header and for the data; between the two it can become
+    another file. Only two openings of the same file count.
+    """
+    while True:
+        with path.open("rb") as held:  # while it is held, no other file gets its inode
+            failure: Exception | None = None
+            try:
+                opened = safe_open(path, "pt")
+            except Exception as error:
+                failure = error
+            if os.path.samestat(os.fstat(held.fileno()), path.stat()):
+                if failure:
+                    raise failure
+                return opened
+
+
+def _about(file: Any) -> dict[str, Any]:
+    return {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+
+
+def read_matrix(path: Path, n_rows: int) -> NDArray[np.float32]:
+    """The tensor ``embeddings`` of a file: float32 ``(n_rows, d)``, one row per item.
+
+    Raises:
+        RunError: the file is missing or damaged, or holds something else.
+    """
+    tensors, _ = read_tensors(path)
+    found = tensors.get("embeddings", torch.empty(0))
+    is_matrix = found.ndim == 2 and len(found) == n_rows and found.shape[1] > 0
+    if found.dtype != torch.float32 or not is_matrix:
+        raise RunError(
+            f"{path} is damaged (embeddings: {found.dtype} {tuple(found.shape)}, expected "
+            f"torch.float32 ({n_rows}, any)); fit the run again"
+        )
+    values: NDArray[np.float32] = found.numpy()
+    return values
+
+
+def fingerprint(*parts: str | bytes | NDArray[Any] | tuple[str, ...]) -> str:
+    """A short SHA-256 over texts, bytes, arrays and tuples of texts, order and bounds included."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, tuple):
+            data = json.dumps(part).encode()
+        elif isinstance(part, str):
+            data = part.encode()
+        elif isinstance(part, np.ndarray):
+            data = f"{part.dtype}{part.shape}".encode() + np.ascontiguousarray(part).tobytes()
+        else:
+            data = part
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()[:16]

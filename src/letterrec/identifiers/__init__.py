@@ -1,0 +1,1 @@
+"""Item identifiers (semantic IDs): codes, tokens, collisions, diagnostics."""

@@ -1,0 +1,285 @@
+"""SASRec: a causal transformer over items, trained with the softmax over the whole catalogue.
+
+Knows the network, its loss and its file. Leaves what it is trained on and for to `collaborative`.
+
+Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018. Its binary loss on one
+negative is replaced by the cross-entropy over all items, which is what makes it a strong baseline
+(Klenitskiy and Vasilev, "Turning Dross Into Gold Loss", RecSys 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from letterrec.errors import DataError, RunError, SettingsError
+from letterrec.files import fingerprint, read_tensors, write_tensors
+
+FULL_SOFTMAX_ITEMS = 100_000  # catalogues beyond this are trained with a sampled softmax
+_SAMPLES = 4096  # sampled negatives, shared by a batch
+_CHUNK_LOGITS = 24_576  # logits at a time, per dimension: they stay in the processor's cache
+
+
+class SASRec(nn.Module):
+    """A causal transformer over items whose output scores every item by a dot product.
+
+    Pre-norm blocks; learned positions; the item embeddings are input and output weights alike.
+
+    Args:
+        n_items: items in the catalogue.
+        dim: width of items, positions and blocks.
+        layers: transformer blocks.
+        heads: attention heads; must divide ``dim``.
+        dropout: of embeddings, attention and block outputs.
+        max_history: latest items of a history that are read.
+
+    Raises:
+        SettingsError: ``heads`` does not divide ``dim``.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_items: int,
+        dim: int = 32,
+        layers: int = 2,
+        heads: int = 2,
+        dropout: float = 0.3,
+        max_history: int = 20,
+    ) -> None:
+        super().__init__()
+        if dim % heads:
+            raise SettingsError(
+                f"collaborative.dim = {dim} is not a multiple of collaborative.heads = {heads}; "
+                "change one of them"
+            )
+        self.settings = {
+            "n_items": n_items,
+            "dim": dim,
+            "layers": layers,
+            "heads": heads,
+            "dropout": dropout,
+            "max_history": max_history,
+        }
+        self.max_history = max_history
+        self.items = nn.Embedding(n_items, dim)
+        self.positions = nn.Embedding(max_history, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(dim)
+        nn.init.normal_(self.items.weight, std=0.02)
+        nn.init.normal_(self.positions.weight, std=0.02)
+        self.register_buffer("popularity", torch.ones(n_items), persistent=False)
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Mean cross-entropy of the next item over all positions that have one.
+
+        Args:
+            inputs: int64 ``(batch, length)`` item rows, left-aligned, -1 after the end.
+            targets: int64 ``(batch, length)`` the item that follows each position, -1 for none.
+
+        Returns:
+            ``{"loss": scalar}``, in nats.
+        """
+        known = targets >= 0  # (batch, length)
+        states = self.encode(inputs)[known]  # (n, dim)
+        if self.items.num_embeddings > FULL_SOFTMAX_ITEMS:
+            popularity = cast(Tensor, self.popularity)
+            return {"loss": sampled_loss(states, self.items.weight, targets[known], popularity)}
+        return {"loss": full_loss(states, self.items.weight, targets[known])}
+
+    def encode(self, histories: Tensor) -> Tensor:
+        """States after every position.
+
+        Args:
+            histories: int64 ``(batch, length)``, left-aligned, -1 after the end; ``length`` at
+                most ``max_history``.
+
+        Returns:
+            float ``(batch, length, dim)``; undefined where the history is -1.
+        """
+        x = self.items(histories.clamp(min=0)) * math.sqrt(self.items.embedding_dim)
+        x = self.dropout(x + self.positions.weight[: histories.shape[1]])  # (batch, length, dim)
+        for block in self.blocks:
+            x = block(x)
+        return cast(Tensor, self.norm(x))
+
+    @torch.no_grad()
+    def scores(self, histories: Tensor) -> Tensor:
+        """Score every item as the next one of each history.
+
+        Args:
+            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 after the end; any
+                length: the latest ``max_history`` items are read.
+
+        Returns:
+            float32 ``(batch, n_items)`` logits. An empty history scores every item 0.
+        """
+        lengths = (histories >= 0).sum(1)  # (batch,)
+        window = min(self.max_history, max(1, histories.shape[1]))
+        first = (lengths - window).clamp(min=0)  # (batch,)
+        index = first[:, None] + torch.arange(window, device=histories.device)  # (batch, window)
+        padded = F.pad(histories, (0, window), value=-1)
+        states = self.encode(padded.gather(1, index))  # (batch, window, dim)
+        last = (lengths - first - 1).clamp(min=0)[:, None, None]  # (batch, 1, 1)
+        state = states.gather(1, last.expand(-1, 1, states.shape[2]))[:, 0]  # (batch, dim)
+        return (state * (lengths > 0)[:, None]).float() @ self.items.weight.float().T
+
+    def item_embeddings(self) -> NDArray[np.float32]:
+        """float32 ``(n_items, dim)``: the CF embeddings."""
+        return self.items.weight.detach().float().cpu().numpy().copy()
+
+    def use_item_embeddings(self, embeddings: NDArray[np.float32]) -> None:
+        """Put other item embeddings in place of the learned ones (the paper's Table 3).
+
+        Args:
+            embeddings: float32 ``(n_items, dim)``.
+
+        Raises:
+            DataError: another shape, or values that are not finite.
+        """
+        expected, found = tuple(self.items.weight.shape), tuple(embeddings.shape)
+        if expected != found or not np.isfinite(embeddings).all():
+            raise DataError(
+                f"item embeddings of shape {found} cannot replace those of SASRec; "
+                f"give finite numbers of shape {expected}"
+            )
+        with torch.no_grad():
+            self.items.weight.copy_(torch.from_numpy(embeddings))
+
+    def save(self, path: Path, item_ids: Sequence[str]) -> None:
+        """Write weights, settings and the fingerprint of the item ids as safetensors."""
+        about = {"settings": self.settings, "items": fingerprint(tuple(item_ids))}
+        write_tensors(path, self.state_dict(), about)
+
+    @classmethod
+    def load(cls, path: Path, item_ids: Sequence[str]) -> SASRec:
+        """The module that `save` wrote, in eval mode.
+
+        Raises:
+            RunError: the file is missing, damaged, no SASRec, or made for other items.
+        """
+        tensors, about = read_tensors(path)
+        if "settings" not in about:
+            raise RunError(f"{path} holds no SASRec; give the file that SASRec.save wrote")
+        if about["items"] != fingerprint(tuple(item_ids)):
+            raise RunError(f"{path} was made for other items, or for another order of them")
+        model = cls(**about["settings"])
+        model.load_state_dict(tensors)
+        return model.eval()
+
+
+class _Block(nn.Module):
+    """Causal self-attention and a feed-forward layer, each normalized before and added after."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.attention_norm = nn.LayerNorm(dim)
+        self.queries_keys_values = nn.Linear(dim, 3 * dim)
+        self.attended = nn.Linear(dim, dim)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, length, dim)`` -> the same. Padding stands last, so causality hides it."""
+        batch, length, dim = x.shape
+        split = self.queries_keys_values(self.attention_norm(x)).view(
+            batch, length, 3, self.heads, dim // self.heads
+        )
+        q, k, v = split.permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
+        p = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
+        mixed = self.attended(mixed.transpose(1, 2).reshape(batch, length, dim))
+        x = x + F.dropout(mixed, self.dropout, self.training)
+        return x + F.dropout(self.feed_forward(x), self.dropout, self.training)
+
+
+def full_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy over the whole catalogue, without ever holding all logits.
+
+    The softmax over ``(n, n_items)`` logits is computed a few rows at a time, together with its
+    gradient, so that the logits stay in the processor's cache.
+
+    Args:
+        states: float ``(n, dim)``.
+        items: float ``(n_items, dim)``.
+        targets: int64 ``(n,)`` item rows.
+
+    Returns:
+        float32 scalar, in nats; 0 where ``n`` is 0.
+    """
+    loss: Tensor = _FullCrossEntropy.apply(states, items, targets)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _FullCrossEntropy(torch.autograd.Function):
+    """`full_loss`: the forward pass already computes the gradients, chunk by chunk."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+        n, dim = states.shape
+        rows = max(16, _CHUNK_LOGITS * dim // len(items))
+        wanted = any(ctx.needs_input_grad)
+        total = torch.zeros((), device=states.device)
+        states_gradient = torch.empty_like(states, dtype=torch.float32)
+        items_gradient = torch.zeros_like(items, dtype=torch.float32)
+        for start in range(0, n, rows):
+            part = slice(start, start + rows)
+            h, target = states[part], targets[part, None]  # (rows, dim), (rows, 1)
+            logits = (h @ items.T).float()  # (rows, n_items)
+            shares = logits.softmax(1)  # (rows, n_items)
+            # The largest share is exp(largest logit - logsumexp): this recovers the logsumexp.
+            logsumexp = logits.amax(1) - shares.amax(1).log()  # (rows,)
+            total += (logsumexp - logits.gather(1, target)[:, 0]).sum()
+            if wanted:
+                gradient = shares.scatter_add_(1, target, shares.new_full(target.shape, -1.0))
+                states_gradient[part] = gradient @ items
+                items_gradient.addmm_(gradient.T, h.float())
+        scale = 1 / max(1, n)
+        ctx.save_for_backward(
+            states_gradient.mul_(scale).to(states.dtype),
+            items_gradient.mul_(scale).to(items.dtype),
+        )
+        return total * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        states_gradient, items_gradient = ctx.saved_tensors
+        return states_gradient * gradients[0], items_gradient * gradients[0], None
+
+
+def sampled_loss(states: Tensor, items: Tensor, targets: Tensor, popularity: Tensor) -> Tensor:
+    """Cross-entropy against sampled items, corrected by their sampling probability.
+
+    Negatives are drawn by popularity, with replacement, and shared by all rows; each negative
+    logit is lowered by ``log(samples * q)``, which makes the sum in the denominator unbiased
+    (Bengio and Senecal, "Quick Training of Probabilistic Neural Nets by Importance Sampling",
+    2003; "logQ correction").
+
+    Args:
+        states: float ``(n, dim)``.
+        items: float ``(n_items, dim)``.
+        targets: int64 ``(n,)`` item rows.
+        popularity: float ``(n_items,)``, each above 0: what ``q`` is proportional to.
+
+    Returns:
+        float32 scalar, in nats.
+    """
+    cumulative = popularity.double().cumsum(0)  # (n_items,)
+    drawn = torch.rand(_SAMPLES, dtype=torch.float64, device=items.device) * cumulative[-1]
+    negatives = torch.searchsorted(cumulative, drawn, right=True).clamp(max=len(items) - 1)
+    q = popularity[negatives] / cumulative[-1]  # (samples,)
+    logits = (states @ items[negatives].T).float() - (_SAMPLES * q).log().float()  # (n, samples)
+    logits = logits.masked_fill(negatives == targets[:, None], -math.inf)
+    positive = (states * items[targets]).sum(1, keepdim=True).float()  # (n, 1)
+    return (torch.cat([positive, logits], 1).logsumexp(1) - positive[:, 0]).mean()

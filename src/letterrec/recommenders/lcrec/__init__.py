@@ -1,0 +1,1 @@
+"""LETTER-LC-Rec: a causal language model as a recommender."""

@@ -1,0 +1,79 @@
+"""A fine-tuned language model as a folder that loads without LetterRec.
+
+Knows how LoRA and the codes' rows become ordinary weights and tokens. Leaves training and search to
+`lcrec`.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from letterrec.errors import RequestError
+from letterrec.files import write_json
+from letterrec.identifiers.identifiers import code_token
+from letterrec.recommenders.lcrec import llm
+from letterrec.recommenders.lcrec.model import LcRec
+
+if TYPE_CHECKING:
+    from letterrec.serving.engine import Engine
+
+
+def export_run(engine: Engine, folder: Path) -> None:
+    """Write the merged model of a run, its tokenizer, and ``index.json``: item -> its tokens.
+
+    Args:
+        engine: of a run of the recommender lcrec.
+        folder: new or empty.
+
+    Raises:
+        RequestError: the run has no language model, or the folder is in use.
+    """
+    recommender = engine.recommender
+    if not isinstance(recommender, LcRec):
+        raise RequestError(
+            f"{engine.folder} has the recommender {engine.settings.recommender.name!r}, which is "
+            "no language model; fit one with: letterrec fit SOURCE --out RUN --recipe lcrec"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RequestError(f"{folder} is not an empty folder; name another --out")
+    export(recommender, folder)
+    catalogue = engine.catalogue
+    identifiers = catalogue.identifiers
+    index = {item: identifiers.token_names(row) for row, item in enumerate(catalogue.item_ids)}
+    write_json(folder / "index.json", index)
+
+
+@torch.no_grad()
+def export(recommender: LcRec, folder: Path) -> None:
+    """Write the merged model and its tokenizer, in the precision that the model is stored in."""
+    network, tokenizer = merged(recommender)
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@torch.no_grad()
+def merged(recommender: LcRec) -> tuple[Any, Any]:
+    """The model with all that was trained in its own weights, float32, and its tokenizer."""
+    from transformers import AddedToken
+
+    base = llm.load(recommender.model, torch.float32)
+    network, tokenizer = copy.deepcopy(base.network), copy.deepcopy(base.tokenizer)
+    for name, layer in recommender.network.named_modules():
+        if hasattr(layer, "get_delta_weight"):
+            network.get_submodule(name).weight += layer.get_delta_weight("default").float()
+    if recommender.code_input is None:  # titles: the model had all tokens before
+        return network, tokenizer
+    first = len(tokenizer)
+    sizes = enumerate(recommender.sizes)
+    tokens = [code_token(level, code) for level, size in sizes for code in range(size)]
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in tokens])
+    n_rows = max(len(tokenizer), len(network.get_input_embeddings().weight))
+    network.resize_token_embeddings(n_rows, mean_resizing=False)
+    place = slice(first, first + len(tokens))
+    network.get_input_embeddings().weight[place] = recommender.code_input.weight
+    network.get_output_embeddings().weight[place] = recommender.output_rows
+    return network, tokenizer

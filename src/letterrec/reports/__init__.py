@@ -1,0 +1,1 @@
+"""What a run shows people: tables for the terminal, a page for the browser."""

@@ -1,0 +1,129 @@
+"""What the JSON files of a run hold, checked as they are read.
+
+Further keys are left alone. Leaves where the files are, and what is made of them, to `run`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from letterrec.errors import RunError
+from letterrec.files import read_json, reading
+
+FORMAT = 2  # of a run folder; runs made before there were numbers are of format 1
+
+
+class Record(BaseModel):
+    """A JSON object."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class Stage(Record):
+    """A stage that is done; of ``read`` also what the data were."""
+
+    seconds: float
+    fingerprint: str | None = None
+    side_fingerprint: str | None = None
+    side_fingerprints: dict[str, str] | None = None
+
+
+class About(Record):
+    """``run.json``."""
+
+    format: int = Field(1, ge=1)
+    letterrec: str
+    source: str
+    seed: int
+    started: str
+    commit: str | None
+    python: str
+    packages: dict[str, str]
+    machine: dict[str, Any]
+    stages: dict[str, Stage]
+
+
+class Figures(Record):
+    """Metrics of a split."""
+
+    recall_5: float = Field(alias="recall@5")
+    recall_10: float = Field(alias="recall@10")
+    ndcg_5: float = Field(alias="ndcg@5")
+    ndcg_10: float = Field(alias="ndcg@10")
+
+
+class Split(Record):
+    """What was measured on a split; ``beam`` where there was a search."""
+
+    users: int
+    beam: int | None = None
+    users_per_second: float
+    metrics: Figures
+    identifier_metrics: Figures | None = None
+
+
+class Popularity(Record):
+    """Metrics of the most frequent items."""
+
+    valid: Figures
+    test: Figures
+
+
+class Metrics(Record):
+    """``metrics.json``."""
+
+    valid: Split
+    test: Split
+    popularity: Popularity
+
+
+class Level(Record):
+    """The codes of a level."""
+
+    codes_used: int
+    entropy: float
+    largest_share: float
+
+
+class CollisionRate(Record):
+    """Shares of the items."""
+
+    before: float
+    after: float
+
+
+class Diagnostics(Record):
+    """``diagnostics.json``."""
+
+    levels: list[Level]
+    collision_rate: CollisionRate
+    cf_overlap: float | None = None
+
+
+def read_record(path: Path, kind: type[Record]) -> dict[str, Any]:
+    """A JSON object of a run, as it stands in the file.
+
+    Raises:
+        RunError: the file is missing or damaged, holds something else, or is of a newer version.
+    """
+    value = read_json(path)
+    made = value.get("format") if isinstance(value, dict) else None
+    if kind is About and isinstance(made, int) and made > FORMAT:
+        raise RunError(
+            f"{path.parent} was made by a newer version (format {str(made)[:9]}; this one reads up "
+            f"to {FORMAT}); open it with that version of letterrec"
+        )
+    with reading(path):
+        try:
+            kind.model_validate(value)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "all of it"
+            raise RunError(
+                f"{path} is damaged ({where[:80]}: {first['msg'].lower()}); fit the run again"
+            ) from None
+    found: dict[str, Any] = value
+    return found

@@ -1,0 +1,86 @@
+"""What a run can take from others instead of learning it again: embeddings, identifiers, weights.
+
+Knows which settings decide a stage, and which files hold what it gave. Leaves what the stages do
+to `pipeline` and what a run folder is to `run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from letterrec.config.settings import Settings
+from letterrec.errors import RunError
+from letterrec.files import link_or_copy
+from letterrec.progress import say
+from letterrec.runs.run import Run
+
+# stage -> its files; "read" is never taken over: reading is what shows that the data are the same
+_FILES = {
+    "content": ("content.safetensors",),
+    "collaborative": ("collaborative.safetensors", "sasrec.safetensors"),
+    "tokenizer": ("tokenizer/tokenizer.json", "tokenizer/tokenizer.safetensors"),
+    "identifiers": ("identifiers.parquet", "diagnostics.json"),
+    "recommender": ("recommender.safetensors",),
+}
+
+
+def take_over(run: Run, others: Iterable[Path]) -> None:
+    """Take what other runs have learned where this one would learn exactly the same.
+
+    That is so where the data, the seed and all settings that decide a stage are equal. Files are
+    linked, not copied, where the disk allows it: no run changes them in place.
+
+    Args:
+        run: has read its data.
+        others: folders of runs; what holds no run, or a damaged one, is passed over.
+    """
+    for folder in others:
+        if folder.resolve() == run.folder.resolve():
+            continue
+        try:
+            other = Run.open(folder)
+        except RunError:
+            continue
+        if not _same_data(run, other):
+            continue
+        for stage, files in _FILES.items():
+            if run.is_done(stage) or not other.is_done(stage):
+                continue
+            ours, theirs = deciding(run.settings, stage), deciding(other.settings, stage)
+            if ours is None or ours != theirs:
+                continue
+            for name in files:
+                if (folder / name).exists():
+                    link_or_copy(folder / name, run.folder / name)
+            run.record(stage, {**other.about["stages"][stage], "from": str(folder)})
+            say(f"  {stage}: taken over from {folder}")
+
+
+def deciding(settings: Settings, stage: str) -> Any:
+    """All settings that the result of a stage depends on, to be compared.
+
+    None where a file from outside decides it: that may be another file by now.
+    """
+    content = settings.content.model_dump()
+    if stage == "content":
+        return content
+    if settings.collaborative.source not in ("train", "given"):
+        return None
+    if stage == "recommender":
+        return settings.model_dump(exclude={"transitions"})
+    cf = (settings.seed, settings.data.max_history, settings.collaborative.model_dump())
+    if stage == "collaborative":
+        return cf
+    made = content, cf, settings.tokenizer.model_dump(), settings.identifiers.model_dump()
+    if settings.identifiers.source == "titles":  # whose tokens they are
+        return *made, getattr(settings.recommender, "model", None)
+    return made
+
+
+def _same_data(run: Run, other: Run) -> bool:
+    """Whether both have read the same: interactions, texts, embeddings that came with them."""
+    ours, theirs = (r.about["stages"].get("read", {}) for r in (run, other))
+    keys = ("fingerprint", "side_fingerprint")
+    return all(key in ours and ours[key] == theirs.get(key) for key in keys)

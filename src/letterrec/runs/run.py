@@ -1,0 +1,389 @@
+"""The run folder: what it holds, how it was made, what of it is done.
+
+```
+RUN/
+  run.json                  format, source, data fingerprints, versions, seed, commit, stages
+  settings.toml             all settings
+  data/                     interactions.parquet, items.parquet
+  content.safetensors       content embeddings
+  collaborative.safetensors CF embeddings
+  sasrec.safetensors        the model that they are from, where it was trained here
+  tokenizer/                the trained tokenizer
+  identifiers.parquet       one code sequence per item
+  recommender.safetensors   the trained recommender
+  transitions.safetensors   which item follows which, mixed into its probabilities
+  diagnostics.json          what the identifiers look like
+  metrics.json              test and validation metrics, popularity beside them
+  ranks.safetensors         the rank of every held-out item, behind metrics.json
+  training/STAGE/           checkpoints and TensorBoard events
+```
+
+Every file is written whole or not at all; a stage is done when run.json says so. Leaves what the
+stages do to `pipeline`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import letterrec
+from letterrec.config.settings import Settings, leaves, parse_settings
+from letterrec.data import Dataset, Split
+from letterrec.data.saved import read_dataset, write_dataset
+from letterrec.decoding.transitions import Transitions
+from letterrec.errors import RunError, SettingsError
+from letterrec.evaluation.metrics import Ranks
+from letterrec.files import (
+    fingerprint,
+    read_matrix,
+    read_tensors,
+    reading,
+    write_json,
+    write_tensors,
+    write_text,
+)
+from letterrec.identifiers.identifiers import Identifiers
+from letterrec.progress import say
+from letterrec.runs.records import FORMAT, About, Diagnostics, Metrics, read_record
+from letterrec.training import distributed
+
+STAGES = (
+    "read",
+    "content",
+    "collaborative",
+    "tokenizer",
+    "identifiers",
+    "recommender",
+    "transitions",
+    "evaluation",
+)
+_PACKAGES = ("accelerate", "numpy", "polars", "safetensors", "sentence-transformers", "torch")
+
+
+class Run:
+    """A run folder; see the module's docstring for what is in it."""
+
+    def __init__(self, folder: Path, settings: Settings, about: dict[str, Any]) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.about = about
+
+    def __repr__(self) -> str:
+        done = [stage for stage in STAGES if self.is_done(stage)]
+        state = f"done up to {done[-1]}" if done else "nothing done"
+        return f"Run({str(self.folder)!r}: {self.settings.recommender.name}, {state})"
+
+    @classmethod
+    def start(cls, folder: Path, settings: Settings, source: str, *, resume: bool) -> Run:
+        """Begin a run in an empty or new folder, or go on with the one that is there.
+
+        Raises:
+            RunError: the folder holds a run and ``resume`` is off, or holds something else, or
+                the run there was started with other settings or another source, or nothing can
+                be written there.
+        """
+        try:
+            return cls._start(folder, settings, source, resume)
+        except OSError as error:
+            raise RunError(
+                f"{_shown(folder)} cannot be written ({(error.strerror or str(error)).lower()}); "
+                "name another --out"
+            ) from None
+
+    @classmethod
+    def _start(cls, folder: Path, settings: Settings, source: str, resume: bool) -> Run:
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is a file; --out needs a folder, new or empty")
+        if (folder / "run.json").exists() and cls.open(folder).has_work:
+            if not resume:
+                raise RunError(
+                    f"{folder} already holds a run; add --resume to go on with it, "
+                    "or name another --out"
+                )
+            run = cls.open(folder)
+            if run.settings != settings:
+                raise RunError(
+                    f"{folder} was started with other settings "
+                    f"({_differences(run.settings, settings)}); resume with the same recipe and "
+                    "--set values, or name another --out"
+                )
+            for half_written in folder.rglob(".*.tmp"):  # by a process that was killed
+                half_written.unlink(missing_ok=True)
+            return run
+        ours = {"settings.toml", "run.json", "data"}
+        found = [p.name for p in folder.iterdir()] if folder.exists() else []
+        if any(name not in ours and not name.endswith(".tmp") for name in found):
+            raise RunError(f"{folder} is not empty and holds no run; name another --out")
+        write_text(folder / "settings.toml", settings.to_toml())
+        about = {
+            "format": FORMAT,
+            "letterrec": letterrec.__version__,
+            "source": source,
+            "seed": settings.seed,
+            "started": _now(),
+            "commit": _commit(),
+            "python": platform.python_version(),
+            "packages": {name: metadata.version(name) for name in _PACKAGES},
+            "machine": {
+                "processor": processor(),
+                "threads": torch.get_num_threads(),
+                "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            },
+            "stages": {},
+        }
+        run = cls(folder, settings, about)
+        run._write()
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Open the run in a folder.
+
+        Raises:
+            RunError: there is none, it is damaged, or it may not be read.
+        """
+        path = folder / "run.json"
+        with reading(path):
+            if not path.exists():
+                what = "holds no run (no run.json)" if folder.is_dir() else "does not exist"
+                raise RunError(
+                    f"{folder} {what}; make one with: letterrec fit SOURCE --out {folder}"
+                )
+        about = read_record(path, About)
+        path = folder / "settings.toml"
+        try:
+            with reading(path):
+                settings = parse_settings(tomllib.loads(path.read_text("utf-8")))
+        except SettingsError as error:
+            raise RunError(
+                f"{path} is damaged, or of another version ({error}); fit the run again"
+            ) from None
+        return cls(folder, settings, about)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is more in the folder than data read: what is worth keeping."""
+        return self.about["stages"].keys() > {"read"} or (self.folder / "training").exists()
+
+    def is_done(self, stage: str) -> bool:
+        """Whether a stage's results are in the folder."""
+        return stage in self.about["stages"]
+
+    def require(self, stage: str) -> None:
+        """Refuse to go on without a stage.
+
+        Raises:
+            RunError: it is not done.
+        """
+        if not self.is_done(stage):
+            raise RunError(
+                f"{self.folder} is unfinished (stage {stage!r} is missing); finish it with: "
+                f"letterrec fit {self.about['source']} --out {self.folder} --resume"
+            )
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[dict[str, Any]]:
+        """Time a stage and record it as done when the block ends well.
+
+        The block may put what should be recorded into the dict that it gets.
+        """
+        say(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {name}")
+        started = time.perf_counter()
+        record: dict[str, Any] = {}
+        yield record
+        record["seconds"] = round(time.perf_counter() - started, 2)
+        record["finished"] = _now()
+        self.record(name, record)
+
+    def checkpoints(self, stage: str) -> Path:
+        """Where a stage's training keeps checkpoints and TensorBoard events."""
+        return self.folder / "training" / stage
+
+    def record(self, stage: str, record: dict[str, Any]) -> None:
+        """Note that a stage is done."""
+        self.about["stages"][stage] = record
+        self._write()
+        distributed.meet()
+
+    def save_dataset(self, dataset: Dataset) -> None:
+        """Keep the data that the run is made from."""
+        write_dataset(dataset, self.folder / "data")
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Refuse to resume on other data.
+
+        Raises:
+            RunError: the data's fingerprint is another.
+        """
+        recorded = self.about["stages"]["read"]
+        if dataset.fingerprint != recorded.get("fingerprint"):
+            changed = "interactions (users, items or their order)"
+        elif "side_fingerprints" in recorded:
+            before, now = recorded["side_fingerprints"], dataset.side_fingerprints
+            changed = " and ".join(part for part in now if now[part] != before.get(part))
+        elif "side_fingerprint" in recorded:  # as runs of format 1 have it
+            same = recorded["side_fingerprint"] == dataset.side_fingerprint
+            changed = "" if same else "texts, preferences, tokens or embeddings"
+        else:
+            say("  note: this run does not say what its texts were; they are taken to be the same")
+            changed = ""
+        if changed:
+            raise RunError(
+                f"{self.folder} was started on other data: the {changed} of the source have "
+                "changed since; name another --out, or put the source back as it was"
+            )
+
+    def dataset(self) -> Dataset:
+        """The run's data.
+
+        Raises:
+            RunError: they are missing or damaged, or not those that the run was made from.
+        """
+        self.require("read")
+        with reading(self.folder / "data"):
+            dataset = read_dataset(self.folder / "data")
+            if not all(isinstance(t, str) for t in (*dataset.titles, *(dataset.texts or ()))):
+                raise ValueError("a title or a text is none")
+            found, recorded = dataset.fingerprint, self.about["stages"]["read"].get("fingerprint")
+        if recorded is not None and found != recorded:
+            raise RunError(
+                f"{self.folder / 'data'} is damaged (fingerprint {found}, the run was made from "
+                f"{recorded}); fit the run again"
+            )
+        return dataset
+
+    def save_embeddings(self, name: str, values: NDArray[np.float32], dataset: Dataset) -> None:
+        """Keep float32 ``(n_items, d)`` embeddings with the fingerprint of the item ids."""
+        about = {"items": fingerprint(dataset.item_ids)}
+        path = self.folder / f"{name}.safetensors"
+        write_tensors(path, {"embeddings": torch.from_numpy(values)}, about)
+
+    def embeddings(self, name: str, n_items: int) -> NDArray[np.float32] | None:
+        """Embeddings float32 ``(n_items, d)`` kept under a name; None where the run has none.
+
+        Raises:
+            RunError: they are damaged, or not of so many items.
+        """
+        path = self.folder / f"{name}.safetensors"
+        return read_matrix(path, n_items) if path.exists() else None
+
+    def save_identifiers(self, identifiers: Identifiers, dataset: Dataset) -> None:
+        """Keep the identifiers."""
+        identifiers.save(self.folder / "identifiers.parquet", dataset.item_ids)
+
+    def identifiers(self, dataset: Dataset) -> Identifiers:
+        """The run's identifiers."""
+        self.require("identifiers")
+        return Identifiers.load(self.folder / "identifiers.parquet", dataset.item_ids)
+
+    def save_transitions(self, transitions: Transitions, dataset: Dataset) -> None:
+        """Keep which item follows which."""
+        about = {"items": fingerprint(dataset.item_ids)}
+        transitions.save(self.folder / "transitions.safetensors", about)
+
+    def transitions(self, n_items: int) -> Transitions | None:
+        """Which of so many items follows which; None where the run does without.
+
+        Raises:
+            RunError: the file is missing or damaged, or of other items.
+        """
+        path = self.folder / "transitions.safetensors"
+        if not self.settings.transitions.enabled:
+            return None
+        with reading(path):
+            found = Transitions.load(path)
+            if found.counts.shape[0] != n_items:
+                raise ValueError(f"{found.counts.shape[0]} items, the run has {n_items}")
+        return found
+
+    def save_ranks(self, ranks: Mapping[str, Ranks], dataset: Dataset) -> None:
+        """Keep the ranks ``(n_cases,)`` of a split's targets, by the split's name."""
+        tensors = {split: torch.from_numpy(r.astype(np.int32)) for split, r in ranks.items()}
+        about = {"data": dataset.fingerprint}
+        write_tensors(self.folder / "ranks.safetensors", tensors, about)
+
+    def ranks(self, split: Split) -> Ranks:
+        """int64 ``(n_cases,)``: the ranks kept for a split, as `evaluation.evaluate_split` gives.
+
+        Raises:
+            RunError: there are none; runs of older versions kept none.
+        """
+        self.require("evaluation")
+        path = self.folder / "ranks.safetensors"
+        with reading(path):
+            return read_tensors(path)[0][split].numpy().astype(np.int64)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Keep a JSON file."""
+        write_json(self.folder / f"{name}.json", value)
+
+    def metrics(self) -> dict[str, Any]:
+        """What evaluation gave: split -> `evaluation.evaluate_split`; ``popularity`` beside it."""
+        self.require("evaluation")
+        return read_record(self.folder / "metrics.json", Metrics)
+
+    def diagnostics(self) -> dict[str, Any]:
+        """What the identifiers look like; see `identifiers.diagnose`."""
+        self.require("identifiers")
+        return read_record(self.folder / "diagnostics.json", Diagnostics)
+
+    def _write(self) -> None:
+        write_json(self.folder / "run.json", self.about)
+
+
+def _shown(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= 120 else f"{text[:60]}... ({len(text)} characters)"
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that runs; None for an installed package."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def processor() -> str:
+    """How many of which processors this machine has."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        return f"{len(names)} x {names[0]}"
+    except (OSError, IndexError):
+        return f"{os.cpu_count()} x {platform.machine()}"
+
+
+def _differences(old: Settings, new: Settings) -> str:
+    """In which settings two runs differ, as ``key: old -> new``."""
+    before, after = (
+        {".".join(keys): value for keys, value in leaves(s.model_dump())} for s in (old, new)
+    )
+    keys = [k for k in after | before if before.get(k) != after.get(k)]
+    told = [f"{k}: {before.get(k)!r} there, {after.get(k)!r} now" for k in keys]
+    return "; ".join(told[:4]) + (f"; and {len(told) - 4} more" if len(told) > 4 else "")

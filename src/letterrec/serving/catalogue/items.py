@@ -1,0 +1,347 @@
+"""The catalogue as it stands at one moment: items trained on, items added since, who may appear.
+
+Knows an item's row, text, identifier and state. A catalogue never changes: an edit makes the next
+one, in which every row and every identifier of the one before is the same and new items stand
+behind. That holds even when an older or another file of edits is put in the place of the one that
+was served: rows of items that it lacks are *gone*. They keep their identifier, so that queries
+that were prepared before still mean what they meant, and no id leads to them. Leaves how edits
+reach the disk to `changes` and who makes them to `editing`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from letterrec.data import Dataset
+from letterrec.decoding.transitions import Transitions
+from letterrec.decoding.trie import Trie
+from letterrec.errors import NotFound
+from letterrec.identifiers.identifiers import Identifiers
+from letterrec.serving.catalogue.log import Changes
+from letterrec.training.loop import device
+
+State = Literal["active", "blocked", "deleted"]
+STATES: tuple[State, ...] = ("active", "blocked", "deleted")
+_GONE = len(STATES)  # the state of rows whose items are not in the file of edits any more
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Items, row for row.
+
+    Attributes:
+        item_ids: external ids.
+        titles: what the items are called.
+        identifiers: the code sequence of every item, also of blocked and deleted ones.
+        popularity: int64 ``(n_rows,)`` occurrences in training; 0 for added items.
+        states: int8 ``(n_rows,)`` index into `STATES`, or beyond for rows that are gone. Only
+            active items are recommended; blocked items can still be looked at; all but those that
+            are gone may occur in a history.
+        n_trained: the first so many rows are the items trained on.
+        generation: counts the edits since training.
+        trie: of ``identifiers``, on the device of the recommender.
+        transitions: which item follows which; None where the run does without.
+        added_texts: what was encoded of the added items.
+        added_content: float32 ``(n_added, d_content)`` of the added items.
+        lineage: of the edits; see `Changes`.
+    """
+
+    item_ids: tuple[str, ...]
+    titles: tuple[str, ...]
+    identifiers: Identifiers
+    popularity: NDArray[np.int64]
+    states: NDArray[np.int8]
+    n_trained: int
+    generation: int
+    trie: Trie
+    transitions: Transitions | None = None
+    added_texts: tuple[str, ...] = ()
+    added_content: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
+    )
+    lineage: str = ""
+
+    @classmethod
+    def trained(
+        cls, dataset: Dataset, identifiers: Identifiers, transitions: Transitions | None = None
+    ) -> Catalogue:
+        """The catalogue that a run was trained on."""
+        return cls(
+            dataset.item_ids,
+            dataset.titles,
+            identifiers,
+            dataset.popularity,
+            np.zeros(dataset.n_items, dtype=np.int8),
+            dataset.n_items,
+            0,
+            Trie.build(identifiers, dataset.popularity).to(device()),
+            transitions,
+        )
+
+    def changed(
+        self, changes: Changes, trained: Catalogue, content: NDArray[np.float32] | None
+    ) -> Catalogue:
+        """The catalogue with all these edits and no others; rows of this one keep their meaning.
+
+        Args:
+            changes: all edits since training.
+            trained: the catalogue without edits.
+            content: float32 ``(n_trained, d_content)``: by it the transitions of added items are
+                those of the items like them; None gives them none.
+        """
+        n = self.n_trained
+        rows, new = self._places(changes)
+        ids = self.item_ids + tuple(changes.item_ids[i] for i in new)
+        identifiers, popularity, added_content = (
+            self.identifiers,
+            self.popularity,
+            self.added_content,
+        )
+        if len(new):
+            codes = np.concatenate([identifiers.codes, changes.codes[new]])
+            identifiers = replace(identifiers, codes=codes)
+            popularity = np.append(popularity, np.zeros(len(new), np.int64))
+            more = changes.content[new]
+            added_content = np.concatenate([added_content, more]) if len(added_content) else more
+        states = np.zeros(len(ids), dtype=np.int8)
+        states[n:] = _GONE
+        states[rows] = 0
+        is_same = not len(new) and np.array_equal(states != _GONE, self.is_present)
+        trie, transitions = self.trie, self.transitions
+        if not is_same:
+            trie = Trie.build(_searched(identifiers, states), popularity).to(device())
+            transitions = self._followed(changes, rows, new, trained.transitions, content, len(ids))
+        made = Catalogue(
+            ids,
+            self.titles + tuple(changes.titles[i] for i in new),
+            identifiers,
+            popularity,
+            states,
+            n,
+            changes.generation,
+            trie,
+            transitions,
+            self.added_texts + tuple(changes.texts[i] for i in new),
+            added_content,
+            changes.lineage,
+        )
+        if is_same:
+            made.__dict__["rows"] = self.rows
+        for item, state in changes.states.items():
+            if item in made.rows:
+                states[made.rows[item]] = STATES.index(state)
+        return made
+
+    def _places(self, changes: Changes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """int64: the row of every added item, and which of them get new rows, at the end.
+
+        An item has the row that it had, gone or not, if it is the same: id, title, text, codes
+        and content.
+        """
+        n, n_added = self.n_trained, self.n_rows - self.n_trained
+        m = len(changes.item_ids)
+        codes = self.identifiers.codes[n:]
+        if (
+            m >= n_added
+            and changes.item_ids[:n_added] == self.item_ids[n:]
+            and changes.titles[:n_added] == self.titles[n:]
+            and changes.texts[:n_added] == self.added_texts
+            and np.array_equal(changes.codes[:n_added], codes)
+            and (not n_added or np.array_equal(changes.content[:n_added], self.added_content))
+        ):  # edits in sequence
+            return np.arange(n, n + m), np.arange(n_added, m)
+        mine = zip(
+            self.item_ids[n:],
+            self.titles[n:],
+            self.added_texts,
+            [line.tobytes() for line in self.added_content],
+            codes.tolist(),
+            strict=True,
+        )
+        known = {(*words, *code): row for row, (*words, code) in enumerate(mine, start=n)}
+        rows = np.zeros(m, dtype=np.int64)
+        new: list[int] = []
+        theirs = zip(
+            changes.item_ids,
+            changes.titles,
+            changes.texts,
+            [line.tobytes() for line in changes.content],
+            changes.codes.tolist(),
+            strict=True,
+        )
+        for i, (*words, code) in enumerate(theirs):
+            row = known.get((*words, *code))
+            if row is None:
+                row = self.n_rows + len(new)
+                new.append(i)
+            rows[i] = row
+        return rows, np.array(new, dtype=np.int64)
+
+    def _followed(
+        self,
+        changes: Changes,
+        rows: NDArray[np.int64],
+        new: NDArray[np.int64],
+        trained: Transitions | None,
+        content: NDArray[np.float32] | None,
+        n_rows: int,
+    ) -> Transitions | None:
+        """Transitions of the items at ``rows`` and those trained on, for a catalogue of rows."""
+        if trained is None or self.transitions is None or content is None:
+            return self.transitions
+        is_longer = len(rows) - len(new) == self.n_rows - self.n_trained
+        if is_longer and self.n_items == self.n_rows:
+            return self.transitions.grown(content, changes.content[new])
+        grown = trained.grown(content, changes.content) if len(rows) else trained
+        return grown.at_rows(np.append(np.arange(self.n_trained), rows), n_rows)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows, also of items that are gone."""
+        return len(self.item_ids)
+
+    @cached_property
+    def n_items(self) -> int:
+        """Items, whatever their state, without those that are gone."""
+        return int(self.is_present.sum())
+
+    @cached_property
+    def is_present(self) -> NDArray[np.bool_]:
+        """bool ``(n_rows,)``: false for rows that are gone."""
+        return np.asarray(self.states != _GONE)
+
+    @cached_property
+    def present(self) -> Identifiers:
+        """The identifiers without those of rows that are gone."""
+        if self.n_items == self.n_rows:
+            return self.identifiers
+        return replace(self.identifiers, codes=self.identifiers.codes[self.is_present])
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """External id -> row, of all items but those that are gone."""
+        if self.n_items == self.n_rows:
+            return {item: row for row, item in enumerate(self.item_ids)}
+        return {item: row for row, item in enumerate(self.item_ids) if self.is_present[row]}
+
+    def spelled(self, row: int) -> str:
+        """The identifier of a row as people read it; remembered: few items are in most lists."""
+        text = self._spelled.get(row)
+        if text is None:
+            text = self._spelled[row] = self.identifiers.spelled(row)
+        return text
+
+    @cached_property
+    def _spelled(self) -> dict[int, str]:
+        return {}
+
+    @cached_property
+    def active(self) -> Tensor | None:
+        """bool ``(n_rows,)`` on the device of the trie: what may be recommended; None if all."""
+        if not self.states.any():
+            return None
+        return torch.from_numpy(self.states == 0).to(self.trie.items.device)
+
+    def row(self, item: str) -> int:
+        """The row of an item that is not deleted.
+
+        Raises:
+            NotFound: there is none.
+        """
+        row = self.rows.get(item)
+        if row is None or STATES[self.states[row]] == "deleted":
+            raise NotFound(
+                f"item {item!r} is not in the catalogue; check the id, or add the item first"
+            )
+        return row
+
+    def count(self, state: State) -> int:
+        """How many items are in a state."""
+        return int((self.states == STATES.index(state)).sum())
+
+    def neighbours(self, row: int, n: int) -> list[tuple[int, int, int]]:
+        """The nearest active items in code space.
+
+        Near is who shares more leading codes, then more codes at equal places; ties go to the more
+        popular.
+
+        Returns:
+            Per neighbour its row, the shared leading codes, and the codes shared in all.
+        """
+        same = self.identifiers.codes == self.identifiers.codes[row]  # (n_rows, levels)
+        leading = np.cumprod(same, axis=1).sum(1)
+        shared = same.sum(1)
+        candidates = np.flatnonzero((shared > 0) & (self.states == 0))
+        candidates = candidates[candidates != row]
+        keys = (-self.popularity[candidates], -shared[candidates], -leading[candidates])
+        best = candidates[np.lexsort(keys)][:n]
+        return [(int(i), int(leading[i]), int(shared[i])) for i in best]
+
+    def search(self, query: str, n: int) -> list[int]:
+        """Rows of items whose titles hold every word of ``query``, case and accents aside.
+
+        Titles that begin with the query come first, then the more popular ones. An item's own id
+        finds it too. Deleted items are not found.
+        """
+        words = fold(query).split()
+        exact = self.rows.get(query.strip())
+        if not words:
+            return []
+        mask = pl.lit(True)
+        for word in words:
+            mask &= pl.col("title").str.contains(word, literal=True)
+        phrase = " ".join(words)
+        found = self._titles.filter(mask & (pl.col("state") < STATES.index("deleted")))
+        ranked = found.sort(
+            ~pl.col("title").str.starts_with(phrase),
+            -pl.col("popularity"),
+            "row",
+        )
+        rows: list[int] = ranked["row"].head(n + 1).to_list()
+        if exact is not None and self.states[exact] < STATES.index("deleted"):
+            rows = [exact, *(r for r in rows if r != exact)]
+        return rows[:n]
+
+    @cached_property
+    def _titles(self) -> pl.DataFrame:
+        columns: dict[str, Any] = {
+            "title": [fold(t) for t in self.titles],
+            "popularity": self.popularity,
+            "state": self.states,
+            "row": np.arange(self.n_rows),
+        }
+        return pl.DataFrame(columns)
+
+
+def _searched(identifiers: Identifiers, states: NDArray[np.int8]) -> Identifiers:
+    """Identifiers to search by: rows that are gone share those of other items.
+
+    So they add no prefix, and an answer is the one of a catalogue that never had them.
+    """
+    gone = np.flatnonzero(states == _GONE)
+    if not len(gone):
+        return identifiers
+    kept = np.flatnonzero(states != _GONE)
+    codes = identifiers.codes.copy()
+    codes[gone] = codes[kept[np.arange(len(gone)) % len(kept)]]
+    return replace(identifiers, codes=codes)
+
+
+def fold(text: str) -> str:
+    """Text as it is compared: without case, accents and repeated white space.
+
+    >>> fold("  Crème  Brûlée ")
+    'creme brulee'
+    """
+    plain = unicodedata.normalize("NFKD", text)
+    letters = "".join(c for c in plain if not unicodedata.combining(c))
+    return " ".join(letters.casefold().split())

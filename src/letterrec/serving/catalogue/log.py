@@ -1,0 +1,252 @@
+"""What changed in a run's catalogue since training, in one file: `RUN/catalogue.parquet`.
+
+Knows the file and its lock. The file is replaced as a whole: a process killed in the middle, or a
+full disk, leaves the one before. Leaves what an item's identifier is to `editing`.
+
+Columns: ``item``, ``title``, ``text``, ``state``, ``level_1`` to ``level_L``, ``content`` (float32
+list). Added items have all of them; an item trained on appears only when it is blocked or deleted,
+with its state alone. A deleted item's row and identifier stay taken, so that whatever refers to
+them (a log, a history) never comes to mean another item.
+
+Every write gives the file a new lineage id, so that a server knows a file by what it is: an older
+one that was put back, or another one, has another lineage whatever its number of edits.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+import filelock
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from letterrec.errors import Overloaded, RunError
+from letterrec.files import atomic_path, denied, fingerprint
+
+_FILE = "catalogue.parquet"
+_MOST_EDITS = 2**53  # what JSON's readers count exactly
+PATIENCE = 60.0  # seconds that an edit waits for another one's lock
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """Added items in the order of their rows, and the states of items that are not active.
+
+    Attributes:
+        item_ids: of the added items.
+        titles: of the added items.
+        texts: what was encoded.
+        codes: int32 ``(n_added, n_levels)``.
+        content: float32 ``(n_added, d_content)``.
+        states: item id -> ``blocked`` or ``deleted``, of any item.
+        generation: counts the edits.
+        lineage: of this state of the catalogue and no other one; empty as trained.
+    """
+
+    item_ids: tuple[str, ...]
+    titles: tuple[str, ...]
+    texts: tuple[str, ...]
+    codes: NDArray[np.int32]
+    content: NDArray[np.float32]
+    states: dict[str, Literal["blocked", "deleted"]] = field(default_factory=dict)
+    generation: int = 0
+    lineage: str = field(default_factory=lambda: uuid4().hex)
+
+    @classmethod
+    def none(cls, n_levels: int) -> Changes:
+        """Nothing changed."""
+        codes = np.zeros((0, n_levels), dtype=np.int32)
+        return cls((), (), (), codes, np.zeros((0, 0), dtype=np.float32), lineage="")
+
+
+@contextmanager
+def locked(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold the run's catalogue against every other editor, in this process or another.
+
+    Args:
+        folder: of the run.
+        patience: seconds to wait for another editor.
+
+    Raises:
+        Overloaded: another editor does not let go.
+        RunError: the folder is not there, or cannot be written.
+    """
+    _check_there(folder)  # the lock would make it anew
+    lock = filelock.FileLock(folder / ".catalogue.lock", timeout=max(0.0, patience))
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise Overloaded(
+            "another process is editing the catalogue and did not end in time; nothing was "
+            "changed: try again when it is done"
+        ) from None
+    except OSError as error:
+        is_denied = isinstance(error, PermissionError)
+        hint = "check its owner" if is_denied else f"see what {lock.lock_file} is"
+        raise RunError(f"{folder} cannot be written ({error.strerror}); {hint}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_there(folder: Path) -> None:
+    if not folder.is_dir():
+        raise RunError(f"the run's folder is not there ({folder}); put it back")
+
+
+def version_of(folder: Path) -> tuple[int, int, int] | None:
+    """Differs whenever the file was replaced; None where there is none."""
+    try:
+        about = (folder / _FILE).stat()
+    except FileNotFoundError:
+        return None
+    return about.st_ino, about.st_mtime_ns, about.st_size
+
+
+def read_changes(
+    folder: Path, run: str, sizes: Sequence[int], width: int | None, trained: Container[str]
+) -> Changes:
+    """The edits so far.
+
+    Args:
+        folder: of the run.
+        run: fingerprint of the trained identifiers; edits of another training are refused.
+        sizes: codes per level of the identifiers.
+        width: numbers per content embedding; None where items have none.
+        trained: ids of the items trained on.
+
+    Raises:
+        RunError: the file is damaged, may not be read, or belongs to another training of the run;
+            or the folder is not there.
+    """
+    path = folder / _FILE
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe is to wait for its writer
+            raise RunError(f"{path} is no regular file; put back a copy, or move it away")
+        data = path.read_bytes()  # once: the file may be replaced at any moment
+        about = pl.read_parquet_metadata(BytesIO(data))
+        belongs = about["run"]
+        changes = _parsed(data, about, sizes, width, trained) if belongs == run else None
+    except FileNotFoundError:
+        _check_there(folder)
+        return Changes.none(len(sizes))
+    except (pl.exceptions.PolarsError, KeyError, TypeError, ValueError, OSError) as error:
+        if (refused := denied(path)) is not None:
+            raise refused from None
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RunError(
+            f"{path} is damaged ({reason}); put back a copy, or delete it to return to the "
+            "catalogue as it was trained"
+        ) from None
+    if changes is None:
+        raise RunError(
+            f"{path} holds edits of other identifiers than this run's; "
+            "delete it and add the items again"
+        )
+    return changes
+
+
+def _parsed(
+    data: bytes,
+    about: Mapping[str, str],
+    sizes: Sequence[int],
+    width: int | None,
+    trained: Container[str],
+) -> Changes:
+    """What the file's bytes say; any error that polars or numpy raises means damage."""
+    frame = pl.read_parquet(BytesIO(data))
+    for name in ("item", "title", "text", "state"):
+        if frame.schema[name] != pl.String:
+            raise ValueError(f"the column {name} holds {frame.schema[name]} instead of text")
+    added = frame.filter(pl.col("level_1").is_not_null())
+    texts = (frame["item"], added["title"], added["text"])
+    if any(column.null_count() for column in texts):
+        raise ValueError("an id, a title or a text is missing")
+    if frame["item"].is_duplicated().any():
+        raise ValueError("an item comes twice")
+    if any(item in trained for item in added["item"]):
+        raise ValueError("an item that was trained on is among those added")
+    generation = int(about["generation"])
+    if not 0 <= generation < _MOST_EDITS:
+        raise ValueError(f"the number of edits is {about['generation'][:20]}")
+    codes = np.zeros((len(added), len(sizes)), dtype=np.int32)
+    for level, size in enumerate(sizes):
+        column = added[f"level_{level + 1}"]
+        whole = column.dtype.is_integer() and not column.null_count()
+        if len(added) and not (whole and column.is_between(0, size - 1).all()):
+            raise ValueError(f"a code of level {level + 1} is not between 0 and {size - 1}")
+        codes[:, level] = column.to_numpy() if len(added) else 0
+    widths = added["content"].list.len().unique().to_list()
+    if widths not in ([], [width]):
+        raise ValueError(f"content embeddings of {widths} numbers; this run's have {width}")
+    content = added["content"].explode(empty_as_null=False).cast(pl.Float32).to_numpy()
+    if not np.isfinite(content).all():
+        raise ValueError("a content embedding holds a value that is no number")
+    states = frame.filter(pl.col("state") != "active").select("item", "state")
+    if not states["state"].is_in(["blocked", "deleted"]).all():
+        raise ValueError("a state is neither active, blocked nor deleted")
+    return Changes(
+        tuple(added["item"]),
+        tuple(added["title"]),
+        tuple(added["text"]),
+        codes,
+        content.reshape(len(added), -1) if len(added) else content.reshape(0, 0),
+        dict(states.iter_rows()),
+        generation,
+        about.get("lineage") or fingerprint(data),  # earlier versions wrote none
+    )
+
+
+def write_changes(folder: Path, run: str, changes: Changes) -> None:
+    """Replace the file; the caller holds the lock.
+
+    Raises:
+        RunError: it cannot be written, as on a full disk; the file before is still there.
+    """
+    known = set(changes.item_ids)
+    outside = [item for item in changes.states if item not in known]
+    n, levels = changes.codes.shape
+    empty = [None] * len(outside)
+    columns: dict[str, pl.Series] = {
+        "item": pl.Series([*changes.item_ids, *outside], dtype=pl.String),
+        "title": pl.Series([*changes.titles, *empty], dtype=pl.String),
+        "text": pl.Series([*changes.texts, *empty], dtype=pl.String),
+        "state": pl.Series(
+            [changes.states.get(i, "active") for i in (*changes.item_ids, *outside)],
+            dtype=pl.String,
+        ),
+    }
+    for level in range(levels):
+        codes = [*changes.codes[:, level].tolist(), *empty]
+        columns[f"level_{level + 1}"] = pl.Series(codes, dtype=pl.Int32)
+    lists = pl.List(pl.Float32)
+    content = pl.Series(changes.content).cast(lists) if n else pl.Series([], dtype=lists)
+    columns["content"] = content.extend_constant(None, len(outside))
+    about = {"run": run, "generation": str(changes.generation), "lineage": changes.lineage}
+    path = folder / _FILE
+    try:
+        with atomic_path(path) as temporary:
+            pl.DataFrame(columns).write_parquet(temporary, metadata=about)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(
+            f"{path} could not be written ({reason}); the catalogue is as it was: "
+            f"{_hint(error)}, then try again"
+        ) from None
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "check the folder's owner"
+    if isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError):
+        return "move away what is in the file's place"
+    return "make room or check the folder's owner"

@@ -1,0 +1,195 @@
+"""The gate before every request: admission, the deadline, the body's limits; and what is noted.
+
+One ASGI middleware around everything else. Leaves which heads may pass to `admission` and what a
+request means to `app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from letterrec.serving.http.admission import Admission
+from letterrec.serving.http.telemetry import Metrics, event, log
+
+_BODY_SECONDS = 10.0  # in which a body must arrive, where the deadline is later
+_DRAINED = 64 * 2**20  # bytes of a refused body that are read, so that the client sees the answer
+_LONG = 60.0  # seconds in which edits and reloads are answered
+_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", _POLICY.encode()),
+]
+
+
+class _Late(Exception):
+    """An answer that is ready after the deadline; nobody is to wait for it."""
+
+
+class Guard:
+    """Refuses what must not pass, answers in time, and notes what was answered.
+
+    A request's time runs from its first byte on: what it waits for its turn counts. The
+    application finds the end of it, on the clock of `time.monotonic`, in ``state["ends"]``.
+
+    Args:
+        app: what is guarded.
+        metrics: where requests are counted.
+        admission: which requests may pass.
+        deadline: seconds in which a request is answered; edits and reloads have a minute.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, metrics: Metrics, admission: Admission, deadline: float
+    ) -> None:
+        self._app, self._metrics, self._admission = app, metrics, admission
+        self._deadline = deadline
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it here."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        arrived = state.setdefault("arrived", time.monotonic())
+        state["ends"] = arrived + self._deadline
+        ends = arrived + max(_LONG, self._deadline) if _is_long(scope) else state["ends"]
+        method = scope["method"]
+        # Whatever answers GET answers HEAD; uvicorn leaves the body out.
+        inner = {**scope, "method": "GET"} if method == "HEAD" else scope
+        limit = asyncio.timeout(max(0.0, ends - time.monotonic()))
+        status = 0  # until the answer has begun
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), *_HEADERS]
+                if state.get("arriving"):  # what is still to come is not read as a request
+                    message["headers"].append((b"connection", b"close"))
+            await send(message)
+
+        async def in_time(message: Message) -> None:
+            if not status and not limit.expired():
+                if time.monotonic() > ends:
+                    raise _Late
+                limit.reschedule(None)  # how fast the client reads is up to the client
+            await noted(message)
+
+        try:
+            async with limit:
+                refusal = state.get("broken") or self._admission.refusal(scope)
+                if refusal is None:
+                    await self._app(inner, self._limited(receive, state, ends), in_time)
+                else:
+                    whole = await _drained(scope, receive, arrived, ends)
+                    await _answer(in_time, *refusal, close=not whole)
+        except (_Late, TimeoutError) as error:
+            if status or not (limit.expired() or isinstance(error, _Late)):
+                raise
+            await _answer(noted, 503, "the deadline passed; try again later", close=True)
+        except asyncio.CancelledError:  # uvicorn stops, and gives up what is not answered
+            if status:
+                raise
+            await _answer(noted, 503, "the server is stopping; ask another one", close=True)
+        except Exception:  # a defect: the log tells it, the client and the connection live on
+            if status:
+                raise
+            log.exception("defect")
+            await _answer(noted, 500, "the server failed; its log says why")
+        finally:
+            seconds = time.monotonic() - arrived
+            route = getattr(inner.get("route"), "path", "unmatched")
+            self._metrics.requests.labels(route, method, status).inc()
+            self._metrics.seconds.labels(route).observe(seconds)
+            event(
+                "request",
+                method=method,
+                route=route,
+                status=status,
+                ms=round(1000 * seconds, 2),
+            )
+
+    def _limited(self, receive: Receive, state: dict[str, Any], ends: float) -> Receive:
+        """Bodies without a length are counted as they come, and must come in time."""
+        most = self._admission.body_limit
+        arrived = state["arrived"]
+        taken = 0
+        complete = False
+
+        async def limited() -> Message:
+            nonlocal taken, complete
+            if complete:  # what follows the body is the news that the client has left
+                return await receive()
+            try:
+                async with asyncio.timeout(_body_ends(arrived, ends) - time.monotonic()):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(
+                    408,
+                    "the body did not arrive in time; send it again",
+                    {"connection": "close"},
+                ) from None
+            if "broken" in state:
+                raise HTTPException(*state["broken"])
+            taken += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if taken > most:
+                raise HTTPException(413, f"the body is too large; at most {most} bytes are read")
+            return message
+
+        return limited
+
+
+def _is_long(scope: Scope) -> bool:
+    """Whether a request edits or reloads: what it waits for may be a text encoder or a run."""
+    path = scope["path"]
+    return scope["method"] in ("POST", "PATCH", "DELETE") and (
+        path.startswith("/v1/items") or path == "/v1/reload"
+    )
+
+
+def _body_ends(arrived: float, ends: float) -> float:
+    """When the body must be there: in time for an answer before the deadline."""
+    return arrived + min(_BODY_SECONDS, 0.9 * (ends - arrived))
+
+
+async def _answer(send: Send, status: int, detail: str, *, close: bool = False) -> None:
+    body = json.dumps({"detail": detail}).encode()
+    headers: list[Any] = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if status == 503:
+        headers.append((b"retry-after", b"1"))
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _drained(scope: Scope, receive: Receive, arrived: float, ends: float) -> bool:
+    """Read a refused body and forget it, within limits; whether it was read to its end."""
+    taken = 0
+    more = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+    while more and taken < _DRAINED and "broken" not in scope["state"]:
+        try:
+            async with asyncio.timeout(_body_ends(arrived, ends) - time.monotonic()):
+                message = await receive()
+        except TimeoutError:
+            return False
+        taken += len(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
+    return not more

@@ -1,0 +1,189 @@
+"""What the server shows of a run besides recommendations: items, the run itself, maps.
+
+Puts the words of the catalogue and the numbers of `explore` into the shapes of `schemas`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+import letterrec
+from letterrec.errors import NotFound, RunError
+from letterrec.files import read_json
+from letterrec.serving.catalogue.items import STATES, Catalogue
+from letterrec.serving.engine import Engine
+from letterrec.serving.explore import (
+    Axes,
+    code_counts,
+    entropy,
+    principal_axes,
+    principal_components,
+    sample,
+)
+from letterrec.serving.http import schemas as s
+from letterrec.tokenizers import load_tokenizer
+
+_FITTED = 20_000  # embeddings whose principal axes are taken for those of all
+_AXES: WeakKeyDictionary[Engine, Axes] = WeakKeyDictionary()
+
+
+def name(catalogue: Catalogue, row: int) -> dict[str, Any]:
+    """Item id, title and identifier of a row."""
+    return {
+        "item": catalogue.item_ids[row],
+        "title": catalogue.titles[row],
+        "identifier": catalogue.spelled(row),
+    }
+
+
+def item(engine: Engine, catalogue: Catalogue, item_id: str, neighbours: int) -> s.Item:
+    """An item with its neighbours in code space.
+
+    Raises:
+        NotFound: it is not in the catalogue, or deleted.
+    """
+    row = catalogue.row(item_id)
+    codes = catalogue.identifiers.codes[row]
+    texts = engine.dataset.texts
+    if row >= catalogue.n_trained:
+        text: str | None = catalogue.added_texts[row - catalogue.n_trained]
+    else:
+        text = None if texts is None else texts[row]
+    return s.Item(
+        **name(catalogue, row),
+        text=text,
+        state=STATES[catalogue.states[row]],
+        codes=[int(c) for c in codes if c >= 0],
+        added=row >= catalogue.n_trained,
+        interactions=int(catalogue.popularity[row]),
+        neighbours=[
+            s.Neighbour(**name(catalogue, other), leading=leading, shared=shared)
+            for other, leading, shared in catalogue.neighbours(row, neighbours)
+        ],
+    )
+
+
+def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
+    """What is served."""
+    about = read_json(engine.folder / "run.json")
+    settings = engine.settings
+    try:
+        metrics = read_json(engine.folder / "metrics.json")["test"]["metrics"]
+    except (RunError, KeyError):
+        metrics = None  # not evaluated yet
+    popular = np.argsort(-catalogue.popularity, kind="stable")[:6]
+    made = {"given": "given with the data", "titles": "titles"}
+    return s.RunInfo(
+        name=engine.dataset.name,
+        recommender=settings.recommender.name,
+        tokenizer=made.get(settings.identifiers.source, settings.tokenizer.name),
+        encoder=None if engine.content is None else settings.content.encoder,
+        users=engine.dataset.n_users,
+        items=catalogue.count("active"),
+        blocked=catalogue.count("blocked"),
+        deleted=catalogue.count("deleted"),
+        added=catalogue.n_items - catalogue.n_trained,
+        generation=catalogue.generation,
+        created=str(about.get("started", "")),
+        letterrec=letterrec.__version__,
+        metrics=metrics,
+        levels=[
+            s.Level(
+                size=len(counts),
+                used=int((counts > 0).sum()),
+                entropy=entropy(counts),
+                counts=counts.tolist(),
+            )
+            for counts in code_counts(catalogue.present)
+        ],
+        example_user=engine.dataset.user_ids[0],
+        example_items=[s.ItemName(**name(catalogue, int(row))) for row in popular],
+    )
+
+
+def embedding_map(
+    engine: Engine, catalogue: Catalogue, of: Literal["items", "codes"], level: int, points: int
+) -> bytes:
+    """Embeddings of items or codes on three principal components, as JSON of the shape `s.Map`.
+
+    Raises:
+        NotFound: the run has no such embeddings.
+    """
+    first = catalogue.identifiers.codes[:, 0]
+    if of == "codes":
+        return _code_map(engine, catalogue, level)
+    if engine.content is None:
+        raise NotFound("the run has no content embeddings: its items have no text")
+    rows = sample(catalogue.n_trained, points)
+    axes = _axes(engine, engine.content)
+    where = axes.coordinates(engine.content[rows])
+    return _json(
+        x=where[:, 0].tolist(),
+        y=where[:, 1].tolist(),
+        z=where[:, 2].tolist(),
+        label=[catalogue.titles[r] for r in rows],
+        code=first[rows].tolist(),
+        size=catalogue.popularity[rows].tolist(),
+        explained=axes.shares,
+        total=catalogue.n_trained,
+    )
+
+
+def _axes(engine: Engine, content: NDArray[np.float32]) -> Axes:
+    """Of the content embeddings: found once, whatever number of points is asked for."""
+    axes = _AXES.get(engine)
+    if axes is None:
+        axes = _AXES[engine] = principal_axes(content[sample(len(content), _FITTED)])
+    return axes
+
+
+def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> bytes:
+    if level > catalogue.identifiers.n_levels:
+        raise NotFound(f"level {level} of {catalogue.identifiers.n_levels}: there is none")
+    folder = engine.folder / "tokenizer"
+    if not folder.is_dir():
+        raise NotFound("the run has no code embeddings: its identifiers came with the data")
+    codebook = load_tokenizer(folder).codebooks[level - 1]  # (codes, d)
+    counts = code_counts(catalogue.present)[level - 1]
+    where, explained = principal_components(codebook)
+    titles = most_popular_titles(catalogue, level)
+    return _json(
+        x=where[:, 0].tolist(),
+        y=where[:, 1].tolist(),
+        z=where[:, 2].tolist(),
+        label=[titles.get(code, "not used") for code in range(len(codebook))],
+        code=list(range(len(codebook))),
+        size=counts.tolist(),
+        explained=explained,
+        total=len(codebook),
+    )
+
+
+def _json(**columns: Any) -> bytes:
+    """A `s.Map`, a column at a time: one call for all would hold the interpreter for long."""
+    pairs = (f"{json.dumps(key)}:{json.dumps(value)}" for key, value in columns.items())
+    return ("{" + ",".join(pairs) + "}").encode()
+
+
+def most_popular_titles(catalogue: Catalogue, level: int, n: int = 3) -> dict[int, str]:
+    """Code -> titles of its ``n`` most popular items at a level (from 1), as one line."""
+    rows = np.flatnonzero(catalogue.is_present)
+    frame = pl.DataFrame(
+        {
+            "code": catalogue.identifiers.codes[rows, level - 1],
+            "title": [catalogue.titles[row] for row in rows],
+            "popularity": catalogue.popularity[rows],
+        }
+    )
+    lines = (
+        frame.sort("popularity", descending=True)
+        .group_by("code", maintain_order=True)
+        .agg(pl.col("title").head(n))
+    )
+    return {code: " · ".join(titles) for code, titles in lines.iter_rows()}

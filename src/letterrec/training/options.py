@@ -1,0 +1,39 @@
+"""How a network is trained: one frozen object for everything that trains one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """Options of `training.loop.train`, the same for tokenizers, recommenders and baselines.
+
+    Attributes:
+        epochs: passes over the training data, at most.
+        batch_size: sequences (or items) per step.
+        learning_rate: of AdamW, at its highest: it rises linearly over the warm-up, then falls to
+            0 along a cosine.
+        weight_decay: of AdamW, for matrices; vectors (biases, norms) are not decayed.
+        warmup: share of all steps in which the learning rate rises.
+        clip: largest norm of the gradient; a longer one is scaled down.
+        patience: validations without gain after which training stops.
+        criterion: the validation metric that selects the weights; higher is better.
+        every: epochs between validations.
+        seed: decides every random choice: initial weights, order of batches, dropout.
+        folder: where checkpoints and TensorBoard events go; a checkpoint that is there is resumed.
+            None keeps nothing.
+    """
+
+    epochs: int = 16
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    clip: float = 1.0
+    patience: int = 5
+    criterion: str = "ndcg@10"
+    every: int = 1
+    seed: int = 0
+    folder: Path | None = None
