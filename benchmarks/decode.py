@@ -28,11 +28,13 @@ from torch import Tensor
 
 from letterrec.data import Histories
 from letterrec.decoding.beam_search import search
+from letterrec.decoding.ranker import GenerativeRanker
 from letterrec.decoding.trie import Trie
-from letterrec.evaluation.protocol import recommend_rows
+from letterrec.evaluation.protocol import rank_cases
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.recommenders.rqt import Rqt
 from letterrec.recommenders.tiger import Tiger, spell
+from letterrec.training.options import TrainingOptions
 from sides import (
     circumstances,
     command_line,
@@ -113,7 +115,7 @@ def rqt_alone(arguments: argparse.Namespace) -> dict[str, Any]:
 
         def many_at_once(beam: int = beam) -> float:
             started = time.perf_counter()
-            recommend_rows(rqt, trie, many, beam=beam, k=beam, batch_size=256)
+            rank_cases(GenerativeRanker(rqt, trie, beam=beam), many, k=beam, batch_size=256)
             return len(many) / (time.perf_counter() - started)
 
         def one(history: Tensor, beam: int = beam) -> tuple[Tensor, Tensor]:
@@ -196,7 +198,7 @@ def train(tiger: Tiger, histories: Histories, arguments: argparse.Namespace) -> 
     """One short epoch, which gives the weights that are decoded with."""
     chosen = np.random.default_rng(0).permutation(len(histories))[: arguments.training_users]
     sample = histories.take(chosen)
-    log = tiger.fit(sample, epochs=1, batch_size=256, learning_rate=1e-3)
+    log = tiger.fit(sample, TrainingOptions(epochs=1, learning_rate=1e-3))
     n_samples = int((sample.lengths - 1).clip(0).sum())
     return {"samples": n_samples, "samples_per_second": n_samples / log.seconds}
 

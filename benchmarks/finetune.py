@@ -29,7 +29,7 @@ from typing import Any
 import letterrec
 from letterrec.files import read_json, read_tensors, write_json
 from letterrec.progress import say
-from letterrec.training.loop import has_bfloat16
+from letterrec.training.devices import has_bfloat16
 from sides import circumstances, told
 
 ITEMS, USERS = 200, 500

@@ -38,8 +38,10 @@ from letterrec.decoding.beam_search import Decoder, search
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders.rqt import Rqt
+from letterrec.tokenizers import Items
 from letterrec.tokenizers.letter import LetterTokenizer
 from letterrec.training.loop import batches_by_length
+from letterrec.training.options import TrainingOptions
 from sides import circumstances, command_line, parsed, told
 
 BEAM, BATCH = 20, 256
@@ -180,9 +182,11 @@ def assignment(path: Path) -> Figures:
     draw = np.random.default_rng(0)
     mixing = draw.standard_normal((32, CONTENT), dtype=np.float32)
     content = draw.standard_normal((n, 32), dtype=np.float32) @ mixing
-    tokenizer = LetterTokenizer(alpha=0).fit(content[:5000], None, epochs=2)
+    tokenizer = LetterTokenizer(alpha=0).fit(
+        Items(content[:5000]), TrainingOptions(epochs=2, batch_size=1024)
+    )
     started = time.perf_counter()
-    tokenizer.assign(content, taken=codes[n:])
+    tokenizer.assign(Items(content), codes[n:])
     return {"items": n, "items_per_second": n / (time.perf_counter() - started)}
 
 
@@ -206,7 +210,7 @@ def log(path: Path) -> Figures:
         histories = dataset.training()
     with timed() as batching:
         windows = histories.windows(21)
-        for rows in batches_by_length(windows.lengths, BATCH, seed=0, epoch=0):
+        for rows in batches_by_length(windows.lengths, TrainingOptions(batch_size=BATCH), epoch=0):
             windows.take(rows).padded()
     return {
         "reading_seconds": reading[0],

@@ -37,9 +37,11 @@ from torch import Tensor, nn
 from letterrec.config.settings import LetterSettings
 from letterrec.embeddings.content import embed
 from letterrec.identifiers.identifiers import collision_rate
+from letterrec.tokenizers import Items
 from letterrec.tokenizers.kmeans import residual_kmeans
 from letterrec.tokenizers.letter import LetterTokenizer
-from letterrec.training.loop import has_bfloat16
+from letterrec.training.devices import has_bfloat16
+from letterrec.training.options import TrainingOptions
 from sides import circumstances, command_line, letter_data, parsed, ratio, take_turns, told
 
 PUBLIC_EPOCHS = 20_000
@@ -102,7 +104,9 @@ class Ours:
         """Steps per second of the epochs with codes, but the one that initialises them."""
         started = time.perf_counter()
         self._tokenizer = LetterTokenizer(**self._settings, fuse_cf=False)
-        self._tokenizer.fit(self._content, self._cf, seed=self._seed, **self._training)
+        self._tokenizer.fit(
+            Items(self._content, self._cf), TrainingOptions(seed=self._seed, **self._training)
+        )
         self.seconds.append(time.perf_counter() - started)
         self._seed += 1
         with_codes = [e["seconds"] for e in self._tokenizer.log.epochs if e["quantization"] > 0]
@@ -111,8 +115,8 @@ class Ours:
 
     def quality(self) -> dict[str, Any]:
         """That of the last turn."""
-        error = self._tokenizer.reconstruction_error(self._content)
-        return quality(error, self._tokenizer.quantize(self._content))
+        error = self._tokenizer.reconstruction_error(Items(self._content))
+        return quality(error, self._tokenizer.quantize(Items(self._content)))
 
 
 class Public(nn.Module):

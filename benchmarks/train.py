@@ -31,7 +31,8 @@ from letterrec.data import Histories
 from letterrec.identifiers.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.recommenders.rqt import Rqt
 from letterrec.recommenders.tiger import Tiger
-from letterrec.training.loop import has_bfloat16
+from letterrec.training.devices import has_bfloat16
+from letterrec.training.options import TrainingOptions
 from sides import circumstances, command_line, letter_data, parsed, ratio, take_turns, told
 
 BATCH = 256
@@ -92,13 +93,13 @@ def n_targets(histories: Histories) -> int:
 
 def tiger_epoch(tiger: Tiger, histories: Histories) -> float:
     """Samples per second of one pass."""
-    log = tiger.fit(histories, epochs=1, batch_size=BATCH, learning_rate=1e-3)
+    log = tiger.fit(histories, TrainingOptions(epochs=1, batch_size=BATCH, learning_rate=1e-3))
     return n_targets(histories) / log.seconds
 
 
 def rqt_epoch(rqt: Rqt, histories: Histories) -> float:
     """Predicted items per second of one pass."""
-    log = rqt.fit(histories, epochs=1, batch_size=BATCH)
+    log = rqt.fit(histories, TrainingOptions(epochs=1, batch_size=BATCH))
     return n_targets(histories) / log.seconds
 
 

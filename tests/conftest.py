@@ -75,10 +75,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shop_run(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the shop; read only."""
-    from letterrec import pipeline
+    from letterrec import api
 
     folder = tmp_path_factory.mktemp("runs") / "shop"
-    pipeline.fit(shop, folder, small_settings())
+    api.fit(shop, folder, small_settings())
     return folder
 
 

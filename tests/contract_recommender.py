@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from conftest import Cut, cut_at_step, steps_done
-from letterrec.data.dataset import Histories
+from letterrec.data.sequences import Histories
 from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.training.options import TrainingOptions
 from ranking import assert_same_rankings
 
 N_ITEMS = 16
@@ -107,7 +108,7 @@ class RecommenderContract:
     def fitted(self) -> Any:
         torch.manual_seed(0)
         recommender = self.make(planted_identifiers())
-        recommender.fit(planted_histories(), seed=0, **self.training)
+        recommender.fit(planted_histories(), TrainingOptions(seed=0, **self.training))
         return recommender
 
     @pytest.mark.slow
@@ -273,5 +274,7 @@ class RecommenderContract:
 
         settings = {**self.training, "epochs": epochs, "criterion": "recall@10"}
         histories = planted_histories().take(np.arange(30))
-        recommender.fit(histories, validate=validate, folder=folder, seed=seed, **settings)
+        recommender.fit(
+            histories, TrainingOptions(folder=folder, seed=seed, **settings), validate=validate
+        )
         return {k: v.clone() for k, v in recommender.state_dict().items()}

@@ -1,13 +1,26 @@
-"""Rankings compared as any machine may compute them: near scores may change places."""
+"""Rankings, measured and compared as any machine may compute them: near scores may swap places."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import pytest
+import torch
 from torch import Tensor
 
+from letterrec.data.splits import HeldOut
+from letterrec.decoding.ranker import Scorer, ScoringRanker
+from letterrec.evaluation.metrics import ranks_of, summarise
+from letterrec.evaluation.protocol import rank_cases
+
 Ranking = Sequence[tuple[object, float]]
+
+
+def metrics_of(model: Scorer, cases: HeldOut, batch_size: int = 512) -> dict[str, float]:
+    """Recall and NDCG of a model that scores all items."""
+    ranker = ScoringRanker(model, torch.device("cpu"))
+    lists = rank_cases(ranker, cases, k=10, batch_size=batch_size)
+    return summarise(ranks_of(lists, cases.targets))
 
 
 def assert_same_ranking(found: Ranking, expected: Ranking, atol: float = 1e-4) -> None:

@@ -15,11 +15,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from letterrec.api import evaluate, inspect, load
+    from letterrec.api import evaluate, fit, inspect, load
     from letterrec.config.settings import Settings, load_settings
     from letterrec.data import Dataset, read
     from letterrec.errors import LetterRecError
-    from letterrec.pipeline import fit
     from letterrec.serving.engine import Engine
 
 __version__ = "0.1.0"
@@ -42,7 +41,7 @@ _HOME = {
     "LetterRecError": "letterrec.errors",
     "Settings": "letterrec.config.settings",
     "evaluate": "letterrec.api",
-    "fit": "letterrec.pipeline",
+    "fit": "letterrec.api",
     "inspect": "letterrec.api",
     "load": "letterrec.api",
     "load_settings": "letterrec.config.settings",

@@ -1,23 +1,73 @@
-"""What can be asked of a finished run: open it, evaluate it, inspect it.
-
-Knows which parts of a run folder make an engine. Leaves how they came about to `pipeline`.
-"""
+"""What people import: fit, load, evaluate, inspect; their arguments in all usual forms."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from os import PathLike
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
-from letterrec.data import Split
+from letterrec import pipeline
+from letterrec.config.settings import Settings, load_settings
+from letterrec.data import Dataset, check_source
+from letterrec.data.cold import ColdItems
+from letterrec.data.readers.options import ReadOptions
+from letterrec.data.splits import Split
+from letterrec.embeddings.content import embed
+from letterrec.errors import RequestError, RunError, SettingsError
 from letterrec.evaluation import cold_start
-from letterrec.evaluation.protocol import evaluate_split
-from letterrec.pipeline import trained_recommender
-from letterrec.runs.arguments import as_beam, as_folder
+from letterrec.evaluation.protocol import SplitMetrics, evaluate_split
+from letterrec.files import write_json
+from letterrec.runs.parts import trained_recommender
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
+from letterrec.tokenizers import Items
+
+AnySettings = Settings | Mapping[str, Any] | str | PathLike[str] | None
+AnyRun = str | PathLike[str] | Run
 
 
-def load(folder: str | PathLike[str] | Run, edits: bool = True) -> Engine:
+def fit(
+    source: str | PathLike[str] | Dataset,
+    out: str | PathLike[str],
+    settings: AnySettings = None,
+    resume: bool = False,
+    *,
+    recipe: str | PathLike[str] | None = None,
+    reuse: Iterable[Path] = (),
+    until: Literal["identifiers", "evaluation"] = "evaluation",
+) -> Run:
+    """Make a recommender from a data source and keep it, with all that led to it, in ``out``.
+
+    Under ``torchrun`` all processes call this; they share the recommender's training and ranking.
+
+    Args:
+        source: a folder or file in one of the formats of `letterrec.read`, ``"ml-100k"``, or what
+            `letterrec.read` gave, which is taken as it is.
+        out: the run folder, new or empty; with ``resume`` also one that holds an unfinished run.
+        settings: a dict of what is changed, nested or with dots (``{"training.epochs": 5}``), or
+            what `load_settings` gave; a recipe's name is taken too. None takes the default recipe.
+        resume: go on where a run in ``out`` stopped.
+        recipe: the recipe that a dict of settings changes, by its name or its TOML file.
+        reuse: folders of other runs. What they have learned from the same data with the same
+            settings (embeddings, tokenizer, identifiers) is taken over instead of learned again.
+        until: the last stage wanted; with ``resume`` a later call goes on from there.
+
+    Returns:
+        The run, finished up to ``until``.
+
+    Raises:
+        LetterRecError: source, settings and folder do not go together; in one line.
+    """
+    chosen, folder = _as_settings(settings, recipe), _as_folder(out, "out")
+    if not isinstance(source, Dataset):
+        ReadOptions(**chosen.data.reading())
+        check_source(source)
+        source = str(source)
+    return pipeline.fit(source, folder, chosen, resume=resume, reuse=reuse, until=until)
+
+
+def load(folder: AnyRun, edits: bool = True) -> Engine:
     """Open a finished run to recommend from.
 
     Args:
@@ -28,7 +78,7 @@ def load(folder: str | PathLike[str] | Run, edits: bool = True) -> Engine:
     Raises:
         RunError: there is no run, or it is unfinished or damaged.
     """
-    run = Run.open(as_folder(folder, "folder"))
+    run = Run.open(_as_folder(folder, "folder"))
     run.require("recommender")
     dataset = run.dataset()
     identifiers = run.identifiers(dataset)
@@ -44,38 +94,149 @@ def load(folder: str | PathLike[str] | Run, edits: bool = True) -> Engine:
 
 
 def evaluate(
-    folder: str | PathLike[str] | Run,
-    split: Split = "test",
-    beam: int | None = None,
-    exclude_seen: bool = False,
-) -> dict[str, Any]:
-    """Metrics of a finished run on a split; see `evaluation.evaluate_split`.
+    folder: AnyRun, split: Split = "test", beam: int | None = None, exclude_seen: bool = False
+) -> SplitMetrics:
+    """Metrics of a finished run on a split; see `evaluation.protocol.evaluate_split`.
 
     Raises:
         RequestError: ``beam`` is below 1.
         RunError: there is no run, or it is unfinished or damaged.
     """
-    beam = as_beam(beam)
+    beam = _as_beam(beam)
     engine = load(folder, edits=False)
-    metrics, _ = evaluate_split(
-        engine.recommender,
-        engine.trie,
+    return evaluate_split(
+        engine.ranker,
         engine.dataset,
-        engine.identifiers,
-        split=split,
+        split,
         beam=beam or engine.settings.evaluation.beam,
         batch_size=engine.settings.evaluation.batch_size,
-        transitions=engine.catalogue.transitions,
         exclude_seen=exclude_seen,
+        identifiers=engine.identifiers,
+    ).metrics
+
+
+def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMetrics:
+    """Metrics on items held out of training (``data.cold_share``); see `cold_start.evaluate_cold`.
+
+    Raises:
+        RunError: nothing was held out, or the run has no tokenizer of its own.
+    """
+    beam = _as_beam(beam)
+    run = Run.open(_as_folder(folder, "folder"))
+    engine = load(run, edits=False)
+    cold = ColdItems.load(run.folder / "cold")
+    content = engine.content
+    if content is None or not run.is_done("tokenizer"):
+        raise RunError(
+            f"{run.folder} has no tokenizer that makes identifiers from texts; "
+            "fit with identifiers.source=learned on items with texts"
+        )
+    return cold_start.evaluate_cold(
+        engine.dataset,
+        cold,
+        engine.recommender,
+        engine.identifiers,
+        engine.catalogue.transitions,
+        tokenizer=run.tokenizer(),
+        known=Items(content, run.embeddings("collaborative", len(content))),
+        new_content=embed(cold.texts, **run.settings.content.model_dump(exclude={"source"})),
+        beam=beam or run.settings.evaluation.beam,
     )
-    return metrics
 
 
-def evaluate_cold(folder: str | PathLike[str] | Run, beam: int | None = None) -> dict[str, Any]:
-    """Metrics on items held out of training (``data.cold_share``); see `cold_start`."""
-    return cold_start.evaluate_cold(load(folder, edits=False), as_beam(beam))
+def inspect(folder: AnyRun) -> dict[str, Any]:
+    """What a run's identifiers look like; see `identifiers.diagnose`.
+
+    Raises:
+        RunError: there is no run, or it is unfinished or damaged.
+    """
+    return Run.open(_as_folder(folder, "folder")).diagnostics()
 
 
-def inspect(folder: str | PathLike[str] | Run) -> dict[str, Any]:
-    """What a run's identifiers look like; see `identifiers.diagnose`."""
-    return Run.open(as_folder(folder, "folder")).diagnostics()
+def export(folder: AnyRun, out: str | PathLike[str]) -> None:
+    """Write the merged language model of a run, its tokenizer, and ``index.json``: item -> tokens.
+
+    Args:
+        folder: of the run, or the run; its recommender is a language model.
+        out: new or empty.
+
+    Raises:
+        RequestError: the run has no language model, or the folder is in use.
+        RunError: there is no run, or it is unfinished or damaged.
+    """
+    engine, target = load(folder), _as_folder(out, "out")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise RequestError(f"{target} is not an empty folder; name another --out")
+    engine.recommender.export(target)
+    identifiers, item_ids = engine.identifiers, engine.catalogue.item_ids
+    index = {item: identifiers.token_names(row) for row, item in enumerate(item_ids)}
+    write_json(target / "index.json", index)
+
+
+def _as_settings(
+    settings: AnySettings,
+    recipe: str | PathLike[str] | None = None,
+) -> Settings:
+    """Settings from whatever `letterrec.fit` takes for them.
+
+    Args:
+        settings: what `load_settings` gave; a dict of what is changed, nested or with dots; a
+            recipe, by its name or its file; or None.
+        recipe: what a dict changes, or None does not change.
+
+    Raises:
+        SettingsError: neither, or a recipe beside settings that are complete without one.
+    """
+    if settings is None or isinstance(settings, Mapping):
+        return load_settings(_recipe(recipe), settings)
+    if not isinstance(settings, Settings | str | PathLike):
+        raise SettingsError(
+            f"settings = {_shown(settings)}: expected a dict such as {{'training.epochs': 5}}, the "
+            "name of a recipe, or what letterrec.load_settings gives"
+        )
+    if recipe is not None:
+        raise SettingsError(
+            f"recipe = {_shown(recipe)} beside settings = {_shown(settings)}: give one of them, or "
+            "the recipe and a dict of what is changed"
+        )
+    return settings if isinstance(settings, Settings) else load_settings(_recipe(settings))
+
+
+def _as_folder(folder: AnyRun, name: str) -> Path:
+    """A run's folder, given as its path or as the run.
+
+    Raises:
+        RunError: it is something else; ``name`` is what the message calls it.
+    """
+    if isinstance(folder, Run):
+        return folder.folder
+    if not isinstance(folder, str | PathLike) or not str(folder) or "\0" in str(folder):
+        raise RunError(f"{name} = {_shown(folder)}: expected the path of a run's folder")
+    return Path(folder)
+
+
+def _as_beam(beam: int | None) -> int | None:
+    """A beam width, or None for the run's.
+
+    Raises:
+        RequestError: it is no whole number of at least 1.
+    """
+    if beam is None or (isinstance(beam, int) and not isinstance(beam, bool) and beam >= 1):
+        return beam
+    raise RequestError(f"beam = {_shown(beam)}: expected a whole number of at least 1, or None")
+
+
+def _recipe(recipe: str | PathLike[str] | None) -> str | Path | None:
+    if recipe is None or isinstance(recipe, str):
+        return recipe
+    if not isinstance(recipe, PathLike):
+        raise SettingsError(
+            f"recipe = {_shown(recipe)}: expected a recipe's name or the path of a TOML file"
+        )
+    return Path(recipe)
+
+
+def _shown(value: object) -> str:
+    """A value on one short line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"an object of type {type(value).__name__}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from letterrec import pipeline
+from letterrec import api
 from letterrec.config.settings import load_settings
 from letterrec.errors import DataError
 from letterrec.runs.run import Run
@@ -47,7 +47,7 @@ def test_too_little_is_refused_before_training(
 ) -> None:
     source = tables(tmp_path / "data", sequences)
     with pytest.raises(DataError, match=answer):
-        pipeline.fit(source, tmp_path / "run", load_settings(None, QUICK | changed))
+        api.fit(source, tmp_path / "run", load_settings(None, QUICK | changed))
     assert not Run.open(tmp_path / "run").has_work
 
 
@@ -56,7 +56,7 @@ def test_too_little_is_refused_before_training(
 def test_two_items_are_enough(tmp_path: Path, recommender: str) -> None:
     source = tables(tmp_path / "data", ["xyxyx", "yxyx", "xyxy"], titles=False)
     changed = {**QUICK, "recommender": {"name": recommender}, "transitions.enabled": True}
-    run = pipeline.fit(source, tmp_path / "run", load_settings(None, changed))
+    run = api.fit(source, tmp_path / "run", load_settings(None, changed))
     assert run.metrics()["test"]["users"] == 3
 
 
@@ -68,7 +68,7 @@ def test_where_nothing_can_be_evaluated_no_figure_is_shown(
     from letterrec.terminal import Terminal
 
     source = tables(tmp_path / "data", ["xy", "yz", "z", "zx"], titles=False)
-    run = pipeline.fit(source, tmp_path / "run", load_settings(None, QUICK))
+    run = api.fit(source, tmp_path / "run", load_settings(None, QUICK))
     assert "nothing is evaluated" in capsys.readouterr().err
     print_metrics(Terminal(), run.metrics())
     text = capsys.readouterr().out

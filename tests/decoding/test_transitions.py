@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from letterrec.data.dataset import Histories
+from letterrec.data.sequences import Histories
 from letterrec.decoding.transitions import Transitions, likeness_of
 from letterrec.errors import RunError
 from letterrec.files import read_tensors, write_tensors

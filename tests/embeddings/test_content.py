@@ -18,7 +18,7 @@ from letterrec.embeddings import content
 from letterrec.embeddings.content import cache_folder, embed
 from letterrec.errors import DataError, SettingsError
 from letterrec.files import read_tensors, write_tensors
-from letterrec.training.loop import has_bfloat16
+from letterrec.training.devices import has_bfloat16
 
 WORDS = ["red", "nail", "polish", "shampoo", "for", "dry", "hair", "brush", "soft", "lip", "balm"]
 TEXTS = [" ".join(WORDS[i % 11 : i % 11 + 1 + i % 7]) + f" {i}" for i in range(40)]

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from letterrec import api, pipeline
+from letterrec import api
 from letterrec.data import Dataset, Histories, read
+from letterrec.data.cold import ColdItems, hold_out
 from letterrec.errors import DataError, RunError
-from letterrec.evaluation.cold_start import ColdItems, hold_out
 from letterrec.serving.engine import Engine
 
 
@@ -88,7 +88,7 @@ def cold_run(shop_run: Path, shop: Path, tmp_path_factory: pytest.TempPathFactor
         settings[section]["training"]["epochs"] = 1
     settings["training"]["epochs"] = 6
     folder = tmp_path_factory.mktemp("cold") / "run"
-    pipeline.fit(shop, folder, parse_settings(settings))
+    api.fit(shop, folder, parse_settings(settings))
     return folder
 
 
@@ -129,7 +129,7 @@ def test_popularity_skips_what_was_seen(shop_run: Path) -> None:
     order = np.argsort(-engine.catalogue.popularity, kind="stable")
     history = [order[:3].tolist()]
     cases = HeldOut(np.array([0]), Histories.from_lists(history), order[3:4].astype(np.int32))
-    assert _popularity_ranks(engine, cases).tolist() == [0]
+    assert _popularity_ranks(engine.catalogue.popularity, cases).tolist() == [0]
 
 
 def test_held_out_cases_of_one_length_come_back(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 import letterrec
 from letterrec.data import Histories
 from letterrec.data.dataset import Dataset
+from letterrec.decoding.ranker import GenerativeRanker
 from letterrec.decoding.trie import Trie
 from letterrec.evaluation.metrics import ranks_of, summarise
-from letterrec.evaluation.protocol import evaluate_split, popularity_metrics, recommend_rows
+from letterrec.evaluation.protocol import evaluate_split, popularity_metrics, rank_cases
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders.rqt import Rqt
 from ranking import assert_same_ranking
@@ -33,14 +34,9 @@ def test_each_user_with_three_interactions_counts_once() -> None:
     dataset = tiny()
     codes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.int32)
     identifiers = Identifiers(codes, (2, 2))
+    ranker = GenerativeRanker(Rqt(identifiers, dim=8, heads=2).eval(), Trie.build(identifiers))
     result, ranks = evaluate_split(
-        Rqt(identifiers, dim=8, heads=2).eval(),
-        Trie.build(identifiers),
-        dataset,
-        identifiers,
-        split="test",
-        beam=4,
-        batch_size=3,
+        ranker, dataset, "test", beam=4, batch_size=3, identifiers=identifiers
     )
     assert result["users"] == 4
     assert result["metrics"]["recall@5"] == 1.0  # four items: all are ranked
@@ -54,14 +50,9 @@ def test_shared_identifiers_are_scored_both_ways() -> None:
     dataset = tiny()
     codes = np.array([[0, 0], [0, 0], [1, 0], [1, 0]], dtype=np.int32)
     identifiers = Identifiers(codes, (2, 2))
-    result, _ = evaluate_split(
-        Rqt(identifiers, dim=8, heads=2).eval(),
-        Trie.build(identifiers, dataset.popularity),
-        dataset,
-        identifiers,
-        split="test",
-        beam=4,
-    )
+    trie = Trie.build(identifiers, dataset.popularity)
+    ranker = GenerativeRanker(Rqt(identifiers, dim=8, heads=2).eval(), trie)
+    result, _ = evaluate_split(ranker, dataset, "test", beam=4, identifiers=identifiers)
     # An identifier found is at least as good a rank as the item behind it.
     assert result["identifier_metrics"]["ndcg@5"] > result["metrics"]["ndcg@5"]
 
@@ -84,16 +75,7 @@ def test_a_run_beats_popularity_on_a_shop_with_a_rule(shop_run: Path) -> None:
 def test_without_seen_items_lists_are_those_that_a_service_gives(shop_run: Path) -> None:
     engine = letterrec.load(shop_run)
     cases = engine.dataset.held_out("test")
-    lists = recommend_rows(
-        engine.recommender,
-        engine.trie,
-        cases,
-        beam=20,
-        k=10,
-        batch_size=256,
-        transitions=engine.catalogue.transitions,
-        exclude_seen=True,
-    )
+    lists = rank_cases(engine.ranker, cases, k=10, batch_size=256, beam=20, exclude_seen=True)
     ids = engine.dataset.item_ids
     served = engine.recommend([[ids[i] for i in history] for history in cases.histories], beam=20)
     for line, answer in zip(lists, served, strict=True):

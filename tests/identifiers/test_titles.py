@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import small_settings
-from letterrec import api, pipeline
+from letterrec import api
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings.content import encoder_tokenizer
 from letterrec.errors import IdentifierError
@@ -60,7 +60,7 @@ def test_words_are_kept_with_identifiers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("recommender", ["rqt", "tiger"])
 def test_a_run_on_titles(recommender: str, shop: Path, tmp_path: Path) -> None:
     settings = small_settings("identifiers.source=titles", f"recommender.name={recommender}")
-    pipeline.fit(shop, tmp_path / "run", settings)
+    api.fit(shop, tmp_path / "run", settings)
     engine = api.load(tmp_path / "run")
     (answer,) = engine.recommend([engine.history_of(engine.dataset.user_ids[0])], k=10)
     assert len({item for item, _ in answer} & set(engine.dataset.item_ids)) == 10
@@ -69,4 +69,4 @@ def test_a_run_on_titles(recommender: str, shop: Path, tmp_path: Path) -> None:
 def test_items_without_titles_are_refused(tmp_path: Path) -> None:
     source = write_rings(tmp_path) / "Beauty"
     with pytest.raises(IdentifierError, match="the items of Beauty have no titles; add an items"):
-        pipeline.fit(source, tmp_path / "run", small_settings("identifiers.source=titles"))
+        api.fit(source, tmp_path / "run", small_settings("identifiers.source=titles"))

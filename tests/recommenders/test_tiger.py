@@ -14,7 +14,7 @@ from contract_recommender import (
     planted_identifiers,
     random_histories,
 )
-from letterrec.data.dataset import Histories
+from letterrec.data.sequences import Histories
 from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings.content import encoder_tokenizer
@@ -22,6 +22,7 @@ from letterrec.errors import DataError, IdentifierError
 from letterrec.identifiers.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.identifiers.titles import title_identifiers
 from letterrec.recommenders.tiger import Tiger, spell
+from letterrec.training.options import TrainingOptions
 from ranking import assert_same_rankings
 
 SMALL: dict[str, Any] = {
@@ -158,9 +159,7 @@ def test_samples_are_every_next_item_given_its_history() -> None:
     recommender.forward = record  # type: ignore[method-assign]
     recommender.fit(
         Histories.from_lists([[4, 5, 6, 7], [9], [2, 1]]),
-        epochs=1,
-        batch_size=1,
-        learning_rate=1e-3,
+        TrainingOptions(epochs=1, batch_size=1, learning_rate=1e-3),
     )
     spelled = recommender.item_tokens.tolist()
     expected = [([4], 5), ([4, 5], 6), ([5, 6], 7), ([2], 1)]
@@ -190,4 +189,6 @@ def test_refuses_other_codebooks_and_sequences_without_a_next_item() -> None:
     with pytest.raises(IdentifierError, match=r"\(4, 4\) codes per level: expected \(4, 4, 4\)"):
         recommender.set_catalogue(other)
     with pytest.raises(DataError, match="none of the 2 training sequences has two items"):
-        recommender.fit(Histories.from_lists([[1], []]), epochs=1, learning_rate=1e-3)
+        recommender.fit(
+            Histories.from_lists([[1], []]), TrainingOptions(epochs=1, learning_rate=1e-3)
+        )

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from letterrec import api, pipeline
+from letterrec import api
 from letterrec.errors import RunError
 from letterrec.evaluation.breakdowns import analyse, by_length, by_popularity
 from letterrec.reports.html import _label, write_report
+from letterrec.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +43,14 @@ def test_the_report_loads_nothing(report: str) -> None:
 
 
 def test_the_metrics_are_those_of_the_run(report: str, shop_run: Path) -> None:
-    metrics = pipeline.Run.open(shop_run).metrics()
+    metrics = Run.open(shop_run).metrics()
     assert f"{metrics['test']['metrics']['recall@10']:.4f}" in report
 
 
 def test_groups_add_up_to_the_whole(shop_run: Path) -> None:
     engine = api.load(shop_run, edits=False)
-    found = analyse(engine)
-    recall = pipeline.Run.open(shop_run).metrics()["test"]["metrics"]["recall@10"]
+    found = analyse(engine.ranker, engine.dataset)
+    recall = Run.open(shop_run).metrics()["test"]["metrics"]["recall@10"]
     for groups in (found["by_popularity"], found["by_length"]):
         assert sum(g["cases"] for g in groups) == 150
         mean = sum(g["cases"] * g["recall@10"] for g in groups) / 150

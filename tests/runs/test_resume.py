@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from conftest import SMALL, steps_done
-from letterrec import pipeline
+from letterrec import api
 from letterrec.config.settings import load_settings
 from letterrec.files import read_json, read_metadata, read_tensors
 from letterrec.runs.run import STAGES
@@ -92,7 +92,7 @@ def test_ten_kills_within_an_epoch_change_nothing(shop: Path, tmp_path: Path) ->
     """The recommender's only epoch has 150 steps; each sitting is killed some steps further."""
     settings = [*SMALL, "training.epochs=1", "training.batch_size=1"]
     parts = [part for s in settings for part in ("--set", s)]
-    pipeline.fit(shop, tmp_path / "begun", load_settings(None, settings), until="identifiers")
+    api.fit(shop, tmp_path / "begun", load_settings(None, settings), until="identifiers")
     folders = [tmp_path / "whole", tmp_path / "killed"]
     for folder in folders:
         shutil.copytree(tmp_path / "begun", folder)

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from conftest import small_settings
-from letterrec import api, pipeline
+from letterrec import api
 from letterrec.config.settings import load_settings
 from letterrec.data import read
 from letterrec.errors import RunError
@@ -29,7 +29,7 @@ def taken_over(run: Run) -> set[str]:
 
 def test_what_is_equal_is_taken_over(shop: Path, shop_run: Path, tmp_path: Path) -> None:
     settings = small_settings("recommender.temperature=0.7")
-    run = pipeline.fit(shop, tmp_path / "a", settings, reuse=[tmp_path, shop_run])
+    run = api.fit(shop, tmp_path / "a", settings, reuse=[tmp_path, shop_run])
     assert taken_over(run) == set(IDENTIFIERS)
     identifiers = pl.read_parquet(shop_run / "identifiers.parquet")
     assert pl.read_parquet(run.folder / "identifiers.parquet").equals(identifiers)
@@ -39,7 +39,7 @@ def test_what_is_equal_is_taken_over(shop: Path, shop_run: Path, tmp_path: Path)
 
 def test_a_run_can_end_with_its_identifiers(shop: Path, shop_run: Path, tmp_path: Path) -> None:
     settings = small_settings("tokenizer.alpha=0.5")
-    run = pipeline.fit(shop, tmp_path / "a", settings, reuse=[shop_run], until="identifiers")
+    run = api.fit(shop, tmp_path / "a", settings, reuse=[shop_run], until="identifiers")
     assert taken_over(run) == {"content", "collaborative"}
     assert run.is_done("identifiers")
     assert not run.is_done("recommender")
@@ -78,9 +78,7 @@ def test_other_texts_are_other_data(shop: Path, shop_run: Path, tmp_path: Path) 
     lines[1][1] = "another title"
     with (changed / "items.csv").open("w", newline="") as file:
         csv.writer(file).writerows(lines)
-    run = pipeline.fit(
-        changed, tmp_path / "a", small_settings(), reuse=[shop_run], until="identifiers"
-    )
+    run = api.fit(changed, tmp_path / "a", small_settings(), reuse=[shop_run], until="identifiers")
     assert not taken_over(run)
 
 
@@ -103,15 +101,15 @@ def test_a_resumed_run_sees_what_changed_beside_the_interactions(
     source, folder = tmp_path / "shop", tmp_path / "run"
     shutil.copytree(shop, source)
     shutil.copytree(shop_run, folder)
-    pipeline.fit(source, folder, small_settings(), resume=True)
+    api.fit(source, folder, small_settings(), resume=True)
     assert "this run is finished; nothing is left to do" in capsys.readouterr().err
     items = (source / "items.csv").read_text()
     (source / "items.csv").write_text(items.replace("red lipstick no. 0,", "blue lipstick no. 0,"))
     with pytest.raises(RunError, match="other data: the texts of the source have changed"):
-        pipeline.fit(source, folder, small_settings(), resume=True)
+        api.fit(source, folder, small_settings(), resume=True)
     assert "nothing is left to do" not in capsys.readouterr().err
     (source / "items.csv").write_text(items)
     lines = (source / "interactions.csv").read_text().splitlines()
     (source / "interactions.csv").write_text("\n".join(lines[:-1]))
     with pytest.raises(RunError, match="other data: the interactions "):
-        pipeline.fit(source, folder, small_settings(), resume=True)
+        api.fit(source, folder, small_settings(), resume=True)

@@ -11,7 +11,6 @@ import pytest
 
 from command import letterrec
 from letterrec.data import find_sources, read
-from letterrec.embeddings.collaborative import ranking
 from letterrec.errors import DataError, SettingsError
 from letterrec.evaluation.metrics import summarise
 from letterrec.identifiers.identifiers import cf_overlap, parse_tokens
@@ -20,7 +19,8 @@ from letterrec.runs.run import Run
 from letterrec.studies import tables
 from letterrec.studies.reproduce import check_overrides, reproduce
 from letterrec.studies.rows import ROWS, TABLES, rows_for, settings_of
-from letterrec.tokenizers import load_tokenizer
+from letterrec.tokenizers import Items
+from ranking import metrics_of
 from rings import QUICK
 
 
@@ -116,11 +116,11 @@ def test_quantized_embeddings_in_sasrec(data: Path, out: Path, overall: dict[str
         "collaborative", dataset.n_items
     )  # stands in for the texts that rings lack
     assert cf is not None
-    quantized = load_tokenizer(plain.folder / "tokenizer").quantized(cf, cf)
+    quantized = plain.tokenizer().quantized(Items(cf, cf))
     model = SASRec.load(host.folder / "sasrec.safetensors", dataset.item_ids)
     scale = np.linalg.norm(model.item_embeddings()) / np.linalg.norm(quantized)
     model.use_item_embeddings(np.asarray(quantized * scale, dtype=np.float32))
-    found = ranking(model, dataset.held_out("test"))
+    found = metrics_of(model, dataset.held_out("test"))
     assert rows["plain"]["mean"] == pytest.approx(found, abs=0.05)  # two of 40 users
     assert rows["letter"]["paper"]["recall@10"] == 0.0343
 

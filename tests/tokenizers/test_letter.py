@@ -8,15 +8,16 @@ from numpy.typing import NDArray
 import letterrec.training.checkpoints
 import letterrec.training.loop
 from conftest import Cut, cut_at_step, steps_done
-from contract_tokenizer import CF, CONTENT, TokenizerContract
+from contract_tokenizer import CF, CONTENT, TokenizerContract, training
 from letterrec.config.settings import LetterSettings
 from letterrec.errors import SettingsError
 from letterrec.identifiers.identifiers import cf_overlap, collision_rate
+from letterrec.tokenizers import Items
 from letterrec.tokenizers.fitting import prepare_cf
 from letterrec.tokenizers.inputs import Inputs
 from letterrec.tokenizers.letter import LetterTokenizer
 from letterrec.tokenizers.rqvae import RQVAE
-from letterrec.training.loop import set_seed
+from letterrec.training.devices import set_seed
 
 EPOCHS = 10
 
@@ -37,7 +38,9 @@ class TestLetter(TokenizerContract):
         self, tokenizer: LetterTokenizer, content: NDArray[np.float32], seed: int = 0
     ) -> LetterTokenizer:
         cf = CF[: len(content)]
-        return tokenizer.fit(content, cf, seed=seed, epochs=EPOCHS, learning_rate=1e-2)
+        return tokenizer.fit(
+            Items(content, cf), training(seed=seed, epochs=EPOCHS, learning_rate=1e-2)
+        )
 
 
 class TestPlainRQVAE(TestLetter):
@@ -65,18 +68,22 @@ def test_the_defaults_are_those_of_the_settings():
 )
 def test_cf_embeddings_that_do_not_fit_are_refused(cf: NDArray[np.float32], message: str):
     with pytest.raises(SettingsError, match=message):
-        small(alpha=1).fit(CONTENT, cf, epochs=1)
+        small(alpha=1).fit(Items(CONTENT, cf), training(epochs=1))
 
 
 def test_without_the_collaborative_term_no_cf_is_needed():
-    tokenizer = small(alpha=0).fit(CONTENT, None, epochs=2)
-    assert tokenizer.quantize(CONTENT).shape == (240, 3)
+    tokenizer = small(alpha=0).fit(Items(CONTENT), training(epochs=2))
+    assert tokenizer.quantize(Items(CONTENT)).shape == (240, 3)
 
 
 def test_neither_the_scale_nor_the_place_of_the_inputs_matters():
-    plain = small().fit(CONTENT, CF, epochs=4)
-    moved = small().fit(64 * CONTENT, 16 * CF, epochs=4)  # powers of two: the same roundings
-    assert np.array_equal(plain.quantize(CONTENT, CF), moved.quantize(64 * CONTENT, 16 * CF))
+    plain = small().fit(Items(CONTENT, CF), training(epochs=4))
+    moved = small().fit(
+        Items(64 * CONTENT, 16 * CF), training(epochs=4)
+    )  # powers of two: the same roundings
+    assert np.array_equal(
+        plain.quantize(Items(CONTENT, CF)), moved.quantize(Items(64 * CONTENT, 16 * CF))
+    )
     shifted = prepare_cf(100 * CF + 7)
     assert np.allclose(shifted, prepare_cf(CF), atol=1e-4)
 
@@ -92,8 +99,8 @@ def random_catalogue(n: int = 600) -> tuple[NDArray[np.float32], NDArray[np.floa
 
 def overlap_of(content: NDArray[np.float32], cf: NDArray[np.float32], **settings: object) -> float:
     tokenizer = small(alpha=0, beta=0, **settings)
-    tokenizer.fit(content, cf, epochs=12, learning_rate=1e-2)
-    return cf_overlap(tokenizer.quantize(content, cf), cf)
+    tokenizer.fit(Items(content, cf), training(epochs=12, learning_rate=1e-2))
+    return cf_overlap(tokenizer.quantize(Items(content, cf)), cf)
 
 
 @pytest.mark.slow
@@ -109,7 +116,7 @@ def test_the_collaborative_term_is_as_strong_as_its_setting():
     reached = []
     for alpha in (1e-6, 18):
         tokenizer = small(alpha=alpha, beta=0, fuse_cf=False)
-        tokenizer.fit(content, cf, epochs=12, learning_rate=1e-2)
+        tokenizer.fit(Items(content, cf), training(epochs=12, learning_rate=1e-2))
         reached.append(tokenizer.log.epochs[-1]["collaborative"])
     assert reached[1] < 0.95 * reached[0]  # 0.90, whatever the seed
 
@@ -122,7 +129,7 @@ def test_the_diversity_term_is_as_strong_as_its_setting():
         logs = []
         for seed in range(3):
             tokenizer = small(alpha=0, beta=beta, clusters=4)
-            tokenizer.fit(CONTENT, None, seed=seed, epochs=16, learning_rate=1e-2)
+            tokenizer.fit(Items(CONTENT), training(seed=seed, epochs=16, learning_rate=1e-2))
             logs.append(tokenizer.log.epochs[-1]["diversity"])
         reached.append(sum(logs))
     assert reached[1] < 0.9 * reached[0]  # about 0.8
@@ -130,13 +137,13 @@ def test_the_diversity_term_is_as_strong_as_its_setting():
 
 @pytest.mark.slow
 def test_the_log_says_what_the_score_is_made_of():
-    tokenizer = small().fit(CONTENT, CF, epochs=EPOCHS)
+    tokenizer = small().fit(Items(CONTENT, CF), training(epochs=EPOCHS))
     entry = tokenizer.log.epochs[tokenizer.log.best_epoch]
     cf = max(0.0, 1 - entry["valid/collaborative"] / np.log(240))
     kept = (1 - entry["valid/reconstruction_error"] + cf) / 2
     expected = kept * entry["valid/codes_used"] * (1 - entry["valid/collision_rate"])
     assert entry["valid/score"] == pytest.approx(expected)
-    assert entry["valid/collision_rate"] == collision_rate(tokenizer.quantize(CONTENT, CF))
+    assert entry["valid/collision_rate"] == collision_rate(tokenizer.quantize(Items(CONTENT, CF)))
     assert tokenizer.log.best == entry["valid/score"]
 
 
@@ -156,17 +163,17 @@ def test_an_interrupted_training_resumes_to_the_same_identifiers(
             raise Interrupted
         set_seed(seed, *salt)
 
-    whole = small().fit(CONTENT, CF, seed=3, epochs=EPOCHS)
+    whole = small().fit(Items(CONTENT, CF), training(seed=3, epochs=EPOCHS))
     with monkeypatch.context() as patch:
         patch.setattr(letterrec.training.checkpoints, "AFTER_EPOCH", 0.0)
         patch.setattr(letterrec.training.loop, "set_seed", interrupt)
         with pytest.raises(Interrupted):
-            small().fit(CONTENT, CF, seed=3, epochs=EPOCHS, folder=tmp_path)
+            small().fit(Items(CONTENT, CF), training(seed=3, epochs=EPOCHS, folder=tmp_path))
     assert (tmp_path / "checkpoint.safetensors").exists()
     torch.rand(7)  # another random state than the first sitting's
-    resumed = small().fit(CONTENT, CF, seed=3, epochs=EPOCHS, folder=tmp_path)
+    resumed = small().fit(Items(CONTENT, CF), training(seed=3, epochs=EPOCHS, folder=tmp_path))
     assert len(resumed.log.epochs) == EPOCHS
-    assert np.array_equal(resumed.assign(CONTENT, cf=CF), whole.assign(CONTENT, cf=CF))
+    assert np.array_equal(resumed.assign(Items(CONTENT, CF)), whole.assign(Items(CONTENT, CF)))
     assert np.array_equal(resumed.codebooks, whole.codebooks)
 
 
@@ -175,15 +182,15 @@ def test_a_training_cut_within_an_epoch_resumes_to_the_same_identifiers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
 ):
     """The codes' clusters and whether there are codes are no weights, and kept all the same."""
-    whole = small().fit(CONTENT, CF, seed=3, epochs=EPOCHS)
+    whole = small().fit(Items(CONTENT, CF), training(seed=3, epochs=EPOCHS))
     with monkeypatch.context() as patch:
         cut_at_step(patch, 12 * epoch + 5)  # an epoch of a small catalogue has 12 steps
         with pytest.raises(Cut):
-            small().fit(CONTENT, CF, seed=3, epochs=EPOCHS, folder=tmp_path)
+            small().fit(Items(CONTENT, CF), training(seed=3, epochs=EPOCHS, folder=tmp_path))
     assert steps_done(tmp_path) == 5
     torch.rand(7)
-    resumed = small().fit(CONTENT, CF, seed=3, epochs=EPOCHS, folder=tmp_path)
-    assert np.array_equal(resumed.assign(CONTENT, cf=CF), whole.assign(CONTENT, cf=CF))
+    resumed = small().fit(Items(CONTENT, CF), training(seed=3, epochs=EPOCHS, folder=tmp_path))
+    assert np.array_equal(resumed.assign(Items(CONTENT, CF)), whole.assign(Items(CONTENT, CF)))
     assert np.array_equal(resumed.codebooks, whole.codebooks)
     assert [e["loss"] for e in resumed.log.epochs] == [e["loss"] for e in whole.log.epochs]
 
@@ -191,21 +198,23 @@ def test_a_training_cut_within_an_epoch_resumes_to_the_same_identifiers(
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 50])
 def test_a_tiny_catalogue_works_with_the_default_code_space(n: int):
-    tokenizer = LetterTokenizer(dim=8, hidden=(32,)).fit(CONTENT[:n], CF[:n], epochs=3)
-    identifiers = tokenizer.assign(CONTENT[:n], cf=CF[:n])
+    tokenizer = LetterTokenizer(dim=8, hidden=(32,)).fit(
+        Items(CONTENT[:n], CF[:n]), training(epochs=3)
+    )
+    identifiers = tokenizer.assign(Items(CONTENT[:n], CF[:n]))
     assert len(np.unique(identifiers, axis=0)) == n
 
 
 @pytest.mark.slow
 def test_an_epoch_of_a_small_catalogue_has_enough_steps():
-    tokenizer = small(alpha=0, beta=0).fit(CONTENT, None, epochs=10, learning_rate=3e-3)
-    assert tokenizer.reconstruction_error(CONTENT) < 0.5
+    tokenizer = small(alpha=0, beta=0).fit(Items(CONTENT), training(epochs=10, learning_rate=3e-3))
+    assert tokenizer.reconstruction_error(Items(CONTENT)) < 0.5
 
 
 def test_constant_dimensions_of_the_content_do_no_harm():
     content = np.concatenate([CONTENT, np.full((240, 2), 5, dtype=np.float32)], 1)
-    tokenizer = small(alpha=0).fit(content, None, epochs=3)
-    assert np.isfinite(tokenizer.reconstruction_error(content))
+    tokenizer = small(alpha=0).fit(Items(content), training(epochs=3))
+    assert np.isfinite(tokenizer.reconstruction_error(Items(content)))
 
 
 def test_codes_are_found_in_float32_where_training_is_not():

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import letterrec
-from contract_tokenizer import CF, CONTENT, GROUP
-from letterrec.errors import RunError
-from letterrec.files import write_tensors
+from contract_tokenizer import CF, CONTENT, GROUP, training
+from letterrec.runs.run import Run
+from letterrec.tokenizers import Items
 from letterrec.tokenizers.letter import LetterTokenizer
-from letterrec.tokenizers.new_items import Newcomers, estimate_cf
+from letterrec.tokenizers.new_items import assign_new, estimate_cf
 
 
 def test_an_estimate_follows_the_items_with_like_content() -> None:
@@ -49,26 +47,18 @@ def test_new_items_get_identifiers_of_their_own(shop_run: Path) -> None:
     engine = letterrec.load(shop_run)
     assert engine.content is not None
     taken = engine.identifiers.codes
-    codes = Newcomers(shop_run, engine.content).assign(engine.content, taken)
+    tokenizer = Run.open(shop_run).tokenizer()
+    codes = assign_new(tokenizer, Items(engine.content), engine.content, taken)
     assert len(np.unique(np.concatenate([codes, taken]), axis=0)) == 120
 
 
 @pytest.mark.slow
-def test_a_new_item_gets_the_first_code_of_its_group(tmp_path: Path) -> None:
+def test_a_new_item_gets_the_first_code_of_its_group() -> None:
     """The planted groups are so far apart that no first code is given in two of them."""
     tokenizer = LetterTokenizer(levels=3, codes=16, dim=8, hidden=(64,))
-    tokenizer.fit(CONTENT, CF, epochs=10, learning_rate=1e-2)
-    tokenizer.save(tmp_path / "tokenizer")
-    cf = {"embeddings": torch.from_numpy(CF)}
-    write_tensors(tmp_path / "collaborative.safetensors", cf)
-    group_of_code = dict(zip(tokenizer.quantize(CONTENT, CF)[:, 0], GROUP, strict=True))
-    new = Newcomers(tmp_path, CONTENT).assign(CONTENT, tokenizer.assign(CONTENT, cf=CF))
+    tokenizer.fit(Items(CONTENT, CF), training(epochs=10, learning_rate=1e-2))
+    group_of_code = dict(zip(tokenizer.quantize(Items(CONTENT, CF))[:, 0], GROUP, strict=True))
+    known = Items(CONTENT, CF)
+    new = assign_new(tokenizer, known, CONTENT, tokenizer.assign(known))
     found = [group_of_code.get(code) for code in new[:, 0]]
     assert np.mean([f == g for f, g in zip(found, GROUP, strict=True)]) > 0.9
-
-
-def test_cf_embeddings_of_other_items_are_refused(shop_run: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(shop_run, tmp_path / "run"))
-    content = np.zeros((59, 384), dtype=np.float32)
-    with pytest.raises(RunError, match=r"is damaged .*\(60, 32\).*\(59, any\)"):
-        Newcomers(run, content)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from contract_tokenizer import CONTENT, TokenizerContract
+from contract_tokenizer import CONTENT, TokenizerContract, training
+from letterrec.tokenizers import Items
 from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer
 
 
@@ -27,8 +28,16 @@ def test_balanced_codes_have_nearly_equal_shares():
     content = np.concatenate(
         [random.normal(size=(1800, 8)), 5 + 0.1 * random.normal(size=(200, 8))]
     ).astype(np.float32)
-    plain = RQKMeansTokenizer(levels=2, codes=20).fit(content).quantize(content)
-    balanced = RQKMeansTokenizer(levels=2, codes=20, balanced=True).fit(content).quantize(content)
+    plain = (
+        RQKMeansTokenizer(levels=2, codes=20)
+        .fit(Items(content), training())
+        .quantize(Items(content))
+    )
+    balanced = (
+        RQKMeansTokenizer(levels=2, codes=20, balanced=True)
+        .fit(Items(content), training())
+        .quantize(Items(content))
+    )
     for level in range(2):
         sizes = np.bincount(balanced[:, level], minlength=20)
         assert sizes.max() <= 130
@@ -37,7 +46,7 @@ def test_balanced_codes_have_nearly_equal_shares():
 
 
 def test_quantized_is_the_mean_plus_the_codes():
-    tokenizer = RQKMeansTokenizer(levels=3, codes=16).fit(CONTENT)
-    codes = tokenizer.quantize(CONTENT)
+    tokenizer = RQKMeansTokenizer(levels=3, codes=16).fit(Items(CONTENT), training())
+    codes = tokenizer.quantize(Items(CONTENT))
     expected = CONTENT.mean(0) + tokenizer.codebooks[np.arange(3), codes].sum(1)
-    assert np.allclose(tokenizer.quantized(CONTENT), expected, atol=1e-4)
+    assert np.allclose(tokenizer.quantized(Items(CONTENT)), expected, atol=1e-4)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from conftest import SMALL, steps_done
-from letterrec import api, pipeline
+from letterrec import api
 from letterrec.config.settings import Settings, load_settings
 from letterrec.files import read_tensors
 from letterrec.runs.run import Run
@@ -41,7 +41,7 @@ def fit_with_two(shop: Path, out: Path, *settings: str, recipe: str = "rqt") -> 
 
 def begin(shop: Path, folder: Path, settings: Settings) -> None:
     """Two equal runs, up to identifiers: a process alone has more threads, and rounds otherwise."""
-    pipeline.fit(shop, folder / "two", settings, until="identifiers")
+    api.fit(shop, folder / "two", settings, until="identifiers")
     shutil.copytree(folder / "two", folder / "one")
 
 
@@ -66,7 +66,7 @@ def test_two_processes_make_the_run_that_one_makes(shop: Path, tmp_path: Path) -
     begin(shop, tmp_path, load_settings(None, settings))
     said = fit_with_two(shop, tmp_path / "two", *settings)
     assert said.count("[6/8] recommender") == 1  # the main process alone speaks
-    pipeline.fit(shop, tmp_path / "one", load_settings(None, settings), resume=True)
+    api.fit(shop, tmp_path / "one", load_settings(None, settings), resume=True)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=0.01)
     one, two = (Run.open(tmp_path / name).metrics()["test"] for name in ("one", "two"))
     assert two["users"] == one["users"]
@@ -89,7 +89,7 @@ def test_a_language_model_is_sharded(shop: Path, tiny_model: Path, tmp_path: Pat
     ]
     begin(shop, tmp_path, load_settings("lcrec", settings))
     fit_with_two(shop, tmp_path / "two", *settings, recipe="lcrec")
-    pipeline.fit(shop, tmp_path / "one", load_settings("lcrec", settings), resume=True)
+    api.fit(shop, tmp_path / "one", load_settings("lcrec", settings), resume=True)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=0.01)
     one, two = (read_tensors(tmp_path / x / "recommender.safetensors")[0] for x in ("one", "two"))
     assert {k: v.shape for k, v in two.items()} == {k: v.shape for k, v in one.items()}
@@ -107,7 +107,7 @@ def test_one_process_finishes_what_two_began(shop: Path, tmp_path: Path) -> None
             time.sleep(0.01)
         kill_all(run)
     assert not Run.open(run).is_done("recommender")
-    pipeline.fit(shop, run, load_settings("rqt", settings), resume=True)
+    api.fit(shop, run, load_settings("rqt", settings), resume=True)
     assert len(losses(run)) == 60
     assert losses(run)[-1] < losses(run)[0]
     assert not list(run.rglob("*.tmp"))

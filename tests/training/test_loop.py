@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from letterrec.errors import RunError, SettingsError
 from letterrec.files import read_tensors, write_tensors
 from letterrec.training import checkpoints, loop
 from letterrec.training.checkpoints import TrainingLog
-from letterrec.training.loop import batches_by_length, set_seed, train
+from letterrec.training.devices import set_seed
+from letterrec.training.loop import batches_by_length, train
+from letterrec.training.options import TrainingOptions
 
 EPOCHS = 5
 
@@ -45,8 +48,11 @@ class Net(nn.Module):
         return {"loss": error, "half": error / 2}
 
 
+ORDER = TrainingOptions(batch_size=16, seed=7)
+
+
 def fitted(
-    folder: Path | None = None, epochs: int = EPOCHS, width: int = 8, **options: Any
+    folder: Path | None = None, epochs: int = EPOCHS, width: int = 8, **changes: Any
 ) -> tuple[Net, TrainingLog]:
     set_seed(7)
     x = torch.randn(64, 3)
@@ -58,17 +64,17 @@ def fitted(
         assert not torch.is_grad_enabled()
         return {"ndcg@10": -float((net.layers(x)[:, 0] - y).square().mean())}
 
+    names = {field.name for field in fields(TrainingOptions)}
+    own = {name: value for name, value in changes.items() if name in names}
     settings: dict[str, Any] = {
-        "batches": lambda epoch: batches_by_length(np.ones(64), 16, 7, epoch),
+        "batches": lambda epoch: batches_by_length(np.ones(64), ORDER, epoch),
         "collate": lambda rows: (x[rows], y[rows]),
-        "epochs": epochs,
-        "learning_rate": 0.05,
         "validate": validate,
-        "criterion": "ndcg@10",
-        "seed": 7,
-        "folder": folder,
+        "options": TrainingOptions(
+            **{"epochs": epochs, "learning_rate": 0.05, "seed": 7, "folder": folder} | own
+        ),
     }
-    log = train(net, **(settings | options))
+    log = train(net, **settings | {k: v for k, v in changes.items() if k not in names})
     return net, log
 
 
@@ -227,6 +233,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
+from letterrec.training.options import TrainingOptions
 from letterrec.training import checkpoints
 from test_loop import fitted
 
@@ -329,11 +336,12 @@ def test_the_schedule_rises_linearly_and_falls_along_a_cosine() -> None:
 
 def test_batches_by_length_hold_each_row_once_and_alike_lengths_together() -> None:
     lengths = np.random.default_rng(0).integers(1, 30, 1003)
-    batches = batches_by_length(lengths, 64, seed=3, epoch=0)
+    options = TrainingOptions(batch_size=64, seed=3)
+    batches = batches_by_length(lengths, options, epoch=0)
     assert sorted(np.concatenate(batches).tolist()) == list(range(1003))
     assert sorted(len(b) for b in batches) == [1003 % 64] + [64] * 15
     assert max(int(np.ptp(lengths[b])) for b in batches) <= 4
-    orders = [np.concatenate(batches_by_length(lengths, 64, 3, e)).tolist() for e in (0, 0, 1)]
+    orders = [np.concatenate(batches_by_length(lengths, options, e)).tolist() for e in (0, 0, 1)]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
     firsts = [lengths[b[0]] for b in batches]

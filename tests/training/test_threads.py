@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from letterrec.nn.dropout import Dropout
-from letterrec.training.loop import has_bfloat16
+from letterrec.training.devices import has_bfloat16
 from letterrec.training.threads import Team
 
 ROWS = np.arange(200)

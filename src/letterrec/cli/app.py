@@ -66,12 +66,12 @@ def quickstart(
     ] = Path("runs/quickstart"),
 ) -> None:
     """Train on MovieLens-100k and show what comes out: minutes, no data of your own needed."""
-    from letterrec import api, pipeline
+    from letterrec import api
     from letterrec.config.settings import load_settings
     from letterrec.reports.text import print_inspection, print_metrics, print_recommendations
 
     settings = load_settings("quickstart")
-    run = pipeline.fit("ml-100k", out_folder, settings, resume=(out_folder / "run.json").exists())
+    run = api.fit("ml-100k", out_folder, settings, resume=(out_folder / "run.json").exists())
     engine = api.load(out_folder)
     print_metrics(out, run.metrics())
     print_inspection(out, api.inspect(out_folder))
@@ -133,14 +133,14 @@ def fit(
 
         letterrec fit Instruments/ --out runs/given --set identifiers.source=given
     """
-    from letterrec import pipeline
+    from letterrec import api
     from letterrec.config.settings import load_settings
-    from letterrec.evaluation.protocol import returning_share
+    from letterrec.data.splits import returning_share
     from letterrec.reports.text import print_metrics, returning_note
     from letterrec.training import distributed
 
     settings = load_settings(recipe, [*(overrides or []), *_column_settings(columns or [])])
-    run = pipeline.fit(source, out_folder, settings, resume=resume)
+    run = api.fit(source, out_folder, settings, resume=resume)
     if distributed.is_helper():
         return
     print_metrics(out, run.metrics())
@@ -352,9 +352,8 @@ def export(
     index.json has the tokens of every item: transformers, vLLM or SGLang load it without LetterRec.
     """
     from letterrec import api
-    from letterrec.recommenders.lcrec.export import export_run
 
-    export_run(api.load(run), out_folder)
+    api.export(run, out_folder)
     out.print(f"the merged model is in {out_folder}", soft_wrap=True)
 
 

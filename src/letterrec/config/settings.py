@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -202,6 +202,7 @@ class RQKMeansSettings(Section):
     levels: int = Field(4, ge=1, description="codes per identifier")
     codes: int = Field(256, ge=2, description="codes per level")
     balanced: bool = Field(False, description="equal cluster sizes (constrained k-means)")
+    training: ClassVar[None] = None  # there is no network
 
 
 TokenizerSettings = Annotated[LetterSettings | RQKMeansSettings, Field(discriminator="name")]

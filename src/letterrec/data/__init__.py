@@ -12,8 +12,10 @@ from os import PathLike
 from pathlib import Path
 
 from letterrec.config.settings import Order
-from letterrec.data.dataset import Dataset, HeldOut, Histories, Split
+from letterrec.data.dataset import Dataset
 from letterrec.data.readers.options import ReadOptions
+from letterrec.data.sequences import Histories
+from letterrec.data.splits import HeldOut, Split
 from letterrec.errors import DataError
 
 __all__ = ["Dataset", "HeldOut", "Histories", "Split", "check_source", "find_sources", "read"]

@@ -6,139 +6,15 @@ readers beside it, and text embeddings, identifiers and models to the steps that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from letterrec.data.sequences import Histories
+from letterrec.data.splits import HeldOut, Split
 from letterrec.errors import DataError
-
-Split = Literal["valid", "test"]
-
-
-@dataclass(frozen=True, eq=False)
-class Histories:
-    """Item sequences of different lengths, stored flat: sequence ``i`` is
-    ``items[offsets[i]:offsets[i + 1]]``, oldest item first.
-
-    Attributes:
-        offsets: int64 ``(n_sequences + 1,)``, starting at 0.
-        items: int32 ``(offsets[-1],)`` item rows.
-    """
-
-    offsets: NDArray[np.int64]
-    items: NDArray[np.int32]
-
-    @classmethod
-    def from_lists(cls, sequences: Iterable[Sequence[int]]) -> Histories:
-        """Pack lists of item rows.
-
-        >>> Histories.from_lists([[3, 1], [], [2]]).offsets.tolist()
-        [0, 2, 2, 3]
-        """
-        rows = [np.asarray(s, dtype=np.int32) for s in sequences]
-        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum([len(r) for r in rows], out=offsets[1:])
-        items = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int32)
-        return cls(offsets, items)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, index: int) -> NDArray[np.int32]:
-        return self.items[self.offsets[index] : self.offsets[index + 1]]
-
-    def __iter__(self) -> Iterator[NDArray[np.int32]]:
-        return (self[i] for i in range(len(self)))
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """int64 ``(n_sequences,)``: items per sequence."""
-        return np.diff(self.offsets)
-
-    def drop_last(self, n: int) -> Histories:
-        """Each sequence without its ``n`` latest items (empty where it is shorter).
-
-        >>> [h.tolist() for h in Histories.from_lists([[1, 2, 3], [4]]).drop_last(2)]
-        [[1], []]
-        """
-        return self.slice(self.offsets[:-1], np.maximum(self.offsets[:-1], self.offsets[1:] - n))
-
-    def latest(self, n: int) -> Histories:
-        """Each sequence cut to its ``n`` latest items.
-
-        >>> [h.tolist() for h in Histories.from_lists([[1, 2, 3], [4]]).latest(2)]
-        [[2, 3], [4]]
-        """
-        return self.slice(np.maximum(self.offsets[:-1], self.offsets[1:] - n), self.offsets[1:])
-
-    def take(self, rows: NDArray[np.integer]) -> Histories:
-        """The sequences at ``rows``, in that order."""
-        return self.slice(self.offsets[:-1][rows], self.offsets[1:][rows])
-
-    def padded(self, max_length: int | None = None) -> NDArray[np.int64]:
-        """int64 ``(n_sequences, longest)``: item rows, left-aligned, ``-1`` after the end.
-
-        >>> Histories.from_lists([[1, 2, 3], [4]]).padded().tolist()
-        [[1, 2, 3], [4, -1, -1]]
-        """
-        cut = self if max_length is None else self.latest(max_length)
-        width = int(cut.lengths.max(initial=0))
-        out = np.full((len(cut), width), -1, dtype=np.int64)
-        out[np.arange(width)[None, :] < cut.lengths[:, None]] = cut.items
-        return out
-
-    def slice(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> Histories:
-        """The sequences ``items[start[i]:stop[i]]``; bounds int64 ``(n,)`` into ``items``."""
-        lengths = stop - start
-        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        index = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
-        return Histories(offsets, self.items[index])
-
-    def n_windows(self, width: int) -> NDArray[np.int64]:
-        """int64 ``(n,)``: into how many `windows` each sequence is cut."""
-        return np.maximum(-(-(self.lengths - 1) // (width - 1)), 0).astype(np.int64)
-
-    def windows(self, width: int) -> Histories:
-        """The sequences cut into windows of at most ``width`` items, so that each item but a
-        sequence's first is predicted once: consecutive windows share one item.
-
-        >>> sequences = Histories.from_lists([[1, 2, 3, 4], [5], [6, 7]])
-        >>> [w.tolist() for w in sequences.windows(3)]
-        [[1, 2], [2, 3, 4], [6, 7]]
-        """
-        step = width - 1
-        counts = self.n_windows(width)
-        sequence = np.repeat(np.arange(len(self)), counts)
-        later = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(sequence))
-        stop = self.offsets[1:][sequence] - step * later
-        return self.slice(np.maximum(self.offsets[:-1][sequence], stop - width), stop)
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """One held-out interaction per user, with the history that precedes it.
-
-    Attributes:
-        users: int64 ``(n,)`` user rows.
-        histories: the ``n`` histories, uncut.
-        targets: int32 ``(n,)`` item rows.
-    """
-
-    users: NDArray[np.int64]
-    histories: Histories
-    targets: NDArray[np.int32]
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    def take(self, rows: NDArray[np.integer]) -> HeldOut:
-        """The cases at ``rows``."""
-        return HeldOut(self.users[rows], self.histories.take(rows), self.targets[rows])
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from letterrec.data.dataset import Dataset, Histories
+from letterrec.data.dataset import Dataset
+from letterrec.data.sequences import Histories
 from letterrec.errors import RunError
 from letterrec.files import atomic_path, denied
 

@@ -15,14 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from letterrec.decoding.constraints import Constraints
 from letterrec.decoding.mixture import Mixture, Recalled
+from letterrec.decoding.topk import DEAD, best_log_probs
 from letterrec.decoding.trie import Trie, take
 from letterrec.errors import RequestError
 
-_DEAD = torch.finfo(torch.float32).min  # the score of no candidate
-_SURE = -torch.finfo(torch.float32).tiny  # log-probabilities are negative, but for rounding
 _AT_ONCE = 2**17  # candidates per piece of work: what caches hold
-_NONE = torch.iinfo(torch.int32).max  # sorts behind every position and every node
 
 
 class Decoder(Protocol):
@@ -99,7 +98,7 @@ def search(
             f"{trie.n_items} items of the catalogue"
         )
     beam = max(beam, k)
-    valid = _Valid.of(trie, seen, allowed) if seen is not None or allowed is not None else None
+    valid = Constraints.of(trie, seen, allowed) if seen is not None or allowed is not None else None
     mixture = None
     if recalled is not None:
         mixture = Mixture.of(trie, recalled if valid is None else valid.among(recalled))
@@ -145,7 +144,7 @@ def _extend(
     log_probs: Tensor,
     over_legal: bool,
     beam: int,
-    valid: _Valid | None,
+    valid: Constraints | None,
     mixture: Mixture | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The best children of the prefixes: parents, nodes, codes, the decoder's scores and those of
@@ -154,7 +153,7 @@ def _extend(
     table = trie.tables[level]
     if table is not None:
         children = F.embedding(nodes, table)  # (batch, beams, width), -1 where none
-        gained = log_probs.masked_fill(children < 0, _DEAD)
+        gained = log_probs.masked_fill(children < 0, DEAD)
     else:
         children, gained = _children(trie, level, nodes, log_probs)
     if over_legal:
@@ -164,13 +163,13 @@ def _extend(
         candidates = mixture.mixed(level, nodes, decoded)
     if valid is not None and valid.allowed_before is not None:
         n_allowed = valid.n_allowed(level + 1, children.clamp(min=0))
-        candidates.masked_fill_(n_allowed == 0, _DEAD)
+        candidates.masked_fill_(n_allowed == 0, DEAD)
     width = candidates.shape[2]
     candidates, children = candidates.flatten(1), children.flatten(1)  # (batch, beams * width)
 
     dead = None if valid is None else valid.nodes_seen(level + 1)  # (batch, n_dead)
     spare = 0 if dead is None else dead.shape[1]
-    best = _top(candidates, min(beam + spare, candidates.shape[1]))
+    best = best_log_probs(candidates, min(beam + spare, candidates.shape[1]))
     if dead is not None and spare:
         best = _drop_dead(best, candidates, children, dead)
     best = best[:, :beam]
@@ -192,7 +191,7 @@ def _children(trie: Trie, level: int, nodes: Tensor, log_probs: Tensor) -> tuple
         gained = log_probs.gather(2, codes.clamp(min=0)).masked_fill_(codes < 0, 0.0)
     else:
         gained = log_probs.gather(2, codes)
-    return children, gained.masked_fill_(steps >= count, _DEAD)
+    return children, gained.masked_fill_(steps >= count, DEAD)
 
 
 def _drop_dead(best: Tensor, candidates: Tensor, children: Tensor, dead: Tensor) -> Tensor:
@@ -200,25 +199,13 @@ def _drop_dead(best: Tensor, candidates: Tensor, children: Tensor, dead: Tensor)
     nodes = children.gather(1, best)
     at = torch.searchsorted(dead, nodes).clamp_(max=dead.shape[1] - 1)
     is_dead = dead.gather(1, at) == nodes
-    scores = candidates.gather(1, best).masked_fill_(is_dead, _DEAD)
+    scores = candidates.gather(1, best).masked_fill_(is_dead, DEAD)
     candidates.scatter_(1, best, scores)
     return best.gather(1, is_dead.to(torch.uint8).argsort(dim=1, stable=True))
 
 
-def _top(scores: Tensor, k: int) -> Tensor:
-    """Indices int64 ``(batch, k)`` of the largest scores, best first; ties to the lower index.
-
-    Score and index make one number, so no two are equal and the choice among ties depends neither
-    on `torch.topk`'s algorithm nor on the batch: the bits of a negative float64 are an integer
-    that falls as the float rises, and a float32 leaves its lowest 29 bits free.
-    """
-    keys = scores.clamp_(_DEAD, _SURE).to(torch.float64).view(torch.int64)
-    keys.add_(torch.arange(scores.shape[1], device=scores.device))
-    return keys.topk(k, dim=1, largest=False).values.bitwise_and_(2**29 - 1)
-
-
 def _items_of(
-    trie: Trie, nodes: Tensor, scores: Tensor, k: int, valid: _Valid | None
+    trie: Trie, nodes: Tensor, scores: Tensor, k: int, valid: Constraints | None
 ) -> tuple[Tensor, Tensor]:
     """The first ``k`` valid items of the identifiers, each with its identifier's score."""
     first_item = trie.first_item[-1]
@@ -231,109 +218,14 @@ def _items_of(
         positions = positions.clamp_(max=trie.n_items - 1).flatten(1)
         if valid is not None:
             gone |= ~valid.items(positions)
-        scores = scores.repeat_interleave(trie.most_sharing, dim=1).masked_fill_(gone, _DEAD)
-        order = (scores == _DEAD).to(torch.uint8).argsort(dim=1, stable=True)[:, :k]
+        scores = scores.repeat_interleave(trie.most_sharing, dim=1).masked_fill_(gone, DEAD)
+        order = (scores == DEAD).to(torch.uint8).argsort(dim=1, stable=True)[:, :k]
         positions, scores = positions.gather(1, order), scores.gather(1, order)
     items = take(trie.items, positions[:, :k]).to(torch.int64)
     scores = scores[:, :k]
-    nothing = scores == _DEAD
+    nothing = scores == DEAD
     missing = (0, k - items.shape[1])
     return (
         F.pad(items.masked_fill(nothing, -1), missing, value=-1),
         F.pad(scores.masked_fill(nothing, -torch.inf), missing, value=-torch.inf),
     )
-
-
-class _Valid:
-    """Which items may come back, as counts below the nodes of the trie.
-
-    Attributes:
-        allowed_before: int32 ``(1 or batch, n_items + 1)``: how many of the first items of the trie
-            are allowed; None where all are.
-        seen: int32 ``(batch, n)`` rising positions in the trie of the seen items that are allowed,
-            each once, then `_NONE`; None where nothing is seen.
-    """
-
-    def __init__(self, trie: Trie, allowed_before: Tensor | None, seen: Tensor | None) -> None:
-        self._trie = trie
-        self.allowed_before = allowed_before
-        self.seen = seen
-
-    @classmethod
-    def of(cls, trie: Trie, seen: Tensor | None, allowed: Tensor | None) -> _Valid:
-        """The counts for seen items and allowed ones as `search` takes them."""
-        valid = cls(trie, None, None)
-        if allowed is not None:
-            sorted_flags = allowed.reshape(-1, trie.n_items).index_select(1, trie.items)
-            valid.allowed_before = F.pad(sorted_flags.cumsum(1, dtype=torch.int32), (1, 0))
-        if seen is not None and seen.shape[1] > 0:
-            valid.seen = valid._positions(seen)
-        return valid
-
-    def rows(self, start: int, stop: int) -> _Valid:
-        """The part of the batch from row ``start`` up to ``stop``."""
-        allowed, seen = self.allowed_before, self.seen
-        return _Valid(
-            self._trie,
-            allowed if allowed is None or len(allowed) == 1 else allowed[start:stop],
-            None if seen is None else seen[start:stop],
-        )
-
-    def _positions(self, seen: Tensor) -> Tensor:
-        positions = take(self._trie.position, seen.clamp(min=0))
-        ignored = seen < 0
-        if self.allowed_before is not None:
-            ignored = ignored | (self._allowed_between(positions, positions + 1) == 0)
-        positions = positions.masked_fill(ignored, _NONE).sort(dim=1).values
-        again = positions[:, 1:] == positions[:, :-1]
-        positions[:, 1:].masked_fill_(again, _NONE)
-        return positions.sort(dim=1).values
-
-    def among(self, recalled: Recalled) -> Recalled:
-        """The remembered items that are valid."""
-        valid = self.items(take(self._trie.position, recalled.items.clamp(min=0)))
-        return Recalled(recalled.items.masked_fill(~valid, -1), recalled.shares)
-
-    def n_allowed(self, level: int, nodes: Tensor) -> Tensor:
-        """int32, the shape of ``nodes`` (batch first): allowed items below each node."""
-        first_item = self._trie.first_item[level]
-        start, stop = take(first_item, nodes), take(first_item, nodes + 1)
-        return stop - start if self.allowed_before is None else self._allowed_between(start, stop)
-
-    def _allowed_between(self, start: Tensor, stop: Tensor) -> Tensor:
-        assert self.allowed_before is not None
-        rows = len(self.allowed_before)
-        if rows == 1:
-            return take(self.allowed_before[0], stop) - take(self.allowed_before[0], start)
-        flat = self.allowed_before.view(-1)
-        row = torch.arange(rows, device=start.device) * self.allowed_before.shape[1]
-        row = row.view(-1, *[1] * (start.dim() - 1))
-        return take(flat, stop + row) - take(flat, start + row)
-
-    def nodes_seen(self, level: int) -> Tensor | None:
-        """int32 ``(batch, n)``: the nodes of a level below which every allowed item is seen,
-        rising, `_NONE` where a row has fewer; None where nothing is seen.
-        """
-        if self.seen is None:
-            return None
-        nodes = torch.searchsorted(
-            self._trie.first_item[level], self.seen, right=True, out_int32=True
-        ).sub_(1)
-        nodes.masked_fill_(self.seen == _NONE, _NONE)
-        n_seen = torch.searchsorted(nodes, nodes, right=True) - torch.searchsorted(nodes, nodes)
-        last = self._trie.n_nodes(level) - 1
-        all_seen = n_seen == self.n_allowed(level, nodes.clamp(max=last))
-        all_seen &= nodes != _NONE
-        all_seen[:, 1:] &= nodes[:, 1:] != nodes[:, :-1]
-        most = int(all_seen.sum(1).max())
-        return nodes.masked_fill(~all_seen, _NONE).sort(dim=1).values[:, :most].contiguous()
-
-    def items(self, positions: Tensor) -> Tensor:
-        """bool ``(batch, n)``: whether the items at these positions of the trie are valid."""
-        ok = torch.ones_like(positions, dtype=torch.bool)
-        if self.allowed_before is not None:
-            ok &= self._allowed_between(positions, positions + 1) > 0
-        if self.seen is not None:
-            at = torch.searchsorted(self.seen, positions).clamp_(max=self.seen.shape[1] - 1)
-            ok &= self.seen.gather(1, at) != positions
-        return ok

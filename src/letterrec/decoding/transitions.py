@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from letterrec.data.dataset import Histories
+from letterrec.data.sequences import Histories
 from letterrec.decoding.mixture import Recalled
 from letterrec.embeddings.similarity import alike, as_matrix, most_similar
 from letterrec.files import read_tensors, reading, write_tensors

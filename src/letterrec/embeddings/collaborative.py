@@ -7,7 +7,7 @@ to the tokenizers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,35 +16,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from letterrec.data.dataset import Dataset, HeldOut, Histories
+from letterrec.data.dataset import Dataset
+from letterrec.data.sequences import Histories
 from letterrec.data.vectors import Order, checked, read_vectors
 from letterrec.errors import DataError
-from letterrec.evaluation.metrics import Ranks, summarise
 from letterrec.nn.sasrec import SASRec
-from letterrec.training.loop import batches_by_length, set_seed, train
+from letterrec.training.devices import set_seed
+from letterrec.training.loop import batches_by_length, train
+from letterrec.training.options import TrainingOptions
 
 Embeddings = NDArray[np.float32]
 
 
 def train_cf(
     dataset: Dataset,
+    options: TrainingOptions,
     *,
     dim: int = 32,
     layers: int = 2,
     heads: int = 2,
     dropout: float = 0.2,
     max_history: int = 20,
-    epochs: int = 14,
-    batch_size: int = 256,
-    learning_rate: float = 4e-3,
-    weight_decay: float = 0.01,
-    warmup: float = 0.05,
-    clip: float = 1.0,
-    patience: int = 5,
-    users: int = 5000,
-    every: int = 1,
-    seed: int = 0,
-    folder: Path | None = None,
+    validate: Callable[[SASRec], Mapping[str, float]] | None = None,
 ) -> SASRec:
     """Train SASRec on the training interactions, selected by validation NDCG@10.
 
@@ -52,12 +45,11 @@ def train_cf(
     every interaction but a user's first is predicted once per epoch.
 
     Args:
-        dataset: its `training` split is learned, its ``valid`` split selects the epoch.
-        batch_size: windows per step.
-        users: validation users, at most; a random subset decided by ``seed``.
-
-    The shape of the network and ``dropout`` are as in `SASRec`, the other keywords as in
-    `training.train`; with a ``folder`` training resumes exactly.
+        dataset: its `training` split is learned.
+        options: of the training.
+        dim: of the item embeddings; ``layers``, ``heads``, ``dropout`` and ``max_history`` are
+            those of `SASRec`, too.
+        validate: metrics of the model as it is, which select the epoch; None keeps the last one.
 
     Returns:
         The module with the best weights, in eval mode.
@@ -72,7 +64,7 @@ def train_cf(
             "there is nothing to learn CF embeddings from; use a log with longer histories, or "
             "collaborative.source=FILE"
         )
-    set_seed(seed)
+    set_seed(options.seed)
     model = SASRec(
         n_items=dataset.n_items,
         dim=dim,
@@ -89,19 +81,10 @@ def train_cf(
 
     train(
         model,
-        batches=lambda epoch: batches_by_length(windows.lengths, batch_size, seed, epoch),
+        batches=lambda epoch: batches_by_length(windows.lengths, options, epoch),
         collate=collate,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        warmup=warmup,
-        clip=clip,
-        patience=patience,
-        validate=_validation(model, _subset(dataset.held_out("valid"), users, seed)),
-        criterion="ndcg@10",
-        every=every,
-        seed=seed,
-        folder=folder,
+        options=options,
+        validate=None if validate is None else lambda: validate(model),
         label="CF embeddings (SASRec)",
     )
     return model
@@ -120,48 +103,6 @@ def _windows(histories: Histories, max_history: int) -> Histories:
         for end in range(len(history) - 1, 0, -max_history)
     ]
     return Histories.from_lists(cast(Any, pieces))
-
-
-def _subset(cases: HeldOut, users: int, seed: int) -> HeldOut:
-    if len(cases) <= users:
-        return cases
-    rows = np.random.default_rng(seed).choice(len(cases), users, replace=False)
-    return cases.take(np.sort(rows))
-
-
-def _validation(model: SASRec, cases: HeldOut) -> Callable[[], dict[str, float]] | None:
-    if len(cases) == 0:
-        return None
-    return lambda: ranking(model, cases)
-
-
-def ranking(model: SASRec, cases: HeldOut, batch_size: int = 512) -> dict[str, float]:
-    """Recall and NDCG at 5 and 10 of `target_ranks`."""
-    return summarise(target_ranks(model, cases, batch_size))
-
-
-def target_ranks(model: SASRec, cases: HeldOut, batch_size: int = 512) -> Ranks:
-    """Ranks of the held-out items among the whole catalogue.
-
-    An item that ties with the target counts as ranked above it.
-
-    Args:
-        model: scores the histories.
-        cases: held-out interactions, at least one.
-        batch_size: cases scored at a time; fewer where the catalogue is large.
-
-    Returns:
-        int64 ``(n_cases,)``, from 0.
-    """
-    batch_size = max(1, min(batch_size, (1 << 26) // model.items.num_embeddings))
-    ranks = []  # of the targets, from 0
-    for start in range(0, len(cases), batch_size):
-        part = cases.take(np.arange(start, min(start + batch_size, len(cases))))
-        histories = torch.from_numpy(part.histories.padded(model.max_history))
-        scores = model.scores(histories.to(model.items.weight.device))  # (batch, n_items)
-        target = torch.from_numpy(part.targets.astype(np.int64)).to(scores.device)[:, None]
-        ranks.append(((scores >= scores.gather(1, target)).sum(1) - 1).cpu().numpy())
-    return np.concatenate(ranks)
 
 
 def given_cf(

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import fingerprint, read_tensors, write_tensors
 from letterrec.progress import counting
-from letterrec.training.loop import device, has_bfloat16
+from letterrec.training.devices import device, has_bfloat16
 
 Encode = Callable[[list[str]], torch.Tensor]
 _CHUNK = 512  # texts per file of the cache: what a killed run loses at most

@@ -12,37 +12,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from letterrec.data.dataset import Dataset
+from letterrec.decoding.ranker import Ranker
 from letterrec.evaluation.metrics import coverage, gini, ranks_of, summarise
-from letterrec.evaluation.protocol import recommend_rows
-from letterrec.serving.engine import Engine
+from letterrec.evaluation.protocol import rank_cases
 
 _LENGTHS = ((1, 3), (4, 5), (6, 10), (11, 20), (21, None))
 _GROUPS = 5
 _CUT = 10
 
 
-def analyse(engine: Engine) -> dict[str, Any]:
+def analyse(ranker: Ranker, dataset: Dataset, *, batch_size: int = 256) -> dict[str, Any]:
     """Rank the test split anew and look at it from several sides.
+
+    Args:
+        ranker: is looked at.
+        dataset: holds the cases.
+        batch_size: histories ranked at a time.
 
     Returns:
         ``by_popularity`` and ``by_length``: per group ``name``, ``cases`` and the metrics of
         `summarise`; ``lists``: coverage and Gini index of the top 10 for ``letterrec`` and for
         ``popularity``.
     """
-    cases = engine.dataset.held_out("test")
-    lists = recommend_rows(
-        engine.recommender,
-        engine.trie,
-        cases,
-        beam=engine.settings.evaluation.beam,
-        k=_CUT,
-        batch_size=engine.settings.evaluation.batch_size,
-        transitions=engine.catalogue.transitions,
-        label="ranking (test)",
-    )
+    cases = dataset.held_out("test")
+    lists = rank_cases(ranker, cases, k=_CUT, batch_size=batch_size, label="ranking (test)")
     ranks = ranks_of(lists, cases.targets)
-    popularity = engine.dataset.popularity
-    n_items = engine.dataset.n_items
+    popularity = dataset.popularity
+    n_items = dataset.n_items
     most_popular = np.argsort(-popularity, kind="stable")[:_CUT]
     return {
         "by_popularity": by_popularity(ranks, cases.targets, popularity),

@@ -1,71 +1,98 @@
-"""The paper's protocol: full ranking of the held-out interactions by constrained beam search.
+"""The paper's protocol: full ranking of held-out interactions, one relevant item per user.
 
-Knows how lists become metrics over users. Leaves the formulas to `metrics`, the lists to
-`decoding`, and what a run's report looks like to `report`.
+Every ranker is measured by the same functions: its lists for the held-out cases become the ranks of
+the targets, and the ranks become metrics.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from letterrec.data.dataset import Dataset, HeldOut, Split
-from letterrec.decoding.beam_search import search
-from letterrec.decoding.transitions import Transitions, recalled
-from letterrec.decoding.trie import Trie
+from letterrec.data import Dataset
+from letterrec.data.splits import HeldOut, Split, sample_cases
+from letterrec.decoding.ranker import Queries, Ranker
 from letterrec.evaluation.metrics import CUTS, Ranks, ranks_of, summarise
 from letterrec.identifiers.collisions import group
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import counting
-from letterrec.recommenders import Recommender
 from letterrec.training import distributed
-from letterrec.training.loop import device
 
 Lists = NDArray[np.int64]
 
 
-def recommend_rows(
-    recommender: Recommender,
-    trie: Trie,
+class SplitMetrics(TypedDict, total=False):
+    """What is said of a ranker on a split.
+
+    ``identifier_metrics`` is there where items share identifiers: it scores the identifier instead
+    of the item, as published code does.
+    """
+
+    split: Split
+    users: int
+    beam: int
+    exclude_seen: bool
+    metrics: dict[str, float]
+    identifier_metrics: dict[str, float]
+    seconds: float
+    users_per_second: float
+
+
+class Measured(NamedTuple):
+    """Metrics of a split, and the ranks behind them.
+
+    Attributes:
+        metrics: of all users, each counted once.
+        ranks: int64 ``(n_cases,)``: of each target of `Dataset.held_out`, in its order, from 0; -1
+            beyond the largest cut of the metrics.
+    """
+
+    metrics: SplitMetrics
+    ranks: Ranks
+
+
+def rank_cases(
+    ranker: Ranker,
     cases: HeldOut,
     *,
-    beam: int,
     k: int,
     batch_size: int,
-    transitions: Transitions | None = None,
+    beam: int | None = None,
     exclude_seen: bool = False,
     label: str | None = None,
 ) -> Lists:
-    """The ``k`` best items for each history, seen items included unless excluded.
+    """The ``k`` best items for each case, seen items included unless excluded.
 
-    Processes that work together share the histories; all get all lists.
+    Processes that work together share the cases; all get all lists.
+
+    Args:
+        ranker: ranks them.
+        cases: histories; the targets are not looked at.
+        k: items per list.
+        batch_size: histories ranked at a time.
+        beam: prefixes kept per level, of a ranker that searches; None takes the ranker's own.
+        exclude_seen: leave out the items of the history.
+        label: of the progress bar; None shows none.
 
     Returns:
         int64 ``(n_cases, k)`` item rows, best first, ``-1`` where fewer exist.
     """
     lists = np.full((len(cases), k), -1, dtype=np.int64)
-    histories = cases.histories.latest(recommender.max_history)
-    order = np.argsort(histories.lengths, kind="stable")  # batches of equal lengths pad little
+    read = np.minimum(cases.histories.lengths, ranker.max_history)
+    order = np.argsort(read, kind="stable")  # batches of equal lengths pad little
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     with counting(label or "", len(cases) if label else 0) as counter:
         for first in range(0, len(batches), distributed.count()):
-            # In lockstep: where batches run out, a process ranks the last one for nothing.
+            # All processes stay in step: one without a batch repeats the last one, and its lists
+            # are dropped.
             mine = first + distributed.rank()
             rows = batches[min(mine, len(batches) - 1)]
-            batch = torch.from_numpy(histories.take(rows).padded()).to(device())
-            whole = torch.from_numpy(cases.histories.take(rows).padded())
-            items, _ = search(
-                recommender.encode(batch),
-                trie,
-                beam=beam,
-                k=k,
-                seen=whole.to(device()) if exclude_seen else None,
-                recalled=recalled(transitions, batch, whole),
-            )
+            histories = cases.histories.take(rows)
+            items, _ = ranker.rank(Queries(histories, k, exclude_seen, beam=beam))
             if mine < len(batches):
                 lists[rows] = items.cpu().numpy()
             if label:
@@ -75,64 +102,84 @@ def recommend_rows(
 
 
 def evaluate_split(
-    recommender: Recommender,
-    trie: Trie,
+    ranker: Ranker,
     dataset: Dataset,
-    identifiers: Identifiers,
-    *,
     split: Split,
-    beam: int,
+    *,
     batch_size: int = 256,
-    transitions: Transitions | None = None,
+    beam: int | None = None,
     exclude_seen: bool = False,
-) -> tuple[dict[str, Any], Ranks]:
-    """Metrics of a split over all its users, each counted once, and the ranks behind them.
+    identifiers: Identifiers | None = None,
+) -> Measured:
+    """Metrics of a split over all its users, each counted once.
 
-    Seen items compete as well, as papers count; with ``exclude_seen`` lists are those that a
+    Seen items compete as well, as papers count; with ``exclude_seen`` the lists are those that a
     service gives.
 
-    Returns:
-        ``split``, ``users``, ``beam``, ``exclude_seen``, ``metrics``, ``seconds`` and
-        ``users_per_second``; where identifiers are shared by several items also
-        ``identifier_metrics``, which score the identifier instead of the item, as published code
-        does.
-
-        Ranks, int64 ``(n_cases,)``: of each target of `Dataset.held_out`, in its order, -1 beyond
-        the largest cut of the metrics.
+    Args:
+        ranker: is measured.
+        dataset: holds the cases.
+        split: ``"valid"`` or ``"test"``.
+        batch_size: histories ranked at a time.
+        beam: prefixes kept per level, of a ranker that searches.
+        exclude_seen: leave out the items of the history.
+        identifiers: of the items, where the ranker spells them; several items may share one.
     """
     cases = dataset.held_out(split)
     width = max(CUTS)
     started = time.perf_counter()
-    k = max(width, beam)
-    lists = recommend_rows(
-        recommender,
-        trie,
+    lists = rank_cases(
+        ranker,
         cases,
-        beam=beam,
-        k=k,
+        k=max(width, beam or 0),
         batch_size=batch_size,
-        transitions=transitions,
+        beam=beam,
         exclude_seen=exclude_seen,
         label=f"ranking ({split})",
     )
     seconds = time.perf_counter() - started
     ranks = ranks_of(lists[:, :width], cases.targets)
-    result = result_of(split, ranks, seconds) | {"beam": beam, "exclude_seen": exclude_seen}
-    group_of, counts = group(identifiers.codes)
-    if len(counts) < identifiers.n_items:
-        result["identifier_metrics"] = summarise(_identifier_ranks(lists, cases.targets, group_of))
-    return result, ranks
+    result = SplitMetrics(
+        split=split,
+        users=len(ranks),
+        metrics=summarise(ranks),
+        seconds=seconds,
+        users_per_second=len(ranks) / max(seconds, 1e-9),
+        exclude_seen=exclude_seen,
+    )
+    if beam is not None:
+        result["beam"] = beam
+    if identifiers is not None:
+        group_of, counts = group(identifiers.codes)
+        if len(counts) < identifiers.n_items:
+            by_identifier = _identifier_ranks(lists, cases.targets, group_of)
+            result["identifier_metrics"] = summarise(by_identifier)
+    return Measured(result, ranks)
 
 
-def result_of(split: Split, ranks: Ranks, seconds: float) -> dict[str, Any]:
-    """What is said of a split whose targets have these ranks, int64 ``(n_cases,)``."""
-    return {
-        "split": split,
-        "users": len(ranks),
-        "metrics": summarise(ranks),
-        "seconds": seconds,
-        "users_per_second": len(ranks) / max(seconds, 1e-9),
-    }
+class Validation:
+    """Validation cases that decide during training, the same for the same seed.
+
+    Args:
+        dataset: holds the cases.
+        users: at most so many of them.
+        seed: decides which.
+        batch_size: histories ranked at a time.
+    """
+
+    def __init__(
+        self, dataset: Dataset, *, users: int = 5000, seed: int = 0, batch_size: int = 256
+    ) -> None:
+        self.cases = sample_cases(dataset.held_out("valid"), users, seed)
+        self._batch_size = batch_size
+
+    def __bool__(self) -> bool:
+        return len(self.cases) > 0
+
+    def metrics(self, ranker: Ranker) -> dict[str, float]:
+        """Metrics of a ranker on these cases."""
+        lists = rank_cases(ranker, self.cases, k=max(CUTS), batch_size=self._batch_size)
+        return summarise(ranks_of(lists, self.cases.targets))
 
 
 def popularity_ranks(dataset: Dataset, split: Split) -> Ranks:
@@ -145,30 +192,6 @@ def popularity_ranks(dataset: Dataset, split: Split) -> Ranks:
 def popularity_metrics(dataset: Dataset, split: Split) -> dict[str, float]:
     """Metrics of recommending everyone the items most frequent in training."""
     return summarise(popularity_ranks(dataset, split))
-
-
-def returning_share(cases: HeldOut) -> float:
-    """The share of targets that are in the history before them; 0 where there are no cases.
-
-    >>> from letterrec.data import Histories
-    >>> histories = Histories.from_lists([[3, 1], [], [2, 2]])
-    >>> targets = np.array([1, 1, 3], dtype=np.int32)
-    >>> round(returning_share(HeldOut(np.arange(3), histories, targets)), 2)
-    0.33
-    """
-    if not len(cases):
-        return 0.0
-    case = np.repeat(np.arange(len(cases)), cases.histories.lengths)
-    had = cases.histories.items == cases.targets[case]
-    return float(np.bincount(case[had], minlength=len(cases)).astype(bool).mean())
-
-
-def sample_cases(cases: HeldOut, n: int, seed: int) -> HeldOut:
-    """At most ``n`` cases, the same for the same seed."""
-    if len(cases) <= n:
-        return cases
-    rows = np.random.default_rng(seed).choice(len(cases), n, replace=False)
-    return cases.take(np.sort(rows))
 
 
 def _identifier_ranks(

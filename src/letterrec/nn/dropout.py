@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from letterrec.training.threads import draw_seed
+from letterrec.nn.random import draw_seed
 
 
 class Dropout(nn.Module):

@@ -12,26 +12,27 @@ loop to `training`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from letterrec.data.dataset import Histories
+from letterrec.data.sequences import Histories
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.dropout import Dropout, attention
+from letterrec.recommenders.base import Recommender
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.loop import Rows, batches_by_length, train
+from letterrec.training.options import TrainingOptions
 
 _STEPS_PER_EPOCH = 40  # at least: a small data set is passed several times in an epoch
 
 
-class Rqt(nn.Module):
+class Rqt(Recommender):
     """Residual-quantization transformer over items.
 
     Args:
@@ -114,39 +115,20 @@ class Rqt(nn.Module):
     def fit(
         self,
         histories: Histories,
+        options: TrainingOptions,
         *,
         validate: Callable[[], Mapping[str, float]] | None = None,
-        folder: Path | None = None,
-        seed: int = 0,
-        epochs: int = 16,
-        batch_size: int = 256,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 0.01,
-        warmup: float = 0.05,
-        clip: float = 1.0,
-        patience: int = 5,
-        criterion: str = "ndcg@10",
-        every: int = 1,
     ) -> TrainingLog:
-        """Train on every next item of every sequence; see `training.train` for the keywords."""
+        """Train on every next item of every sequence; see `training.loop.train`."""
         windows = histories.windows(self.max_history + 1)
         return train(
             self,
             batches=lambda epoch: batches_by_length(
-                windows.lengths, batch_size, seed, epoch, at_least=_STEPS_PER_EPOCH
+                windows.lengths, options, epoch, at_least=_STEPS_PER_EPOCH
             ),
             collate=lambda rows: _collate(windows, rows),
-            epochs=epochs,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            warmup=warmup,
-            clip=clip,
-            patience=patience,
+            options=options,
             validate=validate,
-            criterion=criterion,
-            every=every,
-            seed=seed,
-            folder=folder,
             label="recommender (rqt)",
         )
 
@@ -182,12 +164,15 @@ class Rqt(nn.Module):
         return {"loss": loss}
 
     @torch.no_grad()
-    def encode(self, histories: Tensor) -> RqtDecoder:
+    def encode(
+        self, histories: Tensor, instructions: Sequence[str | None] | None = None
+    ) -> RqtDecoder:
         """Read histories once, for `decoding.search`.
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end,
                 at least one item each.
+            instructions: not read: this recommender follows none.
         """
         longest = histories.shape[1]
         lengths = (histories >= 0).sum(1)

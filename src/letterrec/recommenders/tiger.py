@@ -6,8 +6,7 @@ Leaves the network to `t5`, what is legal to `decoding` and the training loop to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from letterrec.data.dataset import Histories
+from letterrec.data.sequences import Histories
 from letterrec.identifiers.identifiers import END_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.nn.t5 import Attention, Stack, additive
-from letterrec.recommenders.checks import check_sizes, check_trainable
+from letterrec.recommenders.base import Recommender, check_sizes, check_trainable
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.loop import Rows, batches_by_length, train
+from letterrec.training.options import TrainingOptions
 
 _IGNORED = -100  # a target position without a token
 _TOGETHER = 16  # histories decoded at a time on a processor
 
 
-class Tiger(nn.Module):
+class Tiger(Recommender):
     """An encoder over the tokens of the latest items, a decoder over the next item's codes.
 
     The parameters have the names of transformers' `T5ForConditionalGeneration`; `to_transformers`
@@ -86,22 +86,16 @@ class Tiger(nn.Module):
     def fit(
         self,
         histories: Histories,
+        options: TrainingOptions,
         *,
         validate: Callable[[], Mapping[str, float]] | None = None,
-        folder: Path | None = None,
-        seed: int = 0,
-        batch_size: int = 256,
-        **training: Any,
     ) -> TrainingLog:
         """Train on every item of the sequences but their first, given the items before it.
 
         Args:
             histories: sequences of item rows.
+            options: of the training.
             validate: metrics of the recommender as it is.
-            folder: where checkpoints go.
-            seed: decides every random choice.
-            batch_size: samples per step.
-            training: further keywords of `training.train`.
 
         Raises:
             DataError: no sequence has two items.
@@ -117,14 +111,12 @@ class Tiger(nn.Module):
 
         return train(
             self,
-            batches=lambda epoch: batches_by_length(target - start, batch_size, seed, epoch),
+            batches=lambda epoch: batches_by_length(target - start, options, epoch),
             collate=collate,
+            options=options,
             validate=validate,
-            folder=folder,
-            seed=seed,
             label="training tiger",
             in_threads=True,
-            **training,
         )
 
     def forward(self, history_tokens: Tensor, target_tokens: Tensor) -> dict[str, Tensor]:
@@ -153,12 +145,13 @@ class Tiger(nn.Module):
         """Logits over all tokens: ``(..., d)`` -> ``(..., n_tokens)``."""
         return F.linear(state * self.shared.embedding_dim**-0.5, self.shared.weight)
 
-    def encode(self, histories: Tensor) -> Beams:
+    def encode(self, histories: Tensor, instructions: Sequence[str | None] | None = None) -> Beams:
         """Read each history once, for `decoding.beam.search`.
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 padded; items before
                 the latest ``max_history`` are not read.
+            instructions: not read: this recommender follows none.
         """
         self.eval()
         return Beams(self, spell(_latest(histories, self.max_history), self.item_tokens))

@@ -56,7 +56,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     engine = api.load(folder, edits=False)
     parts = [
         _section("Metrics", _metrics_table(run.metrics())),
-        *_groups(analyse(engine)),
+        *_groups(analyse(engine.ranker, engine.dataset)),
         _section("Identifiers", _identifiers_table(run), *_code_figures(engine)),
         *_maps(engine),
         *_curves(run),

@@ -30,20 +30,24 @@ import platform
 import subprocess
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 import letterrec
 from letterrec.config.settings import Settings, leaves, parse_settings
-from letterrec.data import Dataset, Split
+from letterrec.data.cold import ColdItems
+from letterrec.data.dataset import Dataset
 from letterrec.data.saved import read_dataset, write_dataset
+from letterrec.data.splits import Split
 from letterrec.decoding.transitions import Transitions
 from letterrec.errors import RunError, SettingsError
 from letterrec.evaluation.metrics import Ranks
@@ -59,6 +63,7 @@ from letterrec.files import (
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
 from letterrec.runs.records import FORMAT, About, Diagnostics, Metrics, read_record
+from letterrec.tokenizers import Tokenizer, load_tokenizer
 from letterrec.training import distributed
 
 STAGES = (
@@ -72,6 +77,26 @@ STAGES = (
     "evaluation",
 )
 _PACKAGES = ("accelerate", "numpy", "polars", "safetensors", "sentence-transformers", "torch")
+
+
+Made = TypeVar("Made")
+Kept = TypeVar("Kept")
+Facts = dict[str, Any]  # of a stage, for run.json
+
+
+@dataclass(frozen=True)
+class Step(Generic[Made, Kept]):
+    """A step of the pipeline.
+
+    Attributes:
+        stage: its name in run.json.
+        keep: writes what was made into the run's folder, and returns what run.json says of it.
+        load: reads it back.
+    """
+
+    stage: str
+    keep: Callable[[Run, Dataset, Made], Facts]
+    load: Callable[[Run, Dataset], Kept]
 
 
 class Run:
@@ -88,7 +113,7 @@ class Run:
         return f"Run({str(self.folder)!r}: {self.settings.recommender.name}, {state})"
 
     @classmethod
-    def start(cls, folder: Path, settings: Settings, source: str, *, resume: bool) -> Run:
+    def start(cls, folder: Path, settings: Settings, source: str | Dataset, *, resume: bool) -> Run:
         """Begin a run in an empty or new folder, or go on with the one that is there.
 
         Raises:
@@ -97,7 +122,7 @@ class Run:
                 be written there.
         """
         try:
-            return cls._start(folder, settings, source, resume)
+            return cls._start(folder, settings, str(source), resume)
         except OSError as error:
             raise RunError(
                 f"{_shown(folder)} cannot be written ({(error.strerror or str(error)).lower()}); "
@@ -195,15 +220,28 @@ class Run:
                 f"letterrec fit {self.about['source']} --out {self.folder} --resume"
             )
 
+    def step(self, step: Step[Made, Kept], dataset: Dataset, make: Callable[[], Made]) -> Kept:
+        """What a step gives: loaded if the run has it, else made, kept and loaded.
+
+        Args:
+            step: one of `runs.steps`.
+            dataset: of the run.
+            make: does the step.
+        """
+        if not self.is_done(step.stage):
+            with self.stage(step.stage) as facts:
+                facts |= step.keep(self, dataset, make())
+        return step.load(self, dataset)
+
     @contextmanager
-    def stage(self, name: str) -> Iterator[dict[str, Any]]:
+    def stage(self, name: str) -> Iterator[Facts]:
         """Time a stage and record it as done when the block ends well.
 
         The block may put what should be recorded into the dict that it gets.
         """
         say(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {name}")
         started = time.perf_counter()
-        record: dict[str, Any] = {}
+        record: Facts = {}
         yield record
         record["seconds"] = round(time.perf_counter() - started, 2)
         record["finished"] = _now()
@@ -219,9 +257,40 @@ class Run:
         self._write()
         distributed.meet()
 
-    def save_dataset(self, dataset: Dataset) -> None:
-        """Keep the data that the run is made from."""
-        write_dataset(dataset, self.folder / "data")
+    def keep_data(self, dataset: Dataset, cold: ColdItems | None = None) -> None:
+        """Keep the data that the run is made from, or see that they are those that it has.
+
+        Args:
+            dataset: as read.
+            cold: items held out of it.
+
+        Raises:
+            RunError: the run was started on other data.
+        """
+        if self.is_done("read"):
+            self.check_data(dataset)
+            return
+        with self.stage("read") as facts:
+            for warning in dataset.warnings:
+                say(f"  note: {warning}")
+            say(
+                f"  {dataset.name}: {dataset.n_users} users, {dataset.n_items} items, "
+                f"{dataset.n_interactions} interactions"
+            )
+            write_dataset(dataset, self.folder / "data")
+            if cold is not None:
+                say(f"  held out of training: {len(cold.item_ids)} items")
+                cold.save(self.folder / "cold")
+            facts |= {
+                "name": dataset.name,
+                "users": dataset.n_users,
+                "items": dataset.n_items,
+                "interactions": dataset.n_interactions,
+                "fingerprint": dataset.fingerprint,
+                "side_fingerprint": dataset.side_fingerprint,
+                "side_fingerprints": dataset.side_fingerprints,
+                "warnings": list(dataset.warnings),
+            }
 
     def check_data(self, dataset: Dataset) -> None:
         """Refuse to resume on other data.
@@ -285,10 +354,36 @@ class Run:
         """Keep the identifiers."""
         identifiers.save(self.folder / "identifiers.parquet", dataset.item_ids)
 
+    def tokenizer(self) -> Tokenizer:
+        """The run's tokenizer.
+
+        Raises:
+            RunError: it has none of its own, or its files are damaged.
+        """
+        return load_tokenizer(self.folder / "tokenizer")
+
     def identifiers(self, dataset: Dataset) -> Identifiers:
         """The run's identifiers."""
         self.require("identifiers")
         return Identifiers.load(self.folder / "identifiers.parquet", dataset.item_ids)
+
+    def save_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Keep what training the recommender has decided."""
+        write_tensors(self.weights_path, weights)
+
+    @property
+    def weights_path(self) -> Path:
+        """The file of the trained recommender."""
+        return self.folder / "recommender.safetensors"
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the trained recommender.
+
+        Raises:
+            RunError: they are missing or damaged.
+        """
+        self.require("recommender")
+        return read_tensors(self.weights_path)[0]
 
     def save_transitions(self, transitions: Transitions, dataset: Dataset) -> None:
         """Keep which item follows which."""

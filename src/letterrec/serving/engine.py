@@ -26,11 +26,11 @@ from torch import Tensor
 
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Histories
-from letterrec.decoding.beam_search import search
-from letterrec.decoding.transitions import Transitions, recalled
+from letterrec.data.splits import returning_share
+from letterrec.decoding.ranker import GenerativeRanker, Queries, Ranker
+from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound, RequestError
-from letterrec.evaluation.protocol import returning_share
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders import Recommender
@@ -49,7 +49,6 @@ from letterrec.serving.queries import (
     one_id,
     without_rare,
 )
-from letterrec.training.loop import device
 
 Recommendations = list[tuple[str, float]]
 _UNREAD = (-1, -1, -1)  # the version of no file
@@ -98,6 +97,15 @@ class Engine:
     def trie(self) -> Trie:
         """Of all items of the catalogue."""
         return self.catalogue.trie
+
+    @property
+    def ranker(self) -> Ranker:
+        """What ranks the items of the catalogue as it stands."""
+        return self._ranker(self.catalogue)
+
+    def _ranker(self, catalogue: Catalogue) -> GenerativeRanker:
+        beam = self.settings.evaluation.beam
+        return GenerativeRanker(self.recommender, catalogue.trie, catalogue.transitions, beam)
 
     @property
     def titles(self) -> dict[str, str]:
@@ -237,9 +245,7 @@ class Engine:
         return self._prepared(query, self._filter(query))
 
     def _prepared(self, query: Query, among: Filter) -> Prepared:
-        if among.instruction is not None and not getattr(
-            self.recommender, "follows_instructions", False
-        ):
+        if among.instruction is not None and not self.recommender.follows_instructions:
             raise RequestError(
                 "the run was not trained to follow instructions; fit with: --recipe lcrec "
                 "--set recommender.tasks.query=1"
@@ -324,21 +330,15 @@ class Engine:
     def _search(
         self, catalogue: Catalogue, queries: list[Prepared], beam: int
     ) -> list[list[tuple[int, float]]]:
-        packed = Histories.from_lists([q.rows for q in queries])
-        recent = torch.from_numpy(packed.padded(self.recommender.max_history)).to(device())
-        whole = torch.from_numpy(packed.padded())
-        excluding = torch.tensor([q.exclude_seen for q in queries])
-        seen = whole.masked_fill(~excluding[:, None], -1).to(device()) if excluding.any() else None
-        wishes = [q.instruction for q in queries]
-        recommender: Any = self.recommender
-        items, scores = search(
-            recommender.encode(recent, wishes) if any(wishes) else recommender.encode(recent),
-            catalogue.trie,
-            beam=beam,
-            k=max(q.k for q in queries),
-            seen=seen,
-            allowed=_allowed(catalogue, queries),
-            recalled=recalled(catalogue.transitions, recent, whole),
+        items, scores = self._ranker(catalogue).rank(
+            Queries(
+                Histories.from_lists([q.rows for q in queries]),
+                max(q.k for q in queries),
+                np.array([q.exclude_seen for q in queries]),
+                _allowed(catalogue, queries),
+                beam,
+                [q.instruction for q in queries],
+            )
         )
         return [
             [(i, s) for i, s in zip(line, score, strict=True) if i >= 0][: query.k]

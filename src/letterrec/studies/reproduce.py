@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from letterrec.config.settings import load_settings
 from letterrec.data import Dataset, find_sources, read
-from letterrec.embeddings.collaborative import target_ranks
+from letterrec.data.splits import SPLITS
+from letterrec.decoding.ranker import ScoringRanker
 from letterrec.errors import SettingsError
 from letterrec.evaluation.metrics import Ranks, gains, hits, summarise
-from letterrec.evaluation.protocol import popularity_ranks
+from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
 from letterrec.evaluation.significance import paired_bootstrap
 from letterrec.files import write_json
 from letterrec.identifiers.identifiers import cf_overlap
@@ -34,8 +35,8 @@ from letterrec.studies.rows import (
     settings_of,
 )
 from letterrec.studies.runs import finished_run, seconds_of
-from letterrec.tokenizers import load_tokenizer
-from letterrec.training.loop import device
+from letterrec.tokenizers import Items
+from letterrec.training.devices import device
 
 _COMPARED = ("recall@10", "ndcg@10")
 
@@ -189,13 +190,14 @@ def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measure
         content = run.embeddings("content", dataset.n_items)
         read_by_encoder = content if content is not None else cf
         assert read_by_encoder is not None
-        quantized = load_tokenizer(run.folder / "tokenizer").quantized(read_by_encoder, cf)
+        quantized = run.tokenizer().quantized(Items(read_by_encoder, cf))
         scale = _root_mean_square(own) / max(_root_mean_square(quantized), 1e-12)
         model.use_item_embeddings(np.asarray(quantized * scale, dtype=np.float32))
     model.to(device())
-    ranks = target_ranks(model, dataset.held_out("test"))
-    valid = summarise(target_ranks(model, dataset.held_out("valid")))
-    return Measured(summarise(ranks), ranks, valid, seconds_of(run))
+    ranker = ScoringRanker(model, device())
+    valid, test = (evaluate_split(ranker, dataset, split) for split in SPLITS)
+    figures = test.metrics["metrics"]
+    return Measured(figures, test.ranks, valid.metrics["metrics"], seconds_of(run))
 
 
 def _overlap(row_name: str, runs: Runs, dataset: Dataset) -> Measured:

@@ -6,21 +6,21 @@ which runs there are to `reproduce` and `sweep`.
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from letterrec import pipeline
+from letterrec import api, pipeline
 from letterrec.config.settings import Settings
-from letterrec.data import Split, check_source
-from letterrec.embeddings.collaborative import target_ranks
-from letterrec.evaluation.metrics import Ranks
-from letterrec.evaluation.protocol import result_of
+from letterrec.data import check_source
+from letterrec.data.cold import read_split
+from letterrec.decoding.ranker import ScoringRanker
 from letterrec.nn.sasrec import SASRec
+from letterrec.runs import parts, steps
 from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
 from letterrec.studies import Model
-from letterrec.training.loop import device
+from letterrec.training.devices import device
 
 _LAST = "evaluation"
 
@@ -54,7 +54,7 @@ def finished_run(
     others = sorted(path.parent for path in shelf.rglob("run.json"))
     if model == "sasrec":
         return fit_sasrec(source, folder, settings, reuse=others)
-    return pipeline.fit(source, folder, settings, resume=True, reuse=others, until=until)
+    return api.fit(source, folder, settings, resume=True, reuse=others, until=until)
 
 
 def fit_sasrec(source: str, folder: Path, settings: Settings, *, reuse: list[Path]) -> Run:
@@ -64,19 +64,14 @@ def fit_sasrec(source: str, folder: Path, settings: Settings, *, reuse: list[Pat
     """
     check_source(source)
     run = Run.start(folder, settings, source, resume=True)
-    dataset = pipeline.read_data(run, source)
+    dataset, cold = read_split(source, settings.data, settings.seed)
+    run.keep_data(dataset, cold)
     take_over(run, reuse)
     pipeline.collaborative_embeddings(run, dataset)
-    if run.is_done(_LAST):
-        return run
-    model = SASRec.load(run.folder / "sasrec.safetensors", dataset.item_ids).to(device())
-
-    def rank(split: Split) -> tuple[dict[str, Any], Ranks]:
-        started = time.perf_counter()
-        ranks = target_ranks(model, dataset.held_out(split))
-        return result_of(split, ranks, time.perf_counter() - started), ranks
-
-    pipeline.keep_evaluation(run, dataset, rank)
+    if not run.is_done(_LAST):
+        model = SASRec.load(run.folder / "sasrec.safetensors", dataset.item_ids).to(device())
+        ranker = ScoringRanker(model, device())
+        run.step(steps.EVALUATION, dataset, partial(parts.measure, run, dataset, ranker))
     return run
 
 

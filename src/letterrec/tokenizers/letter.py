@@ -8,6 +8,7 @@ Knows the settings, the steps from embeddings to identifiers, and its files. Lea
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +20,14 @@ from torch import Tensor
 from letterrec.errors import RunError
 from letterrec.files import read_json, read_tensors, write_json, write_tensors
 from letterrec.identifiers.collisions import resolve
-from letterrec.tokenizers.checks import check_cf, check_content, check_fitted
+from letterrec.tokenizers.base import (
+    Codes,
+    Items,
+    Tokenizer,
+    check_cf,
+    check_content,
+    check_fitted,
+)
 from letterrec.tokenizers.fitting import SAMPLE, SCORED_EVERY, Fitting, prepare_cf
 from letterrec.tokenizers.inputs import Inputs
 from letterrec.tokenizers.rqvae import (
@@ -31,10 +39,12 @@ from letterrec.tokenizers.rqvae import (
     reconstruction_error_of,
 )
 from letterrec.training.checkpoints import TrainingLog
-from letterrec.training.loop import set_seed, train
+from letterrec.training.devices import set_seed
+from letterrec.training.loop import train
+from letterrec.training.options import TrainingOptions
 
 
-class LetterTokenizer:
+class LetterTokenizer(Tokenizer):
     """Learns codes from content and CF embeddings.
 
     The semantic embedding s is the content embedding, joined by the CF embedding unless
@@ -59,6 +69,8 @@ class LetterTokenizer:
         sinkhorn_epsilon: of the re-assignment of colliding items.
         sinkhorn_iterations: of the re-assignment of colliding items.
     """
+
+    name = "letter"
 
     def __init__(
         self,
@@ -96,105 +108,64 @@ class LetterTokenizer:
         """float32 ``(levels, codes, dim)``."""
         return self._fitted().quantizer.codebooks.detach().cpu().numpy()
 
-    def fit(
-        self,
-        content: NDArray[np.float32],
-        cf: NDArray[np.float32] | None,
-        *,
-        seed: int = 0,
-        folder: Path | None = None,
-        epochs: int = 30,
-        batch_size: int = 1024,
-        learning_rate: float = 2e-3,
-        weight_decay: float = 0.01,
-        warmup: float = 0.05,
-        clip: float = 1.0,
-        patience: int = 30,
-    ) -> Self:
+    def fit(self, items: Items, options: TrainingOptions) -> Self:
         """Train on a catalogue and keep the weights with the highest score (`Fitting.validate`).
 
+        An epoch has at least 12 steps, so that a small catalogue is passed several times.
+
         Args:
-            content: float32 ``(n, d_content)``.
-            cf: float32 ``(n, dim)``; None if ``alpha`` is 0.
-            seed: decides every random choice.
-            folder: for checkpoints; training resumes from one that is there.
-            epochs: at most; an epoch has at least 12 steps, so that a small catalogue is passed
-                several times.
-            batch_size: items per step, at most.
-            learning_rate: see `training.train`, as for the remaining settings.
-            weight_decay: of AdamW.
-            warmup: share of the steps.
-            clip: largest norm of the gradient.
-            patience: epochs without gain after which training stops.
+            items: content float32 ``(n, d_content)``; CF float32 ``(n, dim)``, needed unless
+                ``alpha`` is 0.
+            options: of the training; what selects the weights, and how often, is decided here.
 
         Raises:
             SettingsError: the CF embeddings are missing, or the shapes do not fit.
         """
+        content, cf = items.content, items.cf
         check_content(content)
         if self._alpha > 0:
             check_cf(cf, len(content), self.settings["dim"], self._alpha)
-        set_seed(seed)
+        set_seed(options.seed)
         d_cf = 0 if cf is None or not self.settings["fuse_cf"] else cf.shape[1]
         network = self._build(content.shape[1], d_cf)
         network.inputs.measure(content, cf)
         inputs = inputs_of(network, content, cf)
-        sample = np.random.default_rng(seed).permutation(len(inputs))[:SAMPLE]
+        sample = np.random.default_rng(options.seed).permutation(len(inputs))[:SAMPLE]
         network.start_linear(torch.from_numpy(inputs[sample]))
         scaled = prepare_cf(cf) if cf is not None and self._alpha > 0 else None
         fitting = Fitting(
-            network, inputs, scaled, epochs, batch_size, self.settings["clusters"], seed
+            network,
+            inputs,
+            scaled,
+            options.epochs,
+            options.batch_size,
+            self.settings["clusters"],
+            options.seed,
         )
         self.log = train(
             network,
             batches=fitting.batches,
             collate=fitting.collate,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            warmup=warmup,
-            clip=clip,
-            patience=patience,
+            options=replace(options, criterion="score", every=SCORED_EVERY),
             validate=fitting.validate,
-            criterion="score",
-            every=SCORED_EVERY,
             before_epoch=fitting.before_epoch,
             stateful=fitting,
-            seed=seed,
-            folder=folder,
             label="tokenizer",
         )
         self._network = network
         return self
 
-    def quantize(
-        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
-    ) -> NDArray[np.int32]:
-        """int32 ``(n, levels)``: the codes of items as they come (eq. 1).
+    def quantize(self, items: Items) -> Codes:
+        """int32 ``(n, levels)``: the codes of items as they come (eq. 1)."""
+        return codes_of(self._fitted(), self._latents(items))
 
-        Several items may share all their codes; see `assign`, also for the arguments.
-        """
-        return codes_of(self._fitted(), self._latents(content, cf))
-
-    def assign(
-        self,
-        content: NDArray[np.float32],
-        taken: NDArray[np.int32] | None = None,
-        cf: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.int32]:
-        """One identifier per item, none of them shared or in ``taken``.
-
-        Args:
-            content: float32 ``(n, d_content)``, of any items, seen in training or not.
-            taken: int32 ``(m, levels)`` identifiers that other items have.
-            cf: float32 ``(n, dim)``, row for row; None for items that have none yet.
-
-        Returns:
-            int32 ``(n, levels)``.
+    def assign(self, items: Items, taken: Codes | None = None) -> Codes:
+        """int32 ``(n, levels)``: one identifier per item, none shared, none in ``taken``.
 
         Raises:
             IdentifierError: there are fewer identifiers than items.
         """
-        latents = self._latents(content, cf)
+        latents = self._latents(items)
         return resolve(
             codes_of(self._fitted(), latents),
             latents.cpu().numpy(),
@@ -204,18 +175,14 @@ class LetterTokenizer:
             iterations=self.settings["sinkhorn_iterations"],
         )
 
-    def quantized(
-        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
+    def quantized(self, items: Items) -> NDArray[np.float32]:
         """float32 ``(n, dim)``: z_hat, the sum of the codes that `quantize` gives."""
-        return quantized_of(self.codebooks, self.quantize(content, cf))
+        return quantized_of(self.codebooks, self.quantize(items))
 
-    def reconstruction_error(
-        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
-    ) -> float:
+    def reconstruction_error(self, items: Items) -> float:
         """Squared error of the decoded inputs, as a share of their variance around the mean."""
-        network = self._fitted(content)
-        return reconstruction_error_of(network, inputs_of(network, content, cf))
+        network = self._fitted(items.content)
+        return reconstruction_error_of(network, inputs_of(network, items.content, items.cf))
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json`` and ``tokenizer.safetensors`` into a folder."""
@@ -262,6 +229,6 @@ class LetterTokenizer:
         assert self._network is not None
         return self._network
 
-    def _latents(self, content: NDArray[np.float32], cf: NDArray[np.float32] | None) -> Tensor:
-        network = self._fitted(content)
-        return latents_of(network, inputs_of(network, content, cf))
+    def _latents(self, items: Items) -> Tensor:
+        network = self._fitted(items.content)
+        return latents_of(network, inputs_of(network, items.content, items.cf))

@@ -1,53 +1,33 @@
-"""Identifiers for items that nobody has used yet: from their content alone.
+"""Identifiers for items that nobody has used yet (cold items), from their content alone.
 
-Knows what stands for the CF embedding of such an item where the run's tokenizer reads CF
-embeddings: that of the items like it. Leaves content embeddings to `content`, and codes and
-uniqueness to the tokenizers.
+Where the tokenizer reads CF embeddings, a new item gets an estimate: the CF embeddings of the items
+with the most similar content.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.embeddings.similarity import as_matrix, most_similar, unit
-from letterrec.files import read_matrix
-from letterrec.tokenizers import load_tokenizer
+from letterrec.tokenizers.base import Codes, Items, Tokenizer
 
 _SOFTNESS = 0.05  # of the weights, in units of cosine
 
 
-class Newcomers:
-    """Gives new items identifiers by the tokenizer of a run.
+def assign_new(
+    tokenizer: Tokenizer, known: Items, content: NDArray[np.float32], taken: Codes
+) -> Codes:
+    """int32 ``(n, levels)``: identifiers for new items, none shared, none in ``taken``.
 
     Args:
-        folder: of the run.
-        content: float32 ``(n_items, d_content)`` of the items trained on.
-
-    Raises:
-        RunError: the run has no tokenizer, or its files are damaged.
+        tokenizer: fitted to the known items.
+        known: the items that it was fitted to.
+        content: float32 ``(n, d_content)`` of the new items.
+        taken: int32 ``(m, levels)`` identifiers that other items have.
     """
-
-    def __init__(self, folder: Path, content: NDArray[np.float32]) -> None:
-        self._tokenizer = load_tokenizer(folder / "tokenizer")
-        self._content = content
-        self._cf: NDArray[np.float32] | None = None
-        path = folder / "collaborative.safetensors"
-        if path.exists():
-            self._cf = read_matrix(path, len(content))
-
-    def assign(self, content: NDArray[np.float32], taken: NDArray[np.int32]) -> NDArray[np.int32]:
-        """int32 ``(n, levels)``: identifiers for new items, none shared, none in ``taken``.
-
-        Args:
-            content: float32 ``(n, d_content)`` of the new items.
-            taken: int32 ``(m, levels)`` identifiers that other items have.
-        """
-        cf = None if self._cf is None else estimate_cf(self._content, self._cf, content)
-        codes: NDArray[np.int32] = self._tokenizer.assign(content, taken, cf)
-        return codes
+    cf = None if known.cf is None else estimate_cf(known.content, known.cf, content)
+    return tokenizer.assign(Items(content, cf), taken)
 
 
 def estimate_cf(

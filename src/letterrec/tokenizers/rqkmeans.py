@@ -18,12 +18,13 @@ from torch import Tensor
 from letterrec.errors import RunError
 from letterrec.files import read_json, read_tensors, write_json, write_tensors
 from letterrec.identifiers.collisions import resolve
-from letterrec.tokenizers.checks import check_content, check_fitted
+from letterrec.tokenizers.base import Codes, Items, Tokenizer, check_content, check_fitted
 from letterrec.tokenizers.kmeans import balanced_kmeans, kmeans, nearest
-from letterrec.training.loop import set_seed
+from letterrec.training.devices import set_seed
+from letterrec.training.options import TrainingOptions
 
 
-class RQKMeansTokenizer:
+class RQKMeansTokenizer(Tokenizer):
     """Codes by k-means on the content, then on what the level before left over.
 
     Args:
@@ -33,6 +34,8 @@ class RQKMeansTokenizer:
         sinkhorn_epsilon: of the re-assignment of colliding items.
         sinkhorn_iterations: of the re-assignment of colliding items.
     """
+
+    name = "rqkmeans"
 
     def __init__(
         self,
@@ -54,27 +57,15 @@ class RQKMeansTokenizer:
         self._prices = torch.zeros(0)  # (levels, codes)
         self._mean = torch.zeros(0)  # (d_content,)
 
-    def fit(
-        self,
-        content: NDArray[np.float32],
-        cf: NDArray[np.float32] | None = None,
-        *,
-        seed: int = 0,
-        folder: Path | None = None,
-    ) -> Self:
-        """Cluster a catalogue.
-
-        Args:
-            content: float32 ``(n, d_content)``.
-            cf: not used.
-            seed: decides every random choice.
-            folder: not used: there is nothing to resume in seconds of work.
+    def fit(self, items: Items, options: TrainingOptions) -> Self:
+        """Cluster the content of a catalogue; of the options only the seed is read.
 
         Raises:
             SettingsError: the content is empty, of another shape or not finite.
         """
+        content = items.content
         check_content(content)
-        set_seed(seed)
+        set_seed(options.seed)
         self._mean = torch.from_numpy(content.mean(0, dtype=np.float64)).float()
         residual = self._centred(content)
         codebooks, prices = [], []
@@ -95,53 +86,34 @@ class RQKMeansTokenizer:
         """float32 ``(levels, codes, d_content)``, of centred content."""
         return self._codebooks.numpy()
 
-    def quantize(
-        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
-    ) -> NDArray[np.int32]:
-        """int32 ``(n, levels)``: the codes of content ``(n, d_content)`` as they come."""
-        return self._quantize(content)[0].numpy().astype(np.int32)
+    def quantize(self, items: Items) -> Codes:
+        """int32 ``(n, levels)``: the codes of the content as they come."""
+        return self._quantize(items.content)[0].numpy().astype(np.int32)
 
-    def assign(
-        self,
-        content: NDArray[np.float32],
-        taken: NDArray[np.int32] | None = None,
-        cf: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.int32]:
-        """One identifier per item, none of them shared or in ``taken``.
-
-        Args:
-            content: float32 ``(n, d_content)``, of any items, seen in fitting or not.
-            taken: int32 ``(m, levels)`` identifiers that other items have.
-            cf: not used.
-
-        Returns:
-            int32 ``(n, levels)``.
+    def assign(self, items: Items, taken: Codes | None = None) -> Codes:
+        """int32 ``(n, levels)``: one identifier per item, none shared, none in ``taken``.
 
         Raises:
             IdentifierError: there are fewer identifiers than items.
         """
         return resolve(
-            self.quantize(content),
-            self._centred(content).numpy(),
+            self.quantize(items),
+            self._centred(items.content).numpy(),
             self.codebooks,
             taken=taken,
             epsilon=self.settings["sinkhorn_epsilon"],
             iterations=self.settings["sinkhorn_iterations"],
         )
 
-    def quantized(
-        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
+    def quantized(self, items: Items) -> NDArray[np.float32]:
         """float32 ``(n, d_content)``: the content that the codes of `quantize` stand for."""
-        residual = self._quantize(content)[1].numpy()
-        return np.asarray(content - residual, dtype=np.float32)
+        residual = self._quantize(items.content)[1].numpy()
+        return np.asarray(items.content - residual, dtype=np.float32)
 
-    def reconstruction_error(
-        self, content: NDArray[np.float32], cf: NDArray[np.float32] | None = None
-    ) -> float:
+    def reconstruction_error(self, items: Items) -> float:
         """Squared error of the codes, as a share of the content's variance around the mean."""
-        error = float(self._quantize(content)[1].square().sum())
-        variance = float(self._centred(content).square().sum())
+        error = float(self._quantize(items.content)[1].square().sum())
+        variance = float(self._centred(items.content).square().sum())
         return error / variance if variance > 0 else 0.0
 
     def save(self, folder: Path) -> None:

@@ -15,7 +15,6 @@ averaged, so that all hold the same weights, and checkpoints are those of a sing
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,46 +30,22 @@ from letterrec.errors import SettingsError
 from letterrec.progress import counting
 from letterrec.training import checkpoints, distributed
 from letterrec.training.checkpoints import Checkpoint, Position, Stateful, TrainingLog, weights_of
+from letterrec.training.devices import device, has_bfloat16, set_seed
+from letterrec.training.options import TrainingOptions
 from letterrec.training.threads import Team
 
 Rows = NDArray[np.int64]
 
 
-def set_seed(seed: int, *salt: int) -> None:
-    """Set every random state from a seed and further numbers (an epoch, a stage)."""
-    mixed = int(np.random.SeedSequence([seed, *salt]).generate_state(1)[0])
-    random.seed(mixed)
-    np.random.seed(mixed)  # noqa: NPY002  (libraries that draw from NumPy's global state)
-    torch.manual_seed(mixed)
-
-
-def device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def has_bfloat16() -> bool:
-    """Whether bfloat16 is fast here: in hardware, not emulated.
-
-    On a processor, oneDNN must be allowed the instructions, too: ``ONEDNN_MAX_CPU_ISA=AVX2`` in
-    the environment makes it one without bfloat16.
-    """
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
-        return False
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
 def batches_by_length(
-    lengths: NDArray[np.integer], batch_size: int, seed: int, epoch: int, at_least: int = 1
+    lengths: NDArray[np.integer], options: TrainingOptions, epoch: int, at_least: int = 1
 ) -> list[Rows]:
     """Random batches of sequences of similar length, in random order.
 
     Args:
         lengths: ``(n,)`` length of each sequence.
-        batch_size: sequences per batch; the last of the sorted order may be smaller.
-        seed: with ``epoch``, decides the order.
+        options: sequences per batch (the last of the sorted order may be smaller), and the seed,
+            which decides the order with the epoch.
         epoch: number of the epoch, from 0.
         at_least: batches wanted; a small data set is passed several times to make them, so that
             an epoch is some progress whatever the size of the data.
@@ -78,12 +53,13 @@ def batches_by_length(
     Returns:
         Batches of row numbers; each pass holds each row once.
     """
-    random_state = np.random.default_rng([seed, epoch])
+    random_state = np.random.default_rng([options.seed, epoch])
     batches: list[Rows] = []
     while len(lengths) and len(batches) < at_least:
         shuffled = random_state.permutation(len(lengths))
+        size = options.batch_size
         ordered = shuffled[np.argsort(np.asarray(lengths)[shuffled], kind="stable")]
-        one_pass = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+        one_pass = [ordered[i : i + size] for i in range(0, len(ordered), size)]
         batches += [one_pass[i] for i in random_state.permutation(len(one_pass))]
     return batches
 
@@ -93,19 +69,10 @@ def train(
     *,
     batches: Callable[[int], Sequence[Rows]],
     collate: Callable[[Rows], tuple[Tensor, ...]],
-    epochs: int,
-    learning_rate: float,
-    weight_decay: float = 0.01,
-    warmup: float = 0.05,
-    clip: float = 1.0,
-    patience: int = 5,
+    options: TrainingOptions,
     validate: Callable[[], Mapping[str, float]] | None = None,
-    criterion: str = "loss",
-    every: int = 1,
     before_epoch: Callable[[int], None] | None = None,
     stateful: Stateful | None = None,
-    seed: int = 0,
-    folder: Path | None = None,
     label: str = "training",
     in_threads: bool = False,
 ) -> TrainingLog:
@@ -115,99 +82,63 @@ def train(
         module: ``module(*collate(rows))`` returns ``{"loss": scalar, other parts: scalars}``.
         batches: epoch -> batches of row numbers; their count is that of epoch 0 for the schedule.
         collate: row numbers -> the tensors that ``module`` takes.
-        epochs: passes at most; the rate rises linearly over the share ``warmup`` of all steps
-            and then falls to 0 along a cosine.
-        learning_rate: of AdamW, at its highest.
-        weight_decay: of AdamW, for matrices; vectors (biases, norms) are not decayed.
-        warmup: share of the steps.
-        clip: largest norm of the gradient.
-        patience: validations without gain after which training stops.
-        validate: metrics of the module as it is (called in eval mode, without gradients).
-        criterion: the metric that selects the weights, higher is better. Without ``validate``
-            the last epoch's weights stay.
-        every: epochs between validations.
+        options: how long, at which rate, from which seed; where checkpoints go.
+        validate: metrics of the module as it is (called in eval mode, without gradients);
+            ``options.criterion`` names the one that selects the weights. Without it the last
+            epoch's weights stay.
         before_epoch: called with the epoch's number, random state already set; not where an epoch
             is resumed.
         stateful: what ``before_epoch`` sets, or batches change, beside the module and the global
             random states; kept in checkpoints within an epoch.
-        seed: decides every random choice.
-        folder: where checkpoints and TensorBoard events go; None keeps nothing. A checkpoint
-            found there is resumed.
         label: shown with the progress.
         in_threads: on a processor, let threads take shares of large batches: for a loss that is a
-            mean over rows, and a module whose random numbers come from `threads.draw_seed`.
+            mean over rows, and a module whose random numbers come from `nn.random.draw_seed`.
 
     Returns:
         The log of the epochs.
+
+    Raises:
+        SettingsError: the loss or the gradient is no finite number any more.
     """
     precision = "bf16" if has_bfloat16() else "no"
     accelerator = Accelerator(mixed_precision=precision, cpu=device().type == "cpu")
     module.to(accelerator.device)
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-        ],
-        lr=learning_rate,
-        fused=True,
-    )
-    checkpoint = Checkpoint(module, optimizer, folder, stateful)
+    optimizer = _optimizer(module, options)
+    checkpoint = Checkpoint(module, optimizer, options.folder, stateful)
     log, best_weights, position = checkpoint.load()
     is_main = distributed.rank() == 0
-    writer = _event_writer(folder, len(log.epochs)) if is_main else None
+    writer = _event_writer(options.folder, len(log.epochs)) if is_main else None
 
     first = batches(0)
     steps_per_epoch = len(first)
+    total = steps_per_epoch * options.epochs
     shared = len(first[0]) if in_threads and accelerator.device.type == "cpu" else 0
-    total = steps_per_epoch * epochs
     with counting(label, total) as counter, Team(shared, accelerator) as team:
         counter.advance(steps_per_epoch * len(log.epochs) + position.step)
-        for epoch in range(len(log.epochs), epochs):
-            if _is_over(log, patience, every):
+        stepper = _Stepper(module, collate, optimizer, accelerator, team, options, total, label)
+        for epoch in range(len(log.epochs), options.epochs):
+            if _is_over(log, options):
                 break
             started = time.perf_counter() - position.seconds
-            salt = [position.step] if position.step else []
-            set_seed(seed, epoch, *([distributed.rank()] if distributed.rank() else []), *salt)
-            if before_epoch is not None and position.state is None:
-                module.eval()
-                before_epoch(epoch)
-            module.train()
+            _begin_epoch(module, options.seed, epoch, position, before_epoch)
             rows_of_epoch = batches(epoch)
             if position.state is not None:
                 checkpoint.restore(position)
             sums = position.sums
             for i, rows in enumerate(rows_of_epoch[position.step :], start=position.step):
-                step = epoch * steps_per_epoch + i
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate * _rate(step, total, warmup)
-                mine, weight = _share(rows)
-                parts = team.backward(module, collate, mine, weight)
-                _average_gradients(trainable)
-                norm = accelerator.clip_grad_norm_(trainable, clip)
-                _check_finite(label, learning_rate, epoch, i, parts["loss"], norm)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                for name, part in parts.items():
-                    sums[name] = sums.get(name, 0.0) + weight * float(part)
+                for name, part in stepper.step(rows, epoch, i, steps_per_epoch).items():
+                    sums[name] = sums.get(name, 0.0) + part
                 counter.advance(1)
                 position = Position(i + 1, sums, time.perf_counter() - started)
                 checkpoint.save_within(log, best_weights, position)
-            is_validated = validate is not None and (
-                (epoch + 1) % every == 0 or epoch + 1 == epochs
-            )
-            if is_validated:  # which may take long
+            entry = {"epoch": epoch} | _means(sums, len(rows_of_epoch))
+            is_last = epoch + 1 == options.epochs
+            if validate is not None and (is_last or (epoch + 1) % options.every == 0):
+                # which may take long
                 checkpoint.save_within(log, best_weights, position, checkpoints.AFTER_EPOCH)
-            entry: dict[str, float] = {"epoch": epoch}
-            means = torch.tensor(list(sums.values()), dtype=torch.float64) / len(rows_of_epoch)
-            distributed.average([means])
-            entry |= dict(zip(sums, means.tolist(), strict=True))
-            if validate is not None and is_validated:
-                module.eval()
-                with torch.no_grad():
-                    metrics = validate()
+                metrics = _validated(module, validate)
                 entry |= {f"valid/{k}": float(v) for k, v in metrics.items()}
-                value = float(metrics[criterion])
+                value = float(metrics[options.criterion])
                 if math.isnan(log.best) or value > log.best:
                     log.best, log.best_epoch = value, epoch
                     best_weights = {k: v.detach().clone() for k, v in weights_of(module).items()}
@@ -215,7 +146,7 @@ def train(
             log.seconds += entry["seconds"]
             log.epochs.append(entry)
             position = Position()
-            counter.advance(0, _note(entry, criterion))
+            counter.advance(0, _note(entry, options.criterion))
             if writer is not None:
                 for name, number in entry.items():
                     writer.add_scalar(name, number, epoch)
@@ -230,6 +161,83 @@ def train(
     module.load_state_dict(best_weights, strict=False)
     module.eval()
     return log
+
+
+class _Stepper:
+    """Takes the steps of a training: forward, backward, clipped, at the scheduled rate."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        collate: Callable[[Rows], tuple[Tensor, ...]],
+        optimizer: torch.optim.Optimizer,
+        accelerator: Accelerator,
+        team: Team,
+        options: TrainingOptions,
+        total: int,
+        label: str,
+    ) -> None:
+        self._module, self._collate, self._optimizer = module, collate, optimizer
+        self._accelerator, self._team, self._options = accelerator, team, options
+        self._total, self._label = total, label
+        self._trainable = [p for p in module.parameters() if p.requires_grad]
+
+    def step(self, rows: Rows, epoch: int, i: int, steps_per_epoch: int) -> dict[str, float]:
+        """One step on a batch; the parts of its loss, weighted for the mean over processes."""
+        options = self._options
+        rate = _rate(epoch * steps_per_epoch + i, self._total, options.warmup)
+        for group in self._optimizer.param_groups:
+            group["lr"] = options.learning_rate * rate
+        mine, weight = _share(rows)
+        parts = self._team.backward(self._module, self._collate, mine, weight)
+        _average_gradients(self._trainable)
+        norm = self._accelerator.clip_grad_norm_(self._trainable, options.clip)
+        _check_finite(self._label, options.learning_rate, epoch, i, parts["loss"], norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return {name: weight * float(part) for name, part in parts.items()}
+
+
+def _optimizer(module: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+    """AdamW that decays matrices, and not biases and norms."""
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    decay = options.weight_decay
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
+
+
+def _begin_epoch(
+    module: nn.Module,
+    seed: int,
+    epoch: int,
+    position: Position,
+    before_epoch: Callable[[int], None] | None,
+) -> None:
+    """Set the random state of an epoch, or of its rest, and what comes before its first step."""
+    rank = [distributed.rank()] if distributed.rank() else []
+    set_seed(seed, epoch, *rank, *([position.step] if position.step else []))
+    if before_epoch is not None and position.state is None:
+        module.eval()
+        before_epoch(epoch)
+    module.train()
+
+
+def _means(sums: Mapping[str, float], n_batches: int) -> dict[str, float]:
+    """The means over the batches of an epoch, and over the processes."""
+    means = torch.tensor(list(sums.values()), dtype=torch.float64) / n_batches
+    distributed.average([means])
+    return dict(zip(sums, means.tolist(), strict=True))
+
+
+@torch.no_grad()
+def _validated(
+    module: nn.Module, validate: Callable[[], Mapping[str, float]]
+) -> Mapping[str, float]:
+    module.eval()
+    return validate()
 
 
 def _share(rows: Rows) -> tuple[Rows, float]:
@@ -268,8 +276,10 @@ def _rate(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 
-def _is_over(log: TrainingLog, patience: int, every: int) -> bool:
-    return not math.isnan(log.best) and (len(log.epochs) - 1 - log.best_epoch) // every >= patience
+def _is_over(log: TrainingLog, options: TrainingOptions) -> bool:
+    """Whether validations without gain have used up the patience."""
+    without_gain = (len(log.epochs) - 1 - log.best_epoch) // options.every
+    return not math.isnan(log.best) and without_gain >= options.patience
 
 
 def _note(entry: Mapping[str, float], criterion: str) -> str:

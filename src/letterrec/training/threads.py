@@ -4,13 +4,12 @@ A core that takes its share from the first operator to the last gets more done t
 one operator after the other, of which many are small or run on one core: on two cores, `tiger`
 trains 1.2 times as fast.
 
-Every thread has a random state of its own. What is random in a module that is trained this way
-must come from `draw_seed`, or the same seed would not give the same run.
+Every thread has a random state of its own; what is random in a module that is trained this way must
+come from `nn.random.draw_seed`, or the same seed would not give the same run.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
@@ -21,16 +20,11 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from letterrec.nn.random import draw_seed, use_generator
+
 Collate = Callable[[NDArray[np.int64]], tuple[Tensor, ...]]
 Parts = dict[str, Tensor]
 _ROWS = 64  # of a share, at least: below, adding gradients up costs more than it brings
-_of_thread = threading.local()
-
-
-def draw_seed() -> int:
-    """A seed from the random state of this thread: a member's own, else PyTorch's."""
-    generator: torch.Generator | None = getattr(_of_thread, "generator", None)
-    return int(torch.randint(2**63 - 1, (), generator=generator))
 
 
 class Team:
@@ -79,7 +73,7 @@ class Team:
         trained = [p for p in module.parameters() if p.requires_grad]
 
         def work(member: int, seed: int) -> tuple[tuple[Tensor, ...], Parts]:
-            _of_thread.generator = torch.Generator().manual_seed(seed)
+            use_generator(torch.Generator().manual_seed(seed))
             mine = rows[member::members]
             share = len(mine) / len(rows)
             parts = self._forward(module, collate, mine)

@@ -22,7 +22,7 @@ from contract_recommender import (
     planted_identifiers,
     random_histories,
 )
-from letterrec import api, pipeline
+from letterrec import api
 from letterrec.cli.app import app
 from letterrec.config.settings import load_settings
 from letterrec.decoding.beam_search import search
@@ -34,6 +34,7 @@ from letterrec.recommenders.lcrec import llm
 from letterrec.recommenders.lcrec.export import export, export_run, merged
 from letterrec.recommenders.lcrec.model import LcRec
 from letterrec.recommenders.lcrec.tasks import TASKS, Case, Part, history
+from letterrec.training.options import TrainingOptions
 from ranking import assert_same_rankings
 
 TITLES = [f"Lamp number {item}" for item in range(N_ITEMS)]
@@ -99,7 +100,9 @@ def test_lora_alone_learns_titles() -> None:
     torch.manual_seed(0)
     recommender = LcRec(identifiers, dtype="float32", max_history=4, dropout=0.0)
     sample = planted_histories().take(np.arange(4))
-    log = recommender.fit(sample, epochs=2, batch_size=4, learning_rate=3e-3, warmup=0.0)
+    log = recommender.fit(
+        sample, TrainingOptions(epochs=2, batch_size=4, learning_rate=3e-3, warmup=0.0)
+    )
     assert log.epochs[1]["loss"] < 0.95 * log.epochs[0]["loss"]
     assert all("lora_" in name for name in recommender.state_dict())
 
@@ -110,7 +113,9 @@ def smollm2() -> LcRec:
     torch.manual_seed(0)
     recommender = LcRec(planted_identifiers(), dtype="float32", max_history=4, dropout=0.0)
     sample = planted_histories().take(np.arange(8))
-    log = recommender.fit(sample, epochs=2, batch_size=8, learning_rate=3e-3, warmup=0.0)
+    log = recommender.fit(
+        sample, TrainingOptions(epochs=2, batch_size=8, learning_rate=3e-3, warmup=0.0)
+    )
     assert log.epochs[1]["loss"] < log.epochs[0]["loss"]
     return recommender
 
@@ -186,7 +191,9 @@ def test_every_task_asks_for_something_that_can_be_learned(name: str, tiny_model
         dtype="float32",
         tasks={name: 1.0},
     )
-    log = recommender.fit(planted_histories(), epochs=3, batch_size=20, learning_rate=1e-2)
+    log = recommender.fit(
+        planted_histories(), TrainingOptions(epochs=3, batch_size=20, learning_rate=1e-2)
+    )
     assert log.epochs[-1]["loss"] < 0.99 * log.epochs[0]["loss"]
 
 
@@ -247,7 +254,9 @@ def test_frozen_codes_stay_as_they_were_drawn(tiny_model: Path) -> None:
     torch.manual_seed(0)
     recommender = LcRec(planted_identifiers(), model=str(tiny_model), train_codes=False)
     before = recommender.code_input.weight.clone()
-    recommender.fit(planted_histories(), epochs=1, batch_size=30, learning_rate=1e-2)
+    recommender.fit(
+        planted_histories(), TrainingOptions(epochs=1, batch_size=30, learning_rate=1e-2)
+    )
     assert torch.equal(recommender.code_input.weight, before)
 
 
@@ -279,7 +288,9 @@ def test_refuses_what_cannot_be(tiny_model: Path) -> None:
         LcRec(planted_identifiers(), texts=TEXTS, model=str(tiny_model), tasks={"preference": 1.0})
     of_one = LcRec(planted_identifiers(), preferences=["lamps"], model=str(tiny_model))
     with pytest.raises(DataError, match="for the preferences of 1 users: expected one history"):
-        of_one.fit(planted_histories(), epochs=1, learning_rate=1e-2)
+        of_one.fit(
+            planted_histories(), TrainingOptions(epochs=1, batch_size=32, learning_rate=1e-2)
+        )
     recommender = LcRec(planted_identifiers(), model=str(tiny_model))
     other = Identifiers(np.zeros((1, 2), dtype=np.int32), (4, 4))
     with pytest.raises(IdentifierError, match=r"\(4, 4\) codes per level: expected \(4, 4, 4\)"):
@@ -302,7 +313,7 @@ SETTINGS = [
 def run(shop: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "lcrec"
     settings = load_settings("lcrec", [*SETTINGS, f'recommender.model="{tiny_model}"'])
-    pipeline.fit(shop, folder, settings)
+    api.fit(shop, folder, settings)
     return folder
 
 
@@ -337,7 +348,7 @@ def test_a_run_that_calls_items_by_titles(shop: Path, tiny_model: Path, tmp_path
         "bigrec",
         ["data.k_core=0", "training.epochs=1", f'recommender.model="{tiny_model}"'],
     )
-    pipeline.fit(shop, tmp_path / "run", settings)
+    api.fit(shop, tmp_path / "run", settings)
     engine = api.load(tmp_path / "run")
     (answer,) = engine.recommend([engine.history_of(engine.dataset.user_ids[0])], k=10)
     assert len({item for item, _ in answer} & set(engine.dataset.item_ids)) == 10
@@ -394,7 +405,7 @@ def test_a_run_that_learns_what_users_like(shop: Path, tiny_model: Path, tmp_pat
     (source / "users.csv").write_text("\n".join(["user,preference", *likes]))
     tasks = ["recommender.tasks.preference=1", "recommender.tasks.query=0"]
     settings = [*SETTINGS, *tasks, f'recommender.model="{tiny_model}"']
-    pipeline.fit(source, tmp_path / "run", load_settings("lcrec", settings))
+    api.fit(source, tmp_path / "run", load_settings("lcrec", settings))
     engine = api.load(tmp_path / "run")
     assert engine.dataset.preferences is not None
     assert engine.dataset.preferences[engine.dataset.user_rows["u8"]] == "number 1 things"

@@ -29,7 +29,9 @@ from letterrec.serving.catalogue.edits import AddItems, Editor, SetStates
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import read_changes
 from letterrec.serving.engine import Engine
+from letterrec.tokenizers import Items
 from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer
+from letterrec.training.options import TrainingOptions
 
 
 def new_items(*numbers: int, kind: str = "red lipstick") -> AddItems:
@@ -66,9 +68,9 @@ def add_twin(engine: Engine) -> None:
 def test_a_new_item_lands_near_its_like(engine: Engine) -> None:
     """With a tokenizer that reads nothing but texts, equal ones differ in the last code alone."""
     assert engine.content is not None
-    tokenizer = RQKMeansTokenizer(levels=4, codes=16).fit(engine.content)
+    tokenizer = RQKMeansTokenizer(levels=4, codes=16).fit(Items(engine.content), TrainingOptions())
     tokenizer.save(engine.folder / "tokenizer")
-    identifiers = Identifiers(tokenizer.assign(engine.content), (16,) * 4)
+    identifiers = Identifiers(tokenizer.assign(Items(engine.content)), (16,) * 4)
     engine.catalogue = Catalogue.trained(engine.dataset, identifiers)
     add_twin(engine)
     leading = {row: n for row, n, _ in engine.catalogue.neighbours(60, 60)}

@@ -19,10 +19,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from letterrec.data import times
-from letterrec.data.dataset import Dataset, Histories
+from letterrec.data.dataset import Dataset
 from letterrec.data.ids import as_text, coded
 from letterrec.data.readers.jsonlines import frames
 from letterrec.data.readers.malformed import reason_of
+from letterrec.data.sequences import Histories
 from letterrec.data.text import (
     Catalogue,
     ItemText,

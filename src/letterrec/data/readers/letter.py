@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.data.dataset import Dataset, Histories
+from letterrec.data.dataset import Dataset
 from letterrec.data.ids import as_id
 from letterrec.data.readers.events import core, note_short
 from letterrec.data.readers.options import ReadOptions
+from letterrec.data.sequences import Histories
 from letterrec.data.text import (
     ItemText,
     check_match,

@@ -8,48 +8,23 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from letterrec.errors import RequestError
-from letterrec.files import write_json
 from letterrec.identifiers.identifiers import code_token
 from letterrec.recommenders.lcrec import llm
 from letterrec.recommenders.lcrec.model import LcRec
 
-if TYPE_CHECKING:
-    from letterrec.serving.engine import Engine
-
-
-def export_run(engine: Engine, folder: Path) -> None:
-    """Write the merged model of a run, its tokenizer, and ``index.json``: item -> its tokens.
-
-    Args:
-        engine: of a run of the recommender lcrec.
-        folder: new or empty.
-
-    Raises:
-        RequestError: the run has no language model, or the folder is in use.
-    """
-    recommender = engine.recommender
-    if not isinstance(recommender, LcRec):
-        raise RequestError(
-            f"{engine.folder} has the recommender {engine.settings.recommender.name!r}, which is "
-            "no language model; fit one with: letterrec fit SOURCE --out RUN --recipe lcrec"
-        )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RequestError(f"{folder} is not an empty folder; name another --out")
-    export(recommender, folder)
-    catalogue = engine.catalogue
-    identifiers = catalogue.identifiers
-    index = {item: identifiers.token_names(row) for row, item in enumerate(catalogue.item_ids)}
-    write_json(folder / "index.json", index)
-
 
 @torch.no_grad()
 def export(recommender: LcRec, folder: Path) -> None:
-    """Write the merged model and its tokenizer, in the precision that the model is stored in."""
+    """Write the merged model and its tokenizer, in the precision that the model is stored in.
+
+    Args:
+        recommender: trained.
+        folder: new or empty.
+    """
     network, tokenizer = merged(recommender)
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -23,7 +23,7 @@ from torch import nn
 from letterrec.embeddings.content import cache_folder
 from letterrec.errors import MissingExtra, SettingsError
 from letterrec.training import distributed
-from letterrec.training.loop import device
+from letterrec.training.devices import device
 
 _WHAT = "expected a causal language model as save_pretrained writes it, or a GGUF file"
 

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from letterrec.errors import MissingExtra
 from letterrec.training import distributed
-from letterrec.training.loop import device
+from letterrec.training.devices import device
 
 _CODE_SPREAD = 0.2  # of new rows, relative to the model's own
 

@@ -13,18 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from letterrec.data.dataset import Histories
+from letterrec.data.sequences import Histories
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, Identifiers
-from letterrec.recommenders.checks import check_sizes, check_trainable
+from letterrec.recommenders.base import Features, Recommender, check_sizes, check_trainable
 from letterrec.recommenders.lcrec import llm
 from letterrec.recommenders.lcrec.lora import (
     attention_for_training,
@@ -38,12 +38,14 @@ from letterrec.recommenders.lcrec.tasks import TASKS, Case, history
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training import distributed
 from letterrec.training.checkpoints import TrainingLog
-from letterrec.training.loop import Rows, batches_by_length, has_bfloat16, train
+from letterrec.training.devices import has_bfloat16
+from letterrec.training.loop import Rows, batches_by_length, train
+from letterrec.training.options import TrainingOptions
 
 _STEPS_PER_EPOCH = 10  # at least: a small data set is passed several times in an epoch
 
 
-class LcRec(nn.Module):
+class LcRec(Recommender):
     """A language model with LoRA and tokens for the codes of identifiers.
 
     Args:
@@ -71,7 +73,6 @@ class LcRec(nn.Module):
         MissingExtra: peft is not installed.
     """
 
-    reads_text: ClassVar[bool] = True  # the pipeline passes titles and texts
     prefixes: Tensor
     item_codes: Tensor
     offsets: Tensor
@@ -135,6 +136,23 @@ class LcRec(nn.Module):
         keep_only_trained(self)
         self.set_catalogue(identifiers)
 
+    @classmethod
+    def build(cls, identifiers: Identifiers, features: Features, **settings: Any) -> Self:
+        """A recommender for a catalogue, with what its tasks read or write in words."""
+        return cls(
+            identifiers,
+            titles=features.titles,
+            texts=features.texts,
+            preferences=features.preferences,
+            **settings,
+        )
+
+    def export(self, folder: Path) -> None:
+        """Write the model with all that was trained in its own weights; see `lcrec.export`."""
+        from letterrec.recommenders.lcrec.export import export
+
+        export(self, folder)
+
     @property
     def output_rows(self) -> Tensor:
         """The codes' rows in the output, level after level: those of the embedding where the model
@@ -168,22 +186,16 @@ class LcRec(nn.Module):
     def fit(
         self,
         histories: Histories,
+        options: TrainingOptions,
         *,
         validate: Callable[[], Mapping[str, float]] | None = None,
-        folder: Path | None = None,
-        seed: int = 0,
-        batch_size: int = 32,
-        **training: Any,
     ) -> TrainingLog:
         """Train on the tasks, drawn anew for every sequence in every epoch.
 
         Args:
             histories: sequences of item rows, one per user.
+            options: of the training.
             validate: metrics of the recommender as it is.
-            folder: where checkpoints go.
-            seed: decides every random choice.
-            batch_size: sequences per step.
-            training: further keywords of `training.train`.
 
         Raises:
             DataError: no sequence has two items.
@@ -200,7 +212,7 @@ class LcRec(nn.Module):
         names = list(self.tasks)
         shares = np.array([self.tasks[n] for n in names], dtype=np.float64)
         shares /= shares.sum()
-        draws = _Draws(seed)
+        draws = _Draws(options.seed)
 
         def collate(rows: Rows) -> tuple[Tensor, ...]:
             n_items = len(self.prefixes)
@@ -217,16 +229,14 @@ class LcRec(nn.Module):
             return train(
                 self,
                 batches=lambda epoch: batches_by_length(
-                    windows.lengths, batch_size, seed, epoch, at_least=_STEPS_PER_EPOCH
+                    windows.lengths, options, epoch, at_least=_STEPS_PER_EPOCH
                 ),
                 collate=collate,
                 before_epoch=draws.begin,
                 stateful=draws,
+                options=options,
                 validate=validate,
-                folder=folder,
-                seed=seed,
                 label="recommender (lcrec)",
-                **training,
             )
 
     def forward(

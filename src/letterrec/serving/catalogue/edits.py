@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from uuid import uuid4
 
@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from letterrec.data.text import ItemText
 from letterrec.embeddings.content import text_encoder
 from letterrec.errors import Conflict, LetterRecError, NotFound, RequestError, RunError
+from letterrec.runs.run import Run
 from letterrec.serving.catalogue.items import State
 from letterrec.serving.catalogue.log import PATIENCE, Changes, locked, write_changes
 from letterrec.serving.engine import Engine
-from letterrec.tokenizers.new_items import Newcomers
+from letterrec.tokenizers.base import Codes, Items
+from letterrec.tokenizers.new_items import assign_new
 
 Embedding = NDArray[np.float32]  # (d_content,)
 _LONGEST_ID = 256  # characters
@@ -59,7 +61,7 @@ class Editor:
     def preload(self) -> None:
         """Load what makes identifiers from texts, if the run can take new items."""
         if self._engine.content is not None and (self._engine.folder / "tokenizer").is_dir():
-            _ = self._encoder, self._newcomers
+            _ = self._encoder, self._assign
 
     def make(self, edit: Edit) -> None:
         """Make one edit.
@@ -117,7 +119,7 @@ class Editor:
                 except LetterRecError as error:
                     errors[i] = error
             if draft.is_changed:
-                changes = draft.finished(self._newcomers.assign)
+                changes = draft.finished(self._assign)
                 write_changes(engine.folder, engine.key, changes)
             engine.take(changes)
         return errors
@@ -145,9 +147,13 @@ class Editor:
         return text_encoder(**settings)
 
     @cached_property
-    def _newcomers(self) -> Newcomers:
-        assert self._engine.content is not None
-        return Newcomers(self._engine.folder, self._engine.content)
+    def _assign(self) -> Callable[[NDArray[np.float32], Codes], Codes]:
+        """Identifiers of new items ``(n, d_content)``, none in those that are taken."""
+        content = self._engine.content
+        assert content is not None
+        run = Run.open(self._engine.folder)
+        known = Items(content, run.embeddings("collaborative", len(content)))
+        return partial(assign_new, run.tokenizer(), known)
 
 
 class _Draft:

@@ -27,7 +27,7 @@ from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.serving.catalogue.log import Changes
-from letterrec.training.loop import device
+from letterrec.training.devices import device
 
 State = Literal["active", "blocked", "deleted"]
 STATES: tuple[State, ...] = ("active", "blocked", "deleted")

@@ -1,0 +1,177 @@
+"""Items held out of training, to measure how items do that arrive after it (cold start).
+
+With ``data.cold_share`` above 0 that share of the items, drawn at random, is taken out of the
+catalogue and out of every history; what remains is a data set like any other, its own leave-one-out
+included. A user whose latest interaction was with a held-out item becomes a cold case: history, the
+items before it that remained; target, the held-out item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from letterrec import files
+from letterrec.config.settings import DataSettings
+from letterrec.data import read
+from letterrec.data.dataset import Dataset
+from letterrec.data.saved import list_column
+from letterrec.data.sequences import Histories
+from letterrec.errors import DataError, RunError, SettingsError
+from letterrec.files import atomic_path
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class ColdItems:
+    """Items held out of a data set, and the cases that ask for them.
+
+    Attributes:
+        item_ids: external ids.
+        titles: one per item.
+        texts: one per item, what the content encoder reads.
+        histories: rows of the remaining data set, oldest first, one sequence per case.
+        targets: int64 ``(n_cases,)`` position of the target among the held-out items.
+    """
+
+    item_ids: tuple[str, ...]
+    titles: tuple[str, ...]
+    texts: tuple[str, ...]
+    histories: Histories
+    targets: NDArray[np.int64]
+
+    def save(self, folder: Path) -> None:
+        """Write ``items.parquet`` and ``cases.parquet``."""
+        items = {"item": self.item_ids, "title": self.titles, "text": self.texts}
+        with atomic_path(folder / "items.parquet") as path:
+            pl.DataFrame(items, schema=dict.fromkeys(items, pl.String)).write_parquet(path)
+        cases = {"history": list_column(self.histories), "target": self.targets}
+        with atomic_path(folder / "cases.parquet") as path:
+            pl.DataFrame(cases).write_parquet(path)
+
+    @classmethod
+    def load(cls, folder: Path) -> ColdItems:
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: nothing was held out, or the files are damaged.
+        """
+        if not folder.is_dir():
+            raise RunError(
+                f"{folder.parent} has seen all its items in training; hold some out with: "
+                "letterrec fit SOURCE --out RUN --set data.cold_share=0.05"
+            )
+        with files.reading(folder):
+            items = pl.read_parquet(folder / "items.parquet", glob=False)
+            cases = pl.read_parquet(folder / "cases.parquet", glob=False)
+            return cls(
+                tuple(items["item"]),
+                tuple(items["title"]),
+                tuple(items["text"]),
+                Histories.from_lists(cases["history"].to_list()),
+                cases["target"].to_numpy().astype(np.int64),
+            )
+
+
+def read_split(
+    source: str | Dataset, settings: DataSettings, seed: int
+) -> tuple[Dataset, ColdItems | None]:
+    """Read a source, and take the share of its items out that settings want held out.
+
+    Args:
+        source: what `letterrec.read` takes or gave.
+        settings: how it is read, and ``cold_share``.
+        seed: decides which items are held out.
+
+    Raises:
+        DataError: the source cannot be used.
+        SettingsError: settings say how to read what is read already.
+    """
+    reading = settings.reading()
+    if isinstance(source, Dataset):
+        given = {k: v for k, v in reading.items() if v not in (None, {}, "time")}
+        if given:
+            name, value = next(iter(given.items()))
+            raise SettingsError(
+                f"data.{name} = {value!r}, but {source!r} is taken as it is; "
+                f"give {name} to letterrec.read instead"
+            )
+        dataset = source
+    else:
+        dataset = read(source, **reading)
+    if settings.cold_share > 0:
+        return hold_out(dataset, settings.cold_share, seed)
+    return dataset, None
+
+
+def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdItems]:
+    """Take a random share of the items out of a data set.
+
+    Args:
+        dataset: with item texts.
+        share: of the items, between 0 and 1; at least one item is held out.
+        seed: decides which.
+
+    Returns:
+        The data set that remains, without users who have nothing left, and the held-out items.
+
+    Raises:
+        DataError: the items have no text, so that they could not be added again.
+    """
+    if dataset.texts is None:
+        raise DataError(
+            f"data.cold_share = {share:g}, but the items of {dataset.name} have no text, from "
+            "which alone held-out items can be added; use a source with item texts"
+        )
+    n_cold = max(1, round(share * dataset.n_items))
+    chosen = np.random.default_rng(seed).choice(dataset.n_items, n_cold, replace=False)
+    cold = np.sort(chosen)
+    is_cold = np.zeros(dataset.n_items, dtype=bool)
+    is_cold[cold] = True
+    position = np.cumsum(~is_cold) - 1  # row -> row among those that remain
+    place = np.cumsum(is_cold) - 1  # row -> position among the held-out
+    kept = np.flatnonzero(~is_cold)
+
+    sequences: list[NDArray[np.int64]] = []
+    users: list[int] = []
+    cases: list[NDArray[np.int64]] = []
+    targets: list[int] = []
+    for user, items in enumerate(dataset.interactions):
+        remaining = position[items[~is_cold[items]]]
+        if len(remaining):
+            sequences.append(remaining)
+            users.append(user)
+        if len(items) > 1 and is_cold[items[-1]] and len(remaining):
+            cases.append(remaining)
+            targets.append(int(place[items[-1]]))
+    rows = np.array(users, dtype=np.int64)
+    rest = replace(
+        dataset,
+        user_ids=_take(dataset.user_ids, rows),
+        item_ids=_take(dataset.item_ids, kept),
+        titles=_take(dataset.titles, kept),
+        texts=_take(dataset.texts, kept),
+        interactions=Histories.from_lists([s.tolist() for s in sequences]),
+        preferences=None if dataset.preferences is None else _take(dataset.preferences, rows),
+        given_tokens=None if dataset.given_tokens is None else _take(dataset.given_tokens, kept),
+        given_cf=None if dataset.given_cf is None else dataset.given_cf[kept],
+    )
+    held_out = ColdItems(
+        _take(dataset.item_ids, cold),
+        _take(dataset.titles, cold),
+        _take(dataset.texts, cold),
+        Histories.from_lists([c.tolist() for c in cases]),
+        np.array(targets, dtype=np.int64),
+    )
+    return rest, held_out
+
+
+def _take(values: Sequence[T], rows: NDArray[np.int64]) -> tuple[T, ...]:
+    return tuple(values[i] for i in rows)

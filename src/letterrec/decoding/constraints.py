@@ -1,0 +1,111 @@
+"""Which items of the trie may come back: those that are allowed and not seen.
+
+They are kept as counts of valid items below the nodes of the trie, so that beam search never
+spends a place on a prefix that leads to none.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from letterrec.decoding.mixture import Recalled
+from letterrec.decoding.trie import Trie, take
+
+_NONE = torch.iinfo(torch.int32).max  # sorts behind every position and every node
+
+
+class Constraints:
+    """Which items may come back, for a batch of histories.
+
+    Attributes:
+        allowed_before: int32 ``(1 or batch, n_items + 1)``: how many of the first items of the trie
+            are allowed; None where all are.
+        seen: int32 ``(batch, n)`` rising positions in the trie of the seen items that are allowed,
+            each once, then `_NONE`; None where nothing is seen.
+    """
+
+    def __init__(self, trie: Trie, allowed_before: Tensor | None, seen: Tensor | None) -> None:
+        self._trie = trie
+        self.allowed_before = allowed_before
+        self.seen = seen
+
+    @classmethod
+    def of(cls, trie: Trie, seen: Tensor | None, allowed: Tensor | None) -> Constraints:
+        """The counts for seen items and allowed ones as `search` takes them."""
+        valid = cls(trie, None, None)
+        if allowed is not None:
+            sorted_flags = allowed.reshape(-1, trie.n_items).index_select(1, trie.items)
+            valid.allowed_before = F.pad(sorted_flags.cumsum(1, dtype=torch.int32), (1, 0))
+        if seen is not None and seen.shape[1] > 0:
+            valid.seen = valid._positions(seen)
+        return valid
+
+    def rows(self, start: int, stop: int) -> Constraints:
+        """The part of the batch from row ``start`` up to ``stop``."""
+        allowed, seen = self.allowed_before, self.seen
+        return Constraints(
+            self._trie,
+            allowed if allowed is None or len(allowed) == 1 else allowed[start:stop],
+            None if seen is None else seen[start:stop],
+        )
+
+    def _positions(self, seen: Tensor) -> Tensor:
+        positions = take(self._trie.position, seen.clamp(min=0))
+        ignored = seen < 0
+        if self.allowed_before is not None:
+            ignored = ignored | (self._allowed_between(positions, positions + 1) == 0)
+        positions = positions.masked_fill(ignored, _NONE).sort(dim=1).values
+        again = positions[:, 1:] == positions[:, :-1]
+        positions[:, 1:].masked_fill_(again, _NONE)
+        return positions.sort(dim=1).values
+
+    def among(self, recalled: Recalled) -> Recalled:
+        """The remembered items that are valid."""
+        valid = self.items(take(self._trie.position, recalled.items.clamp(min=0)))
+        return Recalled(recalled.items.masked_fill(~valid, -1), recalled.shares)
+
+    def n_allowed(self, level: int, nodes: Tensor) -> Tensor:
+        """int32, the shape of ``nodes`` (batch first): allowed items below each node."""
+        first_item = self._trie.first_item[level]
+        start, stop = take(first_item, nodes), take(first_item, nodes + 1)
+        return stop - start if self.allowed_before is None else self._allowed_between(start, stop)
+
+    def _allowed_between(self, start: Tensor, stop: Tensor) -> Tensor:
+        assert self.allowed_before is not None
+        rows = len(self.allowed_before)
+        if rows == 1:
+            return take(self.allowed_before[0], stop) - take(self.allowed_before[0], start)
+        flat = self.allowed_before.view(-1)
+        row = torch.arange(rows, device=start.device) * self.allowed_before.shape[1]
+        row = row.view(-1, *[1] * (start.dim() - 1))
+        return take(flat, stop + row) - take(flat, start + row)
+
+    def nodes_seen(self, level: int) -> Tensor | None:
+        """int32 ``(batch, n)``: the nodes of a level below which every allowed item is seen,
+        rising, `_NONE` where a row has fewer; None where nothing is seen.
+        """
+        if self.seen is None:
+            return None
+        nodes = torch.searchsorted(
+            self._trie.first_item[level], self.seen, right=True, out_int32=True
+        ).sub_(1)
+        nodes.masked_fill_(self.seen == _NONE, _NONE)
+        n_seen = torch.searchsorted(nodes, nodes, right=True) - torch.searchsorted(nodes, nodes)
+        last = self._trie.n_nodes(level) - 1
+        all_seen = n_seen == self.n_allowed(level, nodes.clamp(max=last))
+        all_seen &= nodes != _NONE
+        all_seen[:, 1:] &= nodes[:, 1:] != nodes[:, :-1]
+        most = int(all_seen.sum(1).max())
+        return nodes.masked_fill(~all_seen, _NONE).sort(dim=1).values[:, :most].contiguous()
+
+    def items(self, positions: Tensor) -> Tensor:
+        """bool ``(batch, n)``: whether the items at these positions of the trie are valid."""
+        ok = torch.ones_like(positions, dtype=torch.bool)
+        if self.allowed_before is not None:
+            ok &= self._allowed_between(positions, positions + 1) > 0
+        if self.seen is not None:
+            at = torch.searchsorted(self.seen, positions).clamp_(max=self.seen.shape[1] - 1)
+            ok &= self.seen.gather(1, at) != positions
+        return ok

@@ -1,0 +1,187 @@
+"""The seam between what ranks items and what asks for ranked items.
+
+Evaluation, `Engine.recommend`, the server and bulk scoring know a `Ranker` and nothing else. A
+generative recommender with its trie, its transitions and a beam is one (`GenerativeRanker`); a
+model that gives every item a score is another (`ScoringRanker`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from letterrec.data import Histories
+from letterrec.decoding.beam_search import Decoder, search
+from letterrec.decoding.topk import best
+from letterrec.decoding.transitions import Transitions, recalled
+from letterrec.decoding.trie import Trie
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """A batch of queries that are answered together.
+
+    Attributes:
+        histories: item rows of each query, oldest first, all of them; a ranker reads the latest
+            ``max_history``.
+        k: items wanted for each.
+        exclude_seen: bool ``(n,)``, or one for all: leave out the items of the history.
+        allowed: bool ``(n_items,)`` or ``(n, n_items)``: the items that may come back; None: all.
+        beam: prefixes kept per level, for a ranker that searches; None takes its own.
+        instructions: what is wanted in words, for a ranker that follows instructions.
+    """
+
+    histories: Histories
+    k: int
+    exclude_seen: bool | NDArray[np.bool_] = False
+    allowed: Tensor | None = None
+    beam: int | None = None
+    instructions: Sequence[str | None] = ()
+
+    def __len__(self) -> int:
+        return len(self.histories)
+
+    def seen(self) -> Tensor | None:
+        """int64 ``(n, longest)`` item rows to leave out, -1 padded; None where nothing is."""
+        excluding = torch.from_numpy(np.broadcast_to(self.exclude_seen, len(self)).copy())
+        if not excluding.any():
+            return None
+        whole = torch.from_numpy(self.histories.padded())
+        return whole.masked_fill(~excluding[:, None], -1)
+
+
+class Ranking(NamedTuple):
+    """The answer to `Queries`, best first.
+
+    Attributes:
+        items: int64 ``(n, k)`` item rows, -1 where fewer than ``k`` are left.
+        scores: float32 ``(n, k)``, higher is better, ``-inf`` where there is no item: natural
+            log-probabilities of a generative recommender, scores of other models.
+    """
+
+    items: Tensor
+    scores: Tensor
+
+
+class Ranker(Protocol):
+    """What ranks items."""
+
+    @property
+    def max_history(self) -> int:
+        """How many of the latest items of a history are read."""
+
+    def rank(self, queries: Queries) -> Ranking:
+        """The ``k`` best items of each query; `tests/contract_ranker.py` says what must hold."""
+
+
+class Encoder(Protocol):
+    """What a generative ranker needs of a recommender."""
+
+    max_history: int
+
+    def encode(
+        self, histories: Tensor, instructions: Sequence[str | None] | None = None
+    ) -> Decoder:
+        """Read each history once: int64 ``(n, longest)`` item rows, left-aligned, -1 padded."""
+
+
+@dataclass(frozen=True, eq=False)
+class GenerativeRanker:
+    """A generative recommender that spells items by beam search over the trie of identifiers.
+
+    Attributes:
+        recommender: encodes histories and scores the next codes.
+        trie: the identifiers of the catalogue, on the device of the recommender.
+        transitions: mixed into the probabilities; None: the recommender alone.
+        beam: prefixes kept per level where the queries do not say.
+    """
+
+    recommender: Encoder
+    trie: Trie
+    transitions: Transitions | None = None
+    beam: int = 20
+
+    @property
+    def max_history(self) -> int:
+        """How many of the latest items of a history are read."""
+        return self.recommender.max_history
+
+    def rank(self, queries: Queries) -> Ranking:
+        """Beam search with a beam of at least ``k``; see `beam_search.search`."""
+        device = self.trie.items.device
+        recent = torch.from_numpy(queries.histories.padded(self.max_history)).to(device)
+        whole = torch.from_numpy(queries.histories.padded())
+        seen = queries.seen()
+        with torch.no_grad():
+            return Ranking(
+                *search(
+                    self._encoded(recent, queries.instructions),
+                    self.trie,
+                    beam=self.beam if queries.beam is None else queries.beam,
+                    k=queries.k,
+                    seen=None if seen is None else seen.to(device),
+                    allowed=queries.allowed,
+                    recalled=recalled(self.transitions, recent, whole),
+                )
+            )
+
+    def _encoded(self, recent: Tensor, instructions: Sequence[str | None]) -> Decoder:
+        if any(instructions):
+            return self.recommender.encode(recent, instructions)
+        return self.recommender.encode(recent)
+
+
+class Scorer(Protocol):
+    """What a scoring ranker needs of a model."""
+
+    max_history: int
+
+    def scores(self, histories: Tensor) -> Tensor:
+        """float32 ``(n, n_items)``: a score of every item for int64 ``(n, longest)`` histories,
+        left-aligned, -1 padded.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class ScoringRanker:
+    """A model that gives every item a score; the ``k`` highest come back, ties by row.
+
+    Attributes:
+        model: scores all items for a batch of histories.
+        device: of the model.
+    """
+
+    model: Scorer
+    device: torch.device
+
+    @property
+    def max_history(self) -> int:
+        """How many of the latest items of a history are read."""
+        return self.model.max_history
+
+    @torch.no_grad()
+    def rank(self, queries: Queries) -> Ranking:
+        """Score all items, leave out what is seen or not allowed, and take the best."""
+        recent = torch.from_numpy(queries.histories.padded(self.max_history)).to(self.device)
+        scores = self.model.scores(recent).float()  # (n, n_items)
+        if queries.allowed is not None:
+            scores = scores.masked_fill(~queries.allowed.to(self.device), -torch.inf)
+        seen = queries.seen()
+        if seen is not None:
+            seen = seen.to(self.device)
+            row, place = (seen >= 0).nonzero(as_tuple=True)
+            scores = scores.index_put((row, seen[row, place]), scores.new_tensor(-torch.inf))
+        items = best(scores, queries.k)
+        scores = scores.gather(1, items)
+        missing = (0, queries.k - items.shape[1])
+        nothing = scores == -torch.inf
+        return Ranking(
+            torch.nn.functional.pad(items.masked_fill(nothing, -1), missing, value=-1),
+            torch.nn.functional.pad(scores, missing, value=-torch.inf),
+        )

@@ -1,0 +1,147 @@
+"""The seam of generative recommenders: from what one is built, how it learns, what search needs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from letterrec.data.sequences import Histories
+from letterrec.decoding.beam_search import Decoder
+from letterrec.errors import DataError, IdentifierError, RequestError
+from letterrec.identifiers.identifiers import Identifiers
+from letterrec.training.checkpoints import TrainingLog
+from letterrec.training.options import TrainingOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a recommender may read besides identifiers; None where the data lack it.
+
+    Attributes:
+        content: float32 ``(n_items, d_content)`` content embeddings.
+        titles: one per item.
+        texts: one per item, title first.
+        preferences: one per user, what the user likes, in words.
+    """
+
+    content: Tensor | None = None
+    titles: Sequence[str] | None = None
+    texts: Sequence[str] | None = None
+    preferences: Sequence[str] | None = None
+
+
+class Recommender(nn.Module, ABC):
+    """Reads histories of items and spells the next item's identifier, code by code.
+
+    A recommender is one file with a subclass, and one line in `RECOMMENDERS`;
+    `tests/contract_recommender.py` says what it must do. ``state_dict`` holds all that training
+    decides.
+
+    Attributes:
+        max_history: how many of the latest items of a history are read.
+    """
+
+    max_history: int
+
+    @classmethod
+    def build(cls, identifiers: Identifiers, features: Features, **settings: Any) -> Self:
+        """An untrained recommender of a catalogue, its weights drawn from PyTorch's random state.
+
+        Args:
+            identifiers: of all items.
+            features: what else there is to read.
+            settings: flat keywords, ``max_history`` among them.
+        """
+        return cls(identifiers, features.content, **settings)
+
+    @property
+    def follows_instructions(self) -> bool:
+        """Whether it was trained on wishes in words."""
+        return False
+
+    @abstractmethod
+    def fit(
+        self,
+        histories: Histories,
+        options: TrainingOptions,
+        *,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+    ) -> TrainingLog:
+        """Train on sequences of item rows, and keep the weights that validate best.
+
+        Args:
+            histories: sequences of item rows, one per user.
+            options: of the training.
+            validate: metrics of the recommender as it is.
+
+        Raises:
+            DataError: no sequence has two items.
+        """
+
+    @abstractmethod
+    def encode(
+        self, histories: Tensor, instructions: Sequence[str | None] | None = None
+    ) -> Decoder:
+        """Read each history once.
+
+        Args:
+            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 after the end.
+            instructions: what is wanted, in words, where it `follows_instructions`.
+
+        Returns:
+            What scores the next codes of prefixes, for `beam_search.search`.
+        """
+
+    @abstractmethod
+    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None = None) -> None:
+        """Go on with the same items and possibly more behind them.
+
+        Args:
+            identifiers: of all items.
+            content: float32 ``(n_items, d_content)``, where the recommender was built with it.
+
+        Raises:
+            IdentifierError: the levels have other sizes than those trained on.
+        """
+
+    def export(self, folder: Path) -> None:
+        """Write the trained model as a folder that loads without LetterRec.
+
+        Raises:
+            RequestError: it is no language model.
+        """
+        raise RequestError(
+            f"the recommender {type(self).__name__.lower()!r} is no language model; fit one with: "
+            "letterrec fit SOURCE --out RUN --recipe lcrec"
+        )
+
+
+def check_sizes(identifiers: Identifiers, expected: tuple[int, ...]) -> None:
+    """Refuse identifiers that a trained recommender has no codes for.
+
+    Raises:
+        IdentifierError: the levels have other sizes than those trained on.
+    """
+    if identifiers.sizes != expected:
+        raise IdentifierError(
+            f"identifiers with {identifiers.sizes} codes per level: expected {expected}, "
+            "which the recommender was trained on; assign them with the same tokenizer"
+        )
+
+
+def check_trainable(histories: Histories) -> None:
+    """Refuse sequences that say nothing of what follows what.
+
+    Raises:
+        DataError: no sequence has two items.
+    """
+    if histories.lengths.max(initial=0) < 2:
+        raise DataError(
+            f"none of the {len(histories)} training sequences has two items: expected at "
+            "least one item and the next; give users with longer histories"
+        )

@@ -1,0 +1,235 @@
+"""What a run's settings say of each step, turned into the call that does it.
+
+Settings end here: what they say reaches classes as flat keywords.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from letterrec.config.settings import LcRecSettings, Settings, TrainingSettings
+from letterrec.data.dataset import Dataset
+from letterrec.data.splits import SPLITS, Split
+from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
+from letterrec.decoding.transitions import Transitions, likeness_of
+from letterrec.embeddings import collaborative
+from letterrec.embeddings.content import embed, encoder_tokenizer
+from letterrec.evaluation.protocol import Measured, Validation, evaluate_split
+from letterrec.files import reading
+from letterrec.identifiers import titles
+from letterrec.identifiers.identifiers import Identifiers, parse_tokens
+from letterrec.nn.sasrec import SASRec
+from letterrec.progress import say
+from letterrec.recommenders import RECOMMENDERS, Features, Recommender
+from letterrec.recommenders.lcrec import llm
+from letterrec.runs.run import Run
+from letterrec.runs.steps import (
+    Embeddings,
+    MadeCf,
+    MadeIdentifiers,
+    MadeRecommender,
+    MadeTokenizer,
+)
+from letterrec.tokenizers import TOKENIZERS, Items, Tokenizer
+from letterrec.training.devices import device, set_seed
+from letterrec.training.options import TrainingOptions
+
+
+def encode_texts(run: Run, texts: Sequence[str]) -> Embeddings:
+    """Content embeddings float32 ``(n_items, d_content)`` of the items' texts."""
+    return embed(texts, **run.settings.content.model_dump(exclude={"source"}))
+
+
+def trained_cf(run: Run, dataset: Dataset) -> MadeCf:
+    """CF embeddings of a SASRec that is trained here."""
+    settings = run.settings.collaborative
+    cases = Validation(dataset, seed=run.settings.seed)
+
+    def validate(model: SASRec) -> dict[str, float]:
+        return cases.metrics(ScoringRanker(model, device()))
+
+    model = collaborative.train_cf(
+        dataset,
+        _options(run, "collaborative", settings.training),
+        **settings.model_dump(exclude={"source", "ids", "order", "training"}),
+        max_history=run.settings.data.max_history,
+        validate=validate if cases else None,
+    )
+    return MadeCf(model.item_embeddings(), model)
+
+
+def given_cf(run: Run, dataset: Dataset) -> MadeCf:
+    """CF embeddings from a file, or those that came with the data."""
+    settings = run.settings.collaborative
+    source, ids, order = settings.source, settings.ids, settings.order
+    return MadeCf(collaborative.given_cf(source, dataset, ids=ids, order=order))
+
+
+def fit_tokenizer(run: Run, items: Items) -> MadeTokenizer:
+    """The tokenizer that the settings name, fitted (eq. 1 to 5)."""
+    settings = run.settings
+    tokenizer = TOKENIZERS[settings.tokenizer.name](
+        **settings.tokenizer.model_dump(exclude={"name", "training"}),
+        sinkhorn_epsilon=settings.identifiers.sinkhorn_epsilon,
+        sinkhorn_iterations=settings.identifiers.sinkhorn_iterations,
+    )
+    tokenizer.fit(items, _options(run, "tokenizer", settings.tokenizer.training))
+    return MadeTokenizer(tokenizer, tokenizer.reconstruction_error(items))
+
+
+def learned_identifiers(tokenizer: Tokenizer, items: Items) -> MadeIdentifiers:
+    """The identifiers that a fitted tokenizer gives."""
+    codes = tokenizer.assign(items)
+    identifiers = Identifiers(codes, (tokenizer.codebooks.shape[1],) * codes.shape[1])
+    return MadeIdentifiers(identifiers, tokenizer.quantize(items), items.cf)
+
+
+def given_identifiers(dataset: Dataset, cf: Embeddings | None) -> MadeIdentifiers:
+    """The identifiers that came with the data, as they are."""
+    assert dataset.given_tokens is not None
+    identifiers = parse_tokens(dataset.given_tokens)
+    return MadeIdentifiers(identifiers, identifiers.codes, cf)
+
+
+def title_identifiers(run: Run, dataset: Dataset, cf: Embeddings | None) -> MadeIdentifiers:
+    """Titles as identifiers: in the tokens of the language model that is the recommender, else in
+    those of the content encoder.
+    """
+    recommender = run.settings.recommender
+    if isinstance(recommender, LcRecSettings):
+        tokenizer = llm.load_tokenizer(recommender.model)
+    else:
+        tokenizer = encoder_tokenizer(run.settings.content.encoder)
+    return MadeIdentifiers(*titles.title_identifiers(dataset.titles, tokenizer), cf)
+
+
+def make_recommender(
+    settings: Settings,
+    dataset: Dataset,
+    identifiers: Identifiers,
+    content: NDArray[np.float32] | None,
+) -> Recommender:
+    """The recommender that the settings name, untrained, its weights decided by the seed."""
+    features = Features(
+        None if content is None else torch.from_numpy(content),
+        dataset.titles,
+        dataset.texts,
+        dataset.preferences,
+    )
+    set_seed(settings.seed)
+    return RECOMMENDERS[settings.recommender.name].build(
+        identifiers,
+        features,
+        max_history=settings.data.max_history,
+        **settings.recommender.model_dump(exclude={"name"}),
+    )
+
+
+def trained_recommender(
+    run: Run, dataset: Dataset, identifiers: Identifiers, content: NDArray[np.float32] | None
+) -> Recommender:
+    """The recommender that the run has trained, in eval mode.
+
+    Raises:
+        RunError: its weights are missing, damaged, or of another shape.
+    """
+    recommender = make_recommender(run.settings, dataset, identifiers, content)
+    load_weights(run, recommender)
+    return recommender
+
+
+def load_weights(run: Run, recommender: Recommender) -> None:
+    """Put what training has decided into a recommender, and end its training.
+
+    Raises:
+        RunError: the weights are missing, damaged, or of another shape.
+    """
+    weights = run.weights()
+    with reading(run.weights_path):
+        recommender.load_state_dict(weights)
+    recommender.eval()
+
+
+def train_recommender(
+    run: Run, dataset: Dataset, recommender: Recommender, ranker: Ranker
+) -> MadeRecommender:
+    """Train a recommender; ``ranker``, which ranks with it, shows when it is best."""
+    options = _options(run, "recommender", run.settings.training)
+    cases = _validation(run, dataset)
+    log = recommender.fit(
+        dataset.training(),
+        replace(options, every=run.settings.evaluation.every),
+        validate=(lambda: cases.metrics(ranker)) if cases else None,
+    )
+    return MadeRecommender(recommender.state_dict(), log)
+
+
+def fit_transitions(
+    run: Run, dataset: Dataset, content: Embeddings | None, ranker: GenerativeRanker
+) -> Transitions | None:
+    """Transitions of the training interactions, of the strength that validation chooses; None
+    where the settings do without.
+    """
+    settings = run.settings.transitions
+    if not settings.enabled:
+        return None
+    histories, keywords = dataset.training(), settings.model_dump(exclude={"enabled"})
+    counts = Transitions.count(histories, dataset.n_items, **keywords)
+    cases = _validation(run, dataset)
+    similar = None
+    if content is not None and len(content) > 1:
+        similar = likeness_of(content, ranker.trie.items.cpu().numpy())
+
+    def score(transitions: Transitions) -> float:
+        metrics = cases.metrics(replace(ranker, transitions=transitions))
+        return metrics[run.settings.evaluation.criterion]
+
+    chosen = counts.chosen(score, similar) if cases else counts
+    say(
+        f"  chosen on validation: seen items {chosen.seen:g}, like items {chosen.like:g}, "
+        f"decay {chosen.decay:g}, weight {chosen.weight:g}"
+    )
+    return chosen
+
+
+def measure(
+    run: Run, dataset: Dataset, ranker: Ranker, identifiers: Identifiers | None = None
+) -> dict[Split, Measured]:
+    """How well a ranker does on both splits."""
+    settings = run.settings.evaluation
+    return {
+        split: evaluate_split(
+            ranker,
+            dataset,
+            split,
+            beam=None if identifiers is None else settings.beam,
+            batch_size=settings.batch_size,
+            identifiers=identifiers,
+        )
+        for split in SPLITS
+    }
+
+
+def _validation(run: Run, dataset: Dataset) -> Validation:
+    settings = run.settings.evaluation
+    return Validation(
+        dataset,
+        users=settings.users,
+        seed=run.settings.seed,
+        batch_size=settings.batch_size,
+    )
+
+
+def _options(run: Run, stage: str, settings: TrainingSettings | None) -> TrainingOptions:
+    """How a stage's network is trained; the defaults where it has no settings of its own."""
+    return TrainingOptions(
+        **({} if settings is None else settings.model_dump()),
+        criterion=run.settings.evaluation.criterion,
+        seed=run.settings.seed,
+        folder=run.checkpoints(stage),
+    )

@@ -1,0 +1,129 @@
+"""What each step of the pipeline leaves in a run, and how it is read back.
+
+`Run.step` does a step once: what a run has is loaded, what it lacks is made and kept. Here stands,
+for every step, what is made and which files of the run it becomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from letterrec.data.dataset import Dataset
+from letterrec.data.splits import Split
+from letterrec.decoding.transitions import Transitions
+from letterrec.evaluation.protocol import Measured, popularity_metrics
+from letterrec.identifiers.identifiers import Identifiers, diagnose
+from letterrec.nn.sasrec import SASRec
+from letterrec.runs.run import Facts, Run, Step
+from letterrec.tokenizers import Tokenizer
+from letterrec.training.checkpoints import TrainingLog
+
+Embeddings = NDArray[np.float32]
+
+
+class MadeCf(NamedTuple):
+    """CF embeddings float32 ``(n_items, d)``, and the model that they are from, if trained here."""
+
+    embeddings: Embeddings
+    model: SASRec | None = None
+
+
+class MadeTokenizer(NamedTuple):
+    """A fitted tokenizer, and its reconstruction error on the items that it was fitted to."""
+
+    tokenizer: Tokenizer
+    reconstruction_error: float
+
+
+class MadeIdentifiers(NamedTuple):
+    """Identifiers, and what their diagnostics compare them with.
+
+    Attributes:
+        identifiers: one per item.
+        before: int32 ``(n_items, n_levels)``: the codes before collisions were resolved.
+        cf: float32 ``(n_items, d)`` CF embeddings, if there are any.
+    """
+
+    identifiers: Identifiers
+    before: NDArray[np.int32]
+    cf: Embeddings | None
+
+
+class MadeRecommender(NamedTuple):
+    """What training decided, and its log."""
+
+    weights: Mapping[str, Tensor]
+    log: TrainingLog
+
+
+def _keep_content(run: Run, dataset: Dataset, made: Embeddings) -> Facts:
+    run.save_embeddings("content", made, dataset)
+    return {"encoder": run.settings.content.encoder, "dim": made.shape[1]}
+
+
+def _keep_cf(run: Run, dataset: Dataset, made: MadeCf) -> Facts:
+    if made.model is not None:
+        made.model.save(run.folder / "sasrec.safetensors", dataset.item_ids)
+    run.save_embeddings("collaborative", made.embeddings, dataset)
+    return {"dim": made.embeddings.shape[1]}
+
+
+def _keep_tokenizer(run: Run, dataset: Dataset, made: MadeTokenizer) -> Facts:
+    made.tokenizer.save(run.folder / "tokenizer")
+    return {"reconstruction_error": made.reconstruction_error}
+
+
+def _keep_identifiers(run: Run, dataset: Dataset, made: MadeIdentifiers) -> Facts:
+    run.save_identifiers(made.identifiers, dataset)
+    run.write_json("diagnostics", diagnose(made.identifiers, before=made.before, cf=made.cf))
+    return {}
+
+
+def _keep_recommender(run: Run, dataset: Dataset, made: MadeRecommender) -> Facts:
+    run.save_weights(made.weights)
+    return {"best_epoch": made.log.best_epoch, "epochs": len(made.log.epochs)}
+
+
+def _keep_transitions(run: Run, dataset: Dataset, made: Transitions | None) -> Facts:
+    if made is None:
+        return {}
+    run.save_transitions(made, dataset)
+    return dict(made.strength)
+
+
+def _keep_evaluation(run: Run, dataset: Dataset, made: Mapping[Split, Measured]) -> Facts:
+    run.save_ranks({split: measured.ranks for split, measured in made.items()}, dataset)
+    results = {split: measured.metrics for split, measured in made.items()}
+    popularity = {split: popularity_metrics(dataset, split) for split in made}
+    run.write_json("metrics", {**results, "popularity": popularity})
+    return {}
+
+
+CONTENT: Step[Embeddings, Embeddings | None] = Step(
+    "content", _keep_content, lambda run, dataset: run.embeddings("content", dataset.n_items)
+)
+COLLABORATIVE: Step[MadeCf, Embeddings | None] = Step(
+    "collaborative",
+    _keep_cf,
+    lambda run, dataset: run.embeddings("collaborative", dataset.n_items),
+)
+TOKENIZER: Step[MadeTokenizer, Tokenizer] = Step(
+    "tokenizer", _keep_tokenizer, lambda run, dataset: run.tokenizer()
+)
+IDENTIFIERS: Step[MadeIdentifiers, Identifiers] = Step(
+    "identifiers", _keep_identifiers, lambda run, dataset: run.identifiers(dataset)
+)
+RECOMMENDER: Step[MadeRecommender, Mapping[str, Tensor]] = Step(
+    "recommender", _keep_recommender, lambda run, dataset: run.weights()
+)
+TRANSITIONS: Step[Transitions | None, Transitions | None] = Step(
+    "transitions", _keep_transitions, lambda run, dataset: run.transitions(dataset.n_items)
+)
+EVALUATION: Step[Mapping[Split, Measured], dict[str, Any]] = Step(
+    "evaluation", _keep_evaluation, lambda run, dataset: run.metrics()
+)
