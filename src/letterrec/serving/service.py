@@ -55,6 +55,7 @@ class Service:
         self._load = load
         self.metrics = Metrics()
         self.engine = opened(load)
+        _leave_to_rest()
         self._editor = Editor(self.engine)
         self.batcher = Batcher(capacity=queue, max_batch=max_batch, observe=self.metrics.batch)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
@@ -192,15 +193,15 @@ def opened(load: Callable[[], Engine]) -> Engine:
         raise RunError(
             f"the run cannot be loaded ({type(error).__name__}: {reason}); fit it again"
         ) from error
-    _leave_to_rest()
     return engine
 
 
 def _leave_to_rest() -> None:
     """Let the garbage collector not look again at what is there now.
 
-    The many objects of a catalogue, and those of the libraries, stay as long as the process: going
-    through half a million of them would hold up all requests for a second.
+    The libraries' many objects stay as long as the process: going through half a million of them
+    would hold up all requests for a second. Only at the start: what requests have in hand at that
+    moment would never be freed where it is garbage in a cycle later.
     """
     gc.collect()
     gc.freeze()
