@@ -51,6 +51,8 @@ def as_id(value: object) -> str | None:
         return None
     if isinstance(value, str):
         return _of_text(value)
+    if type(value) is int:
+        return str(value)
     if isinstance(value, bool) or not isinstance(value, Integral | Real | Decimal):
         if type(value).__name__ in ("NaTType", "NAType"):  # of pandas
             return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
 
 from letterrec.errors import NotFound
@@ -126,15 +127,17 @@ def principal_axes(values: NDArray[np.float32], n: int = 3) -> Axes:
     """The ``n`` directions of largest variance of float32 ``(points, d)``."""
     mean = values.mean(0, dtype=np.float64)
     centred = values.astype(np.float64) - mean
-    variances, found = np.linalg.eigh(centred.T @ centred)
-    order = np.argsort(-variances)[:n]
-    found = found[:, order]  # (d, n)
+    covariance = centred.T @ centred  # (d, d), times the number of points
+    d = len(covariance)
+    kept = min(n, d)
+    variances, found = scipy.linalg.eigh(covariance, subset_by_index=(d - kept, d - 1))
+    variances, found = variances[::-1], found[:, ::-1]  # largest first; (d, kept)
     largest = np.abs(found).argmax(0)
-    directions = np.zeros((values.shape[1], n))
-    directions[:, : found.shape[1]] = found * np.sign(found[largest, np.arange(found.shape[1])])
-    total = max(float(variances.clip(min=0).sum()), 1e-12)
-    shares = [float(v) / total for v in variances[order].clip(min=0)]
-    return Axes(mean, directions, shares + [0.0] * (n - len(shares)))
+    directions = np.zeros((d, n))
+    directions[:, :kept] = found * np.sign(found[largest, np.arange(kept)])
+    total = max(float(np.trace(covariance)), 1e-12)
+    shares = [float(v) / total for v in variances.clip(min=0)]
+    return Axes(mean, directions, shares + [0.0] * (n - kept))
 
 
 def sample(n: int, most: int) -> NDArray[np.int64]:

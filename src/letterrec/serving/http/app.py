@@ -10,11 +10,11 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -41,8 +41,9 @@ from letterrec.serving.http.telemetry import event, log
 from letterrec.serving.queries import Prepared
 from letterrec.serving.service import Service
 
+T = TypeVar("T")
 _NEIGHBOURS = 8
-_FEW = 500  # recommendations that are put into words in between; more are on a thread
+_FEW = 500  # ids or recommendations that are worked on in between; more are on a thread
 _STATUS: list[tuple[type[LetterRecError], int]] = [
     (NotFound, 404),
     (Conflict, 409),
@@ -76,6 +77,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        await asyncio.to_thread(prepare_page)  # no request is to wait for it
         watching = asyncio.create_task(service.watch())
         app.state.ready = True
         yield {"refused": service.metrics.refused}
@@ -109,7 +111,7 @@ def create_app(
     _add_catalogue(app, service, drawings)
     _add_looking(app, service, drawings)
     _add_operating(app, service)
-    _add_page(app)
+    prepare_page = _add_page(app)
     return app
 
 
@@ -194,41 +196,67 @@ def without_paths(error: LetterRecError, folder: str) -> str:
 def _add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> None:
     async def answers_to(
         requests: Sequence[s.RecommendRequest | ValidationError], ends: float
-    ) -> list[s.RecommendResponse | LetterRecError]:
-        """Per request the answer, or why it was refused."""
+    ) -> list[bytes | LetterRecError]:
+        """Per request the answer as JSON, or why it was refused."""
         engine = service.engine
-        prepared = [_prepared(engine, request) for request in requests]
+
+        async def worked_out(work: Callable[[], T], size: int) -> T:
+            """Here, or on a thread where it would keep other requests waiting."""
+            return work() if size <= _FEW else await drawings.run(work)
+
+        prepared = await worked_out(
+            lambda: [_prepared(engine, request) for request in requests], sum(map(_ids, requests))
+        )
         sound = [query for query in prepared if isinstance(query, Prepared)]
         found = await service.batcher.answer(engine, sound, ends) if sound else []
 
-        def responses() -> list[s.RecommendResponse | LetterRecError]:
+        def in_words() -> list[bytes | LetterRecError]:
             answers = iter(found)
             return [
-                _response(engine, request, query, next(answers), ends)
+                _response(engine, request, query, next(answers), ends).model_dump_json().encode()
                 if isinstance(request, s.RecommendRequest) and isinstance(query, Prepared)
                 else cast(LetterRecError, query)
                 for request, query in zip(requests, prepared, strict=True)
             ]
 
         explained = any(isinstance(r, s.RecommendRequest) and r.explain for r in requests)
-        if explained or sum(len(answer) for answer in found) > _FEW:
-            return await drawings.run(responses)
-        return responses()
+        size = sum(map(len, found)) if not explained else _FEW + 1
+        return await worked_out(in_words, size)
 
-    @app.post("/v1/recommend", responses=problems(404, 503), tags=["recommend"])
-    async def recommend(request: s.RecommendRequest, http: Request) -> s.RecommendResponse:
+    # Answers are made as bytes, one request's at a time: what the framework does with a large one,
+    # in one go, would keep all other requests waiting.
+    @app.post(
+        "/v1/recommend",
+        response_model=s.RecommendResponse,
+        responses=problems(404, 503),
+        tags=["recommend"],
+    )
+    async def recommend(request: s.RecommendRequest, http: Request) -> Response:
         """The best next items for a history, or for a user of the run."""
         (answer,) = await answers_to([request], _ends(http))
         if isinstance(answer, LetterRecError):
             raise answer
-        return answer
+        return Response(answer, media_type="application/json")
 
-    @app.post("/v1/recommend/batch", responses=problems(503), tags=["recommend"])
-    async def recommend_batch(request: s.BatchRequest, http: Request) -> s.BatchResponse:
+    @app.post(
+        "/v1/recommend/batch",
+        response_model=s.BatchResponse,
+        responses=problems(503),
+        tags=["recommend"],
+    )
+    async def recommend_batch(request: s.BatchRequest, http: Request) -> Response:
         """The same for several requests at once: an answer or an error for each."""
         answers = await answers_to(request.parsed(), _ends(http))
         folder = str(service.engine.folder)
-        return s.BatchResponse(answers=[_or_refused(answer, folder) for answer in answers])
+        body = b",".join(_or_refused(answer, folder) for answer in answers)
+        return Response(b'{"answers":[' + body + b"]}", media_type="application/json")
+
+
+def _ids(request: s.RecommendRequest | ValidationError) -> int:
+    """How many ids a request holds."""
+    if isinstance(request, ValidationError):
+        return 0
+    return sum(len(ids or ()) for ids in (request.history, request.allowed, request.blocked))
 
 
 def _ends(request: Request) -> float:
@@ -258,13 +286,11 @@ def _prepared(
         return error
 
 
-def _or_refused(
-    answer: s.RecommendResponse | LetterRecError, folder: str
-) -> s.RecommendResponse | s.Refused:
-    if isinstance(answer, s.RecommendResponse):
+def _or_refused(answer: bytes | LetterRecError, folder: str) -> bytes:
+    if isinstance(answer, bytes):
         return answer
-    detail = without_paths(answer, folder)
-    return s.Refused(error=s.Refusal(status=status_of(answer), detail=detail))
+    refusal = s.Refusal(status=status_of(answer), detail=without_paths(answer, folder))
+    return s.Refused(error=refusal).model_dump_json().encode()
 
 
 def _history(engine: Engine, request: s.RecommendRequest) -> list[str]:
@@ -454,7 +480,9 @@ def _add_operating(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def _add_page(app: FastAPI) -> None:
+def _add_page(app: FastAPI) -> Callable[[], None]:
+    """Returns what makes the page's large files; who asks before waits for them."""
+
     @app.get("/", include_in_schema=False)
     async def page(http: Request) -> Response:
         return _page()["index.html"].answer(http)
@@ -475,6 +503,13 @@ def _add_page(app: FastAPI) -> None:
     @cache
     def described() -> Sheet:
         return Sheet.of(json.dumps(app.openapi()).encode())
+
+    def prepare() -> None:
+        described()
+        _page()
+        _plotly()
+
+    return prepare
 
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
