@@ -13,8 +13,8 @@ from rich.cells import cell_len
 from letterrec import api, progress
 from letterrec.data.ids import split_ids
 from letterrec.errors import RequestError
+from letterrec.progress import Terminal, command_name, table, visible
 from letterrec.reports.text import recommendation_table
-from letterrec.terminal import Terminal, command_name, table, visible
 
 # A title -> how it is shown.
 TITLES = {
@@ -142,7 +142,7 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(arguments: list[str])
 
 def test_letters_that_the_encoding_lacks_are_no_failure() -> None:
     code = (
-        "from letterrec.terminal import Terminal, print_json\n"
+        "from letterrec.progress import Terminal, print_json\n"
         "from letterrec.cli import app as cli\nimport sys\n"
         "print_json({'title': 'Amélie'})\n"
         "sys.argv = ['letterrec', 'Amélie']\ncli.main()"

@@ -23,7 +23,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from letterrec.errors import LetterRecError, RunError
-from letterrec.training.distributed import is_helper
 
 _DAMAGE = (  # what parsers raise, and what looking into the result does
     SafetensorError,
@@ -45,8 +44,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     The content is on the disk before the rename: after a crash ``path`` is the old or the new
     file, never a part of one. It may be read and written by whom the umask lets: writers that
-    make private files of their own (safetensors) do not change that. Of several processes only
-    the main one's files stay.
+    make private files of their own (safetensors) do not change that.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -56,8 +54,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
         rights = stat.S_IMODE(os.fstat(made).st_mode)
         os.close(made)
         yield temporary
-        if is_helper():
-            return
         now = temporary.stat()
         if stat.S_IMODE(now.st_mode) != rights and now.st_nlink == 1:
             temporary.chmod(rights)

@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.config.compatibility import refuse_impossible
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.data.cold import read_split
@@ -26,6 +25,7 @@ from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
 from letterrec.recommenders import Recommender
 from letterrec.runs import parts, steps
+from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
 from letterrec.tokenizers import Items
@@ -51,7 +51,7 @@ def fit(
     """
     distributed.join()
     with distributed.main_first():
-        run = Run.start(folder, settings, source, resume=resume or distributed.is_helper())
+        run = Run.start(folder, settings, source, resume=resume or not distributed.is_main())
         dataset, cold = read_split(source, settings.data, settings.seed)
         run.keep_data(dataset, cold)
         refuse_impossible(settings, dataset, has_cf=run.is_done("collaborative"))

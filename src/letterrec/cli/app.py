@@ -20,7 +20,7 @@ import letterrec
 from letterrec.cli.studies import app as studies
 from letterrec.data.ids import split_ids
 from letterrec.errors import LetterRecError, RequestError, SettingsError
-from letterrec.terminal import (
+from letterrec.progress import (
     Terminal,
     command_name,
     hide_types_of_flags,
@@ -141,7 +141,7 @@ def fit(
 
     settings = load_settings(recipe, [*(overrides or []), *_column_settings(columns or [])])
     run = api.fit(source, out_folder, settings, resume=resume)
-    if distributed.is_helper():
+    if not distributed.is_main():
         return
     print_metrics(out, run.metrics())
     if note := returning_note(returning_share(run.dataset().held_out("valid"))):
@@ -312,10 +312,12 @@ def serve(
 
     SIGHUP or `POST /v1/reload` takes over a run that was fitted anew in the same place.
     """
+    from letterrec import api
     from letterrec.serving.http.server import serve as start
 
     start(
         run,
+        api.load,
         host=host,
         port=port,
         token_file=token_file,

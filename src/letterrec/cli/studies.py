@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from letterrec.errors import SettingsError
+from letterrec.progress import Terminal, print_json
 from letterrec.studies import Model, RecommenderName, TableName
-from letterrec.terminal import Terminal, print_json
 
 app = typer.Typer()
 out = Terminal()

@@ -223,6 +223,8 @@ class Run:
     def step(self, step: Step[Made, Kept], dataset: Dataset, make: Callable[[], Made]) -> Kept:
         """What a step gives: loaded if the run has it, else made, kept and loaded.
 
+        Processes that work together make it together; the main one keeps it.
+
         Args:
             step: one of `runs.steps`.
             dataset: of the run.
@@ -230,7 +232,9 @@ class Run:
         """
         if not self.is_done(step.stage):
             with self.stage(step.stage) as facts:
-                facts |= step.keep(self, dataset, make())
+                made = make()
+                if distributed.is_main():
+                    facts |= step.keep(self, dataset, made)
         return step.load(self, dataset)
 
     @contextmanager
@@ -254,7 +258,8 @@ class Run:
     def record(self, stage: str, record: dict[str, Any]) -> None:
         """Note that a stage is done."""
         self.about["stages"][stage] = record
-        self._write()
+        if distributed.is_main():
+            self._write()
         distributed.meet()
 
     def keep_data(self, dataset: Dataset, cold: ColdItems | None = None) -> None:

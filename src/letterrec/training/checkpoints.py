@@ -156,7 +156,7 @@ class Checkpoint:
         self, log: TrainingLog, best: Mapping[str, Tensor], within: dict[str, Any] | None
     ) -> None:
         self._saved_at = time.monotonic()
-        if self._path is None or distributed.is_helper():
+        if self._path is None or not distributed.is_main():
             return
         state = self._optimizer.state_dict()["state"]
         tensors = {f"module/{k}": v for k, v in weights_of(self._module).items()}

@@ -43,21 +43,21 @@ def join() -> None:
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=_PATIENCE)
     atexit.register(_leave)
-    console.quiet = is_helper()
+    console.quiet = not is_main()
 
 
-def is_helper() -> bool:
-    """Whether another process is the main one: this one writes and says nothing."""
-    return dist.is_initialized() and dist.get_rank() > 0
+def is_main() -> bool:
+    """Whether this process is the main one: it alone writes files and speaks to the user."""
+    return not dist.is_initialized() or dist.get_rank() == 0
 
 
 @contextmanager
 def main_first() -> Iterator[None]:
     """The main process goes through the block first, then the others; none leaves before all."""
-    if is_helper():
+    if not is_main():
         _wait()
     yield
-    if not is_helper():
+    if is_main():
         _wait()
     _wait()
 

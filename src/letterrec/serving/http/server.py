@@ -26,6 +26,8 @@ from letterrec.progress import say
 if TYPE_CHECKING:
     import uvicorn
 
+    from letterrec.serving.engine import Engine
+
 _STOPPING = 20  # seconds in which the server stops
 _WRITING = 0.5  # seconds in which the last events are written
 _ENDING = 15  # seconds of these that requests have to end
@@ -38,6 +40,7 @@ _M_ARENA_MAX = -8  # of mallopt, in malloc.h
 
 def serve(
     run: Path,
+    load: Callable[[Path], Engine],
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -53,6 +56,7 @@ def serve(
 
     Args:
         run: folder of a finished run.
+        load: opens it, now and whenever it is reloaded.
         host: address to listen on.
         port: to listen on; 0 takes a free one, which the first log line names.
         token_file: file with the token that clients must bring; None takes the environment
@@ -80,7 +84,6 @@ def serve(
         import uvicorn
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "fastapi", "serve") from None
-    from letterrec import api
     from letterrec.serving.http.admission import known_hosts
     from letterrec.serving.http.app import create_app
     from letterrec.serving.http.telemetry import event, log_to_stderr
@@ -94,7 +97,7 @@ def serve(
     with _loading():
         say(f"loading {run} ...")
         service = Service(
-            lambda: api.load(folder), queue=queue, max_batch=max_batch, preload=may_change
+            lambda: load(folder), queue=queue, max_batch=max_batch, preload=may_change
         )
     bound = listener.getsockname()
     hosts = known_hosts(host, bound[0], allowed_hosts, token is not None)
