@@ -350,7 +350,6 @@ def _measure(server: Server, abuse: Abuse, seconds: float, folder: str) -> dict[
             "early": round(early),
             "end": round(late),
             "highest": round(max(memory)),
-            "every_30_s": [round(value) for value in memory[::30]],
         },
         "schemathesis_cases": cases,
         "schemathesis": said.strip().splitlines()[-12:],

@@ -55,7 +55,6 @@ class Service:
         self._load = load
         self.metrics = Metrics()
         self.engine = opened(load)
-        _leave_to_rest()
         self._editor = Editor(self.engine)
         self.batcher = Batcher(capacity=queue, max_batch=max_batch, observe=self.metrics.batch)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
@@ -66,7 +65,7 @@ class Service:
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
         self._note()
         if preload:
-            self._keeper.submit(self._preload)
+            self._keeper.submit(self._editor.preload)
 
     async def edit(self, edit: Edit, ends: float) -> Catalogue:
         """Change the catalogue; edits that come together are written together.
@@ -136,10 +135,6 @@ class Service:
         self._keeper.shutdown(cancel_futures=True)
         self.batcher.close()
 
-    def _preload(self) -> None:
-        self._editor.preload()
-        _leave_to_rest()
-
     def _make_edits(self) -> None:
         with self._edits_lock:
             taken, self._edits = self._edits, []
@@ -193,18 +188,11 @@ def opened(load: Callable[[], Engine]) -> Engine:
         raise RunError(
             f"the run cannot be loaded ({type(error).__name__}: {reason}); fit it again"
         ) from error
-    return engine
-
-
-def _leave_to_rest() -> None:
-    """Let the garbage collector not look again at what is there now.
-
-    The libraries' many objects stay as long as the process: going through half a million of them
-    would hold up all requests for a second. Only at the start: what requests have in hand at that
-    moment would never be freed where it is garbage in a cycle later.
-    """
+    # The garbage collector need not look at a catalogue's many objects again and again, nor at
+    # those of the libraries when a run is opened anew: that would hold up all requests.
     gc.collect()
     gc.freeze()
+    return engine
 
 
 def _check(engine: Engine) -> None:

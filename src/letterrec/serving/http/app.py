@@ -10,11 +10,11 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -41,9 +41,8 @@ from letterrec.serving.http.telemetry import event, log
 from letterrec.serving.queries import Prepared
 from letterrec.serving.service import Service
 
-T = TypeVar("T")
 _NEIGHBOURS = 8
-_FEW = 500  # ids or recommendations that are worked on in between; more are on a thread
+_FEW = 500  # recommendations that are put into words in between; more are on a thread
 _STATUS: list[tuple[type[LetterRecError], int]] = [
     (NotFound, 404),
     (Conflict, 409),
@@ -77,7 +76,6 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        await asyncio.to_thread(prepare_page)  # no request is to wait for it
         watching = asyncio.create_task(service.watch())
         app.state.ready = True
         yield {"refused": service.metrics.refused}
@@ -111,7 +109,7 @@ def create_app(
     _add_catalogue(app, service, drawings)
     _add_looking(app, service, drawings)
     _add_operating(app, service)
-    prepare_page = _add_page(app)
+    _add_page(app)
     return app
 
 
@@ -196,67 +194,41 @@ def without_paths(error: LetterRecError, folder: str) -> str:
 def _add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> None:
     async def answers_to(
         requests: Sequence[s.RecommendRequest | ValidationError], ends: float
-    ) -> list[bytes | LetterRecError]:
-        """Per request the answer as JSON, or why it was refused."""
+    ) -> list[s.RecommendResponse | LetterRecError]:
+        """Per request the answer, or why it was refused."""
         engine = service.engine
-
-        async def worked_out(work: Callable[[], T], size: int) -> T:
-            """Here, or on a thread where it would keep other requests waiting."""
-            return work() if size <= _FEW else await drawings.run(work)
-
-        prepared = await worked_out(
-            lambda: [_prepared(engine, request) for request in requests], sum(map(_ids, requests))
-        )
+        prepared = [_prepared(engine, request) for request in requests]
         sound = [query for query in prepared if isinstance(query, Prepared)]
         found = await service.batcher.answer(engine, sound, ends) if sound else []
 
-        def in_words() -> list[bytes | LetterRecError]:
+        def responses() -> list[s.RecommendResponse | LetterRecError]:
             answers = iter(found)
             return [
-                _response(engine, request, query, next(answers), ends).model_dump_json().encode()
+                _response(engine, request, query, next(answers), ends)
                 if isinstance(request, s.RecommendRequest) and isinstance(query, Prepared)
                 else cast(LetterRecError, query)
                 for request, query in zip(requests, prepared, strict=True)
             ]
 
         explained = any(isinstance(r, s.RecommendRequest) and r.explain for r in requests)
-        size = sum(map(len, found)) if not explained else _FEW + 1
-        return await worked_out(in_words, size)
+        if explained or sum(len(answer) for answer in found) > _FEW:
+            return await drawings.run(responses)
+        return responses()
 
-    # Answers are made as bytes, one request's at a time: what the framework does with a large one,
-    # in one go, would keep all other requests waiting.
-    @app.post(
-        "/v1/recommend",
-        response_model=s.RecommendResponse,
-        responses=problems(404, 503),
-        tags=["recommend"],
-    )
-    async def recommend(request: s.RecommendRequest, http: Request) -> Response:
+    @app.post("/v1/recommend", responses=problems(404, 503), tags=["recommend"])
+    async def recommend(request: s.RecommendRequest, http: Request) -> s.RecommendResponse:
         """The best next items for a history, or for a user of the run."""
         (answer,) = await answers_to([request], _ends(http))
         if isinstance(answer, LetterRecError):
             raise answer
-        return Response(answer, media_type="application/json")
+        return answer
 
-    @app.post(
-        "/v1/recommend/batch",
-        response_model=s.BatchResponse,
-        responses=problems(503),
-        tags=["recommend"],
-    )
-    async def recommend_batch(request: s.BatchRequest, http: Request) -> Response:
+    @app.post("/v1/recommend/batch", responses=problems(503), tags=["recommend"])
+    async def recommend_batch(request: s.BatchRequest, http: Request) -> s.BatchResponse:
         """The same for several requests at once: an answer or an error for each."""
         answers = await answers_to(request.parsed(), _ends(http))
         folder = str(service.engine.folder)
-        body = b",".join(_or_refused(answer, folder) for answer in answers)
-        return Response(b'{"answers":[' + body + b"]}", media_type="application/json")
-
-
-def _ids(request: s.RecommendRequest | ValidationError) -> int:
-    """How many ids a request holds."""
-    if isinstance(request, ValidationError):
-        return 0
-    return sum(len(ids or ()) for ids in (request.history, request.allowed, request.blocked))
+        return s.BatchResponse(answers=[_or_refused(answer, folder) for answer in answers])
 
 
 def _ends(request: Request) -> float:
@@ -286,11 +258,13 @@ def _prepared(
         return error
 
 
-def _or_refused(answer: bytes | LetterRecError, folder: str) -> bytes:
-    if isinstance(answer, bytes):
+def _or_refused(
+    answer: s.RecommendResponse | LetterRecError, folder: str
+) -> s.RecommendResponse | s.Refused:
+    if isinstance(answer, s.RecommendResponse):
         return answer
-    refusal = s.Refusal(status=status_of(answer), detail=without_paths(answer, folder))
-    return s.Refused(error=refusal).model_dump_json().encode()
+    detail = without_paths(answer, folder)
+    return s.Refused(error=s.Refusal(status=status_of(answer), detail=detail))
 
 
 def _history(engine: Engine, request: s.RecommendRequest) -> list[str]:
@@ -480,9 +454,7 @@ def _add_operating(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def _add_page(app: FastAPI) -> Callable[[], None]:
-    """Returns what makes the page's large files; who asks before waits for them."""
-
+def _add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def page(http: Request) -> Response:
         return _page()["index.html"].answer(http)
@@ -503,13 +475,6 @@ def _add_page(app: FastAPI) -> Callable[[], None]:
     @cache
     def described() -> Sheet:
         return Sheet.of(json.dumps(app.openapi()).encode())
-
-    def prepare() -> None:
-        described()
-        _page()
-        _plotly()
-
-    return prepare
 
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}

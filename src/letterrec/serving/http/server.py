@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from letterrec.serving.engine import Engine
 
 _STOPPING = 20  # seconds in which the server stops
-_WRITING = 0.5  # seconds in which the last events are written
 _ENDING = 15  # seconds of these that requests have to end
 _BACKLOG = 2048  # connections that wait to be accepted
 _CONNECTIONS = 1000  # at once
@@ -109,7 +108,7 @@ def serve(
         deadline=deadline,
         hosts=hosts,
     )
-    writer = log_to_stderr()
+    log_to_stderr()
     if "OMP_NUM_THREADS" not in os.environ:  # requests need a core beside the search
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))
     server = uvicorn.Server(uvicorn_config(app))
@@ -151,7 +150,6 @@ def serve(
     threading.Thread(target=_end_in_time, args=(server,), daemon=True).start()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(run_server())
-    writer.stop()
 
 
 def _share_arenas() -> None:
@@ -218,7 +216,6 @@ def _end_in_time(server: uvicorn.Server) -> None:
         time.sleep(0.1)
     time.sleep(_STOPPING)
     event("ended without waiting any longer", seconds=_STOPPING)
-    time.sleep(_WRITING)
     os._exit(0)
 
 

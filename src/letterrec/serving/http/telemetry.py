@@ -10,8 +10,6 @@ import datetime
 import json
 import logging
 import sys
-from logging.handlers import QueueHandler, QueueListener
-from queue import Queue
 from typing import Any
 
 from prometheus_client import (
@@ -25,7 +23,6 @@ from prometheus_client import (
 )
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-_UNWRITTEN = 10_000  # events that may wait for the reader of stderr
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 log = logging.getLogger("letterrec.serving")
 
@@ -43,7 +40,7 @@ class Metrics:
         )
         self.seconds = Histogram(
             "letterrec_request_seconds",
-            "From the request's arrival to the beginning of its answer",
+            "From the request's arrival to the end of its answer",
             ("route",),
             buckets=_SECONDS,
             **made,
@@ -81,18 +78,6 @@ def event(name: str, **fields: Any) -> None:
     log.info(name, extra={"fields": fields})
 
 
-class _AsItIs(QueueHandler):
-    """Leaves all of a record, its traceback and fields included, to the thread that writes it."""
-
-    queue: Queue[logging.LogRecord]
-
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        self.queue.put(record)
-
-
 class JsonLines(logging.Formatter):
     """One JSON object per record."""
 
@@ -110,25 +95,13 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def log_to_stderr() -> QueueListener:
-    """Send the server's events, and uvicorn's, to stderr as JSON lines.
-
-    A thread writes them: who reads stderr slowly keeps no request waiting, until so many events
-    wait to be written that memory must not take more.
-
-    Returns:
-        The thread, which writes what is left when it is stopped.
-    """
-    written = logging.StreamHandler(sys.stderr)
-    written.setFormatter(JsonLines())
-    queue: Queue[logging.LogRecord] = Queue(_UNWRITTEN)
-    listener = QueueListener(queue, written)
-    listener.start()
-    handler = _AsItIs(queue)
+def log_to_stderr() -> None:
+    """Send the server's events, and uvicorn's, to stderr as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
     for name in ("letterrec.serving", "uvicorn", "uvicorn.error", "uvicorn.asgi"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(logging.INFO)
     logging.getLogger("uvicorn.access").disabled = True
-    return listener
