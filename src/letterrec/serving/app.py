@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
@@ -41,6 +41,7 @@ from letterrec.serving.queries import Prepared
 from letterrec.serving.service import Service
 
 _NEIGHBOURS = 8
+_PLOTLY = "plotly.js"
 _FEW = 500  # recommendations that are put into words in between; more are on a thread
 _STATUS: list[tuple[type[LetterRecError], int]] = [
     (NotFound, 404),
@@ -73,8 +74,14 @@ def create_app(
     """
     drawings = Drawings()
 
+    @cache
+    def description() -> Sheet:
+        return Sheet.of(json.dumps(app.openapi()).encode())
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        for make in (_files, description):  # before anyone asks for them, who would wait
+            await asyncio.to_thread(make)
         watching = asyncio.create_task(service.watch())
         app.state.ready = True
         yield {"refused": service.metrics.refused}
@@ -108,7 +115,7 @@ def create_app(
     _add_catalogue(app, service, drawings)
     _add_looking(app, service, drawings)
     _add_operating(app, service)
-    _add_page(app)
+    _add_page(app, description)
     return app
 
 
@@ -453,47 +460,36 @@ def _add_operating(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def _add_page(app: FastAPI) -> None:
+def _add_page(app: FastAPI, description: Callable[[], Sheet]) -> None:
     @app.get("/", include_in_schema=False)
     async def page(http: Request) -> Response:
-        return _page()["index.html"].answer(http)
+        return _files()["index.html"].answer(http)
 
     @app.get("/static/{name}", include_in_schema=False)
     async def static(name: str, http: Request) -> Response:
-        if name == "plotly.js":
-            sheet = await asyncio.to_thread(_plotly)
-            return sheet.answer(http, **{"cache-control": "max-age=86400"})
-        if name not in _page():
+        sheet = _files().get(name)
+        if sheet is None:
             raise HTTPException(404)
-        return _page()[name].answer(http, **{"cache-control": "no-cache"})
+        kept = "max-age=86400" if name == _PLOTLY else "no-cache"
+        return sheet.answer(http, **{"cache-control": kept})
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def description(http: Request) -> Response:
-        return described().answer(http)
-
-    @cache
-    def described() -> Sheet:
-        return Sheet.of(json.dumps(app.openapi()).encode())
+    async def openapi(http: Request) -> Response:
+        return description().answer(http)
 
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 @cache
-def _page() -> dict[str, Sheet]:
-    """The page's files, by name."""
+def _files() -> dict[str, Sheet]:
+    """The page's files and Plotly's own script, by name."""
+    from plotly.offline import get_plotlyjs
+
     files = (resources.files("letterrec.serving") / "static").iterdir()
-    return {
+    sheets = {
         file.name: Sheet.of(file.read_bytes(), _TYPES[file.name.rpartition(".")[2]])
         for file in files
         if file.name.rpartition(".")[2] in _TYPES
     }
-
-
-@cache
-def _plotly() -> Sheet:
-    """Plotly's own script, out of its package."""
-    from plotly.offline import get_plotlyjs
-
-    script: str = get_plotlyjs()
-    return Sheet.of(script.encode(), "text/javascript")
+    return {**sheets, _PLOTLY: Sheet.of(get_plotlyjs().encode(), "text/javascript")}

@@ -39,8 +39,10 @@ class _Late(Exception):
 class Guard:
     """Refuses what must not pass, answers in time, and notes what was answered.
 
-    A request's time runs from its first byte on: what it waits for its turn counts. The
-    application finds the end of it, on the clock of `time.monotonic`, in ``state["ends"]``.
+    A request's time runs from its first byte until its answer is ready to be sent: what it waits
+    for its turn counts, how fast the client reads does not. The application finds the end of that
+    time, on the clock of `time.monotonic`, in ``state["ends"]``. The log has it as ``ms``, and as
+    ``sent_ms`` the time until the answer was written to the connection.
 
     Args:
         app: what is guarded.
@@ -69,11 +71,12 @@ class Guard:
         inner = {**scope, "method": "GET"} if method == "HEAD" else scope
         limit = asyncio.timeout(max(0.0, ends - time.monotonic()))
         status = 0  # until the answer has begun
+        ready = 0.0  # when it had begun
 
         async def noted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ready
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, ready = message["status"], time.monotonic()
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
                 if state.get("arriving"):  # what is still to come is not read as a request
                     message["headers"].append((b"connection", b"close"))
@@ -108,7 +111,8 @@ class Guard:
             log.exception("defect")
             await _answer(noted, 500, "the server failed; its log says why")
         finally:
-            seconds = time.monotonic() - arrived
+            ended = time.monotonic()
+            seconds = (ready if status else ended) - arrived
             route = getattr(inner.get("route"), "path", "unmatched")
             self._metrics.requests.labels(route, method, status).inc()
             self._metrics.seconds.labels(route).observe(seconds)
@@ -118,6 +122,7 @@ class Guard:
                 route=route,
                 status=status,
                 ms=round(1000 * seconds, 2),
+                sent_ms=round(1000 * (ended - arrived), 2),
             )
 
     def _limited(self, receive: Receive, state: dict[str, Any], ends: float) -> Receive:

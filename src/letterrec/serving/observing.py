@@ -40,7 +40,7 @@ class Metrics:
         )
         self.seconds = Histogram(
             "letterrec_request_seconds",
-            "From the request's arrival to the end of its answer",
+            "From the request's arrival until its answer is ready to be sent",
             ("route",),
             buckets=_SECONDS,
             **made,
