@@ -200,14 +200,14 @@ def without_paths(error: LetterRecError, folder: str) -> str:
 def _add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> None:
     async def answers_to(
         requests: Sequence[s.RecommendRequest | ValidationError], ends: float
-    ) -> list[s.RecommendResponse | LetterRecError]:
-        """Per request the answer, or why it was refused."""
+    ) -> list[bytes | LetterRecError]:
+        """Per request the answer as JSON, or why it was refused."""
         engine = service.engine
         prepared = [_prepared(engine, request) for request in requests]
         sound = [query for query in prepared if isinstance(query, Prepared)]
         found = await service.batcher.answer(engine, sound, ends) if sound else []
 
-        def responses() -> list[s.RecommendResponse | LetterRecError]:
+        def responses() -> list[bytes | LetterRecError]:
             answers = iter(found)
             return [
                 _response(engine, request, query, next(answers), ends)
@@ -221,20 +221,32 @@ def _add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> Non
             return await drawings.run(responses)
         return responses()
 
-    @app.post("/v1/recommend", responses=problems(404, 503), tags=["recommend"])
-    async def recommend(request: s.RecommendRequest, http: Request) -> s.RecommendResponse:
+    @app.post(
+        "/v1/recommend",
+        response_model=s.RecommendResponse,
+        responses=problems(404, 503),
+        tags=["recommend"],
+    )
+    async def recommend(request: s.RecommendRequest, http: Request) -> Response:
         """The best next items for a history, or for a user of the run."""
         (answer,) = await answers_to([request], _ends(http))
         if isinstance(answer, LetterRecError):
             raise answer
-        return answer
+        return Response(answer, media_type="application/json")
 
-    @app.post("/v1/recommend/batch", responses=problems(503), tags=["recommend"])
-    async def recommend_batch(request: s.BatchRequest, http: Request) -> s.BatchResponse:
+    @app.post(
+        "/v1/recommend/batch",
+        response_model=s.BatchResponse,
+        responses=problems(503),
+        tags=["recommend"],
+    )
+    async def recommend_batch(request: s.BatchRequest, http: Request) -> Response:
         """The same for several requests at once: an answer or an error for each."""
         answers = await answers_to(request.parsed(), _ends(http))
         folder = str(service.engine.folder)
-        return s.BatchResponse(answers=[_or_refused(answer, folder) for answer in answers])
+        each = [a if isinstance(a, bytes) else _refused(a, folder) for a in answers]
+        body = b'{"answers":[' + b",".join(each) + b"]}"  # a `s.BatchResponse`
+        return Response(body, media_type="application/json")
 
 
 def _ends(request: Request) -> float:
@@ -264,13 +276,10 @@ def _prepared(
         return error
 
 
-def _or_refused(
-    answer: s.RecommendResponse | LetterRecError, folder: str
-) -> s.RecommendResponse | s.Refused:
-    if isinstance(answer, s.RecommendResponse):
-        return answer
-    detail = without_paths(answer, folder)
-    return s.Refused(error=s.Refusal(status=status_of(answer), detail=detail))
+def _refused(error: LetterRecError, folder: str) -> bytes:
+    """The place of an answer that there is not, as JSON."""
+    refusal = s.Refusal(status=status_of(error), detail=without_paths(error, folder))
+    return s.Refused(error=refusal).model_dump_json().encode()
 
 
 def _history(engine: Engine, request: s.RecommendRequest) -> list[str]:
@@ -287,7 +296,8 @@ def _response(
     query: Prepared,
     answer: list[tuple[int, float]],
     ends: float,
-) -> s.RecommendResponse:
+) -> bytes:
+    """An answer as JSON: one at a time, since all of a large batch would hold the interpreter."""
     if time.monotonic() > ends:
         raise Overloaded("the deadline passed; try again later, or ask for less")
     catalogue, history = engine.catalogue, query.rows
@@ -305,7 +315,8 @@ def _response(
     names = None
     if request.explain:
         names = [s.ItemName(**looking.name(catalogue, row)) for row in history]
-    return s.RecommendResponse(items=items, history=names, skipped=list(query.skipped))
+    response = s.RecommendResponse(items=items, history=names, skipped=list(query.skipped))
+    return response.model_dump_json().encode()
 
 
 def _add_catalogue(app: FastAPI, service: Service, drawings: Drawings) -> None:

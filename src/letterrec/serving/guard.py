@@ -19,6 +19,7 @@ from letterrec.serving.observing import Metrics, event, log
 
 _BODY_SECONDS = 10.0  # in which a body must arrive, where the deadline is later
 _DRAINED = 64 * 2**20  # bytes of a refused body that are read, so that the client sees the answer
+_SHARE = 0.9  # of the deadline, after which a request is given up: its answer is to be out in time
 _LONG = 60.0  # seconds in which edits and reloads are answered
 _POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -64,8 +65,8 @@ class Guard:
             return
         state = scope.setdefault("state", {})
         arrived = state.setdefault("arrived", time.monotonic())
-        state["ends"] = arrived + self._deadline
-        ends = arrived + max(_LONG, self._deadline) if _is_long(scope) else state["ends"]
+        state["ends"] = arrived + _SHARE * self._deadline
+        ends = arrived + _SHARE * max(_LONG, self._deadline) if _is_long(scope) else state["ends"]
         method = scope["method"]
         # Whatever answers GET answers HEAD; uvicorn leaves the body out.
         inner = {**scope, "method": "GET"} if method == "HEAD" else scope

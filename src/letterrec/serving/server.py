@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -197,6 +198,7 @@ def _end_in_time(server: uvicorn.Server) -> None:
         time.sleep(0.1)
     time.sleep(_STOPPING)
     event("ended without waiting any longer", seconds=_STOPPING)
+    logging.shutdown()  # which writes it
     os._exit(0)
 
 

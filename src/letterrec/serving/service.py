@@ -22,6 +22,7 @@ from letterrec.serving.observing import Metrics, event
 from letterrec.store import read_json
 
 _MOST_EDITS = 1024  # that may wait
+_NEVER = 2**31 - 1  # collections of younger objects before a full one
 _LOOK_EVERY = 1.0  # seconds between looks for edits by other processes
 
 
@@ -65,7 +66,7 @@ class Service:
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
         self._note()
         if preload:
-            self._keeper.submit(self._editor.preload)
+            self._keeper.submit(_preload, self._editor)
 
     async def edit(self, edit: Edit, ends: float) -> Catalogue:
         """Change the catalogue; edits that come together are written together.
@@ -193,6 +194,21 @@ def opened(load: Callable[[], Engine]) -> Engine:
     gc.collect()
     gc.freeze()
     return engine
+
+
+def _preload(editor: Editor) -> None:
+    """Load an editor's encoder without a full garbage collection, now or later.
+
+    Its libraries have hundreds of thousands of objects: to look through them holds up all requests
+    for up to two seconds on a busy machine. What requests leave behind is young, and collected.
+    """
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*thresholds[:2], _NEVER)
+    try:
+        editor.preload()
+    finally:
+        gc.freeze()
+        gc.set_threshold(*thresholds)
 
 
 def _check(engine: Engine) -> None:
