@@ -235,6 +235,26 @@ def test_no_answer_comes_after_its_deadline(serve: Callable[..., Any], own_run: 
         assert set(answer.json()) == {"detail"}
 
 
+def test_a_503_gets_out_before_the_deadline(
+    serve: Callable[..., Any],
+    own_run: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deadline = 4.0
+    monkeypatch.setattr(guard, "_ROOM", 1.0)
+    with (
+        caplog.at_level(logging.INFO, logger="letterrec.serving"),
+        serve(own_run, deadline=deadline) as served,
+        served.client() as client,
+        slow_search(served, deadline + 1),
+    ):
+        assert client.post("/v1/recommend", json=ASK).status_code == 503
+    fields = [r.__dict__["fields"] for r in caplog.records if hasattr(r, "fields")]
+    (milliseconds,) = [f["ms"] for f in fields if f.get("route") == "/v1/recommend"]
+    assert 1000 * (deadline - 1.5) < milliseconds < 1000 * deadline
+
+
 def test_looks_that_take_long_hold_up_neither_health_nor_the_deadline(
     serve: Callable[..., Any], own_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

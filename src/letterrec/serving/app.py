@@ -69,7 +69,7 @@ def create_app(
         token: that clients must bring; None lets everyone in.
         may_change: whether requests may change the catalogue or reload the run.
         body_limit: bytes of a request's body.
-        deadline: seconds after which a request that was not answered is given up.
+        deadline: seconds in which a request is answered, with a 503 if it must be.
         hosts: names by which clients may call the server; None for any.
     """
     drawings = Drawings()

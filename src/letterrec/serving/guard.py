@@ -19,7 +19,7 @@ from letterrec.serving.observing import Metrics, event, log
 
 _BODY_SECONDS = 10.0  # in which a body must arrive, where the deadline is later
 _DRAINED = 64 * 2**20  # bytes of a refused body that are read, so that the client sees the answer
-_SHARE = 0.9  # of the deadline, after which a request is given up: its answer is to be out in time
+_ROOM = 0.5  # seconds before the deadline in which a 503 must get out, also when much else is done
 _LONG = 60.0  # seconds in which edits and reloads are answered
 _POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -49,7 +49,8 @@ class Guard:
         app: what is guarded.
         metrics: where requests are counted.
         admission: which requests may pass.
-        deadline: seconds in which a request is answered; edits and reloads have a minute.
+        deadline: seconds in which a request is answered; edits and reloads have a minute. It is
+            given up half a second earlier (a quarter of a short deadline), and answered 503.
     """
 
     def __init__(
@@ -65,8 +66,9 @@ class Guard:
             return
         state = scope.setdefault("state", {})
         arrived = state.setdefault("arrived", time.monotonic())
-        state["ends"] = arrived + _SHARE * self._deadline
-        ends = arrived + _SHARE * max(_LONG, self._deadline) if _is_long(scope) else state["ends"]
+        state["ends"] = arrived + _given(self._deadline)
+        longest = _given(max(_LONG, self._deadline))
+        ends = arrived + longest if _is_long(scope) else state["ends"]
         method = scope["method"]
         # Whatever answers GET answers HEAD; uvicorn leaves the body out.
         inner = {**scope, "method": "GET"} if method == "HEAD" else scope
@@ -155,6 +157,15 @@ class Guard:
             return message
 
         return limited
+
+
+def _given(deadline: float) -> float:
+    """Seconds after which a request is given up, so that it is answered by its deadline.
+
+    >>> _given(2.0), _given(0.5)
+    (1.5, 0.375)
+    """
+    return max(deadline - _ROOM, 0.75 * deadline)
 
 
 def _is_long(scope: Scope) -> bool:
