@@ -22,6 +22,7 @@ from letterrec.serving.http.telemetry import Metrics, event
 from letterrec.serving.queue import Batcher
 
 _MOST_EDITS = 1024  # that may wait
+_NEVER = 2**31 - 1  # collections of younger objects before a full one
 _LOOK_EVERY = 1.0  # seconds between looks for edits by other processes
 
 
@@ -55,6 +56,11 @@ class Service:
         self._load = load
         self.metrics = Metrics()
         self.engine = opened(load)
+        # The garbage collector need not look at the libraries' many objects again and again: that
+        # would hold up all requests. At the start alone: later, what requests have in hand at that
+        # moment would be kept for good where it is garbage in a cycle afterwards.
+        gc.collect()
+        gc.freeze()
         self._editor = Editor(self.engine)
         self.batcher = Batcher(capacity=queue, max_batch=max_batch, observe=self.metrics.batch)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
@@ -65,7 +71,7 @@ class Service:
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
         self._note()
         if preload:
-            self._keeper.submit(self._editor.preload)
+            self._keeper.submit(_preload, self._editor)
 
     async def edit(self, edit: Edit, ends: float) -> Catalogue:
         """Change the catalogue; edits that come together are written together.
@@ -188,11 +194,22 @@ def opened(load: Callable[[], Engine]) -> Engine:
         raise RunError(
             f"the run cannot be loaded ({type(error).__name__}: {reason}); fit it again"
         ) from error
-    # The garbage collector need not look at a catalogue's many objects again and again, nor at
-    # those of the libraries when a run is opened anew: that would hold up all requests.
-    gc.collect()
-    gc.freeze()
     return engine
+
+
+def _preload(editor: Editor) -> None:
+    """Load an editor's encoder without a full garbage collection, now or later.
+
+    Its libraries have hundreds of thousands of objects: to look through them holds up all requests
+    for up to two seconds on a busy machine. What requests leave behind is young, and collected.
+    """
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*thresholds[:2], _NEVER)
+    try:
+        editor.preload()
+    finally:
+        gc.freeze()
+        gc.set_threshold(*thresholds)
 
 
 def _check(engine: Engine) -> None:

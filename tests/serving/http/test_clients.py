@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -165,6 +166,38 @@ def test_many_questions_at_once_whose_answers_nobody_reads(
     assert "Traceback" not in caplog.text
 
 
+def test_a_client_that_reads_slowly_is_answered_and_makes_no_answer_late(
+    serve: Callable[..., Any], own_run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    deadline, pause, n = 5.0, 7.0, 6
+    ask = b"GET /static/plotly.js HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    asked = (ask + b"\r\n") * (n - 1) + ask + b"Connection: close\r\n\r\n"
+    route = "/static/{name}"
+    with (
+        caplog.at_level(logging.INFO, logger="letterrec.serving"),
+        serve(own_run, deadline=deadline) as served,
+        served.client() as client,
+    ):
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            connection.settimeout(60)
+            connection.connect((client.base_url.host, client.base_url.port))
+            connection.sendall(asked)
+            time.sleep(pause)
+            answers = b""
+            while part := connection.recv(2**20):
+                answers += part
+        assert answers.count(b"HTTP/1.1 200") == n
+        metrics = client.get("/metrics").text
+    lines = [r.__dict__["fields"] for r in caplog.records if hasattr(r, "fields")]
+    asked_for = [line for line in lines if line.get("route") == route]
+    assert len(asked_for) == n
+    assert max(line["ms"] for line in asked_for) < 1000 * deadline
+    # The second was ready at once, and had to wait until the first was read.
+    assert max(line["sent_ms"] for line in asked_for) > 1000 * deadline
+    assert f'letterrec_request_seconds_bucket{{le="5.0",route="{route}"}} {n}.0' in metrics
+
+
 def is_closed(connection: socket.socket) -> bool:
     connection.settimeout(0.05)
     try:
@@ -200,6 +233,26 @@ def test_no_answer_comes_after_its_deadline(serve: Callable[..., Any], own_run: 
             assert time.monotonic() - started < 2
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert set(answer.json()) == {"detail"}
+
+
+def test_a_503_gets_out_before_the_deadline(
+    serve: Callable[..., Any],
+    own_run: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deadline = 4.0
+    monkeypatch.setattr(guard, "_ROOM", 1.0)
+    with (
+        caplog.at_level(logging.INFO, logger="letterrec.serving"),
+        serve(own_run, deadline=deadline) as served,
+        served.client() as client,
+        slow_search(served, deadline + 1),
+    ):
+        assert client.post("/v1/recommend", json=ASK).status_code == 503
+    fields = [r.__dict__["fields"] for r in caplog.records if hasattr(r, "fields")]
+    (milliseconds,) = [f["ms"] for f in fields if f.get("route") == "/v1/recommend"]
+    assert 1000 * (deadline - 1.5) < milliseconds < 1000 * deadline
 
 
 def test_looks_that_take_long_hold_up_neither_health_nor_the_deadline(

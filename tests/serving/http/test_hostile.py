@@ -153,6 +153,23 @@ def test_bad_requests_are_refused_with_a_reason(client: httpx.Client, name: str)
     assert "\n" not in detail
 
 
+@pytest.mark.parametrize("padding", [0, 100_000])
+def test_a_large_body_is_answered_like_a_small_one(client: httpx.Client, padding: int) -> None:
+    requests = [{"history": [5, "i06"], "k": 3}, {"k": 0}, {"history": ["i07"], "explain": True}]
+    body = json.dumps({"requests": requests}).encode() + b" " * padding
+    answer = client.post("/v1/recommend/batch", content=body, headers=JSON)
+    assert answer.status_code == 200
+    first, second, third = answer.json()["answers"]
+    assert [len(first["items"]), len(third["items"])] == [3, 10]
+    assert first["skipped"] == ["5"]
+    assert second["error"]["status"] == 422
+    assert all(item["because"] is not None for item in third["items"])
+    wrong = body.replace(b"requests", b"reqvests")
+    answer = client.post("/v1/recommend/batch", content=wrong, headers=JSON)
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("body.requests = ")
+
+
 def test_there_are_enough_bad_requests() -> None:
     assert len(BAD) >= 30
 

@@ -10,11 +10,11 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -42,6 +42,7 @@ from letterrec.serving.queries import Prepared
 from letterrec.serving.service import Service
 
 _NEIGHBOURS = 8
+_PLOTLY = "plotly.js"
 _FEW = 500  # recommendations that are put into words in between; more are on a thread
 _STATUS: list[tuple[type[LetterRecError], int]] = [
     (NotFound, 404),
@@ -69,13 +70,19 @@ def create_app(
         token: that clients must bring; None lets everyone in.
         may_change: whether requests may change the catalogue or reload the run.
         body_limit: bytes of a request's body.
-        deadline: seconds after which a request that was not answered is given up.
+        deadline: seconds in which a request is answered, with a 503 if it must be.
         hosts: names by which clients may call the server; None for any.
     """
     drawings = Drawings()
 
+    @cache
+    def description() -> Sheet:
+        return Sheet.of(json.dumps(app.openapi()).encode())
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        for make in (_files, description):  # before anyone asks for them, who would wait
+            await asyncio.to_thread(make)
         watching = asyncio.create_task(service.watch())
         app.state.ready = True
         yield {"refused": service.metrics.refused}
@@ -109,7 +116,7 @@ def create_app(
     _add_catalogue(app, service, drawings)
     _add_looking(app, service, drawings)
     _add_operating(app, service)
-    _add_page(app)
+    _add_page(app, description)
     return app
 
 
@@ -194,14 +201,21 @@ def without_paths(error: LetterRecError, folder: str) -> str:
 def _add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> None:
     async def answers_to(
         requests: Sequence[s.RecommendRequest | ValidationError], ends: float
-    ) -> list[s.RecommendResponse | LetterRecError]:
-        """Per request the answer, or why it was refused."""
+    ) -> list[bytes | LetterRecError]:
+        """Per request the answer as JSON, or why it was refused."""
         engine = service.engine
-        prepared = [_prepared(engine, request) for request in requests]
+
+        async def worked_out(work: Callable[[], T], size: int) -> T:
+            """Here, or on a thread where it would keep other requests waiting."""
+            return work() if size <= _FEW else await drawings.run(work)
+
+        prepared = await worked_out(
+            lambda: [_prepared(engine, request) for request in requests], sum(map(_ids, requests))
+        )
         sound = [query for query in prepared if isinstance(query, Prepared)]
         found = await service.batcher.answer(engine, sound, ends) if sound else []
 
-        def responses() -> list[s.RecommendResponse | LetterRecError]:
+        def responses() -> list[bytes | LetterRecError]:
             answers = iter(found)
             return [
                 _response(engine, request, query, next(answers), ends)
@@ -211,24 +225,41 @@ def _add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> Non
             ]
 
         explained = any(isinstance(r, s.RecommendRequest) and r.explain for r in requests)
-        if explained or sum(len(answer) for answer in found) > _FEW:
-            return await drawings.run(responses)
-        return responses()
+        return await worked_out(responses, _FEW + 1 if explained else sum(map(len, found)))
 
-    @app.post("/v1/recommend", responses=problems(404, 503), tags=["recommend"])
-    async def recommend(request: s.RecommendRequest, http: Request) -> s.RecommendResponse:
+    @app.post(
+        "/v1/recommend",
+        response_model=s.RecommendResponse,
+        responses=problems(404, 503),
+        tags=["recommend"],
+    )
+    async def recommend(request: s.RecommendRequest, http: Request) -> Response:
         """The best next items for a history, or for a user of the run."""
         (answer,) = await answers_to([request], _ends(http))
         if isinstance(answer, LetterRecError):
             raise answer
-        return answer
+        return Response(answer, media_type="application/json")
 
-    @app.post("/v1/recommend/batch", responses=problems(503), tags=["recommend"])
-    async def recommend_batch(request: s.BatchRequest, http: Request) -> s.BatchResponse:
+    @app.post(
+        "/v1/recommend/batch",
+        response_model=s.BatchResponse,
+        responses=problems(503),
+        tags=["recommend"],
+    )
+    async def recommend_batch(request: s.BatchRequest, http: Request) -> Response:
         """The same for several requests at once: an answer or an error for each."""
         answers = await answers_to(request.parsed(), _ends(http))
         folder = str(service.engine.folder)
-        return s.BatchResponse(answers=[_or_refused(answer, folder) for answer in answers])
+        each = [a if isinstance(a, bytes) else _refused(a, folder) for a in answers]
+        body = b'{"answers":[' + b",".join(each) + b"]}"  # a `s.BatchResponse`
+        return Response(body, media_type="application/json")
+
+
+def _ids(request: s.RecommendRequest | ValidationError) -> int:
+    """How many ids a request holds."""
+    if isinstance(request, ValidationError):
+        return 0
+    return sum(len(ids or ()) for ids in (request.history, request.allowed, request.blocked))
 
 
 def _ends(request: Request) -> float:
@@ -258,13 +289,10 @@ def _prepared(
         return error
 
 
-def _or_refused(
-    answer: s.RecommendResponse | LetterRecError, folder: str
-) -> s.RecommendResponse | s.Refused:
-    if isinstance(answer, s.RecommendResponse):
-        return answer
-    detail = without_paths(answer, folder)
-    return s.Refused(error=s.Refusal(status=status_of(answer), detail=detail))
+def _refused(error: LetterRecError, folder: str) -> bytes:
+    """The place of an answer that there is not, as JSON."""
+    refusal = s.Refusal(status=status_of(error), detail=without_paths(error, folder))
+    return s.Refused(error=refusal).model_dump_json().encode()
 
 
 def _history(engine: Engine, request: s.RecommendRequest) -> list[str]:
@@ -281,7 +309,8 @@ def _response(
     query: Prepared,
     answer: list[tuple[int, float]],
     ends: float,
-) -> s.RecommendResponse:
+) -> bytes:
+    """An answer as JSON: one at a time, since all of a large batch would hold the interpreter."""
     if time.monotonic() > ends:
         raise Overloaded("the deadline passed; try again later, or ask for less")
     catalogue, history = engine.catalogue, query.rows
@@ -299,7 +328,8 @@ def _response(
     names = None
     if request.explain:
         names = [s.ItemName(**views.name(catalogue, row)) for row in history]
-    return s.RecommendResponse(items=items, history=names, skipped=list(query.skipped))
+    response = s.RecommendResponse(items=items, history=names, skipped=list(query.skipped))
+    return response.model_dump_json().encode()
 
 
 def _add_catalogue(app: FastAPI, service: Service, drawings: Drawings) -> None:
@@ -454,47 +484,36 @@ def _add_operating(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def _add_page(app: FastAPI) -> None:
+def _add_page(app: FastAPI, description: Callable[[], Sheet]) -> None:
     @app.get("/", include_in_schema=False)
     async def page(http: Request) -> Response:
-        return _page()["index.html"].answer(http)
+        return _files()["index.html"].answer(http)
 
     @app.get("/static/{name}", include_in_schema=False)
     async def static(name: str, http: Request) -> Response:
-        if name == "plotly.js":
-            sheet = await asyncio.to_thread(_plotly)
-            return sheet.answer(http, **{"cache-control": "max-age=86400"})
-        if name not in _page():
+        sheet = _files().get(name)
+        if sheet is None:
             raise HTTPException(404)
-        return _page()[name].answer(http, **{"cache-control": "no-cache"})
+        kept = "max-age=86400" if name == _PLOTLY else "no-cache"
+        return sheet.answer(http, **{"cache-control": kept})
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def description(http: Request) -> Response:
-        return described().answer(http)
-
-    @cache
-    def described() -> Sheet:
-        return Sheet.of(json.dumps(app.openapi()).encode())
+    async def openapi(http: Request) -> Response:
+        return description().answer(http)
 
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 @cache
-def _page() -> dict[str, Sheet]:
-    """The page's files, by name."""
+def _files() -> dict[str, Sheet]:
+    """The page's files and Plotly's own script, by name."""
+    from plotly.offline import get_plotlyjs
+
     files = (resources.files("letterrec.serving") / "page").iterdir()
-    return {
+    sheets = {
         file.name: Sheet.of(file.read_bytes(), _TYPES[file.name.rpartition(".")[2]])
         for file in files
         if file.name.rpartition(".")[2] in _TYPES
     }
-
-
-@cache
-def _plotly() -> Sheet:
-    """Plotly's own script, out of its package."""
-    from plotly.offline import get_plotlyjs
-
-    script: str = get_plotlyjs()
-    return Sheet.of(script.encode(), "text/javascript")
+    return {**sheets, _PLOTLY: Sheet.of(get_plotlyjs().encode(), "text/javascript")}

@@ -19,6 +19,7 @@ from letterrec.serving.http.telemetry import Metrics, event, log
 
 _BODY_SECONDS = 10.0  # in which a body must arrive, where the deadline is later
 _DRAINED = 64 * 2**20  # bytes of a refused body that are read, so that the client sees the answer
+_ROOM = 0.5  # seconds before the deadline in which a 503 must get out, also when much else is done
 _LONG = 60.0  # seconds in which edits and reloads are answered
 _POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -39,14 +40,17 @@ class _Late(Exception):
 class Guard:
     """Refuses what must not pass, answers in time, and notes what was answered.
 
-    A request's time runs from its first byte on: what it waits for its turn counts. The
-    application finds the end of it, on the clock of `time.monotonic`, in ``state["ends"]``.
+    A request's time runs from its first byte until its answer is ready to be sent: what it waits
+    for its turn counts, how fast the client reads does not. The application finds the end of that
+    time, on the clock of `time.monotonic`, in ``state["ends"]``. The log has it as ``ms``, and as
+    ``sent_ms`` the time until the answer was written to the connection.
 
     Args:
         app: what is guarded.
         metrics: where requests are counted.
         admission: which requests may pass.
-        deadline: seconds in which a request is answered; edits and reloads have a minute.
+        deadline: seconds in which a request is answered; edits and reloads have a minute. It is
+            given up half a second earlier (a quarter of a short deadline), and answered 503.
     """
 
     def __init__(
@@ -62,18 +66,20 @@ class Guard:
             return
         state = scope.setdefault("state", {})
         arrived = state.setdefault("arrived", time.monotonic())
-        state["ends"] = arrived + self._deadline
-        ends = arrived + max(_LONG, self._deadline) if _is_long(scope) else state["ends"]
+        state["ends"] = arrived + _given(self._deadline)
+        longest = _given(max(_LONG, self._deadline))
+        ends = arrived + longest if _is_long(scope) else state["ends"]
         method = scope["method"]
         # Whatever answers GET answers HEAD; uvicorn leaves the body out.
         inner = {**scope, "method": "GET"} if method == "HEAD" else scope
         limit = asyncio.timeout(max(0.0, ends - time.monotonic()))
         status = 0  # until the answer has begun
+        ready = 0.0  # when it had begun
 
         async def noted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ready
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, ready = message["status"], time.monotonic()
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
                 if state.get("arriving"):  # what is still to come is not read as a request
                     message["headers"].append((b"connection", b"close"))
@@ -108,7 +114,8 @@ class Guard:
             log.exception("defect")
             await _answer(noted, 500, "the server failed; its log says why")
         finally:
-            seconds = time.monotonic() - arrived
+            ended = time.monotonic()
+            seconds = (ready if status else ended) - arrived
             route = getattr(inner.get("route"), "path", "unmatched")
             self._metrics.requests.labels(route, method, status).inc()
             self._metrics.seconds.labels(route).observe(seconds)
@@ -118,6 +125,7 @@ class Guard:
                 route=route,
                 status=status,
                 ms=round(1000 * seconds, 2),
+                sent_ms=round(1000 * (ended - arrived), 2),
             )
 
     def _limited(self, receive: Receive, state: dict[str, Any], ends: float) -> Receive:
@@ -149,6 +157,15 @@ class Guard:
             return message
 
         return limited
+
+
+def _given(deadline: float) -> float:
+    """Seconds after which a request is given up, so that it is answered by its deadline.
+
+    >>> _given(2.0), _given(0.5)
+    (1.5, 0.375)
+    """
+    return max(deadline - _ROOM, 0.75 * deadline)
 
 
 def _is_long(scope: Scope) -> bool:

@@ -35,8 +35,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     as many, a new one takes the place of the one that has been idle longest, or gets a 503.
 
     Every request's ``scope["state"]["arrived"]`` is when its first byte was read, on the clock of
-    `time.monotonic`; ``"arriving"`` says whether its body is still to come, and ``"broken"`` is
-    the status and the reason for which the rest of the body is not read.
+    `time.monotonic`; for a request that waits for its turn it is later by the time in which the
+    client did not read the answers before. ``"arriving"`` says whether its body is still to come,
+    and ``"broken"`` is the status and the reason for which the rest of the body is not read.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -182,6 +183,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read what was written."""
         super().pause_writing()
+        self._paused = time.monotonic()
         self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
@@ -190,6 +192,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+        now = time.monotonic()
+        for waiting, _ in self.pipeline:  # it was the client that kept them waiting
+            state = waiting.scope["state"]
+            state["arrived"] += now - max(self._paused, state["arrived"])
 
     def timeout_keep_alive_handler(self) -> None:
         """No further request came."""

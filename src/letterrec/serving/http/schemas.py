@@ -31,6 +31,8 @@ def _as_text(value: object) -> object:
     """A number as the id that it stands for; text stays as it is until it is looked up."""
     if isinstance(value, str) or value is None:
         return value
+    if type(value) is int:  # what most are, where they are many
+        return str(value)
     item = as_id(value)
     return value if item is None else item
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -62,8 +63,8 @@ def serve(
             variable ``LETTERREC_TOKEN``, and without that lets everyone in.
         queue: queries that may wait before the server answers 503.
         max_batch: queries answered by one search.
-        deadline: seconds after which an unanswered request gets a 503; edits and reloads have a
-            minute.
+        deadline: seconds in which a request is answered, with a 503 if it must be; edits and
+            reloads have a minute.
         body_limit: bytes of a request's body.
         read_only: take no new items and no other changes over HTTP, and load no encoder for them.
             A server without a token that listens on more than this machine takes none either.
@@ -216,6 +217,7 @@ def _end_in_time(server: uvicorn.Server) -> None:
         time.sleep(0.1)
     time.sleep(_STOPPING)
     event("ended without waiting any longer", seconds=_STOPPING)
+    logging.shutdown()  # which writes it
     os._exit(0)
 
 

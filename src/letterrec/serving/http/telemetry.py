@@ -10,7 +10,9 @@ import datetime
 import json
 import logging
 import sys
-from typing import Any
+import threading
+from contextlib import suppress
+from typing import Any, TextIO
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +26,7 @@ from prometheus_client import (
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+_LINES = 10_000  # that may wait to be written
 log = logging.getLogger("letterrec.serving")
 
 
@@ -40,7 +43,7 @@ class Metrics:
         )
         self.seconds = Histogram(
             "letterrec_request_seconds",
-            "From the request's arrival to the end of its answer",
+            "From the request's arrival until its answer is ready to be sent",
             ("route",),
             buckets=_SECONDS,
             **made,
@@ -95,9 +98,51 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+class Writer(logging.Handler):
+    """Writes records on a thread of its own, all that wait in one go.
+
+    A terminal or a pipe that is read slowly must not hold up requests: whoever logs waits only
+    where as many as `_LINES` records are still to be written.
+
+    Args:
+        stream: that they are written to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._waiting: list[logging.LogRecord] = []
+        self._writing = False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a record over."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._waiting) < _LINES)
+            self._waiting.append(record)
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Wait until all is written, for a second at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting and not self._writing, 1.0)
+
+    def _write(self) -> None:
+        while True:
+            with self._changed:
+                self._writing = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting)
+                records, self._waiting, self._writing = self._waiting, [], True
+            with suppress(OSError, ValueError):  # whoever read it is gone
+                self._stream.write("".join(f"{self.format(record)}\n" for record in records))
+                self._stream.flush()
+
+
 def log_to_stderr() -> None:
     """Send the server's events, and uvicorn's, to stderr as JSON lines."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Writer(sys.stderr)
     handler.setFormatter(JsonLines())
     for name in ("letterrec.serving", "uvicorn", "uvicorn.error", "uvicorn.asgi"):
         logger = logging.getLogger(name)
