@@ -43,7 +43,8 @@ from letterrec.serving.service import Service
 
 _NEIGHBOURS = 8
 _PLOTLY = "plotly.js"
-_FEW = 500  # recommendations that are put into words in between; more are on a thread
+T = TypeVar("T")
+_FEW = 500  # ids or recommendations that are worked on in between; more are on a thread
 _STATUS: list[tuple[type[LetterRecError], int]] = [
     (NotFound, 404),
     (Conflict, 409),
