@@ -1,7 +1,4 @@
-"""Files that are whole or absent: atomic writes, tensors without pickles, fingerprints.
-
-Knows how bytes reach the disk. Leaves what a run folder holds to `run.py`.
-"""
+"""Files that are whole or absent: atomic writes, tensors without pickles, fingerprints."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from letterrec.decoding.beam_search import search
-from letterrec.decoding.mixture import Recalled
+from letterrec.decoding.mixture import Retrieved
 from letterrec.decoding.trie import Trie
 from letterrec.errors import RequestError
 from letterrec.identifiers.identifiers import Identifiers
@@ -148,11 +148,11 @@ def test_equals_a_plain_search(
         allowed = torch.from_numpy(rng.random(n) < 0.6)
     if filters in ("allowed each", "both each"):
         allowed = torch.from_numpy(rng.random((3, n)) < 0.6)
-    recalled = None
+    retrieved = None
     if n_recalled:
         rows = [rng.permutation(np.append(np.arange(n), -1))[:n_recalled] for _ in users]
         shares = torch.from_numpy(rng.dirichlet(np.ones(len(rows[0]) + 1), 3)[:, 1:]).float()
-        recalled = Recalled(torch.from_numpy(np.stack(rows)), shares)
+        retrieved = Retrieved(torch.from_numpy(np.stack(rows)), shares)
     score = random_score(sizes)
     trie = Trie.build(identifiers, popularity)
     if not tables:  # as at the large levels of large catalogues
@@ -164,7 +164,7 @@ def test_equals_a_plain_search(
         k=k,
         seen=seen,
         allowed=allowed,
-        recalled=recalled,
+        retrieved=retrieved,
     )
     assert items.shape == log_probs.shape == (3, k)
     assert items.dtype == torch.int64
@@ -174,8 +174,10 @@ def test_equals_a_plain_search(
         valid = set(torch.nonzero(flags if flags.dim() == 1 else flags[user]).flatten().tolist())
         valid -= set() if seen is None else set(seen[user].tolist())
         remembered = {}
-        if recalled is not None:
-            pairs = zip(recalled.items[user].tolist(), recalled.shares[user].tolist(), strict=True)
+        if retrieved is not None:
+            pairs = zip(
+                retrieved.items[user].tolist(), retrieved.shares[user].tolist(), strict=True
+            )
             remembered = {item: share for item, share in pairs if item >= 0}
         expected, gap = plain_search(
             score, user, identifiers, popularity.tolist(), beam, k, valid, over_legal, remembered
@@ -207,9 +209,9 @@ def test_a_beam_as_wide_as_the_catalogue_is_the_full_ranking() -> None:
 def test_a_remembered_item_comes_back_however_narrow_the_beam() -> None:
     sizes = (8, 8, 8)
     trie = Trie.build(random_identifiers(3, 200, sizes, shorter=True))
-    recalled = Recalled(torch.tensor([[137]]), torch.tensor([[0.9]]))
+    retrieved = Retrieved(torch.tensor([[137]]), torch.tensor([[0.9]]))
     decoder = TableDecoder(random_score(sizes), [7])
-    items, log_probs = search(decoder, trie, beam=1, k=1, recalled=recalled)
+    items, log_probs = search(decoder, trie, beam=1, k=1, retrieved=retrieved)
     assert items.tolist() == [[137]]
     assert 0.9 <= log_probs.exp().item() < 1
 
@@ -252,11 +254,11 @@ def test_large_batches_are_worked_on_in_pieces(monkeypatch: pytest.MonkeyPatch) 
     trie = Trie.build(random_identifiers(0, 100, sizes, shorter=False))
     seen = torch.arange(7 * 9).view(7, 9)
     allowed = torch.rand(7, 100, generator=torch.Generator().manual_seed(0)) < 0.5
-    recalled = Recalled(torch.arange(7)[:, None], torch.full((7, 1), 0.2))
+    retrieved = Retrieved(torch.arange(7)[:, None], torch.full((7, 1), 0.2))
 
     def lists() -> tuple[Tensor, Tensor]:
         decoder = TableDecoder(random_score(sizes), list(range(7)))
-        return search(decoder, trie, beam=5, k=5, seen=seen, allowed=allowed, recalled=recalled)
+        return search(decoder, trie, beam=5, k=5, seen=seen, allowed=allowed, retrieved=retrieved)
 
     whole = lists()
     monkeypatch.setattr("letterrec.decoding.beam_search._AT_ONCE", 70)

@@ -1,4 +1,4 @@
-"""Which item follows which, and what is recalled for a history."""
+"""Which item follows which, and what is retrieved for a history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import scipy.sparse as sp
 import torch
 
 from letterrec.data.sequences import Histories
-from letterrec.decoding.transitions import Transitions, likeness_of
+from letterrec.decoding.transitions import Transitions, similarity_of
 from letterrec.errors import RunError
 from letterrec.files import read_tensors, write_tensors
 
@@ -54,7 +54,7 @@ def test_recalls_what_followed_the_latest_items_most() -> None:
     transitions = Transitions.count(HISTORIES, 6, steps=1, backwards=0.0)
     one = Transitions(transitions.counts, decay=0.5, weight=0.4)
     histories = torch.tensor([[2, 1, -1], [4, -1, -1], [9, 0, -1], [1, 9, -1]])
-    items, shares = one.recall(histories)
+    items, shares = one.retrieve(histories)
     assert items.dtype == torch.int64
     assert shares.dtype == torch.float32
     lines = lines_of(items, shares)
@@ -75,7 +75,7 @@ def recalled_of(transitions: Transitions, *histories: list[int], whole: Any = No
     rows = torch.from_numpy(Histories.from_lists(histories).padded())
     if whole is not None:
         whole = torch.from_numpy(Histories.from_lists(whole).padded())
-    return lines_of(*transitions.recall(rows, whole))
+    return lines_of(*transitions.retrieve(rows, whole))
 
 
 def test_items_of_the_history_count_as_much_as_seen_says() -> None:
@@ -102,10 +102,10 @@ def test_recalls_the_same_alone_and_in_a_batch() -> None:
     counts = random.integers(4, size=(400, 400)) * (random.random((400, 400)) < 0.3)
     transitions = Transitions(sp.csr_array(counts.astype(np.float32)), decay=0.5)
     rows = torch.from_numpy(random.integers(400, size=(20, 9)))
-    items, shares = transitions.recall(rows)
+    items, shares = transitions.retrieve(rows)
     assert items.shape == (20, 100)
     for row in range(20):
-        alone = transitions.recall(rows[row : row + 1, :])
+        alone = transitions.retrieve(rows[row : row + 1, :])
         assert torch.equal(alone.items[0], items[row])
         assert torch.equal(alone.shares[0], shares[row])
 
@@ -118,23 +118,23 @@ def test_added_items_follow_and_are_followed_like_those_they_resemble() -> None:
     grown = known.grown(content, new)
     before, after = known.counts.toarray(), grown.counts.toarray()
     assert (after[:6, :6] == before).all()
-    half = np.eye(6)[[0, 1]].mean(0)  # of the likeness of the first
+    half = np.eye(6)[[0, 1]].mean(0)  # of the similarity of the first
     assert after[6, :6] == pytest.approx(before[:2].mean(0) + 2 * half, abs=0.01)
     assert after[:6, 7] == pytest.approx(before[:, 1] + 0.5 * np.eye(6)[1], abs=0.01)
     assert after[7, 6] == pytest.approx(before[1, :2].mean(), abs=0.01)
     assert (grown.like, grown.decay, grown.weight) == (2.0, 0.5, 0.4)
-    items, shares = grown.recall(torch.tensor([[0]]))
+    items, shares = grown.retrieve(torch.tensor([[0]]))
     assert 7 in items[shares > 0]
 
 
 def test_like_items_count_as_following() -> None:
-    likeness = likeness_of(np.eye(6, 3, dtype=np.float32) + 0.01, np.arange(6))
-    assert likeness.toarray().sum(1) == pytest.approx(np.ones(6))
-    assert likeness.toarray().diagonal() == pytest.approx(np.zeros(6))
-    transitions = Transitions.count(HISTORIES, 6).with_like(likeness, 4.0)
+    similarity = similarity_of(np.eye(6, 3, dtype=np.float32) + 0.01, np.arange(6))
+    assert similarity.toarray().sum(1) == pytest.approx(np.ones(6))
+    assert similarity.toarray().diagonal() == pytest.approx(np.zeros(6))
+    transitions = Transitions.count(HISTORIES, 6).with_like(similarity, 4.0)
     plain = Transitions.count(HISTORIES, 6).counts.toarray()
-    assert transitions.counts.toarray() == pytest.approx(plain + 4 * likeness.toarray())
-    assert transitions.with_like(likeness, 0.0).counts.toarray() == pytest.approx(plain, abs=1e-5)
+    assert transitions.counts.toarray() == pytest.approx(plain + 4 * similarity.toarray())
+    assert transitions.with_like(similarity, 0.0).counts.toarray() == pytest.approx(plain, abs=1e-5)
 
 
 def test_keeps_the_most_frequent_followers() -> None:
@@ -145,13 +145,13 @@ def test_keeps_the_most_frequent_followers() -> None:
 
 def test_the_strengths_that_score_best_are_chosen() -> None:
     transitions = Transitions.count(HISTORIES, 6)
-    likeness = likeness_of(np.eye(6, dtype=np.float32), np.arange(6))
+    similarity = similarity_of(np.eye(6, dtype=np.float32), np.arange(6))
 
     def score(one: Transitions) -> float:
         away = (one.like - 4, one.seen, one.decay - 0.7, one.weight - 0.3)
         return -sum(map(abs, away))
 
-    chosen = transitions.chosen(score, likeness)
+    chosen = transitions.chosen(score, similarity)
     assert chosen.strength == {"like": 4, "seen": 0, "decay": 0.7, "weight": 0.3}
     assert transitions.chosen(score).like == 0
     assert transitions.chosen(lambda one: one.seen).seen == 1

@@ -1,8 +1,5 @@
 """Settings: frozen, typed, and written as TOML; an unknown key is an error.
 
-Knows every setting, its default and its meaning. Leaves what a setting does to the module of the
-same name; values reach classes as flat keyword arguments, never as these objects.
-
 A recipe is a TOML file in `recipes/`, holding what differs from the defaults below. The paper's
 settings (section 5.4) are the recipe ``paper-letter-tiger``.
 """

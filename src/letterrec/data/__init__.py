@@ -1,8 +1,4 @@
-"""Readers: one module per source format; `read` tells the formats apart.
-
-Knows what a caller can ask. Leaves telling the formats apart to `discovery`, parsing to the reader
-of the format, and everything after it (k-core, order, rows) to `events`.
-"""
+"""Readers: one module per source format; `read` tells the formats apart."""
 
 from __future__ import annotations
 

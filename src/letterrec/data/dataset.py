@@ -1,8 +1,4 @@
-"""Interactions, items and their split: what every reader produces and every later step takes.
-
-Knows external ids and time order (kept in the order of the rows). Leaves file formats to the
-readers beside it, and text embeddings, identifiers and models to the steps that follow.
-"""
+"""Interactions, items and their split: what every reader produces and every later step takes."""
 
 from __future__ import annotations
 

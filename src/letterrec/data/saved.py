@@ -1,6 +1,6 @@
 """A data set as a run folder keeps it: ``interactions.parquet`` and ``items.parquet``.
 
-Knows how to write it and read it back exactly: ids, order, titles, texts, warnings. Identifiers
+It comes back exactly: ids, order, titles, texts, warnings. Identifiers
 and CF embeddings that came with the source are kept by their own steps.
 """
 

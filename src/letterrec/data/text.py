@@ -1,8 +1,4 @@
-"""What items are called and say, and what users like: titles and texts out of raw fields.
-
-Knows how fields become one text. Leaves finding the fields to the readers, and embedding the text
-to `content`.
-"""
+"""What items are called and say, and what users like: titles and texts out of raw fields."""
 
 from __future__ import annotations
 

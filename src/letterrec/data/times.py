@@ -1,7 +1,6 @@
 """Times of interactions: every way to write one, as a number whose order is theirs.
 
-Cell by cell: a time never depends on other cells of its column. Leaves dropping rows without a
-time, and refusing columns with few of them, to `events`.
+Cell by cell: a time never depends on other cells of its column.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Vectors from outside, one per item, brought into the order of a data set's items by their ids.
-
-Knows the file types that hold vectors and ids. Leaves what the vectors are for to those who ask.
-"""
+"""Vectors from outside, one per item, brought into the order of a data set's items by their ids."""
 
 from __future__ import annotations
 

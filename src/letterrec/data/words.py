@@ -1,7 +1,6 @@
 """Out of what a cell or key of a catalogue holds, the words: what a content encoder should read.
 
-No markup, scripts, addresses, prices, bare numbers or flags. Leaves joining fields into one text
-to `catalogue`.
+No markup, scripts, addresses, prices, bare numbers or flags.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
 """Beam search over the trie of identifiers: from scores of codes to the best items.
 
-Knows which prefixes to keep, and how seen and excluded items act on that choice. Leaves the
-scores of codes to the recommenders, what is legal to `trie`.
-
-Every step works on all beams of all users at once, and its cost depends on the beam and on the
-most children of a node, not on the number of items.
+Every step works on all beams of all users at once. Its cost depends on the beam and on the largest
+number of children of a node, not on the number of items.
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from letterrec.decoding.constraints import Constraints
-from letterrec.decoding.mixture import Mixture, Recalled
+from letterrec.decoding.mixture import Mixture, Retrieved
 from letterrec.decoding.topk import DEAD, best_log_probs
 from letterrec.decoding.trie import Trie, take
 from letterrec.errors import RequestError
@@ -63,7 +60,7 @@ def search(
     k: int,
     seen: Tensor | None = None,
     allowed: Tensor | None = None,
-    recalled: Recalled | None = None,
+    retrieved: Retrieved | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The ``k`` best items of each history in the decoder.
 
@@ -79,7 +76,7 @@ def search(
         k: items wanted.
         seen: int64 ``(batch, n)`` item rows to leave out, -1 padded.
         allowed: bool ``(n_items,)`` or ``(batch, n_items)``: the items that may come back.
-        recalled: items that are remembered for each history; the scores are then those of the
+        retrieved: items that are remembered for each history; the scores are then those of the
             mixture of these and the decoder's. Items that share an identifier share its mass.
 
     Returns:
@@ -100,8 +97,8 @@ def search(
     beam = max(beam, k)
     valid = Constraints.of(trie, seen, allowed) if seen is not None or allowed is not None else None
     mixture = None
-    if recalled is not None:
-        mixture = Mixture.of(trie, recalled if valid is None else valid.among(recalled))
+    if retrieved is not None:
+        mixture = Mixture.of(trie, retrieved if valid is None else valid.among(retrieved))
     log_probs = decoder.log_probs()
     if bool(log_probs.sum().isnan()):
         raise RequestError(

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from letterrec.decoding.mixture import Recalled
+from letterrec.decoding.mixture import Retrieved
 from letterrec.decoding.trie import Trie, take
 
 _NONE = torch.iinfo(torch.int32).max  # sorts behind every position and every node
@@ -61,10 +61,10 @@ class Constraints:
         positions[:, 1:].masked_fill_(again, _NONE)
         return positions.sort(dim=1).values
 
-    def among(self, recalled: Recalled) -> Recalled:
+    def among(self, retrieved: Retrieved) -> Retrieved:
         """The remembered items that are valid."""
-        valid = self.items(take(self._trie.position, recalled.items.clamp(min=0)))
-        return Recalled(recalled.items.masked_fill(~valid, -1), recalled.shares)
+        valid = self.items(take(self._trie.position, retrieved.items.clamp(min=0)))
+        return Retrieved(retrieved.items.masked_fill(~valid, -1), retrieved.shares)
 
     def n_allowed(self, level: int, nodes: Tensor) -> Tensor:
         """int32, the shape of ``nodes`` (batch first): allowed items below each node."""

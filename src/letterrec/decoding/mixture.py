@@ -1,7 +1,7 @@
-"""Items that are remembered, mixed into beam search as a share of the probability.
+"""Retrieved items, mixed into beam search as a share of the probability.
 
-Knows what remembered items add to the prefixes that lead to them. Leaves which items those are, and
-how much they count, to `transitions`, and the choice of prefixes to `beam`.
+The probability of an item is its share plus what the recommender gives it of the rest. The shares of
+all items below a prefix count for that prefix: so none that leads to them is dropped too early.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from letterrec.decoding.trie import Trie, take
 _NONE = torch.iinfo(torch.int32).max  # sorts behind every position
 
 
-class Recalled(NamedTuple):
+class Retrieved(NamedTuple):
     """What is remembered for a batch of histories.
 
     An item's probability is its share, plus what the recommender gives it of the rest.
@@ -46,12 +46,12 @@ class Mixture:
         self.rest = rest
 
     @classmethod
-    def of(cls, trie: Trie, recalled: Recalled) -> Mixture:
-        """The masses of the items of `Recalled`."""
-        is_item = recalled.items >= 0
-        positions = take(trie.position, recalled.items.clamp(min=0)).masked_fill(~is_item, _NONE)
+    def of(cls, trie: Trie, retrieved: Retrieved) -> Mixture:
+        """The masses of the items of `Retrieved`."""
+        is_item = retrieved.items >= 0
+        positions = take(trie.position, retrieved.items.clamp(min=0)).masked_fill(~is_item, _NONE)
         positions, order = positions.sort(dim=1)
-        shares = recalled.shares.masked_fill(~is_item, 0.0).to(torch.float64)
+        shares = retrieved.shares.masked_fill(~is_item, 0.0).to(torch.float64)
         before = torch.nn.functional.pad(shares.gather(1, order).cumsum(1), (1, 0))
         return cls(trie, positions.contiguous(), before, torch.log1p(-before[:, -1:]).float())
 

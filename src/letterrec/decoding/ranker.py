@@ -19,7 +19,7 @@ from torch import Tensor
 from letterrec.data import Histories
 from letterrec.decoding.beam_search import Decoder, search
 from letterrec.decoding.topk import best
-from letterrec.decoding.transitions import Transitions, recalled
+from letterrec.decoding.transitions import Transitions, retrieved
 from letterrec.decoding.trie import Trie
 
 
@@ -127,7 +127,7 @@ class GenerativeRanker:
                     k=queries.k,
                     seen=None if seen is None else seen.to(device),
                     allowed=queries.allowed,
-                    recalled=recalled(self.transitions, recent, whole),
+                    retrieved=retrieved(self.transitions, recent, whole),
                 )
             )
 

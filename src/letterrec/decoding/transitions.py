@@ -1,13 +1,10 @@
-"""Which item follows which in training, remembered beside the recommender.
+"""Transitions: which items followed which in training, counted and mixed into the search.
 
-A network of identifiers generalises; single transitions that training has seen it remembers badly.
-So they are counted, and what follows the items of a history is mixed into the recommender's
-probabilities, as kNN-LM does for language models ("Generalization through Memorization", ICLR'20).
-An item like those of the history, by its content, counts as one that followed them. Items of the
-history itself follow it only in data where people come back to what they had.
-
-Knows the counts and how much they count. Leaves which items are alike to `likeness`, and the
-mixture itself to `decoding`.
+A network that spells identifiers generalises well and remembers single transitions badly. So
+transitions are counted; for a history, the items that followed its items in training are retrieved
+and mixed into the recommender's probabilities, as kNN-LM does for language models
+("Generalization through Memorization", ICLR'20). Items with similar content count as if they had
+followed each other. How much all this counts is chosen on validation data.
 """
 
 from __future__ import annotations
@@ -24,15 +21,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.data.sequences import Histories
-from letterrec.decoding.mixture import Recalled
+from letterrec.decoding.mixture import Retrieved
 from letterrec.embeddings.similarity import alike, as_matrix, most_similar
 from letterrec.files import read_tensors, reading, write_tensors
 from letterrec.progress import counting
 
 _FOLLOWING = 200  # items kept per item: of those that follow it, the most frequent
-_RECALLED = 100  # items recalled per history
+_RETRIEVED = 100  # items retrieved per history
 _SOFTNESS = 0.1  # of the weights of like items, in units of cosine
-_NEW = 0.25  # what likeness to an item that nobody has used yet counts, relative to others
+_NEW = 0.25  # what similarity to an item that nobody has used yet counts, relative to others
 _LIKES = (1.0, 2.0, 4.0, 8.0)
 _DECAYS = (0.5, 0.7, 0.85)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
@@ -88,7 +85,7 @@ class Transitions:
         """What `chosen` chooses: ``seen``, ``like``, ``decay`` and ``weight``."""
         return {name: getattr(self, name) for name in _STRENGTHS}
 
-    def recall(self, histories: Tensor, seen: Tensor | None = None) -> Recalled:
+    def retrieve(self, histories: Tensor, seen: Tensor | None = None) -> Retrieved:
         """What followed the items of histories in training, for `decoding.search`.
 
         Args:
@@ -109,10 +106,10 @@ class Transitions:
             had = self._spread(whole, np.ones(whole.shape, dtype=np.float32)) > 0
             found = sp.csr_array(found - (1 - self.seen) * found.multiply(had))
         items, scores = _lines(found)
-        best = _top(scores, _RECALLED)
+        best = _top(scores, _RETRIEVED)
         items, scores = items.gather(1, best), scores.gather(1, best)
         shares = self.weight * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
-        return Recalled(items.to(histories.device), shares.to(histories.device))
+        return Retrieved(items.to(histories.device), shares.to(histories.device))
 
     def _spread(self, rows: NDArray[np.int64], weights: NDArray[np.float32]) -> sp.csr_array:
         """``(batch, n_items)``: the weights of item rows, both ``(batch, n)``."""
@@ -121,9 +118,9 @@ class Transitions:
         entries = (weights[case, place], (case, rows[case, place]))
         return sp.coo_array(entries, shape=(len(rows), n_items)).tocsr()
 
-    def with_like(self, likeness: sp.csr_array, like: float) -> Transitions:
+    def with_like(self, similarity: sp.csr_array, like: float) -> Transitions:
         """With like items as if they had followed each other ``like`` times."""
-        counts = self.counts + (like - self.like) * likeness
+        counts = self.counts + (like - self.like) * similarity
         return replace(self, counts=sp.csr_array(counts), like=like)
 
     def grown(self, content: NDArray[np.float32], new: NDArray[np.float32]) -> Transitions:
@@ -135,11 +132,11 @@ class Transitions:
             new: float32 ``(m, d)`` of items added to those that are counted here.
         """
         n = self.counts.shape[0]
-        likeness = as_matrix(most_similar(content, new, _SOFTNESS), n)  # (m, n)
-        onwards = likeness @ self.counts
+        similarity = as_matrix(most_similar(content, new, _SOFTNESS), n)  # (m, n)
+        onwards = similarity @ self.counts
         blocks = [
-            [self.counts, (self.counts @ likeness.T) + _NEW * self.like * likeness.T],
-            [onwards + self.like * likeness, onwards @ likeness.T],
+            [self.counts, (self.counts @ similarity.T) + _NEW * self.like * similarity.T],
+            [onwards + self.like * similarity, onwards @ similarity.T],
         ]
         return replace(self, counts=sp.csr_array(sp.block_array(blocks, format="csr")))
 
@@ -158,21 +155,21 @@ class Transitions:
         return replace(self, counts=placed.tocsr())
 
     def chosen(
-        self, score: Callable[[Transitions], float], likeness: sp.csr_array | None = None
+        self, score: Callable[[Transitions], float], similarity: sp.csr_array | None = None
     ) -> Transitions:
-        """The same counts with what items of the history itself count, then likeness, then the
+        """The same counts with what items of the history itself count, then similarity, then the
         decay, then the weight, that score best; ties to the earlier.
 
         Args:
             score: higher is better, of validation cases.
-            likeness: from `likeness_of`; None: items without content.
+            similarity: from `similarity_of`; None: items without content.
         """
         tries: list[Callable[[Transitions], Transitions]] = [
             lambda best: best,
             partial(replace, seen=0.0),
         ]
-        if likeness is not None:
-            tries += [partial(Transitions.with_like, likeness=likeness, like=v) for v in _LIKES]
+        if similarity is not None:
+            tries += [partial(Transitions.with_like, similarity=similarity, like=v) for v in _LIKES]
         tries += [partial(replace, decay=decay) for decay in _DECAYS[1:]]
         tries += [partial(replace, weight=weight) for weight in _WEIGHTS]
         best, highest = self, -np.inf
@@ -218,19 +215,19 @@ class Transitions:
         return cls(table, **known)  # runs made before `seen` was chosen lack it
 
 
-def recalled(
+def retrieved(
     transitions: Transitions | None, histories: Tensor, seen: Tensor | None = None
-) -> Recalled | None:
-    """What is remembered for histories (see `Transitions.recall`); None without transitions, or
+) -> Retrieved | None:
+    """What is remembered for histories (see `Transitions.retrieve`); None without transitions, or
     where they have no weight.
     """
     if transitions is None or not transitions.weight:
         return None
-    return transitions.recall(histories, seen)
+    return transitions.retrieve(histories, seen)
 
 
-def likeness_of(content: NDArray[np.float32], order: NDArray[np.integer]) -> sp.csr_array:
-    """float32 ``(n_items, n_items)``: what is like the row's item, one in sum; see `likeness`."""
+def similarity_of(content: NDArray[np.float32], order: NDArray[np.integer]) -> sp.csr_array:
+    """float32 ``(n_items, n_items)``: what is like the row's item, one in sum; see `similarity`."""
     return as_matrix(alike(content, order, _SOFTNESS), len(content))
 
 

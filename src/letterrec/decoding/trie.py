@@ -1,8 +1,5 @@
 """The trie of identifiers as flat tensors: which codes are legal after a prefix, and which items
 they lead to.
-
-Knows the legal continuations of every prefix. Leaves how codes came about to `identifiers` and
-what to do with them to `beam`.
 """
 
 from __future__ import annotations

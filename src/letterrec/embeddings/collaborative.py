@@ -1,9 +1,4 @@
-"""Training interactions -> CF embeddings, trained here or given.
-
-Knows how SASRec is trained and selected. Leaves the network to `sasrec`, the optimization loop to
-`training`, files of vectors to `vectors`, and what the embeddings regularize (eq. 3 of the paper)
-to the tokenizers.
-"""
+"""CF embeddings of items: trained on the interactions by SASRec, or given."""
 
 from __future__ import annotations
 

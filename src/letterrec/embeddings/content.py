@@ -1,9 +1,7 @@
 """Item text -> content embeddings, by any sentence encoder or language model, cached.
 
-Knows encoders: the packaged MiniLM, sentence-transformers models, and Hugging Face encoders or
-causal language models, whose last hidden states are averaged (the paper's LLaMA, section 5.1.3).
-Leaves the composition of a text to the readers in `data`, and what becomes of the embeddings to
-the tokenizers.
+Encoders are the packaged MiniLM, sentence-transformers models, and Hugging Face encoders or causal
+language models, whose last hidden states are averaged (the paper's LLaMA, section 5.1.3).
 
 Distinct texts are ordered by length and encoded in fixed chunks, each kept as a file named by its
 content, so that a killed run goes on where it was and ends with the same numbers.

@@ -1,8 +1,4 @@
-"""Which items are like which, by their content embeddings.
-
-Knows nearest neighbours and their weights. Leaves what follows from likeness to `transitions` and
-`newcomers`.
-"""
+"""Which items are similar, by the cosine of their content embeddings."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Behind the averages of a run: metrics by group of users, what is recommended at all.
-
-Knows how test cases are grouped and lists are counted. Leaves the metrics to `metrics`, ranking to
-`evaluation`, and drawing to `document`.
-"""
+"""Behind the averages of a run: metrics by group of users, and how lists cover the catalogue."""
 
 from __future__ import annotations
 

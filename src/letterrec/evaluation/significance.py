@@ -1,7 +1,4 @@
-"""Is a difference between two recommenders more than the luck of these users?
-
-Knows the paired bootstrap over users. Leaves the metrics of a user to `metrics`.
-"""
+"""Is a difference between two recommenders more than the luck of these users?"""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """One item per identifier: colliding codes -> unique codes.
 
-Knows how items whose codes collide get other codes that are near. Leaves how codes come about to
-the tokenizers, and what identifiers are used for to `identifiers`.
+Items whose codes collide get other codes that are near.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Item identifiers: codes, the tokens they become, their file, and what they look like.
+"""Item identifiers (semantic IDs): codes, the tokens they become, their file, their diagnostics.
 
-Only this module knows how a code becomes a token. What a code means belongs to the tokenizers,
-how codes become unique to `uniqueness`, which identifiers are legal next to `decoding`.
+Nothing outside this room knows how a code becomes a token.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Titles as identifiers: an item is called by the tokens of its title (BIGRec, P5-TID).
 
-Knows how titles become token sequences of which none begins another. Leaves whose tokenizer it is
-to `pipeline`, and what is done with words that items share to the recommenders.
+Titles become token sequences of which none is the beginning of another.
 
 After "A Bi-Step Grounding Paradigm for Large Language Models in Recommendation Systems" (BIGRec),
 which calls items by titles in a language model's own tokens, and the title variant of "How to

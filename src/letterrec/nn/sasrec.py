@@ -1,10 +1,7 @@
 """SASRec: a causal transformer over items, trained with the softmax over the whole catalogue.
 
-Knows the network, its loss and its file. Leaves what it is trained on and for to `collaborative`.
-
-Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018. Its binary loss on one
-negative is replaced by the cross-entropy over all items, which is what makes it a strong baseline
-(Klenitskiy and Vasilev, "Turning Dross Into Gold Loss", RecSys 2023).
+"Self-Attentive Sequential Recommendation" (ICDM'18), with full cross-entropy in place of sampled
+negatives. It gives the CF embeddings of the paper (section 4.2.2), and ranks items itself.
 """
 
 from __future__ import annotations

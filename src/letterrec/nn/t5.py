@@ -1,8 +1,7 @@
 """T5, the encoder-decoder of "Exploring the Limits of Transfer Learning" (JMLR'20).
 
-Knows the network alone: parameter names and arithmetic are those of transformers'
-`T5ForConditionalGeneration` (ReLU feed-forward, tied embeddings), so weights move freely between
-the two. Leaves items, histories and decoding to `tiger`.
+Parameter names and arithmetic are those of transformers' `T5ForConditionalGeneration` (ReLU
+feed-forward, tied embeddings), so weights move freely between the two.
 
 Shapes: b batch, s source length, t target length, d width, h heads, e width of a head.
 """

@@ -5,9 +5,6 @@ paper that LETTER's quantizer comes from), for item sequences: an item enters as
 code embeddings, its content vector and a droppable item embedding; the hidden state after each
 item is decoded into the next item's codes, level by level. One pass trains every position of a
 sequence, and beams never touch the history again.
-
-Knows how histories become scores of codes. Leaves what is legal to `decoding` and the training
-loop to `training`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """TIGER's recommender as in the paper's LETTER-TIGER: T5 over the code tokens of the history.
 
-Knows how histories and items become token sequences and how beams share one encoded history.
-Leaves the network to `t5`, what is legal to `decoding` and the training loop to `training`.
+`nn.t5` has the network.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""A run's report: one HTML file with its tables and plots, that needs nothing else to be read.
-
-Knows how a run is told to people. Leaves the numbers to `analysis`, `evaluation` and
-`serving.explore`.
-"""
+"""A run's report: one HTML file with its tables and plots, that needs nothing else to be read."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a run shows people: tables of metrics, identifiers and recommendations.
-
-Knows how results are laid out. Leaves how they come about to `evaluation` and `identifiers`.
-"""
+"""What a run shows in the terminal: tables of metrics, identifiers and recommendations."""
 
 from __future__ import annotations
 

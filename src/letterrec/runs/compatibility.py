@@ -1,7 +1,4 @@
-"""What is checked before anything is trained: whether settings and data go together.
-
-Leaves what a setting may be by itself to `config`, and what is wrong with a source to `data`.
-"""
+"""What is checked before anything is trained: whether settings and data go together."""
 
 from __future__ import annotations
 

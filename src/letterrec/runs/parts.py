@@ -16,7 +16,7 @@ from letterrec.config.settings import LcRecSettings, Settings, TrainingSettings
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import SPLITS, Split
 from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
-from letterrec.decoding.transitions import Transitions, likeness_of
+from letterrec.decoding.transitions import Transitions, similarity_of
 from letterrec.embeddings import collaborative
 from letterrec.embeddings.content import embed, encoder_tokenizer
 from letterrec.evaluation.protocol import Measured, Validation, evaluate_split
@@ -183,7 +183,7 @@ def fit_transitions(
     cases = _validation(run, dataset)
     similar = None
     if content is not None and len(content) > 1:
-        similar = likeness_of(content, ranker.trie.items.cpu().numpy())
+        similar = similarity_of(content, ranker.trie.items.cpu().numpy())
 
     def score(transitions: Transitions) -> float:
         metrics = cases.metrics(replace(ranker, transitions=transitions))

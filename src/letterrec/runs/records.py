@@ -1,7 +1,4 @@
-"""What the JSON files of a run hold, checked as they are read.
-
-Further keys are left alone. Leaves where the files are, and what is made of them, to `run`.
-"""
+"""What the JSON files of a run hold, checked as they are read; further keys are left alone."""
 
 from __future__ import annotations
 

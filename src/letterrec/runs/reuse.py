@@ -1,8 +1,4 @@
-"""What a run can take from others instead of learning it again: embeddings, identifiers, weights.
-
-Knows which settings decide a stage, and which files hold what it gave. Leaves what the stages do
-to `pipeline` and what a run folder is to `run`.
-"""
+"""What a run can take from others instead of learning it again: embeddings, tokenizer, weights."""
 
 from __future__ import annotations
 

@@ -18,8 +18,7 @@ RUN/
   training/STAGE/           checkpoints and TensorBoard events
 ```
 
-Every file is written whole or not at all; a stage is done when run.json says so. Leaves what the
-stages do to `pipeline`.
+Every file is written whole or not at all; a stage is done when run.json says so.
 """
 
 from __future__ import annotations

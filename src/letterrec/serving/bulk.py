@@ -1,8 +1,7 @@
 """Recommendations for all users of a run, written as one file: Parquet, CSV or JSON lines.
 
-Knows how the work is cut into parts, each kept beside the file as soon as it is done, so that a
-killed process goes on where it was. Memory does not grow with the number of users. Leaves the
-recommending to `Engine`.
+The work is cut into parts, each kept beside the file as soon as it is done, so that a killed
+process goes on where it was. Memory does not grow with the number of users.
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
-"""A fitted run as a Python call: histories in, items with log-probabilities out.
+"""A run in service as a Python call: histories in, ranked items out.
 
-The one path behind `letterrec.load`, the command line and the server. Knows the catalogue as it
-stands now and how a valid query is answered. Leaves ids and what a query may ask to `queries`, HTTP
-to `app`, the queue to `batching`, edits of the catalogue to `editing` and the search to `decoding`.
-
-An engine may be used from several threads. The catalogue is one immutable object that is replaced
-as a whole; rows never change their meaning, so that a query prepared before an edit is answered
-after it.
+The one path behind `letterrec.load`, the command line and the server. An engine may be used from
+several threads: the catalogue is one immutable object that is replaced as a whole, and rows never
+change their meaning, so that a query prepared before an edit can be answered after it.
 """
 
 from __future__ import annotations

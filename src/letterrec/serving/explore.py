@@ -1,7 +1,4 @@
-"""What the page and the report draw: use of codes, the tree of codes, maps of embeddings.
-
-Pure functions of a catalogue and of embeddings; leaves drawing to the page and to `report`.
-"""
+"""What the page and the report draw: use of codes, the tree of codes, maps of embeddings."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What one recommendation request may ask, and how ids of any type come in.
-
-Knows the types and bounds of a query. Leaves which items there are, and the answer, to `engine`.
-"""
+"""What one recommendation request may ask, and how ids of any type come in."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ Requests that arrive while a search runs are answered together by the next one. 
 several, the next waits a moment for as many, since those who were answered often ask again: a small
 share of the time that a search takes, so that searches for one or two do not go in between. A full
 queue refuses at once, and a request whose deadline has passed is dropped before it costs anything.
-Knows nothing of HTTP; leaves the search to `Engine`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A run in service: the engine that answers now, its queue, its edits, its reload.
 
-Knows which engine is current and how another one takes its place without a request being dropped:
-requests keep the engine that they began with. Leaves HTTP to `app`.
+Another engine takes the place of the current one without a request being dropped: requests keep the
+engine that they began with.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The paper's tables, made anew: our figures beside the paper's, and what their differences mean.
-
-Knows which runs a table needs, and how figures come from them. Leaves what the rows are to `rows`,
-runs to `runs`, and layout to `sheets`.
-"""
+"""The paper's tables, made anew: our figures beside the paper's, and how far they differ."""
 
 from __future__ import annotations
 

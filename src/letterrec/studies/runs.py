@@ -1,8 +1,4 @@
-"""The runs of a study: made, gone on with, or read, and never the same work twice.
-
-Knows where a study's runs lie and how one is finished, be its model generative or SASRec. Leaves
-which runs there are to `reproduce` and `sweep`.
-"""
+"""The runs of a study: made, gone on with, or read, and never the same work twice."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Tables of a study, for the terminal and for a Markdown file.
-
-Knows how figures are set. Leaves which figures to `reproduce` and `sweep`.
-"""
+"""Tables of a study, for the terminal and for a Markdown file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """One setting at a time: what it does to validation metrics (the paper's Fig. 8).
 
-Knows which settings are tried and which of them get the full budget. Leaves the runs to `runs`.
-
 Budgets rise like a ladder, cheapest first (successive halving; Jamieson and Talwalkar, AISTATS
 2016): all settings are trained for few epochs, the better half of them for more, and so on. Each
 rung trains anew, since the learning rate's schedule depends on the number of epochs; embeddings

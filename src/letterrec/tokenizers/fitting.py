@@ -1,7 +1,6 @@
 """How the LETTER tokenizer is fitted: what happens before, in and after each epoch.
 
-Knows the targets of eq. 3, when codebooks are initialised and revived, and which weights are kept.
-Leaves the network and its loss to `rqvae`, the loop to `training`.
+The targets of eq. 3, when codebooks are initialised and revived, and which weights are kept.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What a tokenizer reads of an item: its content embedding and, if wanted, its CF embedding.
-
-Knows how the two come to one scale, and what stands for the CF embedding of an item that has none
-yet. Leaves codes to the tokenizers.
-"""
+"""What a tokenizer reads of an item: its content embedding and, if wanted, its CF embedding."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """k-means: plain, residual and with bounded cluster sizes.
 
-Knows how points are clustered; leaves what is clustered (latents, residuals, codes) to the
-quantizers and losses. Randomness comes from the random states that `training.set_seed` sets.
+Randomness comes from the random states that `training.devices.set_seed` sets.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The LETTER tokenizer (section 4.2): an RQ-VAE whose codes also carry collaborative signals.
 
-Knows the settings, the steps from embeddings to identifiers, and its files. Leaves the equations to
-`losses`, the network to `rqvae`, how it is fitted to `fitting` and uniqueness to `uniqueness`. With
-``alpha = beta = 0`` it is TIGER's RQ-VAE.
+With ``alpha = beta = 0`` it is TIGER's RQ-VAE. `losses` has the equations, `rqvae` the network, and
+`fitting` what happens around each epoch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """The terms of LETTER's loss (section 4.2), as pure functions.
 
-Knows the equations. Leaves networks, codebooks and their clusters to the modules that call it.
 Squared norms are averaged over items and dimensions, not summed over dimensions, so that the
 weights alpha and beta mean the same whatever the dimensions are.
 """

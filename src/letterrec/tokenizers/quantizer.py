@@ -1,8 +1,4 @@
-"""The residual quantizer: latents -> one code per level, and their sum.
-
-Knows codebooks, their initialisation, and how they follow the latents. Leaves where latents come
-from, and what else is lost on them, to the tokenizers.
-"""
+"""The residual quantizer: latents -> one code per level, and their sum."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""RQ-KMeans: residual k-means on the content embeddings, without a network.
-
-Knows how its codebooks come about. Leaves clustering to `kmeans` and uniqueness to `uniqueness`.
-It is the plainest tokenizer that gives coarse-to-fine codes (OneRec, arXiv 2502.18965, in its
-balanced form), trains in seconds, and knows nothing of collaborative signals.
-"""
+"""RQ-KMeans: residual k-means on the content embeddings, without a network."""
 
 from __future__ import annotations
 

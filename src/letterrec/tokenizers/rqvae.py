@@ -1,9 +1,4 @@
-"""The network of the LETTER tokenizer: an autoencoder around a residual quantizer.
-
-Knows encoder, decoder, the forward pass with all terms of eq. 5, and what the network says of a
-whole catalogue, some thousand items at a time. Leaves when there are codes, how they are clustered
-and what is trained to `fitting`.
-"""
+"""The network of the LETTER tokenizer: an autoencoder around a residual quantizer."""
 
 from __future__ import annotations
 

@@ -1,11 +1,8 @@
-"""Several processes that make one run, one a device, as ``torchrun`` starts them.
+"""Several processes that make one run, one per device, as ``torchrun`` starts them.
 
-All of them walk the same path. Up to the recommender the main process works while the others wait,
-and then read what it has kept; in `together` they share steps and rankings, in lockstep. Only the
-main process writes and speaks. Started alone, a process never waits and shares nothing.
-
-Knows ranks, waiting and exchange. Leaves what is shared to `training` and `evaluation`, and how a
-model is spread over devices to the recommenders.
+All of them run the same code. Up to the recommender the main process works while the others wait,
+and then read what it has kept; inside `together` they share steps and rankings, in lockstep. Only
+the main process writes files and speaks to the user. A process that was started alone never waits.
 """
 
 from __future__ import annotations

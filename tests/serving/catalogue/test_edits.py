@@ -84,7 +84,7 @@ def test_a_new_item_follows_what_its_like_follows(engine: Engine) -> None:
     engine.catalogue = replace(engine.catalogue, transitions=planted)
     add_twin(engine)
     assert engine.catalogue.transitions is not None
-    items, shares = engine.catalogue.transitions.recall(torch.arange(60)[:, None])
+    items, shares = engine.catalogue.transitions.retrieve(torch.arange(60)[:, None])
     after = (shares * (items == 60)).sum(1)  # each item alone
     assert after.nonzero().flatten().tolist() == [11]
     assert after[11] > 0.02  # the twin is at least a twentieth of what is like it

@@ -1,8 +1,4 @@
-"""Raw Amazon reviews of 2014, 2018 and 2023 with their metadata: JSON lines, gzipped or not.
-
-Knows both generations of keys and how metadata files are named. Leaves streaming to `jsonlines`,
-checks, k-core and order to `events`.
-"""
+"""Raw Amazon reviews of 2014, 2018 and 2023 with their metadata: JSON lines, gzipped or not."""
 
 from __future__ import annotations
 

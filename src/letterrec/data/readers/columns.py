@@ -136,13 +136,13 @@ def missing_column(
 ) -> DataError:
     """The error for a role that no column has, with the free column that comes closest."""
     names = [role, *(n for tier in KNOWN[role] for n in tier)]
-    likeness = {
+    similarity = {
         column: max(difflib.SequenceMatcher(None, _plain(column), _plain(n)).ratio() for n in names)
         for column in found
         if column not in used and not any(candidates_for(r, [column], []) for r in _others(role))
     }
-    best = max(likeness, key=lambda c: likeness[c], default=None)
-    if best is not None and likeness[best] >= 0.7:
+    best = max(similarity, key=lambda c: similarity[c], default=None)
+    if best is not None and similarity[best] >= 0.7:
         hint = f"rename {best!r} to {role!r}, or give --columns {role}={best}"
     else:
         hint = f"add a column {role!r}, or say which it is with --columns {role}=NAME"

@@ -1,8 +1,5 @@
 """The path of every interaction log: checked columns -> k-core -> time order -> `Dataset`.
 
-Knows which ids and times are acceptable, the tie rule and the k-core. Leaves finding the three
-columns ``user``, ``item`` and ``time`` to the readers.
-
 Order: a user's interactions by time; those at the same time stay in the order of the source.
 Rows of users and items: by id (`catalogue.in_row_order`).
 """

@@ -1,7 +1,4 @@
-"""Files that hold tables: CSV of any separator, Parquet (one file or parts), JSON lines; gz or not.
-
-Knows how a file is opened, whatever its path contains. Leaves what the columns mean to `columns`.
-"""
+"""Files that hold tables: CSV of any separator, Parquet (one file or parts), JSON lines; gzipped."""
 
 from __future__ import annotations
 

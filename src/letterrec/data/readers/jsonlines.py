@@ -1,7 +1,4 @@
-"""JSON lines, gzipped or not, as blocks of columns or one by one, with errors that name the line.
-
-Knows how to stream a file that is larger than memory. Leaves what the fields mean to the readers.
-"""
+"""JSON lines, gzipped or not, in blocks of columns or one by one, with errors that name the line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """LETTER's layout: prepared sequences in ``NAME.inter.json`` and what may lie beside them.
 
-Knows the five files and that row ``i`` of the CF embeddings is the ``i``-th item id. Leaves what
-tokens mean to `identifiers`.
+Row ``i`` of the CF embeddings belongs to the ``i``-th item id.
 """
 
 from __future__ import annotations

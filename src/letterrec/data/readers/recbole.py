@@ -1,7 +1,4 @@
-"""RecBole's atomic files: ``NAME.inter`` and, if present, ``NAME.item``, tab separated.
-
-Knows the typed headers (``user_id:token``). Leaves checks, k-core and order to `events`.
-"""
+"""RecBole's atomic files: ``NAME.inter`` and, if present, ``NAME.item``, tab separated."""
 
 from __future__ import annotations
 

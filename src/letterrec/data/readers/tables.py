@@ -1,7 +1,4 @@
-"""Tables: ``interactions.*`` and, if present, ``items.*`` and ``users.*``, or one table alone.
-
-Knows what lies beside a table. Leaves opening files to `files`, and what a column is to `columns`.
-"""
+"""Tables: ``interactions.*`` and, if present, ``items.*`` and ``users.*``, or one table alone."""
 
 from __future__ import annotations
 

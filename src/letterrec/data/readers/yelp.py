@@ -1,7 +1,4 @@
-"""The Yelp Open Dataset: ``yelp_academic_dataset_review.json`` and ``..._business.json``.
-
-Knows their keys. Leaves streaming to `jsonlines`, checks, k-core and order to `events`.
-"""
+"""The Yelp Open Dataset: ``yelp_academic_dataset_review.json`` and ``..._business.json``."""
 
 from __future__ import annotations
 

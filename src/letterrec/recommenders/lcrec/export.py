@@ -1,8 +1,4 @@
-"""A fine-tuned language model as a folder that loads without LetterRec.
-
-Knows how LoRA and the codes' rows become ordinary weights and tokens. Leaves training and search to
-`lcrec`.
-"""
+"""A fine-tuned language model as a folder that loads without LetterRec."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Causal language models: found by name, folder or GGUF file, loaded once, shared by copies.
-
-Knows where weights and tokenizer come from and whether they fit in memory. Leaves what is added to
-a model, and what it is asked, to `lcrec`.
-"""
+"""Causal language models: found by name, folder or GGUF file, loaded once, shared by copies."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What is trained in a language model: LoRA and the rows of new tokens, and only that is kept.
-
-Knows how they come into a network and out of its state. Leaves what they are trained on to `lcrec`.
-"""
+"""What is trained in a language model: LoRA and the rows of new tokens, and only that is kept."""
 
 from __future__ import annotations
 

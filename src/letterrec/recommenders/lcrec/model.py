@@ -5,8 +5,7 @@ codes' rows, and only that is kept. Where items are called by titles, the codes 
 tokens, and LoRA alone is trained. Where codes come next, only codes of the level have logits, and
 the loss is over those that are legal; where text comes next, the whole vocabulary of the model.
 
-Knows how prompts become tokens, losses and beams. Leaves the model to `lm`, the wording to `tasks`,
-what is legal to `decoding` and the training loop to `training`.
+`llm` finds the model, `tasks` has the wording of prompts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Prompts as tokens: text by the language model's tokenizer, items by the codes behind it.
-
-Knows how the parts of a prompt become numbers and batches. Leaves the wording to `tasks`.
-"""
+"""Prompts as tokens: text by the language model's tokenizer, items by the codes behind it."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 
 Each task is a small function from a `Case` to the parts of one training text; parts that are
 ``wanted`` carry loss. The tasks follow "Adapting Large Language Models by Integrating Collaborative
-Semantics for Recommendation" (LC-Rec, ICDE'24); the wording is our own. Knows words and items;
-leaves tokens and codes to `lcrec`.
+Semantics for Recommendation" (LC-Rec, ICDE'24); the wording is our own.
 """
 
 from __future__ import annotations

@@ -1,10 +1,4 @@
-"""Edits of a run's catalogue: new items from text to identifier, blocking, deleting, restoring.
-
-Knows the way of a new item: text, content embedding by the run's encoder, identifier by the run's
-tokenizer (one that no other item has), the file of changes. Nothing is trained, and no item's
-identifier ever changes. Leaves the file and its lock to `changes`, and taking an edited catalogue
-over to `Engine`.
-"""
+"""Edits of a run's catalogue: new items from text to identifier; blocking, deleting, restoring."""
 
 from __future__ import annotations
 

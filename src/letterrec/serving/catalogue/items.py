@@ -1,11 +1,10 @@
 """The catalogue as it stands at one moment: items trained on, items added since, who may appear.
 
-Knows an item's row, text, identifier and state. A catalogue never changes: an edit makes the next
-one, in which every row and every identifier of the one before is the same and new items stand
-behind. That holds even when an older or another file of edits is put in the place of the one that
-was served: rows of items that it lacks are *gone*. They keep their identifier, so that queries
-that were prepared before still mean what they meant, and no id leads to them. Leaves how edits
-reach the disk to `changes` and who makes them to `editing`.
+A catalogue never changes. An edit makes the next one, in which every row and every identifier of
+the one before is the same and new items stand behind. That holds even when an older or another file
+of edits is put in the place of the one that was served: rows of items that the file lacks are
+*gone*. They keep their identifier, so that queries prepared before still mean what they meant, and
+no id leads to them.
 """
 
 from __future__ import annotations

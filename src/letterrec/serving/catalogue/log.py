@@ -1,7 +1,7 @@
 """What changed in a run's catalogue since training, in one file: `RUN/catalogue.parquet`.
 
-Knows the file and its lock. The file is replaced as a whole: a process killed in the middle, or a
-full disk, leaves the one before. Leaves what an item's identifier is to `editing`.
+The file is replaced as a whole, under a lock: a process killed in the middle, or a full disk,
+leaves the one before.
 
 Columns: ``item``, ``title``, ``text``, ``state``, ``level_1`` to ``level_L``, ``content`` (float32
 list). Added items have all of them; an item trained on appears only when it is blocked or deleted,

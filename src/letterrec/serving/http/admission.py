@@ -1,8 +1,4 @@
-"""Which requests may pass, by their heads alone.
-
-Knows addresses, tokens, origins, lengths and types. Leaves when and how a refusal is answered to
-`guard`.
-"""
+"""Which requests may pass, by their heads alone: host, token, origin, method, content type."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The HTTP interface: routes, and how errors become answers.
-
-Knows what each request and answer looks like. Leaves admission to `guard`, the work to `service`
-and the page's looks to `page/`.
-"""
+"""The HTTP interface: routes, and how errors become answers."""
 
 from __future__ import annotations
 

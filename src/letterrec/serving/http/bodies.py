@@ -1,7 +1,7 @@
 """Bodies as strict JSON: what two readers could understand differently is refused.
 
 Python's reader takes NaN, numbers beyond floats, a key twice (the last counts) and any Unicode
-encoding. Knows nothing of what a body means.
+encoding.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Looks at the catalogue, beside the search: a few threads, and what was drawn once kept as bytes.
+"""What the page draws, made on a few threads beside the search and kept as bytes.
 
-What the page draws (the run, the tree, maps) is the same for everyone until the catalogue changes:
-it is made once, zipped once, and sent as it is. Knows nothing of what is drawn.
+The run, the tree and the maps are the same for everyone until the catalogue changes: each is made
+once, zipped once, and sent as it is.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The gate before every request: admission, the deadline, the body's limits; and what is noted.
-
-One ASGI middleware around everything else. Leaves which heads may pass to `admission` and what a
-request means to `app`.
-"""
+"""The gate before every request: admission, the deadline, limits of bodies, metrics, the log."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Connections and the head of a request: how many, how large, how long; errors before there is one.
 
 uvicorn's protocol on httptools, which bounds none of these. Also bounds what a body has around its
-data: extensions of chunks, and trailers. Leaves a request whose head is complete to the
-application.
+data: extensions of chunks, and trailers.
 """
 
 from __future__ import annotations

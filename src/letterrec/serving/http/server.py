@@ -1,7 +1,6 @@
 """The process that serves a run: sockets, signals, the token.
 
-Knows how it starts, reloads (SIGHUP) and stops (SIGTERM, SIGINT: requests that were begun are
-answered). Leaves what is answered to `app`.
+It reloads on SIGHUP and stops on SIGTERM and SIGINT: requests that were begun are answered.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What the server shows of a run besides recommendations: items, the run itself, maps.
-
-Puts the words of the catalogue and the numbers of `explore` into the shapes of `schemas`.
-"""
+"""What the server shows of a run besides recommendations: items, the run itself, maps."""
 
 from __future__ import annotations
 
