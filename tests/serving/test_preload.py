@@ -6,9 +6,9 @@ import gc
 from pathlib import Path
 
 import pytest
+from letterrec.serving.editing import Editor
 
 from letterrec import finished
-from letterrec.serving.editing import Editor
 from letterrec.serving.service import Service
 
 

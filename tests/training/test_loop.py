@@ -223,7 +223,7 @@ def test_a_checkpoint_that_says_nonsense_is_refused(damage: dict[str, Any], tmp_
 
 @pytest.mark.slow
 def test_a_processor_held_to_avx2_has_no_bfloat16() -> None:
-    code = "from letterrec.training.loop import has_bfloat16; print(has_bfloat16())"
+    code = "from letterrec.training.devices import has_bfloat16; print(has_bfloat16())"
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "CUDA_VISIBLE_DEVICES": ""}
     said = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
     assert said.strip() == "False"
@@ -280,10 +280,8 @@ def test_the_best_weights_are_left_in_the_module() -> None:
         net,
         batches=lambda epoch: [np.arange(4)],
         collate=lambda rows: (torch.ones(4, 3), torch.zeros(4)),
-        epochs=4,
-        learning_rate=0.1,
+        options=TrainingOptions(epochs=4, learning_rate=0.1),
         validate=validate,
-        criterion="ndcg@10",
     )
     assert (log.best_epoch, log.best) == (1, 0.5)
     assert torch.equal(net.layers[0].weight, kept[1])
@@ -405,8 +403,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_spoilt() -> 
             net,
             batches=lambda epoch: [np.arange(4)],
             collate=lambda rows: (torch.ones(4, 3), torch.zeros(4)),
-            epochs=1,
-            learning_rate=0.1,
+            options=TrainingOptions(epochs=1, learning_rate=0.1),
         )
     assert_equal(before, state(net))
 
@@ -425,9 +422,7 @@ def test_vectors_are_not_decayed() -> None:
         net,
         batches=lambda epoch: [np.arange(4)],
         collate=lambda rows: (torch.ones(4, 3), torch.zeros(4)),
-        epochs=1,
-        learning_rate=0.1,
-        weight_decay=0.5,
+        options=TrainingOptions(epochs=1, learning_rate=0.1, weight_decay=0.5),
     )
     after = state(net)
     assert torch.equal(after["layers.0.bias"], before["layers.0.bias"])

@@ -1,7 +1,7 @@
 """Retrieved items, mixed into beam search as a share of the probability.
 
-The probability of an item is its share plus what the recommender gives it of the rest. The shares of
-all items below a prefix count for that prefix: so none that leads to them is dropped too early.
+The probability of an item is its share plus what the recommender gives it of the rest. The shares
+of all items below a prefix count for that prefix: so none that leads to them is dropped too early.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from letterrec.errors import DataError, IdentifierError, RequestError
 from letterrec.identifiers.identifiers import Identifiers, code_token
 from letterrec.identifiers.titles import title_identifiers
 from letterrec.recommenders.lcrec import llm
-from letterrec.recommenders.lcrec.export import export, export_run, merged
+from letterrec.recommenders.lcrec.export import export, merged
 from letterrec.recommenders.lcrec.model import LcRec
 from letterrec.recommenders.lcrec.tasks import TASKS, Case, Part, history
 from letterrec.training.options import TrainingOptions
@@ -352,7 +352,7 @@ def test_a_run_that_calls_items_by_titles(shop: Path, tiny_model: Path, tmp_path
     engine = api.load(tmp_path / "run")
     (answer,) = engine.recommend([engine.history_of(engine.dataset.user_ids[0])], k=10)
     assert len({item for item, _ in answer} & set(engine.dataset.item_ids)) == 10
-    export_run(engine, tmp_path / "merged")
+    api.export(tmp_path / "run", tmp_path / "merged")
     index = json.loads((tmp_path / "merged" / "index.json").read_text("utf-8"))
     item = engine.dataset.item_ids[0]
     tokenizer = llm.load_tokenizer(str(tmp_path / "merged"))
@@ -366,9 +366,9 @@ def test_export_of_a_run(run: Path, shop_run: Path, tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "merged").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "index.json"} <= names
     with pytest.raises(RequestError, match="is not an empty folder"):
-        export_run(api.load(run), tmp_path / "merged")
+        api.export(run, tmp_path / "merged")
     with pytest.raises(RequestError, match="'rqt', which is no language model"):
-        export_run(api.load(shop_run), tmp_path / "other")
+        api.export(shop_run, tmp_path / "other")
 
 
 def test_the_trie_searches_over_what_a_server_scores(smollm2: LcRec) -> None:

@@ -242,7 +242,7 @@ def test_a_503_gets_out_before_the_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     deadline = 4.0
-    monkeypatch.setattr(guard, "_ROOM", 1.0)
+    monkeypatch.setattr(middleware, "_ROOM", 1.0)
     with (
         caplog.at_level(logging.INFO, logger="letterrec.serving"),
         serve(own_run, deadline=deadline) as served,

@@ -1,4 +1,4 @@
-"""Files that hold tables: CSV of any separator, Parquet (one file or parts), JSON lines; gzipped."""
+"""Files that hold tables: CSV of any separator, Parquet (one file or parts), JSON lines, gzip."""
 
 from __future__ import annotations
 

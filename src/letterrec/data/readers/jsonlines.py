@@ -1,4 +1,4 @@
-"""JSON lines, gzipped or not, in blocks of columns or one by one, with errors that name the line."""
+"""JSON lines, gzipped or not, by blocks of columns or one by one, with errors that name a line."""
 
 from __future__ import annotations
 
