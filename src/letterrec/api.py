@@ -12,6 +12,7 @@ from letterrec.data import Split
 from letterrec.evaluation import cold_start
 from letterrec.evaluation.protocol import evaluate_split
 from letterrec.pipeline import trained_recommender
+from letterrec.progress import shown
 from letterrec.runs.arguments import as_beam, as_folder
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
@@ -48,8 +49,16 @@ def evaluate(
     split: Split = "test",
     beam: int | None = None,
     exclude_seen: bool = False,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Metrics of a finished run on a split; see `evaluation.evaluate_split`.
+
+    Args:
+        folder: of the run, or the run that `letterrec.fit` gave.
+        split: whose held-out interactions are ranked.
+        beam: prefixes kept per level by beam search; None takes the run's.
+        exclude_seen: rank without the items of the history, as in service.
+        progress: show on stderr how far the ranking is.
 
     Raises:
         RequestError: ``beam`` is below 1.
@@ -57,17 +66,18 @@ def evaluate(
     """
     beam = as_beam(beam)
     engine = load(folder, edits=False)
-    metrics, _ = evaluate_split(
-        engine.recommender,
-        engine.trie,
-        engine.dataset,
-        engine.identifiers,
-        split=split,
-        beam=beam or engine.settings.evaluation.beam,
-        batch_size=engine.settings.evaluation.batch_size,
-        transitions=engine.catalogue.transitions,
-        exclude_seen=exclude_seen,
-    )
+    with shown(progress):
+        metrics, _ = evaluate_split(
+            engine.recommender,
+            engine.trie,
+            engine.dataset,
+            engine.identifiers,
+            split=split,
+            beam=beam or engine.settings.evaluation.beam,
+            batch_size=engine.settings.evaluation.batch_size,
+            transitions=engine.catalogue.transitions,
+            exclude_seen=exclude_seen,
+        )
     return metrics
 
 

@@ -35,7 +35,7 @@ from letterrec.evaluation.protocol import (
 from letterrec.files import read_tensors, reading, write_tensors
 from letterrec.identifiers.identifiers import Identifiers, diagnose, parse_tokens
 from letterrec.identifiers.titles import title_identifiers
-from letterrec.progress import say
+from letterrec.progress import say, shown
 from letterrec.recommenders import RECOMMENDERS
 from letterrec.recommenders.lcrec import llm
 from letterrec.runs.arguments import as_folder, as_settings
@@ -57,6 +57,7 @@ def fit(
     recipe: str | PathLike[str] | None = None,
     reuse: Iterable[Path] = (),
     until: Literal["identifiers", "evaluation"] = "evaluation",
+    progress: bool = True,
 ) -> Run:
     """Make a recommender from a data source and keep it, with all that led to it, in ``out``.
 
@@ -73,13 +74,15 @@ def fit(
         reuse: folders of other runs. What they have learned from the same data with the same
             settings (embeddings, tokenizer, identifiers) is taken over instead of learned again.
         until: the last stage wanted; with ``resume`` a later call goes on from there.
+        progress: show on stderr what is being done. Without it nothing is printed; either way the
+            logger ``letterrec`` has it.
 
     Returns:
         The run, finished up to ``until``.
     """
     settings, folder = as_settings(settings, recipe), as_folder(out, "out")
     distributed.join()
-    with distributed.main_first():
+    with shown(progress), distributed.main_first():
         resume = resume or distributed.is_helper()  # what the main process has begun
         run = Run.start(folder, settings, _told(source, settings), resume=resume)
         kept = [stage for stage in STAGES if run.is_done(stage)]
@@ -92,7 +95,7 @@ def fit(
         identifiers = item_identifiers(run, dataset, content if content is not None else cf, cf)
     if until == "identifiers":
         return run
-    with distributed.together():
+    with shown(progress), distributed.together():
         recommender = trained_recommender(run, dataset, identifiers, content)
         transitions = remembered_transitions(run, dataset, identifiers, content, recommender)
         evaluation(run, dataset, identifiers, recommender, transitions)

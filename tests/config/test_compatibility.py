@@ -64,8 +64,8 @@ def test_two_items_are_enough(tmp_path: Path, recommender: str) -> None:
 def test_where_nothing_can_be_evaluated_no_figure_is_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from letterrec.progress import Terminal
     from letterrec.reports.text import print_metrics
-    from letterrec.terminal import Terminal
 
     source = tables(tmp_path / "data", ["xy", "yz", "z", "zx"], titles=False)
     run = pipeline.fit(source, tmp_path / "run", load_settings(None, QUICK))

@@ -18,11 +18,11 @@ from letterrec import api
 from letterrec.errors import MissingExtra, RunError
 from letterrec.evaluation.breakdowns import analyse, shares_by_rank
 from letterrec.files import read_metadata, reading, write_text
+from letterrec.progress import visible
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.explore import code_counts, principal_components, sample
 from letterrec.serving.http.views import most_popular_titles
-from letterrec.terminal import visible
 from letterrec.tokenizers import load_tokenizer
 from letterrec.training.checkpoints import TrainingLog
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.table import Table
 
+from letterrec.progress import Terminal
+from letterrec.progress import table as empty_table
 from letterrec.serving.engine import Engine, Recommendations
-from letterrec.terminal import Terminal
-from letterrec.terminal import table as empty_table
 
 _MANY_RETURN = 0.2  # of held-out targets
 _COLUMNS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from letterrec.errors import RunError
 from letterrec.files import write_text
-from letterrec.terminal import Terminal
+from letterrec.progress import Terminal
 
 
 @dataclass
