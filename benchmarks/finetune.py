@@ -28,7 +28,6 @@ from typing import Any
 
 import letterrec
 from letterrec.files import read_json, read_tensors, write_json
-from letterrec.progress import say
 from letterrec.training.devices import has_bfloat16
 from sides import circumstances, told
 
@@ -97,7 +96,7 @@ def fit(source: Path, run: Path, overrides: list[str], chance: random.Random) ->
     killed_at = _until_killed(command, share, delay)
     checkpoint = run / "training" / "recommender" / "checkpoint.safetensors"
     epochs = len(read_tensors(checkpoint)[1]["log"]["epochs"]) if checkpoint.exists() else 0
-    say(f"killed after step {killed_at}, goes on from epoch {epochs + 1}")
+    print(f"killed after step {killed_at}, goes on from epoch {epochs + 1}", file=sys.stderr)
     subprocess.run(command, check=True, stdout=sys.stderr)
     return {"killed_after_step": killed_at, "epochs_before_kill": epochs}
 
@@ -107,7 +106,7 @@ def _until_killed(command: list[str], share: float, delay: float) -> int:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=sys.stderr, text=True)
     assert process.stderr is not None
     for line in process.stderr:
-        say(line.rstrip())
+        print(line.rstrip(), file=sys.stderr)
         found = re.search(r"recommender \(lcrec\): (\d+)/(\d+)", line)
         if found and int(found[1]) >= share * int(found[2]):
             time.sleep(delay)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
-import subprocess
+import logging
 import sys
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
+import letterrec
 from letterrec import api, progress
 from letterrec.data.ids import split_ids
 from letterrec.errors import RequestError
-from letterrec.progress import Terminal, command_name, table, visible
+from letterrec.progress import Terminal, table, visible
 from letterrec.reports.text import recommendation_table
 
 # A title -> how it is shown.
@@ -76,12 +77,73 @@ def test_progress_labels_and_notes_are_no_markup(monkeypatch: pytest.MonkeyPatch
     out = terminal(100)
     monkeypatch.setattr(progress, "console", out)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with progress.counting("embedding (models/exp[1] [/red])", 2) as counter:
+    label = "embedding (models/exp[1] [/red])"
+    with progress.shown(), progress.counting(label, 2) as counter:
         counter.advance(note="[/x]\x1b[2J")
         progress.say("reading [a] :smile: \x1b[2J")
     assert "exp[1] [/red]" in shown(out)
     assert r"[/x]\x1b[2J" in shown(out)
     assert r"reading [a] :smile: \x1b[2J" in shown(out)
+
+
+def test_the_library_logs_and_shows_only_what_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = terminal(100)
+    monkeypatch.setattr(progress, "console", out)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    caplog.set_level(logging.INFO, "letterrec")
+
+    def report(name: str) -> None:
+        with progress.counting(f"bar {name}", 1) as counter:
+            counter.advance()
+        progress.say(f"  line {name}\x1b[2J")
+
+    report("before")
+    with progress.shown():
+        report("in")
+        with progress.shown(False):
+            report("within")
+        with pytest.raises(ZeroDivisionError), progress.shown(False):
+            _ = 1 / 0
+        progress.say("line again")
+    report("after")
+    for name, is_shown in {"before": False, "in": True, "within": False, "after": False}.items():
+        assert (f"bar {name}" in shown(out)) == is_shown
+        assert (f"line {name}" in shown(out)) == is_shown
+        assert rf"line {name}\x1b[2J" in caplog.messages
+    assert "line again" in shown(out)
+
+
+def test_a_bar_that_is_not_shown_is_logged(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY", 0.0)
+    caplog.set_level(logging.INFO, "letterrec")
+    with progress.counting("ranking", 8) as counter:
+        counter.advance(3, note="loss 0.5")
+    assert caplog.messages == ["ranking: 3/8 loss 0.5"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_without_progress_nothing_is_printed(
+    shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    changed = {
+        "collaborative.training.epochs": 1,
+        "tokenizer.training.epochs": 1,
+        "training.epochs": 1,
+        "recommender.dim": 16,
+    }
+    letterrec.fit(shop, tmp_path / "run", changed, progress=False)
+    letterrec.evaluate(tmp_path / "run", progress=False)
+    letterrec.load(tmp_path / "run").recommend([["i01"]])
+    assert capfd.readouterr() == ("", "")
+    letterrec.fit(shop, tmp_path / "run", changed, resume=True)
+    assert "this run is finished" in capfd.readouterr().err
 
 
 @pytest.mark.slow
@@ -105,50 +167,3 @@ def test_ids_are_taken_as_from_a_line_of_csv() -> None:
     for text, answer in (('"Tyler, The', "quote an id that has a comma"), ("a,NaN", "'NaN'")):
         with pytest.raises(RequestError, match=answer):
             split_ids(text, "--history")
-
-
-def test_the_program_is_named_as_this_shell_finds_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = tmp_path / "bin" / "letterrec"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(sys, "argv", [str(program), "quickstart"])
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert command_name() == str(program)
-    monkeypatch.setenv("PATH", str(program.parent))
-    assert command_name() == "letterrec"
-    monkeypatch.setattr(sys, "argv", ["/x/letterrec/__main__.py"])
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert command_name() == f"{sys.executable} -m letterrec"
-
-
-@pytest.mark.parametrize("arguments", [["recipes"], ["--version"], ["fit", "--help"]])
-def test_a_reader_that_has_enough_ends_the_command_quietly(arguments: list[str]) -> None:
-    code = (
-        "import sys\nfrom letterrec.cli import app as cli\n"
-        f"sys.argv = ['letterrec', *{arguments}]\n"
-        "sys.stdin.readline()\ncli.main()"
-    )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
-        process.stdout.close()
-        process.stdin.write(b"go\n")
-        process.stdin.close()
-        assert process.stderr.read() == b""
-        assert process.wait(timeout=60) == 1
-
-
-def test_letters_that_the_encoding_lacks_are_no_failure() -> None:
-    code = (
-        "from letterrec.progress import Terminal, print_json\n"
-        "from letterrec.cli import app as cli\nimport sys\n"
-        "print_json({'title': 'Amélie'})\n"
-        "sys.argv = ['letterrec', 'Amélie']\ncli.main()"
-    )
-    environment = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": ":".join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
-    assert done.stdout == b'{"title": "Am\\u00e9lie"}\n'
-    assert done.returncode == 2
-    assert b"No such command 'Am\\xe9lie'" in done.stderr

@@ -18,10 +18,12 @@ from letterrec.errors import RequestError, RunError, SettingsError
 from letterrec.evaluation import cold_start
 from letterrec.evaluation.protocol import SplitMetrics, evaluate_split
 from letterrec.files import write_json
+from letterrec.progress import shown
 from letterrec.runs.parts import trained_recommender
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers import Items
+from letterrec.training import distributed
 
 AnySettings = Settings | Mapping[str, Any] | str | PathLike[str] | None
 AnyRun = str | PathLike[str] | Run
@@ -36,6 +38,7 @@ def fit(
     recipe: str | PathLike[str] | None = None,
     reuse: Iterable[Path] = (),
     until: Literal["identifiers", "evaluation"] = "evaluation",
+    progress: bool = True,
 ) -> Run:
     """Make a recommender from a data source and keep it, with all that led to it, in ``out``.
 
@@ -52,6 +55,8 @@ def fit(
         reuse: folders of other runs. What they have learned from the same data with the same
             settings (embeddings, tokenizer, identifiers) is taken over instead of learned again.
         until: the last stage wanted; with ``resume`` a later call goes on from there.
+        progress: show on stderr what is being done. Without it nothing is printed; either way the
+            logger ``letterrec`` has it.
 
     Returns:
         The run, finished up to ``until``.
@@ -60,11 +65,14 @@ def fit(
         LetterRecError: source, settings and folder do not go together; in one line.
     """
     chosen, folder = _as_settings(settings, recipe), _as_folder(out, "out")
+    distributed.join()
     if not isinstance(source, Dataset):
-        ReadOptions(**chosen.data.reading())
-        check_source(source)
+        if distributed.is_main():  # a source that cannot be read leaves no run behind
+            ReadOptions(**chosen.data.reading())
+            check_source(source)
         source = str(source)
-    return pipeline.fit(source, folder, chosen, resume=resume, reuse=reuse, until=until)
+    with shown(progress):
+        return pipeline.fit(source, folder, chosen, resume=resume, reuse=reuse, until=until)
 
 
 def load(folder: AnyRun, edits: bool = True) -> Engine:
@@ -94,9 +102,20 @@ def load(folder: AnyRun, edits: bool = True) -> Engine:
 
 
 def evaluate(
-    folder: AnyRun, split: Split = "test", beam: int | None = None, exclude_seen: bool = False
+    folder: AnyRun,
+    split: Split = "test",
+    beam: int | None = None,
+    exclude_seen: bool = False,
+    progress: bool = True,
 ) -> SplitMetrics:
     """Metrics of a finished run on a split; see `evaluation.protocol.evaluate_split`.
+
+    Args:
+        folder: of the run, or the run that `letterrec.fit` gave.
+        split: whose held-out interactions are ranked.
+        beam: prefixes kept per level by beam search; None takes the run's.
+        exclude_seen: rank without the items of the history, as in service.
+        progress: show on stderr how far the ranking is.
 
     Raises:
         RequestError: ``beam`` is below 1.
@@ -104,15 +123,16 @@ def evaluate(
     """
     beam = _as_beam(beam)
     engine = load(folder, edits=False)
-    return evaluate_split(
-        engine.ranker,
-        engine.dataset,
-        split,
-        beam=beam or engine.settings.evaluation.beam,
-        batch_size=engine.settings.evaluation.batch_size,
-        exclude_seen=exclude_seen,
-        identifiers=engine.identifiers,
-    ).metrics
+    with shown(progress):
+        return evaluate_split(
+            engine.ranker,
+            engine.dataset,
+            split,
+            beam=beam or engine.settings.evaluation.beam,
+            batch_size=engine.settings.evaluation.batch_size,
+            exclude_seen=exclude_seen,
+            identifiers=engine.identifiers,
+        ).metrics
 
 
 def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMetrics:

@@ -1,46 +1,43 @@
-"""What reaches a person's terminal: texts, tables, JSON, and the progress of anything that takes
-more than a few seconds.
+"""What reaches a person's terminal: progress, notes and tables, safe to print whatever is in them.
 
-Titles, ids, paths and messages come from elsewhere: none of them is read as markup, and characters
-that would break a line or act on the terminal are shown as escapes.
+The library reports through `say` and `counting`. Both write to the logger ``letterrec``; inside
+`shown`, which the command line and ``fit(..., progress=True)`` enter, they also appear on stderr:
+`counting` as a bar where stderr is a terminal, as a line every ten seconds elsewhere.
+
+Titles, ids, paths and messages come from elsewhere. None of them is read as markup, and characters
+that would break a line or control the terminal are shown as escapes.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import re
-import shlex
-import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 # Control characters (with escape and newline), line and paragraph separators, halves of a
 # surrogate pair, and the marks that turn the direction of the text that follows.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
-_WIDE = 10_000  # columns where nobody's terminal ends the line: a pipe or a file
+_UNLIMITED = 10_000  # columns of a pipe or a file, where no terminal ends the line
+_LINE_EVERY = 10.0  # seconds between the lines that stand in for a bar
+
+_log = logging.getLogger("letterrec")
 
 
 def visible(text: str) -> str:
-    r"""A text on one line, with the characters that act on a terminal shown as escapes.
+    r"""A text on one line, with the characters that control a terminal shown as escapes.
 
     >>> print(visible("Blu-ray [Import]"), visible("two\nlines"), visible("\x1b[31mred"))
     Blu-ray [Import] two\nlines \x1b[31mred
@@ -51,13 +48,13 @@ def visible(text: str) -> str:
 class Terminal(Console):
     """A console that prints every string as it is, on one line, in tables too.
 
-    Nothing is cut to 80 columns where the output is no terminal but a pipe or a file.
+    Nothing is cut to 80 columns where the output goes to a pipe or a file.
     """
 
     def __init__(self, *, stderr: bool = False, **options: Any) -> None:
         stream = sys.stderr if stderr else sys.stdout
         if "file" not in options and not stream.isatty() and "COLUMNS" not in os.environ:
-            options.setdefault("width", _WIDE)
+            options.setdefault("width", _UNLIMITED)
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
@@ -70,7 +67,7 @@ def table(*head: str, whole: tuple[str, ...] = ()) -> Table:
 
     Args:
         head: names of the columns.
-        whole: of these, the ones that are broken last where the terminal is narrow. No column
+        whole: those of the columns that are wrapped last where the terminal is narrow. No column
             is ever cut.
     """
     made = Table(box=None)
@@ -79,54 +76,33 @@ def table(*head: str, whole: tuple[str, ...] = ()) -> Table:
     return made
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON value on a line of stdout, letters beyond ASCII as they are where they can be.
-
-    >>> print_json({"title": "Amélie"})
-    {"title": "Amélie"}
-    """
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        text = json.dumps(value)
-    print(text)
+console = Terminal(stderr=True)
+_is_shown = ContextVar("is_shown", default=False)
 
 
-def command_name() -> str:
-    """What a user types in this shell to get this program: ``letterrec``, where that is found."""
-    if shutil.which("letterrec"):
-        return "letterrec"
-    called = Path(sys.argv[0])
-    if called.name == "letterrec" and os.access(called, os.X_OK):
-        return shlex.quote(str(called))
-    return f"{shlex.quote(sys.executable)} -m letterrec"
-
-
-def hide_types_of_flags(command: Any) -> None:
-    """Let ``--help`` show a flag without a type: typer would write ``<bool>`` behind it.
+@contextmanager
+def shown(wanted: bool = True) -> Iterator[None]:
+    """Inside the block, show on stderr what this thread reports with `say` and `counting`.
 
     Args:
-        command: what `typer.main.get_command` gives; all commands below it are changed too.
+        wanted: False shows nothing, also where a block around this one does.
     """
-    for parameter in command.get_params(typer.Context(command)):
-        if getattr(parameter, "is_flag", False):
-            parameter.metavar = ""
-    for below in getattr(command, "commands", {}).values():
-        hide_types_of_flags(below)
-
-
-console = Terminal(stderr=True)
-_LINE_EVERY = 10.0  # seconds between plain lines where there is no terminal
+    token = _is_shown.set(wanted)
+    try:
+        yield
+    finally:
+        _is_shown.reset(token)
 
 
 def say(line: str) -> None:
-    """One line to the user, on stderr."""
-    console.print(line, soft_wrap=True)
+    """Report one line: what is being done, or a note on the data."""
+    _log.info("%s", visible(line.strip()))
+    if _is_shown.get():
+        console.print(line, soft_wrap=True)
 
 
 class Counter:
-    """Advances one bar, or prints a line every few seconds."""
+    """Advances one bar, or reports a line every few seconds where there is none."""
 
     def __init__(self, label: str, total: int, bar: Progress | None) -> None:
         self._label, self._total, self._bar = label, total, bar
@@ -148,10 +124,20 @@ class Counter:
 
 @contextmanager
 def counting(label: str, total: int) -> Iterator[Counter]:
-    """Show the progress of ``total`` units of work for as long as the block runs."""
-    if not sys.stderr.isatty():
+    """Report the progress of ``total`` units of work for as long as the block runs."""
+    if not (_is_shown.get() and sys.stderr.isatty()):
         yield Counter(label, total, None)
         return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     bar = Progress(
         TextColumn("  {task.description}", markup=False),
         BarColumn(),

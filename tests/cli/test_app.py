@@ -82,6 +82,18 @@ def test_the_package_can_be_run_as_a_module() -> None:
     assert done.stdout == f"letterrec {letterrec.__version__}\n"
 
 
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_what_needs_no_network_waits_for_none(argument: str) -> None:
+    code = (
+        "import sys\nfrom letterrec.cli.app import main\n"
+        f"sys.argv = ['letterrec', '{argument}']\n"
+        "try:\n    main()\nfinally:\n"
+        "    print({'torch', 'polars', 'pydantic', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_an_item_whose_id_has_a_comma(
     shop_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,15 +91,16 @@ def refused(path: Path, **options: Any) -> str:
 
 @pytest.mark.parametrize("name", WITH_IDS)
 def test_ids_in_the_file_bring_vectors_into_the_order_of_the_data(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     path = tmp_path / name
     with path.open("wb") as file:  # np.savez gives a name another ending
         WITH_IDS[name](file)  # type: ignore[arg-type]
     found = vectors(path)
     assert found.dtype == np.float32
     assert np.array_equal(found, EXPECTED)
-    assert "1 rows of items that the data do not have are left out" in capsys.readouterr().err
+    assert "1 rows of items that the data do not have are left out" in caplog.text
     assert "has ids" in refused(path, order="rows")
 
 

@@ -276,9 +276,10 @@ def test_a_run_of_a_newer_format_is_refused(
 
 
 def test_a_run_without_a_format_is_of_the_version_before(
-    shop: Path, shop_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shop: Path, shop_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Format 1 had neither a number nor what came beside the interactions one by one."""
+    caplog.set_level("INFO")
     run = tmp_path / "run"
     shutil.copytree(shop_run, run)
     about = read_json(run / "run.json")
@@ -291,4 +292,4 @@ def test_a_run_without_a_format_is_of_the_version_before(
     del about["stages"]["read"]["side_fingerprint"]
     write_json(run / "run.json", about)
     Run.open(run).check_data(Run.open(run).dataset())
-    assert "they are taken to be the same" in capsys.readouterr().err
+    assert "they are taken to be the same" in caplog.text

@@ -232,7 +232,7 @@ def test_a_processor_held_to_avx2_has_no_bfloat16() -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from letterrec.training.options import TrainingOptions
 from letterrec.training import checkpoints
 from test_loop import fitted
@@ -245,7 +245,9 @@ fitted(Path({folder!r}), epochs=60, patience=60, before_epoch=lambda epoch: time
 
 @pytest.mark.slow
 def test_resume_after_sigkill_equals_an_uninterrupted_run(tmp_path: Path) -> None:
-    script = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    script = KILLED.format(
+        tests=[str(folder) for folder in Path(__file__).parents[:2]], folder=str(tmp_path)
+    )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     checkpoint = tmp_path / "checkpoint.safetensors"
     deadline = time.monotonic() + 120

@@ -1,4 +1,4 @@
-"""The commands `letterrec reproduce` and `letterrec sweep`: parse, call, print."""
+"""The commands that make many runs: reproduce, sweep."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from typing import Annotated
 
 import typer
 
+from letterrec.cli.common import RecipeOption, out, print_json
 from letterrec.errors import SettingsError
-from letterrec.progress import Terminal, print_json
 from letterrec.studies import Model, RecommenderName, TableName
-
-app = typer.Typer()
-out = Terminal()
 
 OverridesOption = Annotated[
     list[str] | None,
@@ -23,7 +20,6 @@ OverridesOption = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 
 
-@app.command()
 def reproduce(
     table: Annotated[TableName, typer.Argument(help="of the paper")],
     data: Annotated[
@@ -80,7 +76,6 @@ def reproduce(
         print_json(results)
 
 
-@app.command()
 def sweep(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="as for `fit`")],
     folder: Annotated[
@@ -102,9 +97,7 @@ def sweep(
     model: Annotated[
         Model, typer.Option(help="`sasrec` tunes the baseline (`collaborative` settings)")
     ] = "generative",
-    recipe: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.toml", help="settings to start from")
-    ] = None,
+    recipe: RecipeOption = None,
     overrides: OverridesOption = None,
     as_json: AsJson = False,
 ) -> None:

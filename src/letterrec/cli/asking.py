@@ -1,0 +1,187 @@
+"""The commands that ask a finished run: evaluate, recommend, inspect, report, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from letterrec.cli.common import AsJson, RunArgument, note, out, print_json
+from letterrec.errors import RequestError
+
+
+def evaluate(
+    run: RunArgument,
+    split: Annotated[Literal["test", "valid"], typer.Option(help="held-out interactions")] = "test",
+    beam: Annotated[int | None, typer.Option(min=1, help="beam width; default: the run's")] = None,
+    exclude_seen: Annotated[
+        bool, typer.Option("--exclude-seen", help="leave out what a user has, as in service")
+    ] = False,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="items held out by data.cold_share, added by text")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Recall and NDCG by full ranking: every item competes, seen items included, as papers count.
+
+    With `--exclude-seen`: the lists that `recommend` and `serve` give, without the items of the
+    history. Figures of papers are no measure for these.
+
+    With `--cold`: how items fare that were held out of training (`--set data.cold_share=0.05` when
+    fitting) and are added by their text alone, beside content-kNN and popularity.
+    """
+    from letterrec import api
+    from letterrec.reports.text import print_cold_metrics, print_metrics
+
+    if cold:
+        measured = api.evaluate_cold(run, beam=beam)
+        if as_json:
+            print_json(measured)
+        else:
+            print_cold_metrics(out, measured)
+        return
+
+    result = api.evaluate(run, split=split, beam=beam, exclude_seen=exclude_seen)
+    if as_json:
+        print_json(result)
+    else:
+        print_metrics(out, {split: result})
+
+
+def recommend(
+    run: RunArgument,
+    user: Annotated[str | None, typer.Option(metavar="ID", help="a user of the run")] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID,ID,...",
+            help="item ids, oldest first; an id with a comma in quotes, as in a CSV: '\"a, b\",c'",
+        ),
+    ] = None,
+    item: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="one item of the history, as it is; repeatable"),
+    ] = None,
+    all_users: Annotated[
+        bool, typer.Option("--all-users", help="every user of the run; needs --out")
+    ] = False,
+    out_file: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="for --all-users: .parquet, .csv or .jsonl"),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="write over a file that is there already")
+    ] = False,
+    k: Annotated[int, typer.Option("-k", min=1, help="items wanted")] = 10,
+    instruction: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="what is wanted, in words (recommender lcrec)"),
+    ] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="also what is in the history")
+    ] = False,
+    unknown: Annotated[
+        Literal["skip", "refuse"],
+        typer.Option(help="ids of the history that the catalogue does not have"),
+    ] = "skip",
+    as_json: AsJson = False,
+) -> None:
+    """The next items for a user of the run, for any history, or for all users.
+
+    With `--all-users` a killed command goes on where it was when it is run again.
+    """
+    from letterrec import api
+    from letterrec.data.ids import split_ids
+    from letterrec.reports.text import recommendation_table, returning_note
+    from letterrec.serving.queries import Query, ids_of, left_out, listed
+
+    given = (user is not None) + (history is not None) + bool(item) + all_users
+    if given != 1 and not (given == 0 and instruction is not None):
+        raise RequestError(
+            "give one of --user ID, --history ID,ID,..., --item ID (repeatable) and --all-users"
+        )
+    if all_users and instruction is not None:
+        raise RequestError("--instruction goes with --user, --history, --item or none of them")
+    if all_users != (out_file is not None):
+        raise RequestError("--all-users and --out FILE.parquet go together")
+    if out_file is not None:
+        from letterrec.serving.bulk import format_of, recommend_all
+
+        format_of(out_file)
+    given_items = item or split_ids(history or "", "--history")
+    if history is not None and not given_items:
+        raise RequestError(f"--history {history!r} has no item id; expected ID,ID,...")
+    engine = api.load(run)
+    if not include_seen and (words := returning_note(engine.returning)):
+        note(words)
+    if out_file is not None:
+        n = recommend_all(engine, out_file, k=k, exclude_seen=not include_seen, force=force)
+        if as_json:
+            print_json({"users": n, "file": str(out_file)})
+        else:
+            out.print(f"recommendations of {n} users are in {out_file}", soft_wrap=True)
+        return
+    known = engine.catalogue.rows
+    items = engine.history_of(user) if user is not None else ids_of(given_items, "history", known)
+    query = engine.prepare(
+        Query(items, k, not include_seen, instruction=instruction, unknown=unknown)
+    )
+    (answer,) = engine.answer_ids([query])
+    if query.skipped:
+        note(f"skipped {listed(list(query.skipped))}: {engine.not_among()}")
+    if not answer:
+        note(f"no item is left to recommend: {left_out(engine.catalogue, query)}")
+    if as_json:
+        titles = engine.titles
+        print_json(
+            {
+                "user": user,
+                "history": items,
+                "skipped": list(query.skipped),
+                "items": [
+                    {"item": i, "title": titles[i], "log_probability": score} for i, score in answer
+                ],
+            }
+        )
+    elif answer:
+        out.print(recommendation_table(engine, answer))
+
+
+def inspect(run: RunArgument, as_json: AsJson = False) -> None:
+    """What the identifiers of a run look like."""
+    from letterrec import api
+    from letterrec.reports.text import print_inspection
+
+    result = api.inspect(run)
+    if as_json:
+        print_json(result)
+    else:
+        print_inspection(out, result)
+
+
+def report(
+    run: RunArgument,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.html", help="default: RUN/report.html")
+    ] = None,
+) -> None:
+    """All tables and plots of a run as one HTML file that needs nothing else."""
+    from letterrec.reports.html import write_report
+
+    out.print(f"the report is in {write_report(run, out_file)}", soft_wrap=True)
+
+
+def export(
+    run: RunArgument,
+    out_folder: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="new or empty")],
+) -> None:
+    """The language model of a `lcrec` run as an ordinary Hugging Face folder.
+
+    What was trained is merged into the weights, the codes are tokens of the tokenizer, and
+    index.json has the tokens of every item: transformers, vLLM or SGLang load it without LetterRec.
+    """
+    from letterrec import api
+
+    api.export(run, out_folder)
+    out.print(f"the merged model is in {out_folder}", soft_wrap=True)

@@ -1,0 +1,52 @@
+"""What the commands share: the console, arguments that several of them take, and JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from letterrec.progress import Terminal, visible
+
+out = Terminal()
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="folder made by `fit`")]
+RecipeOption = Annotated[
+    str | None, typer.Option(metavar="NAME|FILE.toml", help="settings to start from")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")]
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON; non-ASCII letters as they are where stdout can have them.
+
+    >>> print_json({"title": "Amélie"})
+    {"title": "Amélie"}
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value)
+    print(text)
+
+
+def note(message: str) -> None:
+    """Print a message on stderr, on one line."""
+    print(f"letterrec: {visible(' '.join(message.split()))}", file=sys.stderr)
+
+
+def command_name() -> str:
+    """What a user types in this shell to run this program: ``letterrec``, if that is found."""
+    if shutil.which("letterrec"):
+        return "letterrec"
+    called = Path(sys.argv[0])
+    if called.name == "letterrec" and os.access(called, os.X_OK):
+        return shlex.quote(str(called))
+    return f"{shlex.quote(sys.executable)} -m letterrec"

@@ -1,0 +1,145 @@
+"""The commands that make a run, and list what it can be made with: quickstart, fit, recipes,
+settings.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from letterrec.cli.common import RecipeOption, command_name, out
+from letterrec.errors import SettingsError
+from letterrec.progress import table
+
+
+def quickstart(
+    out_folder: Annotated[
+        Path, typer.Option("--out", metavar="RUN", help="where the run goes")
+    ] = Path("runs/quickstart"),
+) -> None:
+    """Train on MovieLens-100k and show what comes out: minutes, no data of your own needed."""
+    from letterrec import api
+    from letterrec.config.settings import load_settings
+    from letterrec.reports.text import print_inspection, print_metrics, print_recommendations
+
+    settings = load_settings("quickstart")
+    run = api.fit("ml-100k", out_folder, settings, resume=(out_folder / "run.json").exists())
+    engine = api.load(out_folder)
+    print_metrics(out, run.metrics())
+    print_inspection(out, api.inspect(out_folder))
+    print_recommendations(out, engine, list(engine.dataset.user_ids[:5]))
+    out.print()
+    out.print(f"The run is in {run.folder}. Go on with:", soft_wrap=True)
+    user = engine.dataset.user_ids[0]
+    for command in (["recommend", str(run.folder), "--user", user], ["evaluate", str(run.folder)]):
+        out.print(f"  {command_name()} {shlex.join(command)}", soft_wrap=True)
+
+
+def fit(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="a folder with interactions.parquet|csv|tsv|jsonl (user, item, timestamp) and "
+            "items.* (item, title, further text), or one such table; or LETTER's layout, RecBole "
+            "atomic files, Amazon, Yelp, MovieLens, Steam, RetailRocket, H&M, Yoochoose, Last.fm, "
+            "Gowalla, Foursquare, Goodreads, Book-Crossing or MIND as published; or `ml-100k`",
+        ),
+    ],
+    out_folder: Annotated[Path, typer.Option("--out", metavar="RUN", help="new or empty folder")],
+    recipe: RecipeOption = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="change a setting; repeatable"),
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE=COLUMN,...",
+            help="what the columns of SOURCE are called: user, item, timestamp, rating, title; "
+            "repeatable",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in RUN")] = False,
+) -> None:
+    """Make a recommender from a catalogue and an interaction log.
+
+    Steps: read, CF embeddings, content embeddings, tokenizer, identifiers, recommender,
+    evaluation. Each is kept in RUN as soon as it is done; a run that was killed goes on with
+    `--resume` and ends with the same result.
+
+    Users and items with fewer than 5 interactions are left out, repeatedly (the 5-core);
+    `--set data.k_core=0` keeps all of them. RUN/settings.toml lists every setting with its value,
+    `letterrec recipes` lists what `--recipe` takes, docs/DATA.md describes the formats.
+
+    Examples:
+
+        letterrec fit my-data/ --out runs/first
+
+        letterrec fit log.csv --out runs/log --columns user=visitorid,item=sku,timestamp=when
+
+        letterrec fit my-data/ --out runs/tiger --recipe tiger --set training.epochs=10
+
+        letterrec fit Instruments/ --out runs/given --set identifiers.source=given
+    """
+    from letterrec import api
+    from letterrec.config.settings import load_settings
+    from letterrec.data.splits import returning_share
+    from letterrec.reports.text import print_metrics, returning_note
+    from letterrec.training import distributed
+
+    settings = load_settings(recipe, [*(overrides or []), *_column_settings(columns or [])])
+    run = api.fit(source, out_folder, settings, resume=resume)
+    if not distributed.is_main():
+        return
+    print_metrics(out, run.metrics())
+    if note := returning_note(returning_share(run.dataset().held_out("valid"))):
+        out.print(note, soft_wrap=True)
+    out.print(f"The run is in {run.folder}", soft_wrap=True)
+
+
+def recipes() -> None:
+    """The shipped recipes, each with its first line."""
+    from letterrec.config.settings import describe_recipes
+
+    rows = table("recipe", "what it is", whole=("recipe",))
+    for name, line in describe_recipes().items():
+        rows.add_row(name, line)
+    out.print(rows)
+
+
+def settings(
+    section: Annotated[
+        str | None,
+        typer.Argument(metavar="SECTION", help="such as `training`, or a key; default: all"),
+    ] = None,
+) -> None:
+    """Every setting: its default, what is allowed, and what it means.
+
+    Change one with `letterrec fit ... --set KEY=VALUE`. A recipe changes the defaults of some:
+    see `letterrec recipes`.
+    """
+    from letterrec.config.reference import settings_reference
+
+    for part in settings_reference(section):
+        rows = table("key", "default", "allowed", "meaning", whole=("key",))
+        for s in part.settings:
+            rows.add_row(s.key, s.default, s.allowed or s.type, s.meaning)
+        out.print(f"{part.title}: {part.about}", soft_wrap=True)
+        out.print(rows)
+
+
+def _column_settings(columns: list[str]) -> list[str]:
+    """``user=userId,item=movieId`` as settings ``data.columns.ROLE``."""
+    pairs = [pair.partition("=") for text in columns for pair in text.split(",")]
+    for role, _, column in pairs:
+        if not role.strip() or not column.strip():
+            raise SettingsError(
+                f"--columns {','.join(columns)}: expected ROLE=COLUMN,..., as in "
+                "user=userId,item=movieId,timestamp=timestamp"
+            )
+    return [f"data.columns.{r.strip()}={json.dumps(c.strip())}" for r, _, c in pairs]
