@@ -46,8 +46,8 @@ def fit(
 ) -> Run:
     """Make a recommender from a data source and keep it, with all that led to it, in a folder.
 
-    Processes that have met (`distributed.join`) all call this; they share the recommender's training
-    and ranking. The arguments are those of `letterrec.fit`.
+    Processes that have met (`distributed.join`) all call this; they share the recommender's
+    training and ranking. The arguments are those of `letterrec.fit`.
     """
     with distributed.main_first():
         run = Run.start(folder, settings, source, resume=resume or not distributed.is_main())
