@@ -116,8 +116,8 @@ class Recommender(nn.Module, ABC):
             RequestError: it is no language model.
         """
         raise RequestError(
-            f"the recommender {type(self).__name__.lower()!r} is no language model; fit one with: "
-            "letterrec fit SOURCE --out RUN --recipe lcrec"
+            f"the run has the recommender {type(self).__name__.lower()!r}, which is no language "
+            "model; fit one with: letterrec fit SOURCE --out RUN --recipe lcrec"
         )
 
 
