@@ -273,6 +273,7 @@ class Run:
         """
         if self.is_done("read"):
             self.check_data(dataset)
+            self._say_what_is_kept()
             return
         with self.stage("read") as facts:
             for warning in dataset.warnings:
@@ -295,6 +296,13 @@ class Run:
                 "side_fingerprints": dataset.side_fingerprints,
                 "warnings": list(dataset.warnings),
             }
+
+    def _say_what_is_kept(self) -> None:
+        kept = [stage for stage in STAGES if self.is_done(stage)]
+        if "evaluation" in kept:
+            say(f"{self.folder}: this run is finished; nothing is left to do")
+        else:
+            say(f"{self.folder}: going on; kept from before: {', '.join(kept)}")
 
     def check_data(self, dataset: Dataset) -> None:
         """Refuse to resume on other data.
