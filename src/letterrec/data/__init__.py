@@ -1,4 +1,4 @@
-"""Readers: one module per source format; `read` tells the formats apart."""
+"""Data: a source of any known format becomes a `Dataset`; `read` tells the formats apart."""
 
 from __future__ import annotations
 

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from letterrec.identifiers.identifiers import code_token
 from letterrec.recommenders.lcrec import llm
-from letterrec.recommenders.lcrec.model import LcRec
+
+
+class FineTuned(Protocol):
+    """What of `LcRec` becomes ordinary weights and tokens.
+
+    Attributes:
+        model: the name or folder of the language model.
+        network: with LoRA on its linear layers.
+        sizes: codes of each level.
+        code_input: rows of the codes in the embedding; None where items are called by titles.
+    """
+
+    model: str
+    network: torch.nn.Module
+    sizes: tuple[int, ...]
+    code_input: torch.nn.Embedding | None
+
+    @property
+    def output_rows(self) -> torch.Tensor:
+        """Rows of the codes in the output."""
 
 
 @torch.no_grad()
-def export(recommender: LcRec, folder: Path) -> None:
+def export(recommender: FineTuned, folder: Path) -> None:
     """Write the merged model and its tokenizer, in the precision that the model is stored in.
 
     Args:
@@ -27,7 +46,7 @@ def export(recommender: LcRec, folder: Path) -> None:
 
 
 @torch.no_grad()
-def merged(recommender: LcRec) -> tuple[Any, Any]:
+def merged(recommender: FineTuned) -> tuple[Any, Any]:
     """The model with all that was trained in its own weights, float32, and its tokenizer."""
     from transformers import AddedToken
 

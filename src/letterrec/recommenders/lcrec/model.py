@@ -25,6 +25,7 @@ from letterrec.errors import DataError
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, Identifiers
 from letterrec.recommenders.base import Features, Recommender, check_sizes, check_trainable
 from letterrec.recommenders.lcrec import llm
+from letterrec.recommenders.lcrec.export import export as write_merged
 from letterrec.recommenders.lcrec.lora import (
     attention_for_training,
     code_rows,
@@ -148,9 +149,7 @@ class LcRec(Recommender):
 
     def export(self, folder: Path) -> None:
         """Write the model with all that was trained in its own weights; see `lcrec.export`."""
-        from letterrec.recommenders.lcrec.export import export
-
-        export(self, folder)
+        write_merged(self, folder)
 
     @property
     def output_rows(self) -> Tensor:
