@@ -568,7 +568,7 @@ def test_a_process_that_cannot_stop_ends_all_the_same(own_run: Path, tmp_path: P
     """A search that hangs cannot be interrupted; the process ends in time with 0."""
     code = (
         "import threading, sys, time\n"
-        "from letterrec.serving import server\n"
+        "from letterrec.serving.http import server\n"
         "class Told: should_exit = True\n"
         "server._STOPPING = 1\n"
         "threading.Thread(target=server._end_in_time, args=(Told,), daemon=True).start()\n"

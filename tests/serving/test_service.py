@@ -6,9 +6,9 @@ import gc
 from pathlib import Path
 
 import pytest
-from letterrec.serving.editing import Editor
 
-from letterrec import finished
+from letterrec import api
+from letterrec.serving.catalogue.edits import Editor
 from letterrec.serving.service import Service
 
 
@@ -29,7 +29,7 @@ def test_what_is_loaded_beside_requests_is_never_looked_through(
     monkeypatch.setattr(Editor, "preload", load)
     gc.callbacks.append(note)
     try:
-        service = Service(lambda: finished.load(own_run), preload=True)
+        service = Service(lambda: api.load(own_run), preload=True)
         frozen = gc.get_freeze_count()
         service.close()
         assert not full
