@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 
 import torch
-from k_means_constrained import KMeansConstrained
 from torch import Tensor
 
 _SAMPLE_PER_CENTRE = 256  # points that a centre is fitted on, at most
@@ -150,6 +149,8 @@ def constrained_clusters(points: Tensor, k: int) -> Tensor:
     Returns:
         int64 ``(n,)``: cluster of each point.
     """
+    from k_means_constrained import KMeansConstrained  # a third of a second of imports
+
     n = len(points)
     k = min(k, n)
     seed = int(torch.randint(2**31, ()))

@@ -7,8 +7,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from letterrec.errors import MissingExtra
@@ -50,6 +48,9 @@ def shard_frozen(network: Any) -> None:
     read outside the layers: state and checkpoints are those of a single process. The network comes
     from the CPU; its layers move to the device one by one.
     """
+    from torch.distributed.device_mesh import init_device_mesh  # a second of imports
+    from torch.distributed.fsdp import fully_shard
+
     body = network.get_decoder()
     mesh = init_device_mesh(device().type, (distributed.count(),))
     whole = {p for p in body.parameters() if p.requires_grad}
