@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from letterrec.config.settings import LetterSettings
 from letterrec.embeddings.content import embed
-from letterrec.identifiers.identifiers import collision_rate
+from letterrec.identifiers.diagnostics import collision_rate
 from letterrec.tokenizers import Items
 from letterrec.tokenizers.kmeans import residual_kmeans
 from letterrec.tokenizers.letter import LetterTokenizer

@@ -165,7 +165,7 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
 
 
 def inspect(folder: AnyRun) -> dict[str, Any]:
-    """What a run's identifiers look like; see `identifiers.diagnose`.
+    """What a run's identifiers look like; see `identifiers.diagnostics.diagnose`.
 
     Raises:
         RunError: there is no run, or it is unfinished or damaged.

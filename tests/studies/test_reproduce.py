@@ -13,7 +13,8 @@ from command import letterrec
 from letterrec.data import find_sources, read
 from letterrec.errors import DataError, SettingsError
 from letterrec.evaluation.metrics import summarise
-from letterrec.identifiers.identifiers import cf_overlap, parse_tokens
+from letterrec.identifiers.diagnostics import cf_overlap
+from letterrec.identifiers.identifiers import parse_tokens
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.run import Run
 from letterrec.studies import tables

@@ -11,7 +11,7 @@ from conftest import Cut, cut_at_step, steps_done
 from contract_tokenizer import CF, CONTENT, TokenizerContract, training
 from letterrec.config.settings import LetterSettings
 from letterrec.errors import SettingsError
-from letterrec.identifiers.identifiers import cf_overlap, collision_rate
+from letterrec.identifiers.diagnostics import cf_overlap, collision_rate
 from letterrec.tokenizers import Items
 from letterrec.tokenizers.fitting import prepare_cf
 from letterrec.tokenizers.inputs import Inputs

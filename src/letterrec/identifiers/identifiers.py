@@ -1,4 +1,4 @@
-"""Item identifiers (semantic IDs): codes, the tokens they become, their file, their diagnostics.
+"""Item identifiers (semantic IDs): codes, the tokens they become, their file.
 
 Nothing outside this room knows how a code becomes a token.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -19,12 +19,10 @@ from numpy.typing import NDArray
 
 from letterrec.errors import IdentifierError
 from letterrec.files import atomic_path, denied
-from letterrec.identifiers.collisions import group
 
 PAD_TOKEN = 0
 END_TOKEN = 1
 FIRST_CODE_TOKEN = 2
-_BLOCK = 16_000_000  # cosines that are held at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,90 +204,3 @@ def parse_tokens(given: Sequence[Sequence[str]]) -> Identifiers:
             codes[row, level] = int(match[1])
     highest = codes.max(0, initial=0)
     return Identifiers(codes, tuple(max(256, 1 << int(c).bit_length()) for c in highest))
-
-
-def collision_rate(codes: NDArray[np.int32]) -> float:
-    """Share of items that would need another identifier: 1 - distinct sequences / items.
-
-    This is the figure that LETTER and LC-Rec report.
-
-    Args:
-        codes: int32 ``(n, levels)``.
-
-    >>> collision_rate(np.array([[1, 2], [1, 2], [1, 3], [0, 2]], dtype=np.int32))
-    0.25
-    """
-    return 1 - len(group(codes)[1]) / len(codes) if len(codes) else 0.0
-
-
-def diagnose(
-    identifiers: Identifiers,
-    before: NDArray[np.int32] | None = None,
-    cf: NDArray[np.float32] | None = None,
-) -> dict[str, Any]:
-    """What identifiers look like.
-
-    Args:
-        identifiers: as they are used.
-        before: int32 ``(n_items, n_levels)`` codes before collisions were resolved; None if the
-            identifiers came from outside.
-        cf: float32 ``(n_items, d)`` CF embeddings; None if there are none.
-
-    Returns:
-        ``levels``: per level ``codes_used``, ``entropy`` of the distribution of codes over items
-        in bits, and ``largest_share`` of items with one code; the `collision_rate` ``before`` and
-        ``after`` resolution; and the `cf_overlap`, None without CF embeddings.
-    """
-    levels = []
-    for level, size in zip(identifiers.codes.T, identifiers.sizes, strict=True):
-        counts = np.bincount(level[level >= 0], minlength=size)
-        shares = counts[counts > 0] / max(1, counts.sum())
-        levels.append(
-            {
-                "codes_used": len(shares),
-                "entropy": float(-(shares * np.log2(shares)).sum()) + 0.0,
-                "largest_share": float(shares.max(initial=0.0)),
-            }
-        )
-    after = collision_rate(identifiers.codes)
-    return {
-        "levels": levels,
-        "collision_rate": {
-            "before": after if before is None else collision_rate(before),
-            "after": after,
-        },
-        "cf_overlap": None if cf is None else cf_overlap(identifiers.codes, cf),
-    }
-
-
-def cf_overlap(codes: NDArray[np.int32], cf: NDArray[np.float32]) -> float:
-    """Mean share of equal positions between an item's codes and its CF neighbour's (Table 4).
-
-    The neighbour is the other item with the highest cosine between CF embeddings, the first of
-    equals.
-
-    Args:
-        codes: int32 ``(n, levels)``.
-        cf: float32 ``(n, d)``, row for row.
-
-    >>> codes = np.array([[1, 2], [1, 3], [4, 5]], dtype=np.int32)
-    >>> cf = np.array([[1, 0], [1, 0.1], [0, 1]], dtype=np.float32)
-    >>> cf_overlap(codes, cf)  # 1/2, 1/2 and 0
-    0.3333333333333333
-    """
-    if len(codes) != len(cf):
-        raise IdentifierError(
-            f"{len(cf)} CF embeddings for {len(codes)} identifiers; expected one row per item"
-        )
-    if len(codes) < 2:
-        return 0.0
-    norms = np.linalg.norm(cf, axis=1, keepdims=True)
-    unit = np.asarray(cf / np.where(norms > 0, norms, 1), dtype=np.float32)  # (n, d)
-    rows = max(1, _BLOCK // len(unit))
-    equal = 0.0
-    for start in range(0, len(unit), rows):
-        cosines = unit[start : start + rows] @ unit.T  # (rows, n)
-        own = np.arange(len(cosines))
-        cosines[own, start + own] = -np.inf
-        equal += float((codes[start : start + rows] == codes[cosines.argmax(1)]).mean(1).sum())
-    return equal / len(codes)

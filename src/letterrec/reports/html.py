@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from letterrec import api
+from letterrec.embeddings.projection import principal_components, sample
 from letterrec.errors import MissingExtra, RunError
 from letterrec.evaluation.breakdowns import analyse, shares_by_rank
 from letterrec.files import read_metadata, reading, write_text
+from letterrec.identifiers.diagnostics import code_counts
 from letterrec.progress import visible
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
-from letterrec.serving.explore import code_counts, principal_components, sample
 from letterrec.serving.http.views import most_popular_titles
 from letterrec.tokenizers import load_tokenizer
 from letterrec.training.checkpoints import TrainingLog

@@ -64,7 +64,7 @@ def print_cold_metrics(out: Terminal, result: Mapping[str, Any]) -> None:
 
 
 def print_inspection(out: Terminal, diagnostics: Mapping[str, Any]) -> None:
-    """What the identifiers look like, from `identifiers.diagnose`."""
+    """What the identifiers look like, from `identifiers.diagnostics.diagnose`."""
     table = empty_table("level", "codes used", "entropy (bits)", "largest share")
     for i, level in enumerate(diagnostics["levels"], start=1):
         table.add_row(

@@ -444,7 +444,7 @@ class Run:
         return read_record(self.folder / "metrics.json", Metrics)
 
     def diagnostics(self) -> dict[str, Any]:
-        """What the identifiers look like; see `identifiers.diagnose`."""
+        """What the identifiers look like; see `identifiers.diagnostics.diagnose`."""
         self.require("identifiers")
         return read_record(self.folder / "diagnostics.json", Diagnostics)
 

@@ -17,7 +17,8 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.splits import Split
 from letterrec.decoding.transitions import Transitions
 from letterrec.evaluation.protocol import Measured, popularity_metrics
-from letterrec.identifiers.identifiers import Identifiers, diagnose
+from letterrec.identifiers.diagnostics import diagnose
+from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.run import Facts, Run, Step
 from letterrec.tokenizers import Tokenizer

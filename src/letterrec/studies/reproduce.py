@@ -19,7 +19,7 @@ from letterrec.evaluation.metrics import Ranks, gains, hits, summarise
 from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
 from letterrec.evaluation.significance import paired_bootstrap
 from letterrec.files import write_json
-from letterrec.identifiers.identifiers import cf_overlap
+from letterrec.identifiers.diagnostics import cf_overlap
 from letterrec.nn.sasrec import SASRec
 from letterrec.progress import say
 from letterrec.runs.run import Run

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from letterrec.identifiers.identifiers import collision_rate
+from letterrec.identifiers.diagnostics import collision_rate
 from letterrec.tokenizers import losses
 from letterrec.tokenizers.kmeans import constrained_clusters
 from letterrec.tokenizers.rqvae import (

@@ -25,8 +25,8 @@ from letterrec.errors import Conflict, LetterRecError, NotFound, Overloaded, Req
 from letterrec.serving import queries
 from letterrec.serving.catalogue.edits import AddItems, SetStates
 from letterrec.serving.catalogue.items import STATES
+from letterrec.serving.catalogue.tree import children, shared_codes
 from letterrec.serving.engine import Engine
-from letterrec.serving.explore import children, shared_codes
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
 from letterrec.serving.http.admission import Admission

@@ -11,18 +11,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 import letterrec
+from letterrec.embeddings.projection import Axes, principal_axes, principal_components, sample
 from letterrec.errors import NotFound, RunError
 from letterrec.files import read_json
+from letterrec.identifiers.diagnostics import code_counts, entropy
 from letterrec.serving.catalogue.items import STATES, Catalogue
 from letterrec.serving.engine import Engine
-from letterrec.serving.explore import (
-    Axes,
-    code_counts,
-    entropy,
-    principal_axes,
-    principal_components,
-    sample,
-)
 from letterrec.serving.http import schemas as s
 from letterrec.tokenizers import load_tokenizer
 
