@@ -76,8 +76,9 @@ def search(
         k: items wanted.
         seen: int64 ``(batch, n)`` item rows to leave out, -1 padded.
         allowed: bool ``(n_items,)`` or ``(batch, n_items)``: the items that may come back.
-        retrieved: items that are remembered for each history; the scores are then those of the
-            mixture of these and the decoder's. Items that share an identifier share its mass.
+        retrieved: items with a share of the probability of their own; the scores are then those
+            of the mixture of these and the decoder's. Items that share an identifier share its
+            mass.
 
     Returns:
         int64 ``(batch, k)`` item rows, best first, -1 where fewer exist, and their float32

@@ -62,7 +62,7 @@ class Constraints:
         return positions.sort(dim=1).values
 
     def among(self, retrieved: Retrieved) -> Retrieved:
-        """The remembered items that are valid."""
+        """The retrieved items that are valid."""
         valid = self.items(take(self._trie.position, retrieved.items.clamp(min=0)))
         return Retrieved(retrieved.items.masked_fill(~valid, -1), retrieved.shares)
 

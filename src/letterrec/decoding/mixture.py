@@ -17,9 +17,10 @@ _NONE = torch.iinfo(torch.int32).max  # sorts behind every position
 
 
 class Retrieved(NamedTuple):
-    """What is remembered for a batch of histories.
+    """Items retrieved for a batch of histories.
 
-    An item's probability is its share, plus what the recommender gives it of the rest.
+    The probability of an item is its share, plus the recommender's probability of it times the
+    share that is left for the recommender.
 
     Attributes:
         items: int64 ``(batch, n)`` item rows, each at most once in a line, -1 padded.
@@ -31,7 +32,7 @@ class Retrieved(NamedTuple):
 
 
 class Mixture:
-    """Remembered items as masses below the nodes of the trie.
+    """Retrieved items as probability mass below the nodes of the trie.
 
     Attributes:
         positions: int32 ``(batch, n)`` rising positions of the items in the trie, `_NONE` last.

@@ -28,8 +28,8 @@ from letterrec.progress import counting
 
 _FOLLOWING = 200  # items kept per item: of those that follow it, the most frequent
 _RETRIEVED = 100  # items retrieved per history
-_SOFTNESS = 0.1  # of the weights of like items, in units of cosine
-_NEW = 0.25  # what similarity to an item that nobody has used yet counts, relative to others
+_SOFTNESS = 0.1  # of the weights of similar items, in units of cosine
+_NEW = 0.25  # weight of the similarity to a new item, relative to that to an item of training
 _LIKES = (1.0, 2.0, 4.0, 8.0)
 _DECAYS = (0.5, 0.7, 0.85)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
@@ -39,15 +39,15 @@ _STRENGTHS = ("seen", "like", "decay", "weight")
 
 @dataclass(frozen=True, eq=False)
 class Transitions:
-    """How often each item followed each other one, and what that is worth.
+    """How often each item followed each other one, and how much that counts in the search.
 
     Attributes:
         counts: float32 ``(n_items, n_items)``; the row is the item that came before.
-        seen: what the items of the history itself count, relative to others.
-        like: how often an item's like ones count as having followed it, all together; they are
-            in ``counts``.
-        decay: what an item of a history counts, relative to the one after it.
-        weight: the share of the probability that remembered items get, below 1.
+        seen: weight of items that the history contains already, relative to others.
+        like: weight of the similar items of an item, in sum: they count as if they had followed it
+            so often. They are part of ``counts``.
+        decay: weight of an item of the history, relative to the item after it.
+        weight: the share of the probability that retrieved items get, below 1.
     """
 
     counts: sp.csr_array
@@ -65,8 +65,9 @@ class Transitions:
         Args:
             histories: of training.
             n_items: in the catalogue.
-            steps: how far behind an item others still count, each step half of the one before.
-            backwards: what the opposite direction counts, relative to the direction of time.
+            steps: items up to so many places later count as followers, each place half as much as
+                the one before.
+            backwards: weight of the opposite direction, relative to the direction of time.
         """
         counts = sp.csr_array((n_items, n_items), dtype=np.float32)
         sequence = np.repeat(np.arange(len(histories)), histories.lengths)
@@ -82,20 +83,20 @@ class Transitions:
 
     @property
     def strength(self) -> dict[str, float]:
-        """What `chosen` chooses: ``seen``, ``like``, ``decay`` and ``weight``."""
+        """The weights that `chosen` tunes: ``seen``, ``like``, ``decay`` and ``weight``."""
         return {name: getattr(self, name) for name in _STRENGTHS}
 
     def retrieve(self, histories: Tensor, seen: Tensor | None = None) -> Retrieved:
-        """What followed the items of histories in training, for `decoding.search`.
+        """The items that followed those of histories in training, for `beam_search.search`.
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end.
-                Nothing is remembered of rows beyond the counts.
+                Rows beyond the counts retrieve nothing.
             seen: the same with all items of each history, where ``histories`` are the latest.
 
         Returns:
-            Up to 100 items for each history, their shares `weight` in sum; the shares of a
-            history of which nothing is remembered are 0.
+            Up to 100 items for each history, whose shares sum to `weight`; all shares are 0 for a
+            history that retrieves nothing.
         """
         rows = histories.cpu().numpy()
         steps_back = ((rows >= 0).sum(1, keepdims=True) - 1 - np.arange(rows.shape[1])).clip(0)
@@ -119,13 +120,20 @@ class Transitions:
         return sp.coo_array(entries, shape=(len(rows), n_items)).tocsr()
 
     def with_like(self, similarity: sp.csr_array, like: float) -> Transitions:
-        """With like items as if they had followed each other ``like`` times."""
+        """The same transitions, with similar items counted as if they had followed each other.
+
+        Args:
+            similarity: from `similarity_of`.
+            like: how often, in sum over the similar items of an item.
+        """
         counts = self.counts + (like - self.like) * similarity
         return replace(self, counts=sp.csr_array(counts), like=like)
 
     def grown(self, content: NDArray[np.float32], new: NDArray[np.float32]) -> Transitions:
-        """With items added after training: what follows those like them follows them, what those
-        follow they follow, and they are like those: a quarter, since nobody has used them yet.
+        """With items added after training, which inherit the transitions of their nearest items by
+        content, in both directions.
+
+        Similarity to a new item counts a quarter, since nobody has used it yet.
 
         Args:
             content: float32 ``(n, d)`` content embeddings of the items trained on.
@@ -157,12 +165,14 @@ class Transitions:
     def chosen(
         self, score: Callable[[Transitions], float], similarity: sp.csr_array | None = None
     ) -> Transitions:
-        """The same counts with what items of the history itself count, then similarity, then the
-        decay, then the weight, that score best; ties to the earlier.
+        """The same counts with the weights that score best.
+
+        They are tuned one after the other: ``seen``, ``like``, ``decay``, ``weight``. Of equal
+        scores the earlier one is kept.
 
         Args:
-            score: higher is better, of validation cases.
-            similarity: from `similarity_of`; None: items without content.
+            score: of transitions on validation cases; higher is better.
+            similarity: from `similarity_of`; None where items have no content.
         """
         tries: list[Callable[[Transitions], Transitions]] = [
             lambda best: best,
@@ -218,7 +228,7 @@ class Transitions:
 def retrieved(
     transitions: Transitions | None, histories: Tensor, seen: Tensor | None = None
 ) -> Retrieved | None:
-    """What is remembered for histories (see `Transitions.retrieve`); None without transitions, or
+    """The items retrieved for histories (see `Transitions.retrieve`); None without transitions, or
     where they have no weight.
     """
     if transitions is None or not transitions.weight:
@@ -227,7 +237,7 @@ def retrieved(
 
 
 def similarity_of(content: NDArray[np.float32], order: NDArray[np.integer]) -> sp.csr_array:
-    """float32 ``(n_items, n_items)``: what is like the row's item, one in sum; see `similarity`."""
+    """float32 ``(n_items, n_items)``: weights of the items similar to the row's, one in sum."""
     return as_matrix(alike(content, order, _SOFTNESS), len(content))
 
 

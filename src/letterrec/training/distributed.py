@@ -27,10 +27,10 @@ _together = False
 
 
 def join() -> None:
-    """Meet the other processes, if ``torchrun`` has started any.
+    """Connect to the other processes, if ``torchrun`` has started any.
 
-    From here on, whatever waits for the others raises `RunError` when one of them has ended. The
-    process leaves them at its exit.
+    From here on, every call that waits for the others raises `RunError` when one of them has ended.
+    The connection is closed when this process exits.
     """
     if not dist.is_torchelastic_launched() or dist.is_initialized():
         return
@@ -50,7 +50,7 @@ def is_main() -> bool:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """The main process goes through the block first, then the others; none leaves before all."""
+    """The main process runs the block first, then the others; all leave it together."""
     if not is_main():
         _wait()
     yield
@@ -61,7 +61,10 @@ def main_first() -> Iterator[None]:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """In the block, `count` is the number of processes: all must take it, with equal settings."""
+    """Inside the block processes share work: `count` is their number.
+
+    All must enter it, with equal settings.
+    """
     global _together
     _together = True
     try:
@@ -86,7 +89,7 @@ def rank() -> int:
 
 
 def meet() -> None:
-    """Go on when all that share the work have come here: what the main one wrote can be read."""
+    """Wait for all processes that share the work; what the main one wrote can then be read."""
     if count() > 1:
         _wait()
 

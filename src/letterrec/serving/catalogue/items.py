@@ -233,7 +233,7 @@ class Catalogue:
         return {item: row for row, item in enumerate(self.item_ids) if self.is_present[row]}
 
     def spelled(self, row: int) -> str:
-        """The identifier of a row as people read it; remembered: few items are in most lists."""
+        """The identifier of a row as people read it; cached, since few items are in most lists."""
         text = self._spelled.get(row)
         if text is None:
             text = self._spelled[row] = self.identifiers.spelled(row)
