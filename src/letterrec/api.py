@@ -11,7 +11,7 @@ from letterrec import pipeline
 from letterrec.config.settings import Settings, load_settings
 from letterrec.data import Dataset, check_source
 from letterrec.data.cold import ColdItems
-from letterrec.data.readers.options import ReadOptions
+from letterrec.data.readers.base import ReadOptions
 from letterrec.data.splits import Split
 from letterrec.embeddings.content import embed
 from letterrec.errors import RequestError, RunError, SettingsError

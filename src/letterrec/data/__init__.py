@@ -1,4 +1,8 @@
-"""Data: a source of any known format becomes a `Dataset`; `read` tells the formats apart."""
+"""Data sources become a `Dataset`: `read` is the entry, and the same for every format.
+
+The formats are told apart by `readers.discovery`, and each is read by a module of its own in
+`readers`. Only this room knows external ids; every later step knows rows.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pathlib import Path
 
 from letterrec.config.settings import Order
 from letterrec.data.dataset import Dataset
-from letterrec.data.readers.options import ReadOptions
+from letterrec.data.readers.base import ReadOptions
 from letterrec.data.sequences import Histories
 from letterrec.data.splits import HeldOut, Split
 from letterrec.errors import DataError
@@ -58,10 +62,10 @@ def read(
 
         return movielens.read(options, cache=None if cache is None else Path(cache))
     try:
-        found = discover(path, options)
+        reader = discover(path, options)
     except OSError as error:
         raise DataError(f"{path} cannot be opened ({error.strerror or error})") from None
-    dataset = found.read(options)
+    dataset = reader.read(path, options)
     if str(source) == _PUBLISHED:
         note = f"./{_PUBLISHED} is read; rename it to have MovieLens-100k fetched"
         return replace(dataset, warnings=(note, *dataset.warnings))

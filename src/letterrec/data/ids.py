@@ -1,7 +1,7 @@
 """External ids: what counts as a user or item id, whichever file, call or request it comes from.
 
-One rule, cell by cell: an id never depends on other ids of its column. `as_id` is the rule for one
-value, `as_ids` the same for the distinct texts of a column, `coded` the way of a whole column.
+One rule, cell by cell: an id never depends on other ids of its column. `as_id` applies it to one
+value, `as_ids` to the distinct texts of a column, `coded` to a whole column of categories.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from letterrec.errors import RequestError
+from letterrec.errors import DataError, RequestError
 
 MISSING = ("nan", "null", "none", "<na>")  # whatever their case: what tools write for no value
 WHOLE = r"^[+-]?[0-9]+\.0+$"  # a whole number that a tool stored as a float
@@ -70,6 +70,18 @@ def as_id(value: object) -> str | None:
     if abs(number) >= _EXACT:
         raise ValueError(_rounded(value))
     return str(int(number))
+
+
+def checked_id(value: object, *place: object) -> str | None:
+    """`as_id` of a value of a file.
+
+    Raises:
+        DataError: it cannot be an id; the message begins with ``place``, such as the file and row.
+    """
+    try:
+        return as_id(value)
+    except ValueError as error:
+        raise DataError(": ".join(str(part) for part in (*place, error))) from None
 
 
 def _of_text(value: str) -> str | None:
@@ -172,6 +184,33 @@ def as_text(column: str, dtype: pl.DataType) -> pl.Expr:
     if not (dtype.is_integer() or dtype == pl.Float64 or dtype in text):
         raise ValueError(f"ids are {dtype}; expected text or integers")
     return pl.col(column).cast(pl.String)
+
+
+def sorted_ids(ids: Iterable[str]) -> list[str]:
+    """Distinct ids `in_row_order`.
+
+    Raises:
+        DataError: an id is not valid Unicode.
+
+    >>> sorted_ids(["10", "9", "10"]), sorted_ids(["u10", "u9", "7"])
+    (['9', '10'], ['7', 'u10', 'u9'])
+    """
+    try:
+        distinct = pl.DataFrame({"id": list(set(ids))}, schema={"id": pl.String})
+    except UnicodeEncodeError as error:
+        near = str(error.object)[max(0, error.start - 8) : error.end + 8]
+        raise DataError(f"an id is not UTF-8 near {near!r}; expected ids of valid text") from None
+    return in_row_order(distinct)["id"].to_list()
+
+
+def in_row_order(frame: pl.DataFrame) -> pl.DataFrame:
+    """A table sorted by its column ``id``: by number where all ids are numbers, else by code
+    point.
+    """
+    number = pl.col("id").str.strip_chars_start("0")
+    if frame["id"].str.contains(r"^[0-9]+$").all():
+        return frame.sort(number.str.len_bytes(), number, "id")
+    return frame.sort("id")
 
 
 class Coded(NamedTuple):

@@ -1,22 +1,59 @@
-"""What items are called and say, and what users like: titles and texts out of raw fields."""
+"""Text of items: title and words out of what the cells of a catalogue hold.
+
+The text is what the content encoder reads: no markup, scripts, addresses, prices, bare numbers or
+flags.
+"""
 
 from __future__ import annotations
 
-import unicodedata
-from array import array
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+import html
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-import numpy as np
-import polars as pl
+from letterrec.data.ids import MISSING, as_id
 
-from letterrec.data.ids import as_id
-from letterrec.data.words import printable, title_of, title_words, worded, words_of
-from letterrec.errors import DataError
-
-_PAIRS = 100  # ids that are like others are looked at
-FEW = 0.5  # the share of the log's ids that a table beside it should know
+_TAGS = (
+    "a|abbr|address|article|aside|audio|b|big|blockquote|body|br|button|caption|center|cite|code|"
+    "col|colgroup|dd|del|details|div|dl|dt|em|embed|figcaption|figure|font|footer|form|h[1-6]|"
+    "head|header|hr|html|i|iframe|img|input|ins|label|li|link|main|map|mark|meta|nav|object|ol|"
+    "option|p|param|picture|pre|q|s|section|select|small|source|span|strike|strong|sub|summary|"
+    "sup|table|tbody|td|textarea|tfoot|th|thead|time|title|tr|tt|u|ul|var|video|wbr"
+)
+_INLINE = re.compile(r"</?(?:b|big|em|font|i|mark|s|small|span|strong|sub|sup|tt|u|wbr)\b[^<>]*>")
+_TAG = re.compile(rf"</?(?:{_TAGS})(?:\s[^<>]*)?/?>", re.I)
+_HIDDEN = re.compile(
+    r"<(script|style|noscript|svg|template)\b[^>]*>.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<!doctype[^>]*>",
+    re.I | re.S,
+)
+_SCRIPT = re.compile(  # from here on, a page's program
+    r"\bvar\s+[\w$]+\s*=|\bfunction\s*[\w$]*\s*\([^()]*\)\s*\{|\bP\.when\s*\(|"
+    r"\b(?:window|document)\.[\w$.]+\s*[=(]|\(new Date\(\)\)\.getTime",
+)
+_STYLE = re.compile(r"(?:@[\w-]+|[.#]?[A-Za-z][\w.#:-]*)[^{}<>.;]*\{[^{}]*:[^{}]*\}")
+_ADDRESS = re.compile(
+    r"\b(?:https?|ftps?)://[^\s<>\"]+|\bwww\.[^\s<>\"]+|\bdata:[a-z]+/[^\s,]*,[^\s]*|(?<!\S)//\w[^\s<>\"]+",
+    re.I,
+)
+_FILE = re.compile(r"\S+\.(?:jpe?g|png|gif|webp|svg|bmp|tiff?|avif|mp4|webm)(?:\?\S*)?", re.I)
+_PRICE = re.compile(
+    r"(?:from\s+|ab\s+)?(?:US|EUR|USD|GBP|CAD|AUD|JPY|INR|CNY|CHF|Rs\.?|kr\.?)?\s*[$€£¥₹]?\s*"
+    r"\d[\d.,\s]*(?:[$€£¥₹]|EUR|USD|GBP|CAD|AUD|JPY|INR|CNY|CHF|kr|zł|euros?|dollars?)?",
+    re.I,
+)
+_NUMBER = re.compile(  # with letters in it: a moment, 1e16, inf
+    r"\d{4}-\d\d-\d\d[T ][\d:.,]+\s*(?:Z|UTC|[+-][\d:]+)?|"
+    r"[+-]?\d+(?:\.\d+)?e[+-]?\d+|[+-]?inf(?:inity)?",
+    re.I,
+)
+_FLAGS = ("true", "false")
+_NO_WORDS = re.compile(  # names of columns that hold none
+    r"(?:.*[_\s-])?(?:ids?|urls?|uri|link|href|asin|sku|ean|gtin|upc|isbn(?:1[03])?|im(?:g|age)s?|"
+    r"thumbnails?|pictures?|photos?|videos?|price|currency)|im(?:g|age)?urls?(?:highres)?|"
+    r".*[a-z](?-i:Ids?|Urls?|URLs?)",
+    re.I,
+)
+_YEAR = re.compile(r"(?:.*[_\s-])?year|year(?:[_\s-].*|Of.*)", re.I)
 
 
 class ItemText(NamedTuple):
@@ -26,7 +63,7 @@ class ItemText(NamedTuple):
     text: str
 
 
-def item_text(title: Any, fields: Iterable[Any] | Mapping[str, Any] = ()) -> ItemText:
+def item_text(title: object, fields: Iterable[object] | Mapping[str, object] = ()) -> ItemText:
     """The title as it is, and the text: the words of the title, then those of every further field
     that is text (or a list of texts), without repeats.
 
@@ -41,203 +78,89 @@ def item_text(title: Any, fields: Iterable[Any] | Mapping[str, Any] = ()) -> Ite
     return ItemText(shown, ". ".join(dict.fromkeys(texts)))
 
 
-class Found(NamedTuple):
-    """What a table beside the log says of the ids that are wanted.
+def words_of(value: object) -> str:
+    """The words of a further field: text, or lists of it, without repeats.
 
-    Attributes:
-        where: the table.
-        entries: id -> what is said of it: `ItemText` of an item, likings of a user.
-        others: how many other ids the table has.
-        example: one of them, ``""`` where there are none; one that differs from a wanted id in
-            leading zeros, case or Unicode normalisation only, where there is such.
-        like: the wanted id that it is like and that has no entry, or ``""``.
-        notes: what was passed over or read differently, a counted line each.
+    >>> words_of("<p>Nice &amp; <b>soft</b></p><br/>"), words_of("$3.99"), words_of(["Hair", "1"])
+    ('Nice & soft', '', 'Hair')
     """
-
-    where: Path
-    entries: Mapping[str, Any]
-    others: int
-    example: str = ""
-    like: str = ""
-    notes: tuple[str, ...] = ()
-
-
-# Given the ids that are wanted: what a table says of them.
-Catalogue = Callable[[Collection[str]], Found]
-# The rows of such a table: an id as the file has it, and what makes an entry of the row.
-Rows = Callable[[], Iterable[tuple[object, Callable[[], Any]]]]
+    if isinstance(value, list | tuple):
+        return ", ".join(dict.fromkeys(t for t in map(words_of, value) if t))
+    if not isinstance(value, str):
+        return ""
+    text = title_words(value)
+    no_words = (
+        not any(c.isalpha() for c in text)
+        or text.lower() in (*MISSING, *_FLAGS)
+        or any(form.fullmatch(text) for form in (_FILE, _PRICE, _NUMBER))
+    )
+    return "" if no_words else text
 
 
-def look_up_in(where: Path, rows: Rows, noun: str = "item") -> Catalogue:
-    """A table whose ids obey the rule of all ids (`as_id`); of an id's rows, the first counts.
+def title_words(title: str) -> str:
+    """A title without markup, scripts and addresses; a number or sign alone stays.
 
-    The catalogue raises:
-        DataError: an id cannot be one.
+    >>> title_words("1984"), title_words('<span class="a">Soap</span>'), title_words("I <3 U")
+    ('1984', 'Soap', 'I <3 U')
     """
-
-    def look_up(wanted: Collection[str]) -> Found:
-        entries: dict[str, Any] = {}
-        likes = {_like(i): i for i in wanted}
-        row = without = repeated = floats = spaces = 0
-        example = float_example = ""
-        pairs: list[tuple[str, str]] = []  # other id, wanted id that it is like
-        others = array("q")  # a hash each: catalogues are large
-        for row, (value, make) in enumerate(rows(), start=1):
-            try:
-                key = as_id(value)
-            except ValueError as error:
-                raise DataError(f"{where}: row {row}: {error}") from None
-            if key is None:
-                without += 1
-                continue
-            if key != value and not (isinstance(value, int)):
-                if isinstance(value, str) and value.strip() == key:
-                    spaces += 1
-                else:
-                    floats += 1
-                    float_example = float_example or str(value)
-            if key not in wanted:
-                others.append(hash(key))
-                if len(pairs) < _PAIRS and (near := likes.get(_like(key))):
-                    pairs.append((key, near))
-                example = example or key
-            elif key in entries:
-                repeated += 1
-            else:
-                entries[key] = make()
-        n = len(np.unique(np.frombuffer(others, dtype=np.int64))) if others else 0
-        lines = [
-            (without, f"row of {where.name} without {noun}", "dropped"),
-            (repeated, f"row of {where.name} for the same {noun} again", "the first counts"),
-            (
-                floats,
-                f"{noun} id of {where.name} stored as a float ({float_example!r})",
-                "read without the fraction",
-            ),
-            (spaces, f"{noun} id of {where.name} with spaces around it", "read without"),
-        ]
-        notes = tuple(f"{k:,} {_plural(what, k)}: {then}" for k, what, then in lines if k)
-        if not row and noun == "item":
-            notes = (f"{where.name} has no rows: nothing is read from it",)
-        pair = next((p for p in pairs if p[1] not in entries), (example, ""))
-        return Found(where, entries, n, *pair, notes)
-
-    return look_up
+    text = _without_markup(html.unescape(_without_markup(title)))
+    return " ".join(text.split())
 
 
-def _plural(what: str, n: int) -> str:
-    first, _, rest = what.partition(" of ")
-    return what if n == 1 else f"{first}s of {rest}"
+def _without_markup(text: str) -> str:
+    if "<" in text:
+        text = _TAG.sub(" ", _INLINE.sub("", _HIDDEN.sub(" ", text)))
+    if "{" in text:
+        script = _SCRIPT.search(text)
+        text = _STYLE.sub(" ", text[: script.start()] if script else text)
+    elif "(" in text or "=" in text:
+        script = _SCRIPT.search(text)
+        text = text[: script.start()] if script else text
+    if "//" in text or "www." in text.lower() or "data:" in text.lower():
+        text = _ADDRESS.sub(" ", text)
+    return text
 
 
-def _like(key: str) -> str:
-    """Equal for ids that differ in leading zeros, case or Unicode normalisation only."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", key).casefold()).lstrip("0")
+def title_of(value: object) -> str:
+    """A title as it is shown: entities resolved, white space collapsed, whole numbers as digits;
+    ``""`` where there is none.
 
-
-def check_match(
-    found: Found, ids: Sequence[str], log: Path | object, notes: list[str], noun: str = "item"
-) -> None:
-    """Say what a table beside the log lacks, has besides, or calls differently.
-
-    Args:
-        found: what it says of the ids.
-        ids: of the log.
-        log: the log, for messages.
-        notes: takes the lines.
-        noun: what they are ids of.
-
-    Raises:
-        DataError: none of the ids is in it, though it has others.
+    >>> title_of("Nail  &amp; polish"), title_of(1984.0), title_of("NaN"), title_of(True)
+    ('Nail & polish', '1984', '', '')
     """
-    notes += found.notes
-    if not found.others:
-        return
-    name, n = found.where.name, len(found.entries)
-    unknown = found.like or next((i for i in ids if i not in found.entries), "")
-    same_look = unicodedata.normalize("NFC", unknown) == unicodedata.normalize("NFC", found.example)
-    shown = ascii if same_look else repr
-    sides = f"{shown(unknown)} in the log, {shown(found.example)} in {name}"
-    if not n:
-        raise DataError(
-            f"{found.where}: none of its {counted(found.others, noun)} is among the {len(ids):,} "
-            f"kept of {log} ({sides}); write the ids of both files alike, or take {name} away"
-        )
-    if n <= FEW * len(ids):
-        notes.append(
-            f"ONLY {n:,} of the log's {counted(len(ids), noun)} are in {name} ({sides}): "
-            "are the ids of both written alike?"
-        )
-    elif found.like:
-        notes.append(
-            f"{name} has ids that differ from the log's in "
-            f"{'Unicode normalisation' if same_look else 'leading zeros or case'} only ({sides}): "
-            f"read as different {noun}s"
-        )
-
-
-def titles_and_texts(
-    item_ids: Sequence[str], found: Mapping[str, ItemText], warnings: list[str]
-) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-    """Titles and texts in row order, completed: the id for a missing title, and for a missing
-    text, each counted in ``warnings``; no texts where no item has one.
-    """
-    empty = ItemText("", "")
-    entries = [found.get(i, empty) for i in item_ids]
-    titles = tuple(e.title or i for e, i in zip(entries, item_ids, strict=True))
-    if not any(e.text for e in entries):
-        warnings.append("no item has a text: items are known by their interactions only")
-        return titles, None
-    without_title = sum(not e.title for e in entries)
-    without_text = sum(not e.text for e in entries)
-    if without_title:
-        warnings.append(f"{counted(without_title, 'item')} without title: shown by id")
-    if without_text:
-        warnings.append(f"{counted(without_text, 'item')} without text: the id stands in for it")
-    return titles, tuple(e.text or i for e, i in zip(entries, item_ids, strict=True))
-
-
-def preferences_of(user_ids: Sequence[str], said: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """What each user likes, in words, ``""`` where that is not said; None where it is of nobody.
-
-    >>> preferences_of(["1", "2"], {"2": ["mild soap", "no  scent"]})
-    ('', 'mild soap, no scent')
-    """
-    if not said:
-        return None
-    preferences = tuple(title_of(said.get(user)) for user in user_ids)
-    return preferences if any(preferences) else None
-
-
-def sorted_ids(ids: Iterable[str]) -> list[str]:
-    """Distinct ids `in_row_order`.
-
-    Raises:
-        DataError: an id cannot be written as UTF-8.
-
-    >>> sorted_ids(["10", "9", "10"]), sorted_ids(["u10", "u9", "7"])
-    (['9', '10'], ['7', 'u10', 'u9'])
-    """
+    if isinstance(value, list | tuple):
+        return ", ".join(dict.fromkeys(t for t in map(title_of, value) if t))
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    text = printable(value) if isinstance(value, str) else value
     try:
-        distinct = pl.DataFrame({"id": list(set(ids))}, schema={"id": pl.String})
-    except UnicodeEncodeError as error:
-        near = str(error.object)[max(0, error.start - 8) : error.end + 8]
-        raise DataError(f"an id is not UTF-8 near {near!r}; expected ids of valid text") from None
-    return in_row_order(distinct)["id"].to_list()
+        shown = as_id(text) or ""
+    except ValueError:  # a float of many digits
+        shown = str(value)
+    return " ".join(html.unescape(shown).split())
 
 
-def in_row_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows by the column ``id``: by number where all are numbers, else by code point."""
-    number = pl.col("id").str.strip_chars_start("0")
-    if frame["id"].str.contains(r"^[0-9]+$").all():
-        return frame.sort(number.str.len_bytes(), number, "id")
-    return frame.sort("id")
+def printable(text: str) -> str:
+    """Text that UTF-8 can write: a lone surrogate becomes ``?``."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def counted(n: int, noun: str) -> str:
-    """A number with its noun.
+def worded(row: Mapping[str, object], but: Iterable[str] = ()) -> list[str]:
+    """The words of a row's columns by their names: none of ids, prices and addresses; a year
+    counts as a word.
 
-    >>> counted(1, "item"), counted(1200, "item")
-    ('1 item', '1,200 items')
+    >>> worded({"brand": "Suds", "price": "from 3", "release_year": 1996, "stock": "7"})
+    ['Suds', '1996']
     """
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+    left_out = set(but)
+    found = []
+    for name, value in row.items():
+        if name in left_out or not isinstance(name, str) or _NO_WORDS.fullmatch(name):
+            continue
+        found.append(title_of(value) if is_year(name) else words_of(value))
+    return [text for text in found if text]
+
+
+def is_year(name: str) -> bool:
+    """Whether a column of numbers is read all the same."""
+    return bool(_YEAR.fullmatch(name))

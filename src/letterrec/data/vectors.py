@@ -1,4 +1,4 @@
-"""Vectors from outside, one per item, brought into the order of a data set's items by their ids."""
+"""Vectors from a file of the user, one per item, put into the order of a data set's items."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.data.dataset import Dataset
-from letterrec.data.ids import as_id
+from letterrec.data.ids import checked_id
 from letterrec.errors import DataError
 from letterrec.files import fingerprint, read_tensors
 from letterrec.progress import say
@@ -34,7 +34,7 @@ class _Found:
         items: the fingerprint of the items that it was made for, of a LetterRec run.
     """
 
-    vectors: Any
+    vectors: object
     ids: Sequence[object] | None = None
     items: str | None = None
 
@@ -106,28 +106,30 @@ def read_vectors(
     return checked(vectors, where, dataset.n_items)
 
 
-def checked(vectors: Any, where: str, n_items: int, dim: int | None = None) -> NDArray[np.float32]:
+def checked(
+    vectors: object, where: str, n_items: int, dim: int | None = None
+) -> NDArray[np.float32]:
     """Vectors in the order of the items as float32 ``(n_items, d)``.
 
     Raises:
         DataError: there are more or fewer, of another width, or with NaN or infinity.
     """
-    vectors = _matrix(vectors, where, n_items, dim)
-    if len(vectors) != n_items:
-        hint = " (drop the padding item's row)" if len(vectors) == n_items + 1 else ""
+    matrix = _matrix(vectors, where, n_items, dim)
+    if len(matrix) != n_items:
+        hint = " (drop the padding item's row)" if len(matrix) == n_items + 1 else ""
         raise DataError(
-            f"{where}: {len(vectors)} rows for {n_items} items; "
+            f"{where}: {len(matrix)} rows for {n_items} items; "
             f"give one row per item, in the order of the items{hint}"
         )
     with np.errstate(over="ignore"):  # what is too large for float32 is refused as infinity
-        out = np.ascontiguousarray(vectors, dtype=np.float32)
+        out = np.ascontiguousarray(matrix, dtype=np.float32)
     broken = int((~np.isfinite(out)).any(1).sum())
     if broken:
         raise DataError(f"{where}: {broken} rows hold NaN or infinity; train anew")
     return out
 
 
-def _matrix(found: Any, where: str, n_items: int, dim: int | None) -> NDArray[np.floating[Any]]:
+def _matrix(found: object, where: str, n_items: int, dim: int | None) -> NDArray[np.floating]:
     if isinstance(found, Tensor) and found.is_floating_point():
         found = found.detach().float().cpu().numpy()
     shape = tuple(getattr(found, "shape", ()))
@@ -155,10 +157,7 @@ def _rows_of(
         )
     rows: dict[str, int] = {}
     for row, value in enumerate(given):
-        try:
-            item = as_id(value)
-        except ValueError as error:
-            raise DataError(f"{where}: row {row + 1}: {error}") from None
+        item = checked_id(value, where, f"row {row + 1}")
         if item is None:
             raise DataError(f"{where}: row {row + 1} has no item id; every row needs one")
         if item in rows:
@@ -254,7 +253,7 @@ _READERS: dict[str, Callable[[Path, str], _Found]] = {
 }
 
 
-def _only_matrix(found: Any, where: str) -> Any:
+def _only_matrix(found: object, where: str) -> object:
     if not isinstance(found, dict):
         return found
     matrices = {k: v for k, v in found.items() if getattr(v, "ndim", 0) == 2}

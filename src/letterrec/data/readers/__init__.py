@@ -1,1 +1,1 @@
-"""Readers of data sources, one module per format."""
+"""Readers of data sources, one module per format; `discovery.READERS` is the table of them."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from letterrec.data.dataset import Dataset
+from letterrec.data.readers.base import Reader, ReadOptions
 from letterrec.data.readers.columns import find_columns
-from letterrec.data.readers.files import Table
-from letterrec.data.readers.jsonlines import is_json_lines, numbered_lines, parse
-from letterrec.data.readers.log import read_log
-from letterrec.data.readers.options import ReadOptions
-from letterrec.data.text import Catalogue, ItemText, item_text, look_up_in
-from letterrec.data.words import title_of, title_words
+from letterrec.data.readers.interactions import read_interactions
+from letterrec.data.readers.jsonlines import holds_keys, is_json_lines, numbered_lines, parse
+from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
+from letterrec.data.readers.table_files import Table
+from letterrec.data.text import ItemText, item_text, title_of, title_words
 from letterrec.errors import DataError
 
 _KEYS_2018 = {  # 2014 too
@@ -42,7 +42,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     brand or store, categories, features and description.
 
     Raises:
-        DataError: several files of reviews; a line is broken; see `events`.
+        DataError: several files of reviews; a line is broken; see `read_interactions`.
     """
     path = source if source.is_file() else _reviews_in(source)
     options.refuse_title(path)
@@ -68,12 +68,12 @@ def read(source: Path, options: ReadOptions) -> Dataset:
         raise DataError(f"{path.parent} holds {names}; keep one of them")
     if not metadata:
         notes.append(f"no metadata file meta_{category_of(path)}.json(l)(.gz)")
-    return read_log(
+    return read_interactions(
         table,
         columns,
         options,
         name=category_of(path),
-        catalogue=catalogue_of(metadata[0]) if metadata else None,
+        catalogue=metadata_in(metadata[0]) if metadata else None,
         notes=notes,
     )
 
@@ -92,10 +92,10 @@ def category_of(path: Path) -> str:
     return re.sub(r"_5$", "", re.sub(r"^(reviews|meta)_", "", stem))
 
 
-def catalogue_of(path: Path) -> Catalogue:
+def metadata_in(path: Path) -> LookUp[ItemText]:
     """The items of a file of metadata."""
 
-    def rows() -> Iterator[tuple[object, Callable[[], ItemText]]]:
+    def rows() -> Rows[ItemText]:
         for number, line in numbered_lines(path):
             match = _PARENT.search(line) or _ASIN.search(line)
             if match:  # parse only what is wanted: metadata can be huge
@@ -123,3 +123,10 @@ def _further_texts(item: Mapping[str, object]) -> list[object]:
         else v
         for v in texts
     ]
+
+
+_NEEDED = ("user", "item", "timestamp")
+READERS = tuple(
+    Reader(name, partial(holds_keys, [keys[role] for role in _NEEDED]), read, by_content=True)
+    for name, keys in (("Amazon 2014 or 2018", _KEYS_2018), ("Amazon 2023", _KEYS_2023))
+)

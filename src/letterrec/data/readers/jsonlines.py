@@ -1,4 +1,7 @@
-"""JSON lines, gzipped or not, by blocks of columns or one by one, with errors that name a line."""
+"""JSON lines, gzipped or not, as blocks of columns or one by one, with errors that name the line.
+
+A file may be larger than memory.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from letterrec.data.ids import as_id
+from letterrec.data.ids import checked_id
+from letterrec.data.readers.base import files_of
 from letterrec.errors import DataError
 
 _BLOCK = 1 << 25  # bytes of text that are parsed at a time
@@ -77,21 +80,48 @@ def _text_of(value: object, is_id: bool, where: str) -> str | None:
     if value is None or value != value:  # NaN
         return None
     if is_id:
-        try:
-            as_id(value)
-        except ValueError as error:
-            raise DataError(f"{where}: {error}") from None
+        checked_id(value, where)
     return str(value)
 
 
-def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def first_record(path: Path) -> dict[str, object]:
+    """The first object of the file, of which no more is read; empty where there is none.
+
+    Raises:
+        DataError: as `frames`.
+    """
+    for first_line, block in _blocks(path, size=1):
+        for _, line in _records(path, first_line, block.split(b"\n")):
+            return line
+    return {}
+
+
+def holds_keys(keys: Collection[str], source: Path) -> bool:
+    """Whether a source is, or is a folder with, JSON lines whose first object has all these keys.
+
+    Raises:
+        DataError: none has, and one cannot be read.
+    """
+    failure: DataError | None = None
+    for file in filter(is_json_lines, files_of(source)):
+        try:
+            if first_record(file).keys() >= set(keys):
+                return True
+        except DataError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return False
+
+
+def records(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """The file's objects, each with the number of its line, from 1.
 
     Raises:
         DataError: as `frames`.
     """
-    for number, line in numbered_lines(path):
-        yield number, parse(path, number, line)
+    for first_line, block in _blocks(path):
+        yield from _records(path, first_line, block.split(b"\n"))
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -102,7 +132,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield first_line + i, line
 
 
-def parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def parse(path: Path, number: int, line: bytes) -> dict[str, object]:
     """One line: a JSON object, or the Python literal that Amazon's 2014 metadata has instead.
 
     Raises:
@@ -139,19 +169,20 @@ def parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 def _records(
     path: Path, first_line: int, lines: Sequence[bytes]
-) -> Iterator[tuple[int, dict[str, Any]]]:
+) -> Iterator[tuple[int, dict[str, object]]]:
     for number, line in enumerate(lines, first_line):
         if line.strip():
             yield number, parse(path, number, line)
 
 
-def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Whole lines, some megabytes at a time, with the number of the first."""
+def _blocks(path: Path, size: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Whole lines, about ``size`` bytes at a time, with the number of the first."""
+    size = size or _BLOCK
     number = 1
     with _open(path) as file:
         while True:
             try:
-                block = file.read(_BLOCK)
+                block = file.read(size)
                 block += file.readline() if block else b""
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise DataError(

@@ -1,6 +1,6 @@
 """LETTER's layout: prepared sequences in ``NAME.inter.json`` and what may lie beside them.
 
-Row ``i`` of the CF embeddings belongs to the ``i``-th item id.
+Row ``i`` of its CF embeddings belongs to the ``i``-th item id in the order of `sorted_ids`.
 """
 
 from __future__ import annotations
@@ -11,28 +11,27 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.data.dataset import Dataset
-from letterrec.data.ids import as_id
-from letterrec.data.readers.events import core, note_short
-from letterrec.data.readers.options import ReadOptions
-from letterrec.data.sequences import Histories
-from letterrec.data.text import (
-    ItemText,
+from letterrec.data.ids import checked_id, sorted_ids
+from letterrec.data.readers.base import Reader, ReadOptions, files_of
+from letterrec.data.readers.k_core import note_short, take_core
+from letterrec.data.readers.side_tables import (
     check_match,
     counted,
-    item_text,
     look_up_in,
     preferences_of,
-    sorted_ids,
     titles_and_texts,
 )
+from letterrec.data.sequences import Histories
+from letterrec.data.text import ItemText, item_text
 from letterrec.errors import DataError
 
+T = TypeVar("T")
 _TOKEN = re.compile(r"<[a-z]\d*_\d+>")
 
 
@@ -86,7 +85,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     flat_users = np.repeat(np.arange(len(user_ids)), lengths)
     flat_items = np.array([rows[i] for u in user_ids for i in sequences[u]], dtype=np.int64)
     if k_core:
-        kept = core(flat_users, flat_items, k_core, path, notes)
+        kept = take_core(flat_users, flat_items, k_core, path, notes)
         flat_users, flat_items = flat_users[kept], flat_items[kept]
     kept_users, counts = np.unique(flat_users, return_counts=True)
     kept_items, item_rows = np.unique(flat_items, return_inverse=True)
@@ -125,7 +124,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     )
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, object]:
     """A JSON object; empty where there is no such file."""
     try:
         value = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=partial(_once, path))
@@ -143,7 +142,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(path: Path, pairs: list[tuple[str, object]]) -> dict[str, object]:
     """An object whose keys come once each; of keys that come twice, JSON would lose one."""
     value = dict(pairs)
     if len(value) < len(pairs):
@@ -152,15 +151,12 @@ def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _by_id(path: Path, value: Mapping[str, Any], noun: str, notes: list[str]) -> dict[str, Any]:
+def _by_id(path: Path, value: Mapping[str, T], noun: str, notes: list[str]) -> dict[str, T]:
     """An object by the ids that its keys stand for (`as_id`)."""
-    found: dict[str, Any] = {}
+    found: dict[str, T] = {}
     before: dict[str, str] = {}
     for key, entry in value.items():
-        try:
-            external = as_id(key)
-        except ValueError as error:
-            raise DataError(f"{path}: {error}") from None
+        external = checked_id(key, path)
         if external is None:
             continue
         if external in found:
@@ -185,12 +181,9 @@ def _sequences(path: Path, notes: list[str]) -> dict[str, list[str]]:
             raise DataError(
                 f"{path}: user {user!r} has {items!r}; expected a list of items in time order"
             )
-        sequence = []
+        sequence, place = [], f"user {user!r}"
         for item in items:
-            try:
-                external = as_id(item)
-            except ValueError as error:
-                raise DataError(f"{path}: user {user!r}: {error}") from None
+            external = checked_id(item, path, place)
             if external is None:
                 raise DataError(
                     f"{path}: user {user!r} has the item {item!r}; expected an integer or a text"
@@ -214,7 +207,7 @@ def _text(fields: object) -> ItemText:
     return item_text(fields.get("title"), others)
 
 
-def _preferences(path: Path) -> Mapping[str, Any]:
+def _preferences(path: Path) -> Mapping[str, object]:
     """User -> words or a list of them, as such or in LC-Rec's form, by kinds of words."""
     users = _read_object(path)
     explicit = users.get("user_explicit_preference", users)
@@ -226,8 +219,9 @@ def _preferences(path: Path) -> Mapping[str, Any]:
     return explicit
 
 
-def _tokens(path: Path, index: Mapping[str, Any], catalogue: list[str]) -> list[tuple[str, ...]]:
+def _tokens(path: Path, index: Mapping[str, object], catalogue: list[str]) -> list[tuple[str, ...]]:
     """One token sequence per item of the catalogue."""
+    found: dict[str, tuple[str, ...]] = {}
     for item, tokens in index.items():
         if not isinstance(tokens, list) or not tokens:
             raise DataError(f"{path}: item {item!r} has {tokens!r}; expected a list of tokens")
@@ -236,13 +230,14 @@ def _tokens(path: Path, index: Mapping[str, Any], catalogue: list[str]) -> list[
                 raise DataError(
                     f"{path}: item {item!r} has the token {token!r}; expected the form '<a_12>'"
                 )
+        found[item] = tuple(tokens)
     lacking = [i for i in catalogue if i not in index]
     if lacking:
         raise DataError(
             f"{path} has {counted(len(index), 'item')} but lacks {len(lacking)}, among them "
             f"{lacking[0]!r}; expected all {len(catalogue)}: add them or take the file away"
         )
-    return [tuple(index[i]) for i in catalogue]
+    return [found[i] for i in catalogue]
 
 
 def _embeddings(folder: Path, name: str, n_items: int) -> NDArray[np.float32] | None:
@@ -277,3 +272,11 @@ def _embeddings(folder: Path, name: str, n_items: int) -> NDArray[np.float32] | 
     if not np.isfinite(rows).all():
         raise DataError(f"{path} holds values that are not finite; export it again")
     return rows
+
+
+def recognises(source: Path) -> bool:
+    """Whether it is, or is a folder with, a ``NAME.inter.json``."""
+    return any(f.name.endswith(".inter.json") for f in files_of(source))
+
+
+READER = Reader("LETTER", recognises, read)

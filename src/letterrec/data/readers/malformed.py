@@ -1,4 +1,4 @@
-"""Why a text file is no table: the line, for the error, after the reader has given up on it."""
+"""Files that cannot be read as tables: what is wrong with them, in one line with its number."""
 
 from __future__ import annotations
 
@@ -6,12 +6,55 @@ import csv
 import gzip
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import polars as pl
+
+from letterrec.errors import DataError
 
 _QUOTE_IT = 'put fields with a separator or a quote in quotes, each quote within doubled ("")'
 
 
-def reason_of(path: Path, said: str, separator: str) -> str:
+@contextmanager
+def as_data_error(path: object, separator: str = "") -> Iterator[None]:
+    """Turn what polars says about a file into a `DataError` of one line.
+
+    Args:
+        path: of the file.
+        separator: between the fields of a CSV file.
+    """
+    try:
+        yield
+    except pl.exceptions.NoDataError:
+        raise DataError(f"{path} is empty; expected a header and rows") from None
+    except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        if separator and isinstance(path, Path) and isinstance(error, pl.exceptions.PolarsError):
+            raise DataError(f"{path} {_reason(path, reason, separator)}") from None
+        raise DataError(f"{path} cannot be read ({reason}); repair it or export it again") from None
+
+
+def check_text(path: Path) -> None:
+    """Refuse a text file (not gzipped) that polars would read without an error, and wrongly.
+
+    Raises:
+        DataError: it is UTF-16, or binary, or its lines end as on old Macs.
+    """
+    if path.suffix.lower() == ".gz":
+        return
+    with as_data_error(path), path.open("rb") as file:
+        head = file.read(1 << 16)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path} is UTF-16; convert it to UTF-8")
+    if b"\0" in head:
+        raise DataError(f"{path} has NUL bytes (UTF-16, or no text); convert it to UTF-8")
+    if b"\r" in head and b"\n" not in head:
+        raise DataError(rf"{path} has lines that end in \r alone; save it with \n at their ends")
+
+
+def _reason(path: Path, said: str, separator: str) -> str:
     """What is wrong with a CSV file and what to do, in words.
 
     Args:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers import recbole
-from letterrec.data.readers.options import ReadOptions
+from letterrec.data.readers.base import ReadOptions
 from letterrec.errors import DataError
 
 _PACKAGE = "recbole==1.2.1"

@@ -13,8 +13,8 @@ from typing import Literal
 
 import polars as pl
 
-from letterrec.data.readers.files import Layout
 from letterrec.data.readers.mind import clicks
+from letterrec.data.readers.table_files import Layout
 
 _COMMAS = Layout()
 

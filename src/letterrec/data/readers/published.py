@@ -1,58 +1,53 @@
-"""The one reader of what `publications` declares."""
+"""Reads what `publications` declares: one reader for each, all of the same code."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers import amazon
+from letterrec.data.readers.base import Reader, ReadOptions, files_of
 from letterrec.data.readers.columns import find_columns
-from letterrec.data.readers.files import Table, first_lines, kind_of, plain_name, split
-from letterrec.data.readers.jsonlines import is_json_lines, records
-from letterrec.data.readers.log import read_log
-from letterrec.data.readers.options import ReadOptions
+from letterrec.data.readers.interactions import read_interactions
+from letterrec.data.readers.jsonlines import first_record, is_json_lines
 from letterrec.data.readers.publications import PUBLICATIONS, Items, Publication
-from letterrec.data.text import Catalogue, ItemText, item_text, look_up_in
+from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
+from letterrec.data.readers.table_files import Table, first_lines, kind_of, plain_name, split
+from letterrec.data.text import ItemText, item_text
 from letterrec.errors import DataError
 
 _SPLIT = re.compile(r"\.(train|valid|test)\.csv$")  # of Amazon 2023, in the order of time
+_OWN = ("interactions", "items", "users")  # names of tables, whoever published them
 _ROWS = 1000  # that are looked at to tell a publication
 
 
-@dataclass(frozen=True)
-class Found:
-    """A publication and the files of its log."""
-
-    publication: Publication
-    logs: tuple[Path, ...]
+def recognises(publication: Publication, source: Path) -> bool:
+    """Whether it is, or is a folder with, a log of this publication."""
+    return bool(_logs_of(publication, source))
 
 
-def find(files: Collection[Path]) -> list[Found]:
-    """The publications whose logs are among these files; several files may be of one."""
-    found: dict[str, Found] = {}
-    for file in files:
-        if publication := _publication_of(file):
-            before = found[publication.name].logs if publication.name in found else ()
-            found[publication.name] = Found(publication, (*before, file))
-    return list(found.values())
+def _logs_of(publication: Publication, source: Path) -> list[Path]:
+    """The logs of a publication; tables that are read by their own names are none."""
+    files = [f for f in files_of(source) if fnmatchcase(plain_name(f), publication.log)]
+    if source.is_dir():
+        files = [f for f in files if plain_name(f).partition(".")[0] not in _OWN]
+    return [f for f in files if _publication_of(f) is publication]
 
 
-def read(found: Found, options: ReadOptions) -> Dataset:
+def read(publication: Publication, source: Path, options: ReadOptions) -> Dataset:
     """Read a publication; without ``k_core`` that is 5.
 
     Raises:
-        DataError: there are several logs, a column is missing; see `events`.
+        DataError: there are several logs, a column is missing; see `read_interactions`.
     """
-    publication = found.publication
-    logs = _in_order(found)
+    logs = _in_order(_logs_of(publication, source), publication)
     log = logs[0]
     table = Table(log, publication.kind, logs, publication.layout)
     notes = [f"{log.name} is read as {publication.name}: {_parts(publication, options)}"]
@@ -71,24 +66,31 @@ def read(found: Found, options: ReadOptions) -> Dataset:
     roles = options.log_roles()
     told = {r: c for r, c in publication.columns.items() if c in names} | dict(options.columns)
     columns = find_columns(names, roles, where=log, told=told, notes=notes, file=log.name)
-    return read_log(
+    return read_interactions(
         table,
         columns,
         options,
         name=publication.name,
         catalogue=_catalogue(publication, table, columns, options, notes),
         notes=notes,
-        times=publication.times,
+        times_format=publication.times,
         reshape=publication.reshape,
     )
 
 
 def _publication_of(file: Path) -> Publication | None:
+    """The first publication that a file fits: its name, then its columns or keys."""
+    stat = file.stat()
+    return _looked_at(file, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=1024)  # every publication asks, and a file is opened once
+def _looked_at(file: Path, modified: int, size: int) -> Publication | None:
     name = plain_name(file)
     named = [p for p in PUBLICATIONS if fnmatchcase(name, p.log)]
     if is_json_lines(file):
         try:
-            _, first = next(records(file), (0, {}))
+            first = first_record(file)
         except DataError:
             return None
         needed = ((p, set(p.columns.values())) for p in named if p.kind == "jsonl")
@@ -111,8 +113,8 @@ def _fits(publication: Publication, lines: list[str]) -> bool:
     return not set(rows[0]) & set(layout.header) and publication.fits(rows)
 
 
-def _in_order(found: Found) -> tuple[Path, ...]:
-    logs = sorted(found.logs)
+def _in_order(logs: list[Path], publication: Publication) -> tuple[Path, ...]:
+    """The one log of a publication, or its parts in the order of time."""
     if len(logs) > 1 and len({_SPLIT.sub("", p.name) for p in logs}) == 1:
         order = {"train": 0, "valid": 1, "test": 2}
         parts = [m[1] for p in logs if (m := _SPLIT.search(p.name))]
@@ -121,7 +123,7 @@ def _in_order(found: Found) -> tuple[Path, ...]:
     if len(logs) > 1:
         raise DataError(
             f"{logs[0].parent} holds {' and '.join(p.name for p in logs)}, each a log of "
-            f"{found.publication.name}; give one of these files as the source"
+            f"{publication.name}; give one of these files as the source"
         )
     return tuple(logs)
 
@@ -138,7 +140,7 @@ def _catalogue(
     columns: Mapping[str, str],
     options: ReadOptions,
     notes: list[str],
-) -> Catalogue | None:
+) -> LookUp[ItemText] | None:
     if publication.items is None:
         texts = [c for c in publication.texts if c in log.layout.header]
         title = options.columns.get("title", publication.columns.get("title"))
@@ -157,7 +159,7 @@ def _catalogue(
         return None
     if publication.items.files[0] == "meta_*":
         options.refuse_title(log.path)
-        return amazon.catalogue_of(beside[0])
+        return amazon.metadata_in(beside[0])
     title = options.columns.get("title", publication.items.title)
     return _by_row(beside[0], replace(publication.items, title=title))
 
@@ -167,7 +169,7 @@ def _same_category(metadata: Path, log: Path) -> bool:
     return amazon.category_of(metadata) == category
 
 
-def _by_row(path: Path, items: Items) -> Catalogue:
+def _by_row(path: Path, items: Items) -> LookUp[ItemText]:
     """The items of a catalogue, a row for each."""
     kind = kind_of(path) or "csv"
     table = Table(path, kind, (path,), items.layout)
@@ -179,25 +181,25 @@ def _by_row(path: Path, items: Items) -> Catalogue:
 
     used = (items.item, items.title, *items.texts)
 
-    def rows() -> Iterator[tuple[object, Callable[[], ItemText]]]:
+    def rows() -> Rows[ItemText]:
         for row in table.rows(None if kind == "jsonl" else used):
             yield row.get(items.item), partial(item_text, row.get(items.title), _texts(row, items))
 
     return look_up_in(path, rows)
 
 
-def _texts(row: Mapping[str, Any], items: Items) -> dict[str, Any]:
+def _texts(row: Mapping[str, object], items: Items) -> dict[str, object]:
     found = {column: row.get(column) for column in items.texts}
     if not items.split:
         return found
     return {c: v.split(items.split) if isinstance(v, str) else v for c, v in found.items()}
 
 
-def _in_log(log: Table, item: str, title: str | None, texts: list[str]) -> Catalogue:
+def _in_log(log: Table, item: str, title: str | None, texts: list[str]) -> LookUp[ItemText]:
     """What the rows of a log say of their items: the first that is said of each."""
     columns = ([title] if title else []) + texts
 
-    def rows() -> Iterator[tuple[object, Callable[[], ItemText]]]:
+    def rows() -> Rows[ItemText]:
         frame = log.scan().select(item, *columns).filter(pl.col(item).is_not_null())
         first = frame.group_by(item).agg(pl.col(c).first() for c in columns)
         for row in first.collect(engine="streaming").iter_rows(named=True):
@@ -205,3 +207,6 @@ def _in_log(log: Table, item: str, title: str | None, texts: list[str]) -> Catal
             yield row[item], partial(item_text, title and row[title], further)
 
     return look_up_in(log.path, rows)
+
+
+READERS = tuple(Reader(p.name, partial(recognises, p), partial(read, p)) for p in PUBLICATIONS)

@@ -1,18 +1,22 @@
-"""RecBole's atomic files: ``NAME.inter`` and, if present, ``NAME.item``, tab separated."""
+"""RecBole's atomic files: ``NAME.inter`` and, if present, ``NAME.item``, tab separated.
+
+Their headers are typed, as in ``user_id:token``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from letterrec.data.dataset import Dataset
+from letterrec.data.readers.base import Reader, ReadOptions, files_of
 from letterrec.data.readers.columns import find_columns, item_of_catalogue
-from letterrec.data.readers.events import check_text
-from letterrec.data.readers.files import Layout, Table
-from letterrec.data.readers.log import read_log
-from letterrec.data.readers.options import ReadOptions
-from letterrec.data.text import Catalogue, ItemText, item_text, look_up_in
+from letterrec.data.readers.interactions import read_interactions
+from letterrec.data.readers.malformed import check_text
+from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
+from letterrec.data.readers.table_files import Layout, Table
+from letterrec.data.text import ItemText, item_text
 from letterrec.errors import DataError
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
@@ -26,7 +30,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     ``name`` in its name, its text is that and every other field of type token or token_seq.
 
     Raises:
-        DataError: a header has no types, a field is missing; see `events`.
+        DataError: a header has no types, a field is missing; see `read_interactions`.
     """
     folder = source if source.is_dir() else source.parent
     inters = [f for f in folder.iterdir() if f.name.endswith(".inter")]
@@ -49,12 +53,12 @@ def read(source: Path, options: ReadOptions) -> Dataset:
         notes=notes,
         file=path.name,
     )
-    return read_log(
+    return read_interactions(
         table,
         columns,
         options,
         name=names[0],
-        catalogue=_catalogue(items_path, columns["item"], options, notes)
+        catalogue=_items_in(items_path, columns["item"], options, notes)
         if items_path.is_file()
         else None,
         notes=notes,
@@ -82,7 +86,9 @@ def _table(path: Path, fields: Mapping[str, str]) -> Table:
     return Table(path, "csv", (path,), Layout("\t", tuple(fields), quote=None, skip=1))
 
 
-def _catalogue(path: Path, log_item: str, options: ReadOptions, notes: list[str]) -> Catalogue:
+def _items_in(
+    path: Path, log_item: str, options: ReadOptions, notes: list[str]
+) -> LookUp[ItemText]:
     fields = _fields(path)
     known = ["item_id", log_item, item_of_catalogue(list(fields), log_item)]
     item = next((f for f in known if f in fields), None)
@@ -102,9 +108,17 @@ def _catalogue(path: Path, log_item: str, options: ReadOptions, notes: list[str]
             f"{', '.join(texts)}"
         )
 
-    def rows() -> Iterator[tuple[object, Callable[[], ItemText]]]:
+    def rows() -> Rows[ItemText]:
         for row in _table(path, fields).rows([item, *texts]):
             further = {f: row[f] for f in texts if f != title}
             yield row[item], partial(item_text, title and row[title], further)
 
     return look_up_in(path, rows)
+
+
+def recognises(source: Path) -> bool:
+    """Whether it is, or is a folder with, a ``NAME.inter``."""
+    return any(f.name.endswith(".inter") for f in files_of(source))
+
+
+READER = Reader("RecBole", recognises, read)

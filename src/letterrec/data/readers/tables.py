@@ -1,33 +1,34 @@
-"""Tables: ``interactions.*`` and, if present, ``items.*`` and ``users.*``, or one table alone."""
+"""Tables: ``interactions.*`` and, if present, ``items.*`` and ``users.*``, or one table alone.
+
+Files are opened by `table_files`; `columns` says which column is what.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from letterrec.config.settings import Role
 from letterrec.data.dataset import Dataset
-from letterrec.data.ids import as_id
+from letterrec.data.ids import checked_id
+from letterrec.data.readers.base import Reader, ReadOptions
 from letterrec.data.readers.columns import candidates_for, find_columns, item_of_catalogue
-from letterrec.data.readers.files import Table, hive_keys, kind_of, open_table, plain_name
-from letterrec.data.readers.log import read_log
-from letterrec.data.readers.options import ReadOptions
-from letterrec.data.text import (
-    Catalogue,
+from letterrec.data.readers.interactions import read_interactions
+from letterrec.data.readers.side_tables import (
     Found,
-    ItemText,
+    LookUp,
+    Rows,
     check_match,
     counted,
-    item_text,
     look_up_in,
     preferences_of,
 )
-from letterrec.data.words import is_year
+from letterrec.data.readers.table_files import Table, hive_keys, kind_of, open_table, plain_name
+from letterrec.data.text import ItemText, is_year, item_text
 from letterrec.errors import DataError
 
 
@@ -35,7 +36,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     """Read a folder with ``interactions.*``, or one table; without ``k_core`` that is 5.
 
     Raises:
-        DataError: a column is missing; a file is unreadable; see `events`.
+        DataError: a column is missing; a file is unreadable; see `read_interactions`.
     """
     notes: list[str] = []
     inside = named(source, "interactions") if source.is_dir() else None
@@ -45,7 +46,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     catalogue = _catalogue_beside(table, folder, columns, options, notes)
     users = named(folder, "users")
     said = _preferences(users, options, notes) if users else None
-    dataset = read_log(
+    dataset = read_interactions(
         table,
         columns,
         options,
@@ -62,6 +63,13 @@ def read(source: Path, options: ReadOptions) -> Dataset:
         notes.append(f"{counted(found.others, 'user')} of {users.name} not in the log: left out")
     preferences = preferences_of(dataset.user_ids, found.entries)
     return replace(dataset, preferences=preferences, warnings=tuple(notes))
+
+
+def has_interactions(source: Path) -> bool:
+    """Whether it is a folder with ``interactions.*``; `discovery` tells other tables."""
+    return source.is_dir() and any(
+        _stem(p) == "interactions" and kind_of(p) for p in source.iterdir()
+    )
 
 
 def _name_of(source: Path, log: Path) -> str:
@@ -114,10 +122,7 @@ def read_items(path: Path) -> dict[str, ItemText]:
     table = open_table(path, notes=[])
     items: dict[str, ItemText] = {}
     for row, (value, make) in enumerate(_items(table, _item_columns(table, "", {}, [])), start=1):
-        try:
-            item = as_id(value)
-        except ValueError as error:
-            raise DataError(f"{path}: row {row}: {error}") from None
+        item = checked_id(value, path, f"row {row}")
         if item is not None and item not in items:
             items[item] = make()
     if not items:
@@ -146,7 +151,7 @@ def _log_columns(table: Table, options: ReadOptions, notes: list[str]) -> dict[s
 
 def _catalogue_beside(
     log: Table, folder: Path, columns: Mapping[str, str], options: ReadOptions, notes: list[str]
-) -> Catalogue | None:
+) -> LookUp[ItemText] | None:
     """What the items are called: ``items.*``, the titles of the log, or one other table."""
     item, title = columns["item"], options.columns.get("title")
     found = log.names()
@@ -154,14 +159,14 @@ def _catalogue_beside(
     if path and (title is None or title in open_table(path, notes=[]).names(of_all=True)):
         if _stem(log.path) != "interactions":
             notes.append(f"{path.name} beside it is read for titles and texts")
-        return catalogue_of(path, item, options.columns, notes)
+        return _items_in(path, item, options.columns, notes)
     if title in found:
         notes.append(f"{log.path.name}: column {title!r} has the titles of the items")
         return _titles_in(log, item, title)
     others = [p for p in sorted(folder.iterdir()) if p != log.path and _describes(p, item, title)]
     if len(others) == 1:
         notes.append(f"{others[0].name} beside it is read for titles and texts")
-        return catalogue_of(others[0], item, options.columns, notes)
+        return _items_in(others[0], item, options.columns, notes)
     if title is not None:
         raise DataError(
             f"{log.path} has no column {title!r}, which was given for 'title', nor has one table "
@@ -182,7 +187,7 @@ def _catalogue_beside(
 
 def _catalogue_by_id(
     log: Path, folder: Path, item: str, options: ReadOptions, notes: list[str]
-) -> Catalogue | None:
+) -> LookUp[ItemText] | None:
     """The one other table with ids called ``id``, where they are those of the log's items."""
     others = [p for p in sorted(folder.iterdir()) if p != log and _describes(p, "id", None)]
     if not others:
@@ -193,15 +198,15 @@ def _catalogue_by_id(
         return None
     name = others[0].name
     read: list[str] = []
-    catalogue = catalogue_of(others[0], item, options.columns, read)
+    catalogue = _items_in(others[0], item, options.columns, read)
 
-    def where_they_match(wanted: Collection[str]) -> Found:
+    def where_they_match(wanted: Collection[str]) -> Found[ItemText]:
         found = catalogue(wanted)
         if not found.entries:
             note = f"{name} is not read: its ids are none of the log's items; if they should be, "
             return Found(found.where, {}, 0, notes=(f"{note}write them alike",))
         said = (f"{name} beside it is read for titles and texts", *read)
-        return found._replace(notes=(*said, *found.notes))
+        return replace(found, notes=(*said, *found.notes))
 
     return where_they_match
 
@@ -218,29 +223,29 @@ def _describes(path: Path, item: str, title: str | None) -> bool:
     return item in found and titles and not candidates_for("user", found, [])
 
 
-def catalogue_of(path: Path, item: str, told: Mapping[str, str], notes: list[str]) -> Catalogue:
+def _items_in(path: Path, item: str, told: Mapping[str, str], notes: list[str]) -> LookUp[ItemText]:
     """The items of a table by its columns, where the log calls its items ``item``."""
     table = open_table(path, notes=notes)
     columns = _item_columns(table, item, told, notes)
 
-    def look_up(wanted: Collection[str]) -> Found:
+    def look_up(wanted: Collection[str]) -> Found[ItemText]:
         objects: list[object] = []
         found = look_up_in(path, partial(_items, table, columns, objects))(wanted)
         if not objects:
             return found
         many = counted(len(objects), "title")
         note = f"{many} of {path.name} no text but an object ({str(objects[0])[:60]}): left out"
-        return found._replace(notes=(*found.notes, note))
+        return replace(found, notes=(*found.notes, note))
 
     return look_up
 
 
-def _titles_in(log: Table, item: str, title: str) -> Catalogue:
+def _titles_in(log: Table, item: str, title: str) -> LookUp[ItemText]:
     """The first title that a log has for each item."""
 
-    def pairs() -> Iterator[tuple[object, Callable[[], ItemText]]]:
+    def pairs() -> Rows[ItemText]:
         if log.kind == "jsonl":
-            first: dict[Any, Any] = {}
+            first: dict[object, object] = {}
             for row in log.rows():
                 if row.get(title) and row.get(item) is not None:
                     first.setdefault(row[item], row[title])
@@ -277,7 +282,7 @@ def _item_columns(
 
 def _items(
     table: Table, columns: Mapping[str, str], objects: list[object] | None = None
-) -> Iterator[tuple[object, Callable[[], ItemText]]]:
+) -> Rows[ItemText]:
     """The rows of a table of items: the id, and what makes title and text of the row.
 
     Titles that are JSON objects go to ``objects``.
@@ -306,7 +311,7 @@ def _texts(table: Table, keys: Collection[str]) -> list[str]:
     ]
 
 
-def _preferences(path: Path, options: ReadOptions, notes: list[str]) -> Catalogue | None:
+def _preferences(path: Path, options: ReadOptions, notes: list[str]) -> LookUp[object] | None:
     """What users like, of a table with the columns user and preference; None of another one."""
     table = open_table(path, notes=notes)
     roles: tuple[Role, ...] = ("user", "preference")
@@ -321,8 +326,11 @@ def _preferences(path: Path, options: ReadOptions, notes: list[str]) -> Catalogu
     columns = find_columns(found, roles, where=path, told=told, notes=notes, file=path.name)
     user, preference = columns["user"], columns["preference"]
 
-    def rows() -> Iterator[tuple[object, Callable[[], Any]]]:
+    def rows() -> Rows[object]:
         for row in table.rows(columns.values()):
             yield row.get(user), partial(row.get, preference)
 
     return look_up_in(path, rows, "user")
+
+
+READER = Reader("tables", has_interactions, read)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from letterrec.data.dataset import Dataset
+from letterrec.data.readers.base import Reader, ReadOptions
 from letterrec.data.readers.columns import find_columns
-from letterrec.data.readers.files import Table
-from letterrec.data.readers.jsonlines import is_json_lines, records
-from letterrec.data.readers.log import read_log
-from letterrec.data.readers.options import ReadOptions
-from letterrec.data.text import Catalogue, ItemText, item_text, look_up_in
+from letterrec.data.readers.interactions import read_interactions
+from letterrec.data.readers.jsonlines import holds_keys, is_json_lines, records
+from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
+from letterrec.data.readers.table_files import Table
+from letterrec.data.text import ItemText, item_text
 from letterrec.errors import DataError
 
 _KEYS = {"user": "user_id", "item": "business_id", "timestamp": "date", "rating": "stars"}
@@ -24,7 +24,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     A business's title is its name; its text is name, categories, city and state.
 
     Raises:
-        DataError: no file, or several files, of reviews; a line is broken; see `events`.
+        DataError: no file, or several files, of reviews; a line is broken; see `read_interactions`.
     """
     path = source if source.is_file() else _only(source, "review")
     if path is None:
@@ -41,12 +41,12 @@ def read(source: Path, options: ReadOptions) -> Dataset:
         file=path.name,
     )
     businesses = _only(path.parent, "business")
-    return read_log(
+    return read_interactions(
         table,
         columns,
         options,
         name="Yelp",
-        catalogue=_catalogue(businesses) if businesses else None,
+        catalogue=_businesses_in(businesses) if businesses else None,
         notes=notes,
     )
 
@@ -60,10 +60,13 @@ def _only(folder: Path, kind: str) -> Path | None:
     return found[0] if found else None
 
 
-def _catalogue(path: Path) -> Catalogue:
-    def rows() -> Iterator[tuple[object, Callable[[], ItemText]]]:
+def _businesses_in(path: Path) -> LookUp[ItemText]:
+    def rows() -> Rows[ItemText]:
         for _, business in records(path):
             further = {f: business.get(f) for f in ("categories", "city", "state")}
             yield business.get("business_id"), partial(item_text, business.get("name"), further)
 
     return look_up_in(path, rows)
+
+
+READER = Reader("Yelp", partial(holds_keys, set(_KEYS.values())), read, by_content=True)

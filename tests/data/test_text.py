@@ -12,8 +12,7 @@ import polars as pl
 import pytest
 
 from letterrec.data import read
-from letterrec.data.text import ItemText, item_text
-from letterrec.data.words import title_words, words_of
+from letterrec.data.text import ItemText, item_text, title_words, words_of
 
 WriteTable = Callable[[pl.DataFrame, Path], Path]
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from letterrec.data import Dataset, find_sources, read
-from letterrec.data.readers.files import open_table
+from letterrec.data.readers.table_files import open_table
 from letterrec.data.readers.tables import read_items
 from letterrec.errors import DataError
 

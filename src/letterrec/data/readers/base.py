@@ -1,14 +1,19 @@
-"""What a caller may ask of every reader: one frozen object between `letterrec.read` and them."""
+"""The seam of the readers: what one is (`Reader`), and what a caller may ask of it (`ReadOptions`).
+
+To add a format: write a module that ends in a `Reader`, and name that in `discovery.READERS`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from pathlib import Path
 from typing import get_args
 
 from letterrec.config.settings import Order, Role
+from letterrec.data.dataset import Dataset
 from letterrec.errors import DataError
 
 
@@ -82,6 +87,31 @@ class ReadOptions:
         if self.min_rating is not None:
             roles.append("rating")
         return roles
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A format of data sources.
+
+    Attributes:
+        name: what it is called in messages.
+        recognises: whether a file or folder is of this format. It may raise `DataError` where what
+            is in a file cannot be read; that is said if no other reader recognises the source.
+        read: read a source that is recognised. Raises `DataError`: it cannot be used.
+        by_content: whether it is told by what is in the files rather than by their names. Such
+            readers are asked only where no name tells the format, and the first that recognises
+            the source reads it; of those told by names, only one may recognise it.
+    """
+
+    name: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path, ReadOptions], Dataset]
+    by_content: bool = False
+
+
+def files_of(source: Path) -> list[Path]:
+    """The file itself, or the files directly inside a folder, in the order of their names."""
+    return [source] if source.is_file() else sorted(p for p in source.iterdir() if p.is_file())
 
 
 def _is(value: object, kind: type) -> bool:

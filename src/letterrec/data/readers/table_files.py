@@ -1,4 +1,8 @@
-"""Files that hold tables: CSV of any separator, Parquet (one file or parts), JSON lines, gzip."""
+"""Files that hold tables: CSV of any separator, Parquet (one file or parts), JSON lines; gz or not.
+
+A path is taken as it is: brackets and stars in it mean nothing. What the columns mean is said by
+`columns`.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
-from letterrec.data.readers.events import check_text, reading
 from letterrec.data.readers.jsonlines import records
+from letterrec.data.readers.malformed import as_data_error, check_text
 from letterrec.errors import DataError
 
 Kind = Literal["csv", "parquet", "jsonl"]
@@ -93,7 +97,9 @@ class Table:
             return pl.scan_parquet(list(self.parts), glob=False, hive_partitioning=False)
         layout = self.layout
         plain = len(layout.separator) == 1 and not layout.latin1 and not layout.backslash
-        sources: list[Any] = [p if plain else _plain_bytes(p, layout) for p in self.parts]
+        sources: list[Path] | list[bytes] = (
+            list(self.parts) if plain else [_plain_bytes(p, layout) for p in self.parts]
+        )
         schema = dict.fromkeys(layout.header, pl.String()) if layout.header else None
         return pl.scan_csv(
             sources,
@@ -109,7 +115,7 @@ class Table:
     def names(self, *, of_all: bool = False) -> list[str]:
         """The columns; of JSON lines, the keys of the first lines or ``of_all``."""
         if self.kind != "jsonl":
-            with reading(self.path, self.separator):
+            with as_data_error(self.path, self.separator):
                 columns = self.scan().collect_schema().names()
             if twice := [c for c in columns if f"{c}_duplicated_0" in columns]:  # polars' name
                 raise DataError(
@@ -126,11 +132,11 @@ class Table:
             raise DataError(f"{self.path} is empty; expected one JSON object per line")
         return list(names)
 
-    def rows(self, columns: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    def rows(self, columns: Collection[str] | None = None) -> Iterator[dict[str, object]]:
         """The rows; of CSV and Parquet with these columns alone."""
         if self.kind == "jsonl":
             return (record for part in self.parts for _, record in records(part))
-        with reading(self.path, self.separator):
+        with as_data_error(self.path, self.separator):
             frame = self.scan() if columns is None else self.scan().select(list(columns))
             return frame.collect().iter_rows(named=True)
 

@@ -1,13 +1,13 @@
-"""The path of every interaction log: checked columns -> k-core -> time order -> `Dataset`.
+"""The path of every interaction log: columns -> ids, times, ratings -> k-core -> `Dataset`.
 
-Order: a user's interactions by time; those at the same time stay in the order of the source.
-Rows of users and items: by id (`catalogue.in_row_order`).
+A reader finds the columns and calls `read_interactions`. A user's interactions are ordered by
+time; those at the same time stay in the order of the source. Users and items are ordered by id
+(`ids.in_row_order`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,59 +17,148 @@ from numpy.typing import NDArray
 
 from letterrec.data import times
 from letterrec.data.dataset import Dataset
-from letterrec.data.ids import as_text, coded
+from letterrec.data.ids import as_text, coded, in_row_order
+from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.jsonlines import frames
-from letterrec.data.readers.malformed import reason_of
-from letterrec.data.sequences import Histories
-from letterrec.data.text import (
-    Catalogue,
-    ItemText,
+from letterrec.data.readers.k_core import duplicates, note_short, stable_order, take_core
+from letterrec.data.readers.malformed import as_data_error
+from letterrec.data.readers.side_tables import (
+    LookUp,
     check_match,
     counted,
-    in_row_order,
     titles_and_texts,
 )
+from letterrec.data.readers.table_files import Table
+from letterrec.data.sequences import Histories
+from letterrec.data.text import ItemText
 from letterrec.errors import DataError
 
 DEFAULT_K_CORE = 5
 MOST_TIMELESS = 0.1  # share of the rows that may lack a time, and are dropped then
 
 
-@contextmanager
-def reading(path: object, separator: str = "") -> Iterator[None]:
-    """Turn what polars says about a file into a `DataError` of one line.
+def read_interactions(
+    table: Table,
+    columns: Mapping[str, str],
+    options: ReadOptions,
+    *,
+    name: str,
+    catalogue: LookUp[ItemText] | None = None,
+    notes: Sequence[str] = (),
+    times_format: str = "",
+    reshape: Callable[[pl.LazyFrame], pl.LazyFrame] | None = None,
+) -> Dataset:
+    """Read the interactions of a table.
 
     Args:
-        path: of the file.
-        separator: between the fields of a CSV file.
-    """
-    try:
-        yield
-    except pl.exceptions.NoDataError:
-        raise DataError(f"{path} is empty; expected a header and rows") from None
-    except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        if separator and isinstance(path, Path) and isinstance(error, pl.exceptions.PolarsError):
-            raise DataError(f"{path} {reason_of(path, reason, separator)}") from None
-        raise DataError(f"{path} cannot be read ({reason}); repair it or export it again") from None
-
-
-def check_text(path: Path) -> None:
-    """Refuse a text file (not gzipped) that polars would read without an error, and wrongly.
+        table: where they are, a row for each.
+        columns: role -> column, for each of `ReadOptions.log_roles`.
+        options: ratings, order and k-core.
+        name: of the data set.
+        catalogue: what the items are called.
+        notes: what is known to be doubtful already.
+        times_format: of the times, as in ``%d/%m/%Y``, where `times` does not know it.
+        reshape: makes rows that are interactions out of the table's, before anything else.
 
     Raises:
-        DataError: it is UTF-16, or binary, or its lines end as on old Macs.
+        DataError: no rating is a number or high enough; see `dataset_from_events`.
     """
-    if path.suffix.lower() == ".gz":
-        return
-    with reading(path), path.open("rb") as file:
-        head = file.read(1 << 16)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path} is UTF-16; convert it to UTF-8")
-    if b"\0" in head:
-        raise DataError(f"{path} has NUL bytes (UTF-16, or no text); convert it to UTF-8")
-    if b"\r" in head and b"\n" not in head:
-        raise DataError(rf"{path} has lines that end in \r alone; save it with \n at their ends")
+    said = list(notes)
+    keys = {"user": columns["user"], "item": columns["item"]}
+    if options.order == "time":
+        keys["time"] = columns["timestamp"]
+    if options.min_rating is not None:
+        keys["rating"] = columns["rating"]
+    rows = _Rows(options, times_format)
+    if table.kind == "jsonl":
+        events = collect_json_lines(table.path, keys, rows.taken_of)
+    else:
+        with as_data_error(table.path, table.separator):
+            scanned = reshape(table.scan()) if reshape else table.scan()
+            taken = rows.taken_of(scanned.select(**{k: pl.col(c) for k, c in keys.items()}))
+        events = collect_events(taken, where=table.path, separator=table.separator)
+    rows.report(table, columns.get("rating", ""), said)
+    return dataset_from_events(
+        events,
+        name=name,
+        where=table.path,
+        k_core=options.k_core,
+        catalogue=catalogue,
+        warnings=said,
+    )
+
+
+class _Rows:
+    """Rows of a log as they come, whole or in blocks: which count, and when they happened."""
+
+    def __init__(self, options: ReadOptions, times_format: str) -> None:
+        self._options = options
+        self._times_format = times_format
+        self._n = self._rated = self._taken = 0
+        self._highest: float | None = None
+
+    def taken_of(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Columns user, item, time of the rows that are rated high enough."""
+        if self._options.order == "rows":
+            frame = frame.with_row_index("time", offset=self._n)
+            frame = frame.with_columns(pl.col("time").cast(pl.Int64))
+            if self._options.min_rating is None:
+                self._n += frame.select(pl.len()).collect(engine="streaming").item()
+        elif self._times_format:
+            time = pl.col("time").str.strip_chars()
+            zone = "UTC" if "%z" in self._times_format else None
+            moment = time.str.to_datetime(
+                self._times_format, time_unit="us", time_zone=zone, strict=False
+            )
+            frame = frame.with_columns(time=moment)
+        if self._options.min_rating is None:
+            return frame
+        text = pl.col("rating").cast(pl.String).str.strip_chars()
+        rating = text.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+        frame = frame.with_columns(rating=rating.fill_nan(None))
+        enough = pl.col("rating") >= self._options.min_rating
+        counts = (
+            frame.select(
+                n=pl.len(),
+                rated=pl.col("rating").count(),
+                taken=enough.sum(),
+                highest=pl.col("rating").max(),
+            )
+            .collect(engine="streaming")
+            .row(0, named=True)
+        )
+        self._n += counts["n"]
+        self._rated += counts["rated"]
+        self._taken += counts["taken"]
+        highest = [v for v in (self._highest, counts["highest"]) if v is not None]
+        self._highest = max(highest, default=None)
+        return frame.filter(enough).select("user", "item", "time")
+
+    def report(self, table: Table, rating: str, notes: list[str]) -> None:
+        """Say what was left out, and what the order is.
+
+        Raises:
+            DataError: nothing is left.
+        """
+        least = self._options.min_rating
+        if least is not None and self._n:
+            if self._highest is None:
+                raise DataError(
+                    f"{table.path}: column {rating!r} has no number in any row; expected ratings "
+                    "for data.min_rating: name their column with --columns rating=NAME"
+                )
+            if not self._taken:
+                raise DataError(
+                    f"{table.path}: no rating in {rating!r} is {least:g} or more, the highest is "
+                    f"{self._highest:g}; lower data.min_rating"
+                )
+            low, without = self._rated - self._taken, self._n - self._rated
+            if low:
+                notes.append(f"{counted(low, 'interaction')} rated below {least:g}: dropped")
+            if without:
+                notes.append(f"{counted(without, 'interaction')} without a rating: dropped")
+        if self._options.order == "rows":
+            notes.append("the order of the rows is taken for the order in time (data.order=rows)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +191,12 @@ def collect_events(
             `times` reads them: numbers since 1970, text, dates).
         where: the file, for errors.
         first_row: number of the first row, for errors.
-        separator: as `reading`.
+        separator: as `malformed.as_data_error`.
 
     Raises:
         DataError: the file cannot be read; a column is of a type that cannot be used.
     """
-    with reading(where, separator):
+    with as_data_error(where, separator):
         schema = frame.collect_schema()
         ids = []
         for column in ("user", "item"):
@@ -169,7 +258,7 @@ def dataset_from_events(
     name: str,
     where: object,
     k_core: int | None = None,
-    catalogue: Catalogue | None = None,
+    catalogue: LookUp[ItemText] | None = None,
     warnings: Sequence[str] = (),
 ) -> Dataset:
     """Build the data set out of what `collect_events` gave.
@@ -218,7 +307,7 @@ def dataset_from_events(
             "(same user, item and time): dropped"
         )
         user, item = user[~repeated], item[~repeated]
-    kept = core(user, item, k, where, notes)
+    kept = take_core(user, item, k, where, notes)
     user, item = user[kept], item[kept]
 
     user_ids, user_codes = _rows(user, names["user"])
@@ -259,105 +348,3 @@ def _rows(
     present = pl.Series(np.flatnonzero(np.bincount(codes)), dtype=pl.UInt32)
     ordered = in_row_order(names.filter(pl.col("code").is_in(present.implode())))
     return tuple(ordered["id"]), ordered["code"].to_numpy()
-
-
-def stable_order(*keys: NDArray[np.number]) -> NDArray[np.int64]:
-    """int64 ``(n,)``: `numpy.lexsort` for numbers that are not negative (the last key decides
-    first), by 16 bits at a time, which NumPy sorts in linear time.
-
-    >>> stable_order(np.array([2, 1, 1]), np.array([7, 7, 3])).tolist()
-    [2, 1, 0]
-    """
-    order = np.arange(len(keys[0]))
-    for key in keys:
-        if key.dtype.kind == "f":  # of such numbers, the bits are in the order of the values
-            key = (key + 0.0).view(np.int64)
-        low = key.min()
-        for shift in range(0, int(key.max() - low).bit_length(), 16):
-            digit = ((key - low) >> shift).astype(np.uint16)[order]
-            order = order[np.argsort(digit, kind="stable")]
-    return order
-
-
-def duplicates(
-    users: NDArray[np.integer], items: NDArray[np.integer], times: NDArray[np.number]
-) -> NDArray[np.bool_]:
-    """bool ``(n,)``: rows that repeat an earlier one; rows are sorted by user, then time.
-
-    >>> duplicates(np.array([0, 0, 0]), np.array([7, 8, 7]), np.array([1, 1, 1])).tolist()
-    [False, False, True]
-    """
-    repeated = np.zeros(len(users), dtype=bool)
-    tied = (users[1:] == users[:-1]) & (times[1:] == times[:-1])  # with the row before
-    rows = np.flatnonzero(np.append(tied, False) | np.insert(tied, 0, False))
-    if not len(rows):
-        return repeated
-    group = np.cumsum(np.insert(~tied, 0, True)[rows])
-    order = np.lexsort((items[rows], group))
-    rows, group = rows[order], group[order]
-    same = (group[1:] == group[:-1]) & (items[rows][1:] == items[rows][:-1])
-    repeated[rows[1:][same]] = True
-    return repeated
-
-
-def k_core(users: NDArray[np.integer], items: NDArray[np.integer], k: int) -> NDArray[np.int64]:
-    """int64: the interactions that are left when users and items with fewer than ``k`` are
-    dropped until none is left to drop; the answer does not depend on the order of dropping.
-
-    >>> k_core(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 1, 0]), 2).tolist()
-    [0, 1, 2, 3]
-    """
-    kept = np.arange(len(users))
-    while len(kept):
-        enough = (np.bincount(users)[users] >= k) & (np.bincount(items)[items] >= k)
-        if enough.all():
-            break
-        kept, users, items = kept[enough], users[enough], items[enough]
-    return kept
-
-
-def core(
-    users: NDArray[np.integer],
-    items: NDArray[np.integer],
-    k: int,
-    where: object,
-    notes: list[str],
-) -> NDArray[np.int64]:
-    """`k_core`, with what it dropped among the ``notes``.
-
-    Raises:
-        DataError: nothing is left.
-    """
-    kept = k_core(users, items, k)
-    before = (_distinct(users), _distinct(items), len(users))
-    if not len(kept):
-        size = _size(*before)
-        raise DataError(
-            f"{where}: of {size} none is left with {k} interactions per user and item; "
-            "lower data.k_core (0 filters nothing)"
-        )
-    if len(kept) < len(users):
-        after = (_distinct(users[kept]), _distinct(items[kept]), len(kept))
-        dropped = _size(*(b - a for b, a in zip(before, after, strict=True)))
-        notes.append(f"{k}-core: {dropped} dropped")
-    return kept
-
-
-def note_short(interactions: Histories, notes: list[str]) -> None:
-    """Count the users who are too short to hold anything out."""
-    short = int((interactions.lengths < 3).sum())
-    if short:
-        notes.append(
-            f"{counted(short, 'user')} with fewer than 3 interactions: trained on, not evaluated"
-        )
-
-
-def _distinct(codes: NDArray[np.integer]) -> int:
-    return int(np.count_nonzero(np.bincount(codes)))
-
-
-def _size(users: int, items: int, interactions: int) -> str:
-    return (
-        f"{counted(users, 'user')}, {counted(items, 'item')} and "
-        f"{counted(interactions, 'interaction')}"
-    )
