@@ -10,6 +10,7 @@ import pytest
 
 from letterrec.data import read
 from letterrec.data.readers import discovery
+from letterrec.data.readers.base import ReadOptions
 from letterrec.errors import DataError
 
 PAGE = Path(__file__).parents[3] / "docs" / "DATA.md"
@@ -50,3 +51,11 @@ def test_it_is_one_of_several_formats_where_others_are_beside_it(
     with pytest.raises(DataError, match=r"several formats \(tables, visits\)"):
         read(tmp_path)
     assert read(tmp_path / "shop.visits", k_core=0).n_users == 2
+
+
+@pytest.mark.parametrize(("amazon", "yelp"), [("a.jsonl", "b.jsonl"), ("b.jsonl", "a.jsonl")])
+def test_the_first_file_tells_a_format_of_contents(tmp_path: Path, amazon: str, yelp: str) -> None:
+    (tmp_path / amazon).write_text('{"user_id": "u", "parent_asin": "i", "timestamp": 1}\n')
+    (tmp_path / yelp).write_text('{"user_id": "u", "business_id": "i", "stars": 1, "date": 1}\n')
+    reader = discovery.discover(tmp_path, ReadOptions())
+    assert reader.name == ("Amazon 2023" if amazon < yelp else "Yelp")

@@ -98,9 +98,9 @@ class Reader:
         recognises: whether a file or folder is of this format. It may raise `DataError` where what
             is in a file cannot be read; that is said if no other reader recognises the source.
         read: read a source that is recognised. Raises `DataError`: it cannot be used.
-        by_content: whether it is told by what is in the files rather than by their names. Such
-            readers are asked only where no name tells the format, and the first that recognises
-            the source reads it; of those told by names, only one may recognise it.
+        by_content: whether it is told by what is in a file rather than by names. Such readers are
+            asked only where no name tells the format, for each file of a folder in turn; the first
+            to recognise one reads the folder. Of those told by names, only one may recognise it.
     """
 
     name: str

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers import amazon, letter, published, recbole, tables, yelp
-from letterrec.data.readers.base import Reader, ReadOptions
+from letterrec.data.readers.base import Reader, ReadOptions, files_of
 from letterrec.data.readers.columns import listed
 from letterrec.data.readers.table_files import kind_of, open_table
 from letterrec.errors import DataError
@@ -48,16 +48,17 @@ def discover(path: Path, options: ReadOptions) -> Reader:
 
 
 def _by_content(path: Path) -> Reader | None:
-    """The first reader that recognises a source by what is in its files.
+    """The reader of the first file, by name, that one recognises by what is in it.
 
     Raises:
-        DataError: none does, and one has met a file that it cannot read.
+        DataError: none is recognised, and one of the files cannot be read.
     """
     failure: DataError | None = None
-    for reader in READERS:
+    for file in files_of(path):
         try:
-            if reader.by_content and reader.recognises(path):
-                return reader
+            for reader in READERS:
+                if reader.by_content and reader.recognises(file):
+                    return reader
         except DataError as error:
             failure = failure or error
     if failure is not None:

@@ -17,7 +17,6 @@ from pathlib import Path
 import polars as pl
 
 from letterrec.data.ids import checked_id
-from letterrec.data.readers.base import files_of
 from letterrec.errors import DataError
 
 _BLOCK = 1 << 25  # bytes of text that are parsed at a time
@@ -96,22 +95,13 @@ def first_record(path: Path) -> dict[str, object]:
     return {}
 
 
-def holds_keys(keys: Collection[str], source: Path) -> bool:
-    """Whether a source is, or is a folder with, JSON lines whose first object has all these keys.
+def holds_keys(keys: Collection[str], path: Path) -> bool:
+    """Whether a file is of JSON lines whose first object has all these keys.
 
     Raises:
-        DataError: none has, and one cannot be read.
+        DataError: it cannot be read.
     """
-    failure: DataError | None = None
-    for file in filter(is_json_lines, files_of(source)):
-        try:
-            if first_record(file).keys() >= set(keys):
-                return True
-        except DataError as error:
-            failure = failure or error
-    if failure is not None:
-        raise failure
-    return False
+    return is_json_lines(path) and first_record(path).keys() >= set(keys)
 
 
 def records(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
