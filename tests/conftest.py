@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from letterrec.config.settings import Settings, load_settings
+from letterrec.config.loading import load_settings
+from letterrec.config.settings import Settings
 from letterrec.recommenders.lcrec import llm
 
 N_ITEMS = 60

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from letterrec.api import evaluate, fit, inspect, load
-    from letterrec.config.settings import Settings, load_settings
+    from letterrec.config.loading import load_settings
+    from letterrec.config.settings import Settings
     from letterrec.data import Dataset, read
     from letterrec.errors import LetterRecError
     from letterrec.serving.engine import Engine
@@ -44,7 +45,7 @@ _HOME = {
     "fit": "letterrec.api",
     "inspect": "letterrec.api",
     "load": "letterrec.api",
-    "load_settings": "letterrec.config.settings",
+    "load_settings": "letterrec.config.loading",
     "read": "letterrec.data",
 }
 

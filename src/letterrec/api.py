@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from letterrec import pipeline
-from letterrec.config.settings import Settings, load_settings
+from letterrec.config.loading import load_settings
+from letterrec.config.settings import Settings
 from letterrec.data import Dataset, check_source
 from letterrec.data.cold import ColdItems
 from letterrec.data.readers.base import ReadOptions

@@ -10,13 +10,8 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from letterrec.config.settings import (
-    Settings,
-    describe_recipes,
-    load_settings,
-    parse_settings,
-    recipes,
-)
+from letterrec.config.loading import describe_recipes, load_settings, parse_settings, recipes
+from letterrec.config.settings import Settings
 from letterrec.errors import SettingsError
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from command import letterrec
 from conftest import SMALL
-from letterrec.config.settings import load_settings
+from letterrec.config.loading import load_settings
 from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
 from letterrec.data.vectors import read_vectors

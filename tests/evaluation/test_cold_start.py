@@ -17,7 +17,7 @@ from letterrec.serving.engine import Engine
 @pytest.fixture(scope="module")
 def cold_run(shop_run: Path, shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shop's run, made as if some of its items had been held out: nothing is trained anew."""
-    from letterrec.config.settings import parse_settings
+    from letterrec.config.loading import parse_settings
     from letterrec.runs.run import Run
 
     settings = Run.open(shop_run).settings.model_dump()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from letterrec import api
-from letterrec.config.settings import load_settings
+from letterrec.config.loading import load_settings
 from letterrec.errors import DataError
 from letterrec.runs.run import Run
 

@@ -16,7 +16,7 @@ import torch
 
 from conftest import SMALL, steps_done
 from letterrec import api
-from letterrec.config.settings import load_settings
+from letterrec.config.loading import load_settings
 from letterrec.files import read_json, read_metadata, read_tensors
 from letterrec.runs.run import STAGES
 

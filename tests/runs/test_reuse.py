@@ -12,7 +12,7 @@ import pytest
 
 from conftest import small_settings
 from letterrec import api
-from letterrec.config.settings import load_settings
+from letterrec.config.loading import load_settings
 from letterrec.data import read
 from letterrec.errors import RunError
 from letterrec.evaluation.metrics import summarise

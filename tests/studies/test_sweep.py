@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from command import letterrec
-from letterrec.config.settings import load_settings
+from letterrec.config.loading import load_settings
 from letterrec.errors import SettingsError
 from letterrec.runs.run import Run
 from letterrec.studies.sweep import Point, _ladder, _points, _ranked, sweep, sweep_sheet

@@ -15,7 +15,8 @@ import torch
 
 from conftest import SMALL, steps_done
 from letterrec import api
-from letterrec.config.settings import Settings, load_settings
+from letterrec.config.loading import load_settings
+from letterrec.config.settings import Settings
 from letterrec.files import read_tensors
 from letterrec.runs.run import Run
 

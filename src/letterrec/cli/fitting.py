@@ -23,7 +23,7 @@ def quickstart(
 ) -> None:
     """Train on MovieLens-100k and show what comes out: minutes, no data of your own needed."""
     from letterrec import api
-    from letterrec.config.settings import load_settings
+    from letterrec.config.loading import load_settings
     from letterrec.reports.text import print_inspection, print_metrics, print_recommendations
 
     settings = load_settings("quickstart")
@@ -87,7 +87,7 @@ def fit(
         letterrec fit Instruments/ --out runs/given --set identifiers.source=given
     """
     from letterrec import api
-    from letterrec.config.settings import load_settings
+    from letterrec.config.loading import load_settings
     from letterrec.data.splits import returning_share
     from letterrec.reports.text import print_metrics, returning_note
     from letterrec.training import distributed
@@ -104,7 +104,7 @@ def fit(
 
 def recipes() -> None:
     """The shipped recipes, each with its first line."""
-    from letterrec.config.settings import describe_recipes
+    from letterrec.config.loading import describe_recipes
 
     rows = table("recipe", "what it is", whole=("recipe",))
     for name, line in describe_recipes().items():

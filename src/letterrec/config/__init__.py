@@ -1,1 +1,1 @@
-"""Settings, recipes, and what is checked before anything is trained."""
+"""Settings and recipes."""

@@ -1,35 +1,19 @@
-"""Settings: frozen, typed, and written as TOML; an unknown key is an error.
+"""Every setting of a run: its type, default and meaning. Frozen, and written as TOML.
 
-A recipe is a TOML file in `recipes/`, holding what differs from the defaults below. The paper's
-settings (section 5.4) are the recipe ``paper-letter-tiger``.
+`loading` makes them from a recipe and what is changed of it. The paper's settings (section 5.4)
+are the recipe ``paper-letter-tiger``.
 """
 
 from __future__ import annotations
 
-import reprlib
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
+from collections.abc import Iterator, Mapping
 from os import PathLike, fspath
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from letterrec.errors import SettingsError
-
-_WORDS = {  # how a kind of error of pydantic begins -> what was expected
-    "model": "a section, not a value: give section.key=value",
-    "dict": "a section, not a value: give section.key=value",
-    "string": "text",
-    "int": "a whole number",
-    "float": "a number",
-    "finite": "a finite number",
-    "bool": "true or false",
-    "tuple": "a list",
-}
 
 
 class Section(BaseModel):
@@ -377,76 +361,6 @@ class Settings(Section):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-def recipes() -> list[str]:
-    """Names of the shipped recipes."""
-    folder = resources.files("letterrec.config") / "recipes"
-    return sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml"))
-
-
-def describe_recipes() -> dict[str, str]:
-    """Recipe -> the comment on its first line."""
-    folder = resources.files("letterrec.config") / "recipes"
-    texts = {name: (folder / f"{name}.toml").read_text("utf-8") for name in recipes()}
-    return {name: text.partition("\n")[0].lstrip("# ") for name, text in texts.items()}
-
-
-def load_settings(
-    recipe: str | Path | None = None,
-    overrides: Sequence[str] | Mapping[str, Any] | None = None,
-) -> Settings:
-    """Settings from a recipe and what is changed of it.
-
-    An override changes what it names and nothing else, at any depth. Without a recipe,
-    ``recommender.name=NAME`` among the overrides starts from the recipe NAME. With one, an override
-    that names another tokenizer or recommender than the recipe keeps of the recipe's settings of
-    that section those that the other has too.
-
-    Args:
-        recipe: a shipped name or a TOML file; None takes the default.
-        overrides: ``"section.key=value"`` each, as the command line takes them, or a dict, nested
-            (``{"training": {"epochs": 5}}``) or with dots (``{"training.epochs": 5}``).
-
-    Raises:
-        SettingsError: the recipe does not exist or is no TOML; a key is unknown; a value does
-            not fit.
-    """
-    pairs = list(_pairs(overrides or []))
-    names = {k[0]: v for k, v in pairs if len(k) == 2 and k[1] == "name"}
-    values = _read_recipe(str(recipe if recipe is not None else names.get("recommender", "rqt")))
-    for section, name in names.items():
-        _change_kind(values, section, name)
-    for keys, value in pairs:
-        table = values
-        for key in keys[:-1]:
-            table = table.setdefault(key, {})
-            if not isinstance(table, dict):
-                raise SettingsError(f"--set {'.'.join(keys)}: {key!r} is a value, not a section")
-        table[keys[-1]] = value
-    return parse_settings(values)
-
-
-def parse_settings(values: dict[str, Any]) -> Settings:
-    """Validate a nested dict of settings; what is not given has its default."""
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        raise SettingsError(_explain(error)) from None
-
-
-def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
-    """The keys and the value of each override."""
-    if isinstance(overrides, Mapping):
-        for keys, value in leaves(overrides):
-            yield [k for key in keys for k in key.split(".")], value
-    elif isinstance(overrides, str) or not all(isinstance(o, str) for o in overrides):
-        raise SettingsError(
-            f"overrides = {overrides!r}: expected a list such as ['training.epochs=5'], or a dict"
-        )
-    else:
-        for text in overrides:
-            yield from _parse_override(text)
-
-
 def leaves(table: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """The keys of every value in nested tables, and the value."""
     for key, value in table.items():
@@ -456,105 +370,3 @@ def leaves(table: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
             yield from (((key, *keys), leaf) for keys, leaf in leaves(value))
         else:
             yield (key,), fspath(value) if isinstance(value, PathLike) else value
-
-
-def _parse_override(text: str) -> Iterator[tuple[list[str], Any]]:
-    """The keys of a ``section.key=value`` and their value; an inline table names several."""
-    key, equals, raw = text.partition("=")
-    if not equals or not key.strip():
-        raise SettingsError(f"--set {text!r}: expected section.key=value, as in training.epochs=5")
-    try:
-        value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = raw  # a bare word or a path
-    except (ValueError, RecursionError):  # a number of too many digits, a table too deep
-        raise SettingsError(f"--set {key}: {_short(raw)} cannot be a value") from None
-    waiting = [([k.strip() for k in key.split(".")], value)]
-    while waiting:
-        keys, value = waiting.pop(0)
-        if isinstance(value, dict):
-            waiting += [([*keys, k], v) for k, v in value.items()]
-        else:
-            yield keys, value
-
-
-def _read_recipe(name: str) -> dict[str, Any]:
-    shipped = resources.files("letterrec.config") / "recipes" / f"{name}.toml"
-    try:
-        if name in recipes():
-            return tomllib.loads(shipped.read_text("utf-8"))
-        if Path(name).is_file():
-            return tomllib.loads(Path(name).read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"recipe {name}: not valid TOML: {error}") from None
-    except OSError as error:
-        raise SettingsError(f"recipe {name} cannot be read: {error.strerror}") from None
-    raise SettingsError(
-        f"recipe {name!r}: neither a file nor one of the shipped recipes: {', '.join(recipes())}"
-    )
-
-
-def _change_kind(values: dict[str, Any], section: str, name: Any) -> None:
-    """Leave out of a recipe's section what the kind with that name does not have."""
-    kind = next((k for k in _kinds(section) if k.model_fields["name"].default == name), None)
-    table = values.get(section)
-    if kind is not None and isinstance(table, dict):
-        values[section] = {key: v for key, v in table.items() if key in kind.model_fields}
-
-
-def _kinds(section: str) -> list[type[Section]]:
-    """The classes that a section chooses from by its ``name``; none where it is of one class."""
-    field = Settings.model_fields.get(section)
-    return list(get_args(field.annotation)) if field is not None and field.discriminator else []
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    section, *inside = first["loc"] or ("",)
-    kind: type[BaseModel] | None = None
-    if inside and (kinds := _kinds(str(section))):  # the name that chose the kind comes first
-        kind = next(k for k in kinds if k.model_fields["name"].default == inside[0])
-        inside = inside[1:]
-    where = ".".join(str(p) for p in (section, *inside))
-    if first["type"] == "extra_forbidden":
-        table = Settings if kind is None else kind
-        for part in first["loc"][:-1] if kind is None else inside[:-1]:
-            table = _class_of(table, str(part))
-        level = "sections" if table is Settings else "settings of that section"
-        known = ", ".join(table.model_fields)
-        return f"setting {_short(where)} does not exist; {level}: {known}"
-    if inside and inside[-1] == "[key]":
-        return (
-            f"setting {_short(where.removesuffix('.[key]'))} does not exist; "
-            f"expected one of {first['ctx']['expected']}"
-        )
-    if first["type"] == "union_tag_invalid":
-        tag, tags = first["ctx"]["tag"], first["ctx"]["expected_tags"]
-        return f"setting '{where}.name' = {_short(tag)}: expected one of {tags}"
-    if first["type"] == "value_error":
-        return f"settings{f' of {where}' if where else ''}: {first['ctx']['error']}"
-    return f"setting {where!r} = {_short(first['input'])}: expected {_expected(first)}"
-
-
-def _expected(error: ErrorDetails) -> str:
-    """What a value should have been, of an error of pydantic."""
-    kind, message = error["type"], error["msg"].lower()
-    for start, words in _WORDS.items():
-        if kind.startswith(start):
-            return words
-    number = "a number " if kind.startswith(("greater", "less")) else ""
-    return number + message.removeprefix("input should be ")
-
-
-def _class_of(section: type[BaseModel], key: str) -> type[BaseModel]:
-    inner = section.model_fields[key].annotation
-    assert isinstance(inner, type)
-    assert issubclass(inner, BaseModel)
-    return inner
-
-
-def _short(value: Any) -> str:
-    """A value as it is written in an error, however long or deep."""
-    shortener = reprlib.Repr()
-    shortener.maxstring = shortener.maxother = shortener.maxlong = 120
-    return shortener.repr(value)

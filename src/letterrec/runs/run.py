@@ -42,7 +42,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import letterrec
-from letterrec.config.settings import Settings, leaves, parse_settings
+from letterrec.config.loading import parse_settings
+from letterrec.config.settings import Settings, leaves
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.saved import read_dataset, write_dataset

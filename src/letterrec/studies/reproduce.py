@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.config.settings import load_settings
+from letterrec.config.loading import load_settings
 from letterrec.data import Dataset, find_sources, read
 from letterrec.data.splits import SPLITS
 from letterrec.decoding.ranker import ScoringRanker

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from letterrec.config.settings import Settings, load_settings
+from letterrec.config.loading import load_settings
+from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.studies import Model, TableName, paper
 

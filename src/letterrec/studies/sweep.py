@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from letterrec.config.settings import Settings, load_settings
+from letterrec.config.loading import load_settings
+from letterrec.config.settings import Settings
 from letterrec.data import check_source
 from letterrec.errors import IdentifierError, SettingsError
 from letterrec.files import write_json

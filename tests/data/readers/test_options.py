@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from letterrec.config.settings import load_settings, parse_settings
+from letterrec.config.loading import load_settings, parse_settings
 from letterrec.data import Dataset, read
 from letterrec.data.readers.columns import KNOWN, candidates_for, find_columns
 from letterrec.errors import DataError, SettingsError

@@ -24,7 +24,7 @@ from contract_recommender import (
 )
 from letterrec import api
 from letterrec.cli.app import app
-from letterrec.config.settings import load_settings
+from letterrec.config.loading import load_settings
 from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError, IdentifierError, RequestError
