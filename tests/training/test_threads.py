@@ -5,11 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from letterrec.nn.dropout import Dropout
-from letterrec.training.devices import has_bfloat16
 from letterrec.training.threads import Team
 
 ROWS = np.arange(200)
@@ -40,11 +38,6 @@ class Regression(nn.Module):
         return {"loss": squares.mean(), "largest": squares.detach().amax()}
 
 
-def accelerator() -> Accelerator:
-    """As `training.train` makes it: there is one precision per process."""
-    return Accelerator(cpu=True, mixed_precision="bf16" if has_bfloat16() else "no")
-
-
 def gradients(module: nn.Module) -> list[Tensor]:
     return [torch.zeros_like(p) if p.grad is None else p.grad for p in module.parameters()]
 
@@ -55,7 +48,7 @@ def collate(rows: np.ndarray) -> tuple[Tensor, ...]:
 
 def step(module: Regression, rows: np.ndarray, per_batch: int) -> dict[str, Tensor]:
     module.zero_grad()
-    with Team(per_batch, accelerator()) as team:
+    with Team(per_batch) as team:
         return team.backward(module, collate, rows, 0.5)
 
 
@@ -95,7 +88,7 @@ def test_an_error_of_a_member_reaches_the_caller() -> None:
         raise ValueError(f"row {rows[0]}")
 
     with (
-        Team(len(ROWS), accelerator()) as team,
+        Team(len(ROWS)) as team,
         pytest.raises(ValueError, match="row 0"),
     ):
         team.backward(Regression(0), broken, ROWS, 1.0)

@@ -76,7 +76,7 @@ STAGES = (
     "transitions",
     "evaluation",
 )
-_PACKAGES = ("accelerate", "numpy", "polars", "safetensors", "sentence-transformers", "torch")
+_PACKAGES = ("numpy", "polars", "safetensors", "sentence-transformers", "torch")
 
 
 Made = TypeVar("Made")

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -30,7 +29,7 @@ from letterrec.errors import SettingsError
 from letterrec.progress import counting
 from letterrec.training import checkpoints, distributed
 from letterrec.training.checkpoints import Checkpoint, Position, Stateful, TrainingLog, weights_of
-from letterrec.training.devices import device, has_bfloat16, set_seed
+from letterrec.training.devices import device, set_seed
 from letterrec.training.options import TrainingOptions
 from letterrec.training.threads import Team
 
@@ -100,9 +99,7 @@ def train(
     Raises:
         SettingsError: the loss or the gradient is no finite number any more.
     """
-    precision = "bf16" if has_bfloat16() else "no"
-    accelerator = Accelerator(mixed_precision=precision, cpu=device().type == "cpu")
-    module.to(accelerator.device)
+    module.to(device())
     optimizer = _optimizer(module, options)
     checkpoint = Checkpoint(module, optimizer, options.folder, stateful)
     log, best_weights, position = checkpoint.load()
@@ -112,10 +109,10 @@ def train(
     first = batches(0)
     steps_per_epoch = len(first)
     total = steps_per_epoch * options.epochs
-    shared = len(first[0]) if in_threads and accelerator.device.type == "cpu" else 0
-    with counting(label, total) as counter, Team(shared, accelerator) as team:
+    shared = len(first[0]) if in_threads and device().type == "cpu" else 0
+    with counting(label, total) as counter, Team(shared) as team:
         counter.advance(steps_per_epoch * len(log.epochs) + position.step)
-        stepper = _Stepper(module, collate, optimizer, accelerator, team, options, total, label)
+        stepper = _Stepper(module, collate, optimizer, team, options, total, label)
         for epoch in range(len(log.epochs), options.epochs):
             if _is_over(log, options):
                 break
@@ -171,14 +168,13 @@ class _Stepper:
         module: nn.Module,
         collate: Callable[[Rows], tuple[Tensor, ...]],
         optimizer: torch.optim.Optimizer,
-        accelerator: Accelerator,
         team: Team,
         options: TrainingOptions,
         total: int,
         label: str,
     ) -> None:
         self._module, self._collate, self._optimizer = module, collate, optimizer
-        self._accelerator, self._team, self._options = accelerator, team, options
+        self._team, self._options = team, options
         self._total, self._label = total, label
         self._trainable = [p for p in module.parameters() if p.requires_grad]
 
@@ -191,7 +187,7 @@ class _Stepper:
         mine, weight = _share(rows)
         parts = self._team.backward(self._module, self._collate, mine, weight)
         _average_gradients(self._trainable)
-        norm = self._accelerator.clip_grad_norm_(self._trainable, options.clip)
+        norm = nn.utils.clip_grad_norm_(self._trainable, options.clip)
         _check_finite(self._label, options.learning_rate, epoch, i, parts["loss"], norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)

@@ -16,11 +16,11 @@ from typing import Self
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.nn.random import draw_seed, use_generator
+from letterrec.training.devices import autocast, device
 
 Collate = Callable[[NDArray[np.int64]], tuple[Tensor, ...]]
 Parts = dict[str, Tensor]
@@ -32,11 +32,9 @@ class Team:
 
     Args:
         rows: of a batch; there is a member for every 64, at most one for each of PyTorch's threads.
-        accelerator: knows the precision.
     """
 
-    def __init__(self, rows: int, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
+    def __init__(self, rows: int) -> None:
         self._threads = torch.get_num_threads()
         self._members = max(1, min(self._threads, rows // _ROWS))
         share = self._threads // self._members
@@ -68,7 +66,7 @@ class Team:
         members = min(self._members, len(rows) // _ROWS)
         if members <= 1:
             parts = self._forward(module, collate, rows)
-            self._accelerator.backward(parts["loss"] * weight)
+            (parts["loss"] * weight).backward()  # type: ignore[no-untyped-call]
             return {name: part.detach() for name, part in parts.items()}
         trained = [p for p in module.parameters() if p.requires_grad]
 
@@ -91,8 +89,7 @@ class Team:
         return sums
 
     def _forward(self, module: nn.Module, collate: Collate, rows: NDArray[np.int64]) -> Parts:
-        target = self._accelerator.device
-        tensors = (t.to(target, non_blocking=True) for t in collate(rows))
-        with self._accelerator.autocast():
+        tensors = (t.to(device(), non_blocking=True) for t in collate(rows))
+        with autocast():
             parts: Parts = module(*tensors)
         return parts
