@@ -246,6 +246,27 @@ def test_other_item_embeddings_can_take_their_place(trained: SASRec, tmp_path: P
             model.use_item_embeddings(wrong)
 
 
+def test_weights_of_an_earlier_version_load(trained: SASRec) -> None:
+    earlier = {
+        "norm_attention": "attention_norm",
+        "query_key_value": "queries_keys_values",
+        "output": "attended",
+        "norm_mlp": "feed_forward.0",
+        "mlp.0": "feed_forward.1",
+        "mlp.2": "feed_forward.3",
+    }
+    weights = {}
+    for name, weight in trained.state_dict().items():
+        for now, before in earlier.items():
+            name = name.replace(f".{now}.", f".{before}.")
+        weights[name] = weight
+    assert "blocks.0.feed_forward.3.bias" in weights
+    again = SASRec(**trained.settings)
+    again.load_state_dict(weights)
+    histories = torch.tensor([[0, 1, 2], [7, -1, -1]])
+    assert again.eval().scores(histories).equal(trained.scores(histories))
+
+
 def test_a_saved_sasrec_gives_the_same_scores(trained: SASRec, tmp_path: Path) -> None:
     ids = rings().item_ids
     trained.save(tmp_path / "sasrec.safetensors", ids)

@@ -19,9 +19,19 @@ from torch import Tensor, nn
 
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import fingerprint, read_tensors, write_tensors
+from letterrec.nn.causal import CausalBlock
+from letterrec.nn.dropout import Dropout
 
 FULL_SOFTMAX_ITEMS = 100_000  # catalogues beyond this are trained with a sampled softmax
 _SAMPLES = 4096  # sampled negatives, shared by a batch
+_EARLIER_NAMES = {  # of a block's layers -> the present ones
+    ".attention_norm.": ".norm_attention.",
+    ".queries_keys_values.": ".query_key_value.",
+    ".attended.": ".output.",
+    ".feed_forward.0.": ".norm_mlp.",
+    ".feed_forward.1.": ".mlp.0.",
+    ".feed_forward.3.": ".mlp.2.",
+}
 _CHUNK_LOGITS = 24_576  # logits at a time, per dimension: they stay in the processor's cache
 
 
@@ -69,12 +79,13 @@ class SASRec(nn.Module):
         self.max_history = max_history
         self.items = nn.Embedding(n_items, dim)
         self.positions = nn.Embedding(max_history, dim)
-        self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(layers))
+        self.dropout = Dropout(dropout)
+        self.blocks = nn.ModuleList(CausalBlock(dim, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
         nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.positions.weight, std=0.02)
         self.register_buffer("popularity", torch.ones(n_items), persistent=False)
+        self.register_load_state_dict_pre_hook(_rename_weights)  # type: ignore[no-untyped-call]
 
     def forward(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Mean cross-entropy of the next item over all positions that have one.
@@ -174,31 +185,15 @@ class SASRec(nn.Module):
         return model.eval()
 
 
-class _Block(nn.Module):
-    """Causal self-attention and a feed-forward layer, each normalized before and added after."""
-
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.attention_norm = nn.LayerNorm(dim)
-        self.queries_keys_values = nn.Linear(dim, 3 * dim)
-        self.attended = nn.Linear(dim, dim)
-        self.feed_forward = nn.Sequential(
-            nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(batch, length, dim)`` -> the same. Padding stands last, so causality hides it."""
-        batch, length, dim = x.shape
-        split = self.queries_keys_values(self.attention_norm(x)).view(
-            batch, length, 3, self.heads, dim // self.heads
-        )
-        q, k, v = split.permute(2, 0, 3, 1, 4)  # each (batch, heads, length, dim / heads)
-        p = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
-        mixed = self.attended(mixed.transpose(1, 2).reshape(batch, length, dim))
-        x = x + F.dropout(mixed, self.dropout, self.training)
-        return x + F.dropout(self.feed_forward(x), self.dropout, self.training)
+def _rename_weights(
+    _module: nn.Module, weights: dict[str, Tensor], _prefix: str, *_: object
+) -> None:
+    """Give the weights of blocks that an earlier version wrote their present names."""
+    for name in list(weights):
+        renamed = name
+        for before, now in _EARLIER_NAMES.items():
+            renamed = renamed.replace(before, now)
+        weights[renamed] = weights.pop(name)
 
 
 def full_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:

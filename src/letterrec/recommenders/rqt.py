@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from letterrec.data.sequences import Histories
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.nn.dropout import Dropout, attention
+from letterrec.nn.causal import CausalBlock
+from letterrec.nn.dropout import Dropout
 from letterrec.recommenders.base import Recommender
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
@@ -79,7 +80,7 @@ class Rqt(Recommender):
         self.position_embedding = nn.Embedding(max_history, dim)
         self.item_embedding = nn.Embedding(identifiers.n_items, dim) if item_embedding else None
         self.content_projection = None if content is None else nn.Linear(content.shape[1], dim)
-        self.body = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(layers))
+        self.body = nn.ModuleList(CausalBlock(dim, heads, dropout) for _ in range(layers))
         self.body_norm = nn.LayerNorm(dim)
         self.depth = nn.ModuleList(
             _LevelBlocks(len(self.sizes), dim, dropout) for _ in range(depth_layers)
@@ -183,7 +184,9 @@ class Rqt(Recommender):
         state = self._embed(histories)  # (batch, longest, dim)
         for block in self.body[:-1]:
             state = block(state)
-        latest = cast(_Block, self.body[-1]).at(state, (lengths - 1).clamp_min(0))  # (batch, dim)
+        latest = cast(CausalBlock, self.body[-1]).at(
+            state, (lengths - 1).clamp_min(0)
+        )  # (batch, dim)
         return RqtDecoder(self, self.body_norm(latest))
 
     def _read(self, items: Tensor) -> Tensor:
@@ -254,55 +257,6 @@ class RqtDecoder:
         kept = self._prefix.gather(1, parents[..., None].expand(-1, -1, self._prefix.shape[2]))
         self._prefix = kept + self._model.prefix_embedding.weight[codes + start]
         self._level += 1
-
-
-class _Block(nn.Module):
-    """Pre-norm causal transformer layer."""
-
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.dropout = Dropout(dropout)
-        self.norm_attention = nn.LayerNorm(dim)
-        self.query_key_value = nn.Linear(dim, 3 * dim)
-        self.output = nn.Linear(dim, dim)
-        self.norm_mlp = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(
-            nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim), self.dropout
-        )
-
-    def forward(self, state: Tensor) -> Tensor:
-        """States ``(batch, length, dim)`` -> the same shape."""
-        batch, length, dim = state.shape
-        heads = self.query_key_value(self.norm_attention(state))
-        query, key, value = (
-            heads.view(batch, length, 3 * self.heads, -1).transpose(1, 2).chunk(3, 1)
-        )
-        attended = attention(query, key, value, self.dropout, is_causal=True)
-        attended = self.output(attended.transpose(1, 2).reshape(batch, length, dim))
-        state = state + self.dropout(attended)
-        return torch.add(state, self.mlp(self.norm_mlp(state)))
-
-    def at(self, state: Tensor, place: Tensor) -> Tensor:
-        """What `forward` gives at one place of each sequence, without the other places' work.
-
-        States ``(batch, length, dim)`` and places int64 ``(batch,)`` -> ``(batch, dim)``.
-        """
-        batch, length, dim = state.shape
-        row = torch.arange(batch, device=state.device)
-        normed = self.norm_attention(state)
-        weight, bias = self.query_key_value.weight, self.query_key_value.bias
-        query = F.linear(normed[row, place], weight[:dim], bias[:dim])  # (batch, dim)
-        pairs = F.linear(normed, weight[dim:], bias[dim:])  # (batch, length, 2 * dim)
-        key, value = (
-            pairs.view(batch, length, 2 * self.heads, -1).transpose(1, 2).chunk(2, 1)
-        )  # (batch, heads, length, dim / heads)
-        seen = torch.arange(length, device=state.device) <= place[:, None]  # (batch, length)
-        attended = F.scaled_dot_product_attention(
-            query.view(batch, self.heads, 1, -1), key, value, attn_mask=seen[:, None, None]
-        )  # (batch, heads, 1, dim / heads)
-        latest = state[row, place] + self.output(attended.reshape(batch, dim))
-        return torch.add(latest, self.mlp(self.norm_mlp(latest)))
 
 
 class _LevelBlocks(nn.Module):
