@@ -26,7 +26,7 @@ from letterrec.serving.engine import Engine
 from letterrec.tokenizers import Items
 from letterrec.training import distributed
 
-AnySettings = Settings | Mapping[str, Any] | str | PathLike[str] | None
+AnySettings = Settings | Mapping[str, object] | str | PathLike[str] | None
 AnyRun = str | PathLike[str] | Run
 
 

@@ -82,7 +82,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, "utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write a JSON file atomically, indented for people."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
@@ -141,7 +141,7 @@ def _permission_denied(path: Path) -> RunError:
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any] | None = None
+    path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, object] | None = None
 ) -> None:
     """Write named tensors as safetensors, atomically, with readable metadata."""
     metadata = {k: json.dumps(v) for k, v in (about or {}).items()}
@@ -217,7 +217,7 @@ def read_matrix(path: Path, n_rows: int) -> NDArray[np.float32]:
     return values
 
 
-def fingerprint(*parts: str | bytes | NDArray[Any] | tuple[str, ...]) -> str:
+def fingerprint(*parts: str | bytes | NDArray[np.generic] | tuple[str, ...]) -> str:
     """A short SHA-256 over texts, bytes, arrays and tuples of texts, order and bounds included."""
     digest = hashlib.sha256()
     for part in parts:

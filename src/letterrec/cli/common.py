@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,7 +23,7 @@ RecipeOption = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")]
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print a value as one line of JSON; non-ASCII letters as they are where stdout can have them.
 
     >>> print_json({"title": "Amélie"})

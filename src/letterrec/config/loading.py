@@ -45,7 +45,7 @@ def describe_recipes() -> dict[str, str]:
 
 def load_settings(
     recipe: str | Path | None = None,
-    overrides: Sequence[str] | Mapping[str, Any] | None = None,
+    overrides: Sequence[str] | Mapping[str, object] | None = None,
 ) -> Settings:
     """Settings from a recipe and what is changed of it.
 
@@ -86,7 +86,7 @@ def parse_settings(values: dict[str, Any]) -> Settings:
         raise SettingsError(_explain(error)) from None
 
 
-def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
+def _pairs(overrides: Sequence[str] | Mapping[str, object]) -> Iterator[tuple[list[str], object]]:
     """The keys and the value of each override."""
     if isinstance(overrides, Mapping):
         for keys, value in leaves(overrides):
@@ -100,7 +100,7 @@ def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[list[
             yield from _parse_override(text)
 
 
-def _parse_override(text: str) -> Iterator[tuple[list[str], Any]]:
+def _parse_override(text: str) -> Iterator[tuple[list[str], object]]:
     """The keys of a ``section.key=value`` and their value; an inline table names several."""
     key, equals, raw = text.partition("=")
     if not equals or not key.strip():
@@ -136,7 +136,7 @@ def _read_recipe(name: str) -> dict[str, Any]:
     )
 
 
-def _change_kind(values: dict[str, Any], section: str, name: Any) -> None:
+def _change_kind(values: dict[str, Any], section: str, name: object) -> None:
     """Leave out of a recipe's section what the kind with that name does not have."""
     kind = next((k for k in _kinds(section) if k.model_fields["name"].default == name), None)
     table = values.get(section)
@@ -195,7 +195,7 @@ def _class_of(section: type[BaseModel], key: str) -> type[BaseModel]:
     return inner
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """A value as it is written in an error, however long or deep."""
     shortener = reprlib.Repr()
     shortener.maxstring = shortener.maxother = shortener.maxlong = 120

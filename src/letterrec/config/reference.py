@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -137,7 +137,7 @@ def _name(model: BaseModel) -> str:
     return str(model.model_dump()["name"])
 
 
-def _setting(key: str, field: FieldInfo, value: Any) -> Setting:
+def _setting(key: str, field: FieldInfo, value: object) -> Setting:
     annotation = field.annotation
     if get_origin(annotation) in (Union, UnionType):  # with None, which is "unset"
         (annotation,) = (kind for kind in get_args(annotation) if kind is not NoneType)

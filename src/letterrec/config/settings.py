@@ -361,7 +361,7 @@ class Settings(Section):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-def leaves(table: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def leaves(table: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], object]]:
     """The keys of every value in nested tables, and the value."""
     for key, value in table.items():
         if not isinstance(key, str):

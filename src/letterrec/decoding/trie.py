@@ -5,7 +5,6 @@ they lead to.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +64,7 @@ class Trie:
         """
         codes = identifiers.codes
         _check(identifiers, popularity)
-        keys: list[NDArray[Any]] = [] if popularity is None else [-popularity]
+        keys: list[NDArray[np.number]] = [] if popularity is None else [-popularity]
         keys += [codes[:, level] for level in reversed(range(identifiers.n_levels))]
         order = np.lexsort(tuple(keys)).astype(np.int32)
         n_items, n_levels = codes.shape

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -49,7 +49,7 @@ class Recommender(nn.Module, ABC):
     max_history: int
 
     @classmethod
-    def build(cls, identifiers: Identifiers, features: Features, **settings: Any) -> Self:
+    def build(cls, identifiers: Identifiers, features: Features, **settings: object) -> Self:
         """An untrained recommender of a catalogue, its weights drawn from PyTorch's random state.
 
         Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from letterrec.config.settings import Settings
 from letterrec.errors import RunError
@@ -54,7 +53,7 @@ def take_over(run: Run, others: Iterable[Path]) -> None:
             say(f"  {stage}: taken over from {folder}")
 
 
-def deciding(settings: Settings, stage: str) -> Any:
+def deciding(settings: Settings, stage: str) -> object:
     """All settings that the result of a stage depends on, to be compared.
 
     None where a file from outside decides it: that may be another file by now.

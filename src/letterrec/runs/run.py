@@ -255,7 +255,7 @@ class Run:
         """Where a stage's training keeps checkpoints and TensorBoard events."""
         return self.folder / "training" / stage
 
-    def record(self, stage: str, record: dict[str, Any]) -> None:
+    def record(self, stage: str, record: Mapping[str, object]) -> None:
         """Note that a stage is done."""
         self.about["stages"][stage] = record
         if distributed.is_main():
@@ -435,7 +435,7 @@ class Run:
         with reading(path):
             return read_tensors(path)[0][split].numpy().astype(np.int64)
 
-    def write_json(self, name: str, value: Any) -> None:
+    def write_json(self, name: str, value: object) -> None:
         """Keep a JSON file."""
         write_json(self.folder / f"{name}.json", value)
 

@@ -99,9 +99,9 @@ def _keep_transitions(run: Run, dataset: Dataset, made: Transitions | None) -> F
 
 def _keep_evaluation(run: Run, dataset: Dataset, made: Mapping[Split, Measured]) -> Facts:
     run.save_ranks({split: measured.ranks for split, measured in made.items()}, dataset)
-    results = {split: measured.metrics for split, measured in made.items()}
-    popularity = {split: popularity_metrics(dataset, split) for split in made}
-    run.write_json("metrics", {**results, "popularity": popularity})
+    metrics: dict[str, object] = {split: measured.metrics for split, measured in made.items()}
+    metrics["popularity"] = {split: popularity_metrics(dataset, split) for split in made}
+    run.write_json("metrics", metrics)
     return {}
 
 

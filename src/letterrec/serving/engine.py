@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -183,10 +182,10 @@ class Engine:
 
     def recommend(
         self,
-        histories: Iterable[Iterable[Any]],
+        histories: Iterable[Iterable[object]],
         k: int = 10,
         exclude_seen: bool = True,
-        allowed: Iterable[Any] | None = None,
+        allowed: Iterable[object] | None = None,
         beam: int | None = None,
         instruction: str | None = None,
         unknown: Unknown = "skip",
@@ -272,7 +271,7 @@ class Engine:
         return Filter(k, beam, instruction, mask, skipped)
 
     def _rows(
-        self, items: Iterable[Any], name: str, unknown: Unknown
+        self, items: Iterable[object], name: str, unknown: Unknown
     ) -> tuple[list[int], list[str]]:
         """The rows of items, and the ids that the catalogue does not have."""
         known = self.catalogue.rows

@@ -6,7 +6,7 @@ import re
 from collections.abc import Container, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +34,11 @@ class Query:
         unknown: whether ids that the catalogue does not have are skipped or refused.
     """
 
-    history: Iterable[Any]
+    history: Iterable[object]
     k: int = 10
     exclude_seen: bool = True
-    allowed: Iterable[Any] | None = None
-    blocked: Iterable[Any] = ()
+    allowed: Iterable[object] | None = None
+    blocked: Iterable[object] = ()
     beam: int | None = None
     instruction: str | None = None
     unknown: Unknown = "skip"
@@ -90,7 +90,7 @@ def checked(query: Query) -> tuple[int, int | None, str | None]:
     return int(query.k), None if query.beam is None else int(query.beam), instruction
 
 
-def ids_of(items: Iterable[Any], name: str, known: Container[str]) -> list[str]:
+def ids_of(items: Iterable[object], name: str, known: Container[str]) -> list[str]:
     """Ids in their order, by the rule of `data.ids`; ids that are known stay as they are.
 
     Args:

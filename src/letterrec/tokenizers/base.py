@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Tokenizer(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, **settings: Any) -> None:  # noqa: B027
+    def __init__(self, **settings: object) -> None:  # noqa: B027
         """Take the tokenizer's own settings, as flat keywords."""
 
     @property

@@ -114,7 +114,11 @@ class Checkpoint:
     """Where a training stands, in ``folder/checkpoint.safetensors``; without a folder, nowhere."""
 
     def __init__(
-        self, module: nn.Module, optimizer: Any, folder: Path | None, stateful: Stateful | None
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        folder: Path | None,
+        stateful: Stateful | None,
     ) -> None:
         self._module, self._optimizer, self._stateful = module, optimizer, stateful
         self._path = folder / "checkpoint.safetensors" if folder else None

@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -109,7 +108,7 @@ def gather(text: str) -> list[str]:
     """The texts of all processes that share the work, by their rank."""
     if count() == 1:
         return [text]
-    found: list[Any] = [None] * count()
+    found = [""] * count()
     try:
         dist.all_gather_object(found, text)
     except RuntimeError as error:

@@ -18,7 +18,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from letterrec.training.checkpoints import Checkpoint, Position, Stateful, Train
 from letterrec.training.devices import device, set_seed
 from letterrec.training.options import TrainingOptions
 from letterrec.training.threads import Team
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 Rows = NDArray[np.int64]
 
@@ -285,7 +288,7 @@ def _note(entry: Mapping[str, float], criterion: str) -> str:
     return note
 
 
-def _event_writer(folder: Path | None, first_epoch: int) -> Any:
+def _event_writer(folder: Path | None, first_epoch: int) -> SummaryWriter | None:
     if folder is None:
         return None
     from torch.utils.tensorboard import SummaryWriter

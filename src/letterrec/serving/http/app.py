@@ -77,7 +77,7 @@ def create_app(
         return Sheet.of(json.dumps(app.openapi()).encode())
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         for make in (_files, description):  # before anyone asks for them, who would wait
             await asyncio.to_thread(make)
         watching = asyncio.create_task(service.watch())

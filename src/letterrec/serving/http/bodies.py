@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 _SMALL = 16_384  # bytes of a body that is read at once
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes) -> object:
     """A body's value.
 
     Raises:
@@ -48,7 +48,7 @@ def parse(body: bytes) -> Any:
         raise ValueError("its nesting is too deep") from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     table = dict(pairs)
     if len(table) < len(pairs):
         seen: set[str] = set()
@@ -59,7 +59,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no number in JSON")
 
 
@@ -82,7 +82,7 @@ class _StrictRequest(Request):
         super().__init__(request.scope, request.receive)
         self._model = model
 
-    async def json(self) -> Any:
+    async def json(self) -> object:
         body = await self.body()
         try:
             if self._model is None or len(body) <= _SMALL:

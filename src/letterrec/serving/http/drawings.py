@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import Request, Response
 
@@ -108,7 +108,7 @@ class Drawings:
         """Stop; what has not begun is given up."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _ended(self, future: Future[Any]) -> None:
+    def _ended(self, future: Future[T]) -> None:
         with self._lock:
             self._running -= 1
 

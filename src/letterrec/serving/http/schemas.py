@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,7 @@ from pydantic import (
     WithJsonSchema,
     WrapValidator,
 )
+from pydantic_core import ErrorDetails
 
 from letterrec.data.ids import as_id
 from letterrec.serving.queries import Unknown, one_line
@@ -318,7 +319,7 @@ class Health(BaseModel):
     status: str
 
 
-def why_invalid(errors: Sequence[Any]) -> str:
+def why_invalid(errors: Sequence[ErrorDetails]) -> str:
     """The first of pydantic's errors as one line: where, what came, what was expected."""
     first = errors[0]
     where = one_line(".".join(str(part) for part in first["loc"]) or "request", 60)

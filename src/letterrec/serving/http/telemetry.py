@@ -76,7 +76,7 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-def event(name: str, **fields: Any) -> None:
+def event(name: str, **fields: object) -> None:
     """Log an event with its fields."""
     log.info(name, extra={"fields": fields})
 
@@ -87,7 +87,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line."""
         time = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
-        line: dict[str, Any] = {
+        line: dict[str, object] = {
             "time": time.isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -24,7 +24,7 @@ _FITTED = 20_000  # embeddings whose principal axes are taken for those of all
 _AXES: WeakKeyDictionary[Engine, Axes] = WeakKeyDictionary()
 
 
-def name(catalogue: Catalogue, row: int) -> dict[str, Any]:
+def name(catalogue: Catalogue, row: int) -> dict[str, object]:
     """Item id, title and identifier of a row."""
     return {
         "item": catalogue.item_ids[row],
@@ -156,7 +156,7 @@ def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> bytes:
     )
 
 
-def _json(**columns: Any) -> bytes:
+def _json(**columns: object) -> bytes:
     """A `s.Map`, a column at a time: one call for all would hold the interpreter for long."""
     pairs = (f"{json.dumps(key)}:{json.dumps(value)}" for key, value in columns.items())
     return ("{" + ",".join(pairs) + "}").encode()
