@@ -304,16 +304,16 @@ class LcRec(Recommender):
         """Read each prompt once, for `decoding.search`.
 
         Args:
-            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 padded; items before
-                the latest ``max_history`` are not read.
+            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 padded; ``longest``
+                at most ``max_history``.
             instructions: per history what is wanted, in words; None where nothing is said.
         """
         self.eval()
         wishes = instructions or [None] * len(histories)
         examples = []
         for row, wish in zip(histories.tolist(), wishes, strict=True):
-            latest = [item for item in row if item >= 0][-self.max_history :]
-            examples.append(self.prompts.example(history(latest, wish)))
+            items = [item for item in row if item >= 0]
+            examples.append(self.prompts.example(history(items, wish)))
         tokens, *_ = self.prompts.batch(examples)
         lengths = torch.tensor([len(example.tokens) for example in examples])
         device = histories.device
