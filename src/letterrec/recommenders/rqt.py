@@ -164,7 +164,7 @@ class Rqt(Recommender):
     def encode(
         self, histories: Tensor, instructions: Sequence[str | None] | None = None
     ) -> RqtDecoder:
-        """Read histories once, for `decoding.search`.
+        """Read histories once, for `beam_search.search`.
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end,

@@ -146,7 +146,7 @@ class Tiger(Recommender):
         return F.linear(state * self.shared.embedding_dim**-0.5, self.shared.weight)
 
     def encode(self, histories: Tensor, instructions: Sequence[str | None] | None = None) -> Beams:
-        """Read each history once, for `decoding.beam.search`.
+        """Read each history once, for `beam_search.search`.
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 padded; ``longest``
@@ -184,7 +184,7 @@ class Tiger(Recommender):
 
 
 class Beams:
-    """A `decoding.beam.Decoder`: histories encoded once, and the state of their beams.
+    """A `beam_search.Decoder`: histories encoded once, and the state of their beams.
 
     Histories of similar length go together, a few at a time: the longest of the batch does not set
     the cost of all, and what a processor works on stays in its caches.
