@@ -124,7 +124,7 @@ def test_resume_gives_the_embeddings_of_an_uninterrupted_run(
 def test_scores_equal_a_pass_over_each_history_alone() -> None:
     model = untrained()
     histories = [[4], [7, 3, 9], list(range(8)), list(range(20, 40))]
-    padded = torch.from_numpy(Histories.from_lists(histories).padded())
+    padded = torch.from_numpy(Histories.from_lists(histories).padded(model.max_history))
     scores = model.scores(padded)
     assert scores.shape == (4, 50)
     assert scores.dtype == torch.float32

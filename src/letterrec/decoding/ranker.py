@@ -88,7 +88,13 @@ class Encoder(Protocol):
     def encode(
         self, histories: Tensor, instructions: Sequence[str | None] | None = None
     ) -> Decoder:
-        """Read each history once: int64 ``(n, longest)`` item rows, left-aligned, -1 padded."""
+        """Read each history once.
+
+        Args:
+            histories: int64 ``(n, longest)`` item rows, left-aligned, -1 padded; ``longest`` at
+                most ``max_history``.
+            instructions: what is wanted in words, where the recommender follows instructions.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +149,14 @@ class Scorer(Protocol):
     max_history: int
 
     def scores(self, histories: Tensor) -> Tensor:
-        """float32 ``(n, n_items)``: a score of every item for int64 ``(n, longest)`` histories,
-        left-aligned, -1 padded.
+        """Score every item as the next one of each history.
+
+        Args:
+            histories: int64 ``(n, longest)`` item rows, left-aligned, -1 padded; ``longest`` at
+                most ``max_history``.
+
+        Returns:
+            float32 ``(n, n_items)``, higher is better.
         """
 
 

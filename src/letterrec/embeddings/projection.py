@@ -1,4 +1,4 @@
-"""Embeddings on their directions of largest variance, to be drawn."""
+"""Principal components of embeddings, to draw them in a plane or in space."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 def principal_components(
     values: NDArray[np.float32], n: int = 3
 ) -> tuple[NDArray[np.float32], list[float]]:
-    """Coordinates along the ``n`` directions of largest variance.
+    """Project points on their ``n`` directions of largest variance (PCA).
 
     Args:
         values: float32 ``(points, d)``.
-        n: components; missing ones (``d < n``) are 0.
+        n: how many directions.
 
     Returns:
-        float32 ``(points, n)``, and the share of the variance that each component has. Signs are
-        fixed: the largest loading of each direction is positive.
+        The coordinates, float32 ``(points, n)``, and the share of the variance along each
+        direction. Where ``d < n``, the missing ones are 0.
     """
     axes = principal_axes(values, n)
     return axes.coordinates(values), axes.shares
@@ -28,13 +28,13 @@ def principal_components(
 
 @dataclass(frozen=True)
 class Axes:
-    """Directions of largest variance.
+    """The directions of largest variance of some points, and where they cross.
 
     Attributes:
-        mean: float64 ``(d,)``.
-        directions: float64 ``(d, n)``; missing ones (``d < n``) are 0. The largest loading of each
-            is positive.
-        shares: of the variance, per direction.
+        mean: float64 ``(d,)``: the mean of the points.
+        directions: float64 ``(d, n)``, of length one; those beyond ``d`` are 0. The component of
+            largest absolute value is positive, so that equal points give equal pictures.
+        shares: for each direction its share of the variance.
     """
 
     mean: NDArray[np.float64]
@@ -42,12 +42,12 @@ class Axes:
     shares: list[float]
 
     def coordinates(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 ``(points, n)`` of float32 ``(points, d)``."""
+        """Project points, float32 ``(points, d)`` -> float32 ``(points, n)``."""
         return ((values - self.mean) @ self.directions).astype(np.float32)
 
 
 def principal_axes(values: NDArray[np.float32], n: int = 3) -> Axes:
-    """The ``n`` directions of largest variance of float32 ``(points, d)``."""
+    """Find the ``n`` directions of largest variance of points, float32 ``(points, d)``."""
     mean = values.mean(0, dtype=np.float64)
     centred = values.astype(np.float64) - mean
     covariance = centred.T @ centred  # (d, d), times the number of points
@@ -64,7 +64,7 @@ def principal_axes(values: NDArray[np.float32], n: int = 3) -> Axes:
 
 
 def sample(n: int, most: int) -> NDArray[np.int64]:
-    """At most ``most`` of ``n`` rows, evenly spread; the same every time.
+    """Choose at most ``most`` of ``n`` rows, evenly spread; always the same ones.
 
     >>> sample(5, 10).tolist(), sample(10, 4).tolist()
     ([0, 1, 2, 3, 4], [0, 2, 5, 7])

@@ -1,4 +1,4 @@
-"""Which items are similar, by the cosine of their content embeddings."""
+"""Find items that are similar by the cosine of their content embeddings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 _NEIGHBOURS = 20
-_BLOCK = 1024  # items at a time
+_BLOCK = 1024  # items compared at a time
 _EXACT = 65_536  # the largest catalogue in which each item is compared with all others
-_WINDOW = 2048  # in larger ones, with so many before and behind it in the order of identifiers
+_WINDOW = 2048  # in larger ones, with so many items before it in the given order, and after it
 
 Neighbours = tuple[NDArray[np.int64], NDArray[np.float32]]
 
@@ -17,16 +17,17 @@ Neighbours = tuple[NDArray[np.int64], NDArray[np.float32]]
 def most_similar(
     content: NDArray[np.float32], new: NDArray[np.float32], softness: float
 ) -> Neighbours:
-    """The known items with the content most similar to that of new ones.
+    """For each new item, the known items whose content is most similar.
 
     Args:
-        content: float32 ``(n, d)`` of known items.
-        new: float32 ``(m, d)`` of new items.
-        softness: of the weights, in units of cosine.
+        content: float32 ``(n, d)`` content embeddings of the known items.
+        new: float32 ``(m, d)`` content embeddings of the new items.
+        softness: temperature of the weights. The larger it is, the more even they are.
 
     Returns:
-        int64 ``(m, k)`` rows of ``content``, and float32 ``(m, k)`` weights, proportional to
-        ``exp(cosine / softness)`` and one in sum; k is 20, or n where that is smaller.
+        Rows of ``content``, int64 ``(m, k)`` in no order, and their weights, float32 ``(m, k)``:
+        the softmax of ``cosine / softness`` over the ``k`` rows. ``k`` is 20, or ``n`` where that
+        is smaller.
 
     >>> content = np.array([[1, 0], [0, 1]], dtype=np.float32)
     >>> rows, weights = most_similar(content, np.array([[3, 0]], dtype=np.float32), 0.1)
@@ -43,15 +44,19 @@ def most_similar(
 
 
 def alike(content: NDArray[np.float32], order: NDArray[np.integer], softness: float) -> Neighbours:
-    """For every item the others with the most similar content, as `most_similar` gives them.
+    """For each item, the other items whose content is most similar.
 
-    In catalogues of more than 65,536 items only those near in ``order`` are looked at, so that
-    the cost grows with the number of items and not with its square.
+    In a catalogue of more than 65,536 items each item is compared only with those near it in
+    ``order``, so that the cost grows linearly with the catalogue.
 
     Args:
-        content: float32 ``(n, d)``, of at least two items.
-        order: int ``(n,)`` item rows, like items near each other, as `Trie.items` has them.
-        softness: of the weights, in units of cosine.
+        content: float32 ``(n, d)`` content embeddings of at least two items.
+        order: int ``(n,)`` item rows in an order that puts similar items near each other, such as
+            that of `Trie.items`.
+        softness: temperature of the weights.
+
+    Returns:
+        Rows and weights as of `most_similar`, ``k`` being at most ``n - 1``.
     """
     n = len(content)
     ordered = unit(content)[order]
@@ -70,7 +75,11 @@ def alike(content: NDArray[np.float32], order: NDArray[np.integer], softness: fl
 
 
 def as_matrix(neighbours: Neighbours, n_items: int) -> sp.csr_array:
-    """float32 ``(m, n_items)``: the weights of `most_similar` or `alike`, one in sum in a row."""
+    """The result of `most_similar` or `alike` as a sparse matrix.
+
+    Returns:
+        float32 ``(m, n_items)`` weights; each row sums to one.
+    """
     rows, weights = neighbours
     offsets = np.arange(0, rows.size + 1, rows.shape[1])
     shape = (len(rows), n_items)
@@ -78,7 +87,7 @@ def as_matrix(neighbours: Neighbours, n_items: int) -> sp.csr_array:
 
 
 def unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length one; rows of zeros stay."""
+    """Scale the rows of float32 ``(n, d)`` to length one; rows of zeros stay as they are."""
     norms = np.linalg.norm(values, axis=1, keepdims=True)
     return np.asarray(values / np.where(norms > 0, norms, 1), dtype=np.float32)
 

@@ -125,19 +125,17 @@ class SASRec(nn.Module):
         """Score every item as the next one of each history.
 
         Args:
-            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 after the end; any
-                length: the latest ``max_history`` items are read.
+            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 after the end;
+                ``longest`` at most ``max_history``.
 
         Returns:
             float32 ``(batch, n_items)`` logits. An empty history scores every item 0.
         """
+        if histories.shape[1] == 0:
+            return torch.zeros(len(histories), len(self.items.weight), device=histories.device)
         lengths = (histories >= 0).sum(1)  # (batch,)
-        window = min(self.max_history, max(1, histories.shape[1]))
-        first = (lengths - window).clamp(min=0)  # (batch,)
-        index = first[:, None] + torch.arange(window, device=histories.device)  # (batch, window)
-        padded = F.pad(histories, (0, window), value=-1)
-        states = self.encode(padded.gather(1, index))  # (batch, window, dim)
-        last = (lengths - first - 1).clamp(min=0)[:, None, None]  # (batch, 1, 1)
+        states = self.encode(histories)  # (batch, longest, dim)
+        last = (lengths - 1).clamp(min=0)[:, None, None]  # (batch, 1, 1)
         state = states.gather(1, last.expand(-1, 1, states.shape[2]))[:, 0]  # (batch, dim)
         return (state * (lengths > 0)[:, None]).float() @ self.items.weight.float().T
 

@@ -90,7 +90,8 @@ class Recommender(nn.Module, ABC):
         """Read each history once.
 
         Args:
-            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 after the end.
+            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 after the end;
+                ``longest`` at most ``max_history``, to which `GenerativeRanker` cuts them.
             instructions: what is wanted, in words, where it `follows_instructions`.
 
         Returns:

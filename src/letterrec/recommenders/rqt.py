@@ -165,22 +165,14 @@ class Rqt(Recommender):
     def encode(
         self, histories: Tensor, instructions: Sequence[str | None] | None = None
     ) -> RqtDecoder:
-        """Read histories once, for `decoding.search`.
+        """Read histories once, for `beam_search.search`.
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end,
-                at least one item each.
+                at least one item each; ``longest`` at most ``max_history``.
             instructions: not read: this recommender follows none.
         """
-        longest = histories.shape[1]
         lengths = (histories >= 0).sum(1)
-        if longest > self.max_history:  # keep the latest items, still left-aligned
-            first = (lengths - self.max_history).clamp_min(0)
-            index = first[:, None] + torch.arange(self.max_history, device=histories.device)
-            histories = torch.where(
-                index < lengths[:, None], histories.gather(1, index.clamp_max(longest - 1)), -1
-            )
-            lengths = lengths.clamp_max(self.max_history)
         state = self._embed(histories)  # (batch, longest, dim)
         for block in self.body[:-1]:
             state = block(state)

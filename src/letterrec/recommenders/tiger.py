@@ -100,17 +100,18 @@ class Tiger(Recommender):
             DataError: no sequence has two items.
         """
         check_trainable(histories)
-        start, target = _samples(histories, self.max_history)
+        first, target = _samples(histories)
+        lengths = np.minimum(target - first, self.max_history)
         tokens = self.item_tokens.cpu()
 
         def collate(rows: Rows) -> tuple[Tensor, ...]:
-            before = histories.slice(start[rows], target[rows])
+            before = histories.slice(first[rows], target[rows]).padded(self.max_history)
             wanted = tokens[torch.from_numpy(histories.items[target[rows]])]
-            return spell(torch.from_numpy(before.padded()), tokens), wanted
+            return spell(torch.from_numpy(before), tokens), wanted
 
         return train(
             self,
-            batches=lambda epoch: batches_by_length(target - start, options, epoch),
+            batches=lambda epoch: batches_by_length(lengths, options, epoch),
             collate=collate,
             options=options,
             validate=validate,
@@ -145,15 +146,15 @@ class Tiger(Recommender):
         return F.linear(state * self.shared.embedding_dim**-0.5, self.shared.weight)
 
     def encode(self, histories: Tensor, instructions: Sequence[str | None] | None = None) -> Beams:
-        """Read each history once, for `decoding.beam.search`.
+        """Read each history once, for `beam_search.search`.
 
         Args:
-            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 padded; items before
-                the latest ``max_history`` are not read.
+            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 padded; ``longest``
+                at most ``max_history``.
             instructions: not read: this recommender follows none.
         """
         self.eval()
-        return Beams(self, spell(_latest(histories, self.max_history), self.item_tokens))
+        return Beams(self, spell(histories, self.item_tokens))
 
     def to_transformers(self) -> Any:
         """transformers' `T5ForConditionalGeneration` with the same weights, in eval mode."""
@@ -183,7 +184,7 @@ class Tiger(Recommender):
 
 
 class Beams:
-    """A `decoding.beam.Decoder`: histories encoded once, and the state of their beams.
+    """A `beam_search.Decoder`: histories encoded once, and the state of their beams.
 
     Histories of similar length go together, a few at a time: the longest of the batch does not set
     the cost of all, and what a processor works on stays in its caches.
@@ -319,21 +320,13 @@ def spell(histories: Tensor, item_tokens: Tensor) -> Tensor:
     return tokens.scatter(1, lengths, END_TOKEN)[:, : int(lengths.max()) + 1]
 
 
-def _latest(histories: Tensor, n: int) -> Tensor:
-    """The latest ``n`` items of left-aligned, -1 padded histories, again left-aligned."""
-    if histories.shape[1] <= n:
-        return histories
-    skipped = ((histories >= 0).sum(1, keepdim=True) - n).clamp(min=0)
-    return histories.gather(1, skipped + torch.arange(n, device=histories.device))
-
-
-def _samples(histories: Histories, max_history: int) -> tuple[Rows, Rows]:
+def _samples(histories: Histories) -> tuple[Rows, Rows]:
     """Where the history of each sample starts and where its target is, in ``histories.items``.
 
-    >>> _samples(Histories.from_lists([[7, 8, 9], [5], [1, 2]]), 1)
-    (array([0, 1, 4]), array([1, 2, 5]))
+    >>> _samples(Histories.from_lists([[7, 8, 9], [5], [1, 2]]))
+    (array([0, 0, 4]), array([1, 2, 5]))
     """
     position = np.arange(len(histories.items))
     first = np.repeat(histories.offsets[:-1], histories.lengths)
     target = position[position > first]
-    return np.maximum(first[target], target - max_history), target
+    return first[target], target

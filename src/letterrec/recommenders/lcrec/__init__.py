@@ -1,1 +1,1 @@
-"""LETTER-LC-Rec: a causal language model as a recommender."""
+"""LETTER-LC-Rec: a causal language model, fine-tuned to recommend items by their identifiers."""

@@ -1,44 +1,29 @@
-"""A fine-tuned language model as a folder that loads without LetterRec."""
+"""Write a fine-tuned language model as an ordinary Hugging Face folder."""
 
 from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
 from letterrec.identifiers.identifiers import code_token
 from letterrec.recommenders.lcrec import llm
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-class FineTuned(Protocol):
-    """What of `LcRec` becomes ordinary weights and tokens.
-
-    Attributes:
-        model: the name or folder of the language model.
-        network: with LoRA on its linear layers.
-        sizes: codes of each level.
-        code_input: rows of the codes in the embedding; None where items are called by titles.
-    """
-
-    model: str
-    network: torch.nn.Module
-    sizes: tuple[int, ...]
-    code_input: torch.nn.Embedding | None
-
-    @property
-    def output_rows(self) -> torch.Tensor:
-        """Rows of the codes in the output."""
+    from letterrec.recommenders.lcrec.model import LcRec
 
 
 @torch.no_grad()
-def export(recommender: FineTuned, folder: Path) -> None:
-    """Write the merged model and its tokenizer, in the precision that the model is stored in.
+def export(recommender: LcRec, folder: Path) -> None:
+    """Write the merged model, in float32, and its tokenizer.
 
     Args:
-        recommender: trained.
-        folder: new or empty.
+        recommender: a trained one.
+        folder: a new or empty folder.
     """
     network, tokenizer = merged(recommender)
     network.save_pretrained(folder)
@@ -46,8 +31,13 @@ def export(recommender: FineTuned, folder: Path) -> None:
 
 
 @torch.no_grad()
-def merged(recommender: FineTuned) -> tuple[Any, Any]:
-    """The model with all that was trained in its own weights, float32, and its tokenizer."""
+def merged(recommender: LcRec) -> tuple[llm.CausalLM, PreTrainedTokenizerBase]:
+    """Add what was trained to a copy of the language model's own weights.
+
+    Returns:
+        The network in float32: LoRA added to its linear layers, the codes' rows appended to its
+        embedding and output layer. And the tokenizer, which knows the codes as tokens (``<a_12>``).
+    """
     from transformers import AddedToken
 
     base = llm.load(recommender.model, torch.float32)
@@ -55,7 +45,7 @@ def merged(recommender: FineTuned) -> tuple[Any, Any]:
     for name, layer in recommender.network.named_modules():
         if hasattr(layer, "get_delta_weight"):
             network.get_submodule(name).weight += layer.get_delta_weight("default").float()
-    if recommender.code_input is None:  # titles: the model had all tokens before
+    if recommender.code_input is None:  # titles are spelled in tokens that the model has
         return network, tokenizer
     first = len(tokenizer)
     sizes = enumerate(recommender.sizes)

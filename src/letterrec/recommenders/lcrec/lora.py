@@ -1,9 +1,14 @@
-"""What is trained in a language model: LoRA and the rows of new tokens, and only that is kept."""
+"""What is trained in a language model: LoRA adapters, and the embedding rows of new tokens.
+
+The model's own weights stay frozen. They can be loaded again from where they came, so a saved
+recommender leaves them out (`keep_only_trained`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +18,41 @@ from letterrec.errors import MissingExtra
 from letterrec.training import distributed
 from letterrec.training.devices import device
 
-_CODE_SPREAD = 0.2  # of new rows, relative to the model's own
+if TYPE_CHECKING:
+    from letterrec.recommenders.lcrec.llm import CausalLM
+
+_CODE_SPREAD = 0.2  # standard deviation of new rows, relative to that of the model's own
+
+
+class _LoadedKeys(Protocol):
+    """What PyTorch's hooks after loading get: the names that a state lacked."""
+
+    missing_keys: list[str]
 
 
 def attention_for_training(device: torch.device) -> AbstractContextManager[None]:
-    """Plain attention on a CPU: PyTorch's fused one is slow there in the backward pass."""
+    """A context in which to train: on a CPU it turns off PyTorch's fused attention, whose backward
+    pass is slow there.
+    """
     if device.type != "cpu":
         return nullcontext()
     return cast(AbstractContextManager[None], sdpa_kernel(SDPBackend.MATH))
 
 
-def with_lora(network: Any, rank: int, alpha: int, dropout: float) -> Any:
-    """The network with LoRA on all linear layers inside it, in float32.
+def with_lora(network: CausalLM, rank: int, alpha: int, dropout: float) -> CausalLM:
+    """Add LoRA adapters to all linear layers of a network but its output layer.
+
+    "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR'22), by the library peft.
+
+    Args:
+        network: changed in place; its weights should be frozen.
+        rank: of the two factors of each adapter.
+        alpha: an adapter's product is added ``alpha / rank`` times.
+        dropout: of an adapter's input.
+
+    Returns:
+        The same network. The adapters are the parameters that train, in float32 whatever the
+        precision of the network.
 
     Raises:
         MissingExtra: peft is not installed.
@@ -34,36 +62,49 @@ def with_lora(network: Any, rank: int, alpha: int, dropout: float) -> Any:
     except ImportError:
         raise MissingExtra("peft", "llm") from None
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear")
-    network = inject_adapter_in_model(config, network)
+    inject_adapter_in_model(config, network)
     for parameter in network.parameters():
-        if parameter.requires_grad:  # what is trained needs the digits of float32
+        if parameter.requires_grad:  # small updates would be lost in 16 bits
             parameter.data = parameter.data.float()
     return network
 
 
-def shard_frozen(network: Any) -> None:
-    """Spread a network's frozen weights over the processes that work together (FSDP).
+def shard_frozen(network: CausalLM) -> None:
+    """Split the frozen weights of a network's layers over all training processes (PyTorch's FSDP).
 
-    What is trained stays whole on every device, and so do the embedding and the output, which are
-    read outside the layers: state and checkpoints are those of a single process. The network comes
-    from the CPU; its layers move to the device one by one.
+    What is trained stays whole on every device, so that the state and checkpoints are those of a
+    single process. The embedding and the output layer stay whole, too, since they are read outside
+    the layers.
+
+    Args:
+        network: on the CPU; its layers are moved to the device one by one.
     """
     from torch.distributed.device_mesh import init_device_mesh  # a second of imports
     from torch.distributed.fsdp import fully_shard
 
     body = network.get_decoder()
+    layers = cast(nn.ModuleList, body.layers)
     mesh = init_device_mesh(device().type, (distributed.count(),))
     whole = {p for p in body.parameters() if p.requires_grad}
-    for layer in body.layers:
+    for layer in layers:
         fully_shard(layer, mesh=mesh, ignored_params=whole)
     whole |= set(network.get_input_embeddings().parameters())
     fully_shard(body, mesh=mesh, ignored_params=whole, reshard_after_forward=True)
 
 
 def code_rows(n: int, like: Tensor, trained: bool) -> nn.Embedding:
-    """float32 ``(n, d)`` rows near the mean of the model's own.
+    """Embedding rows for ``n`` new tokens, drawn around the mean of the model's own rows.
 
-    Rows as far apart as those of words would begin with logits far worse than a uniform guess.
+    They are drawn close together: rows as far apart as those of words would start training with a
+    loss far above that of a uniform guess.
+
+    Args:
+        n: new tokens.
+        like: float ``(n_own, d)``: the model's own rows.
+        trained: whether the new rows get gradients.
+
+    Returns:
+        float32 ``(n, d)``, on the device of ``like``.
     """
     rows = nn.Embedding(n, like.shape[1], device=like.device)
     wide = like.detach().float()
@@ -73,7 +114,9 @@ def code_rows(n: int, like: Tensor, trained: bool) -> nn.Embedding:
 
 
 def keep_only_trained(module: nn.Module) -> None:
-    """Leave what is not trained out of the state of a module, and miss none of it on loading."""
+    """From now on, ``state_dict`` of this module holds the parameters that train and nothing else,
+    and ``load_state_dict`` expects no more than these.
+    """
     module.register_state_dict_post_hook(_keep_trained)  # type: ignore[no-untyped-call]
     module.register_load_state_dict_post_hook(_miss_only_trained)  # type: ignore[no-untyped-call]
 
@@ -82,13 +125,14 @@ def _trained(module: nn.Module) -> set[str]:
     return {n for n, p in module.named_parameters(remove_duplicate=False) if p.requires_grad}
 
 
-def _keep_trained(module: nn.Module, state: dict[str, Tensor], prefix: str, _: Any) -> None:
-    """Leave the model's own weights, which can be loaded elsewhere, out of the state."""
+def _keep_trained(
+    module: nn.Module, state: dict[str, Tensor], prefix: str, _: Mapping[str, object]
+) -> None:
     kept = {prefix + name for name in _trained(module)}
     for name in [n for n in state if n.startswith(prefix) and n not in kept]:
         del state[name]
 
 
-def _miss_only_trained(module: nn.Module, problems: Any) -> None:
+def _miss_only_trained(module: nn.Module, keys: _LoadedKeys) -> None:
     trained = _trained(module)
-    problems.missing_keys[:] = [name for name in problems.missing_keys if name in trained]
+    keys.missing_keys[:] = [name for name in keys.missing_keys if name in trained]

@@ -1,18 +1,21 @@
-"""LETTER-LC-Rec: a causal language model that reads and writes item identifiers.
+"""LETTER-LC-Rec: a causal language model that reads and writes item identifiers (section 4.2.5).
 
-The codes are tokens of their own, beside the model's vocabulary; what is trained is LoRA and the
-codes' rows, and only that is kept. Where items are called by titles, the codes are the model's own
-tokens, and LoRA alone is trained. Where codes come next, only codes of the level have logits, and
-the loss is over those that are legal; where text comes next, the whole vocabulary of the model.
+Codes are new tokens. Their embedding rows stand in a table beside the model's vocabulary. These
+rows and LoRA adapters are what is trained and what is kept. Where items are called by titles, the
+codes are tokens that the model has, and the adapters alone are trained.
 
-`llm` finds the model, `tasks` has the wording of prompts.
+Where a code comes next, the logits are those of the level's codes, and the loss is over the legal
+ones. Where text comes next, both are over the model's own vocabulary.
+
+`llm` finds the model, `tasks` words the prompts, `prompts` turns them into tokens, `lora` says what
+is trained, and `export` merges it into the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -42,28 +45,31 @@ from letterrec.training.devices import has_bfloat16
 from letterrec.training.loop import Rows, batches_by_length, train
 from letterrec.training.options import TrainingOptions
 
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
 _STEPS_PER_EPOCH = 10  # at least: a small data set is passed several times in an epoch
 
 
 class LcRec(Recommender):
-    """A language model with LoRA and tokens for the codes of identifiers.
+    """A causal language model with LoRA adapters and a token for every code.
 
     Args:
         identifiers: the code sequence of every item.
-        content: taken for the sake of the seam; this recommender reads codes and words.
-        titles: one per item, for the tasks that read or write words.
-        texts: one per item, title first; the same.
-        preferences: one per user, what the user likes, for the task that writes it.
-        max_history: latest items of a history that are read.
-        model: what `llm.load` takes.
-        dtype: of the model's own weights; ``"auto"`` is bfloat16 where that is fast.
-        rank: of LoRA, on all linear layers inside the model.
-        alpha: of LoRA: its product counts ``alpha / rank`` times.
-        dropout: of LoRA.
-        train_codes: train the codes' rows in the embedding and in the output, not LoRA alone;
-            titles have none.
-        gradient_checkpointing: compute activations twice to hold fewer of them.
-        tasks: task -> how often it is drawn, relative to the others; see `tasks.TASKS`; None is
+        content: not read: this recommender knows items by their codes and words.
+        titles: one per item, for the tasks that read or write words; None where there are none.
+        texts: one per item, title first, for the same tasks.
+        preferences: one per user, what the user likes in words, for the task ``preference``.
+        max_history: how many of the latest items of a history are read.
+        model: the language model, as `llm.load` takes it.
+        dtype: of the model's own weights; ``"auto"`` is bfloat16 where that is fast, else float32.
+        rank: of the LoRA adapters; see `lora.with_lora`, also for ``alpha`` and ``dropout``.
+        alpha: scale of the adapters.
+        dropout: of the adapters.
+        train_codes: whether the codes' rows of the embedding and the output layer are trained;
+            otherwise they stay as they were drawn. Titles have no such rows.
+        gradient_checkpointing: save memory by computing activations again in the backward pass.
+        tasks: how often each task is drawn, relative to the others; see `tasks.TASKS`. None:
             ``seqrec`` alone.
         temperature: tau of the ranking-guided loss (eq. 6).
 
@@ -126,7 +132,8 @@ class LcRec(Recommender):
             if not self.network.config.tie_word_embeddings:
                 self.own_output = code_rows(n_codes, output, train_codes)
         else:
-            tokens = base.tokenizer.convert_tokens_to_ids(list(identifiers.words))
+            vocabulary = base.tokenizer.get_vocab()
+            tokens = [vocabulary[word] for word in identifiers.words]
             word_rows = output.detach()[tokens]
         self.prompts = Prompts(base.tokenizer, tokens)
         self.register_buffer("word_rows", word_rows, persistent=False)
@@ -138,7 +145,7 @@ class LcRec(Recommender):
 
     @classmethod
     def build(cls, identifiers: Identifiers, features: Features, **settings: Any) -> Self:
-        """A recommender for a catalogue, with what its tasks read or write in words."""
+        """An untrained recommender of a catalogue, with the words that its tasks read or write."""
         return cls(
             identifiers,
             titles=features.titles,
@@ -148,13 +155,15 @@ class LcRec(Recommender):
         )
 
     def export(self, folder: Path) -> None:
-        """Write the model with all that was trained in its own weights; see `lcrec.export`."""
+        """Write the model, with what was trained merged into its weights; see `lcrec.export`."""
         write_merged(self, folder)
 
     @property
     def output_rows(self) -> Tensor:
-        """The codes' rows in the output, level after level: those of the embedding where the model
-        ties its own. Those of all words where items are called by titles.
+        """float ``(n_codes, d)``: the codes' rows of the output layer, level after level.
+
+        Where the model ties output and embedding, these are the rows of the embedding. Where items
+        are called by titles, they are the model's own rows of the words.
         """
         if self.word_rows is not None:
             return self.word_rows
@@ -164,7 +173,7 @@ class LcRec(Recommender):
 
     @property
     def follows_instructions(self) -> bool:
-        """Whether wishes in words were trained."""
+        """Whether the task ``query`` was trained, which takes wishes in words."""
         return "query" in self.tasks
 
     def set_catalogue(self, identifiers: Identifiers, content: Tensor | None = None) -> None:
@@ -188,7 +197,7 @@ class LcRec(Recommender):
         *,
         validate: Callable[[], Mapping[str, float]] | None = None,
     ) -> TrainingLog:
-        """Train on the tasks, drawn anew for every sequence in every epoch.
+        """Train on the tasks. Each window of each sequence gets a task drawn anew in every epoch.
 
         Args:
             histories: sequences of item rows, one per user.
@@ -196,7 +205,8 @@ class LcRec(Recommender):
             validate: metrics of the recommender as it is.
 
         Raises:
-            DataError: no sequence has two items.
+            DataError: no sequence has two items, or the sequences are not those of the users whose
+                preferences were given.
         """
         check_trainable(histories)
         windows = histories.windows(self.max_history + 1)
@@ -240,14 +250,16 @@ class LcRec(Recommender):
     def forward(
         self, tokens: Tensor, items: Tensor, levels: Tensor, is_text: Tensor
     ) -> dict[str, Tensor]:
-        """The ranking-guided loss (eq. 6), as the mean over all wanted tokens.
+        """The ranking-guided loss (eq. 6), averaged over all wanted tokens.
 
         Args:
             tokens: int64 ``(batch, s)`` prompts with answers, left-aligned.
-            items: int64 ``(batch, s)``: at the codes that are wanted, the item they belong to;
-                elsewhere -1.
-            levels: int64 ``(batch, s)``: at the codes that are wanted, their level.
-            is_text: bool ``(batch, s)``: where text is wanted.
+            items: int64 ``(batch, s)``: the item that a wanted code belongs to; -1 elsewhere.
+            levels: int64 ``(batch, s)``: the level of a wanted code; 0 elsewhere.
+            is_text: bool ``(batch, s)``: whether a token is wanted text.
+
+        Returns:
+            ``{"loss": scalar}``, float32.
         """
         hidden = self.read(tokens)[:, :-1]  # (batch, s - 1, d)
         tokens, items, levels, is_text = (t[:, 1:] for t in (tokens, items, levels, is_text))
@@ -260,7 +272,13 @@ class LcRec(Recommender):
         return {"loss": loss / (at_code.sum() + is_text.sum())}
 
     def _code_loss(self, hidden: Tensor, items: Tensor, levels: Tensor) -> Tensor:
-        """Summed over codes: states ``(n, d)``, items and levels ``(n,)``."""
+        """The loss of ``n`` wanted codes, summed.
+
+        Args:
+            hidden: float ``(n, d)`` states that the codes are predicted from.
+            items: int64 ``(n,)`` items that the codes belong to.
+            levels: int64 ``(n,)`` levels of the codes.
+        """
         loss = hidden.new_zeros((), dtype=torch.float32)
         for level, size in enumerate(self.sizes):
             at = (levels == level).nonzero()[:, 0]
@@ -276,44 +294,66 @@ class LcRec(Recommender):
         return loss
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens ``(...)``, of text and of codes -> inputs of the model ``(..., d)``."""
+        """Tokens of text and codes, int64 ``(...)`` -> the model's inputs, float ``(..., d)``."""
         codes = tokens - self.first_code
-        text = cast(Tensor, self.network.get_input_embeddings()(tokens.masked_fill(codes >= 0, 0)))
+        text: Tensor = self.network.get_input_embeddings()(tokens.masked_fill(codes >= 0, 0))
         if self.code_input is None:
             return text
         rows = self.code_input(codes.clamp(min=0)).to(text.dtype)
         return torch.where((codes >= 0)[..., None], rows, text)
 
-    def read(self, tokens: Tensor, **keywords: Any) -> Tensor:
-        """Last hidden states ``(batch, s, d)`` of tokens ``(batch, s)``.
+    def read(
+        self,
+        tokens: Tensor,
+        *,
+        cache: DynamicCache | None = None,
+        visible: Tensor | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """The model's last hidden states.
 
-        Padding stands behind the tokens, where causal attention does not see it.
+        Args:
+            tokens: int64 ``(batch, s)``, left-aligned: causal attention does not reach the padding
+                behind them.
+            cache: keys and values of earlier tokens, to which those of these tokens are added;
+                None where these tokens are all.
+            visible: bool ``(batch, 1, s, cached + s)``: what each token attends to; None:
+                itself and all tokens before it.
+            positions: int64 ``(batch, s)`` positions of the tokens; None: 0, 1, 2 and so on.
+
+        Returns:
+            float ``(batch, s, d)``.
         """
-        settings = {"use_cache": False, **keywords}
-        body = self.network.get_decoder()
-        return cast(Tensor, body(inputs_embeds=self.embed(tokens), **settings).last_hidden_state)
+        states: Tensor = self.network.get_decoder()(
+            inputs_embeds=self.embed(tokens),
+            use_cache=cache is not None,
+            cache=cache,
+            attention_mask=visible,
+            position_ids=positions,
+        ).last_hidden_state
+        return states
 
     def code_logits(self, hidden: Tensor, level: int) -> Tensor:
-        """States ``(..., d)`` -> float32 logits ``(..., codes of the level)``."""
+        """States, float ``(..., d)`` -> logits of a level's codes, float32 ``(..., n_codes)``."""
         start = int(self.offsets[level])
         weight = self.output_rows[start : start + self.sizes[level]]
         return F.linear(hidden.float(), weight.float()).float()
 
     @torch.no_grad()
     def encode(self, histories: Tensor, instructions: Sequence[str | None] | None = None) -> Beams:
-        """Read each prompt once, for `decoding.search`.
+        """Read the prompt of each history once, for `beam_search.search`.
 
         Args:
-            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 padded; items before
-                the latest ``max_history`` are not read.
-            instructions: per history what is wanted, in words; None where nothing is said.
+            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 padded; ``longest``
+                at most ``max_history``.
+            instructions: for each history what is wanted, in words, or None.
         """
         self.eval()
         wishes = instructions or [None] * len(histories)
         examples = []
         for row, wish in zip(histories.tolist(), wishes, strict=True):
-            latest = [item for item in row if item >= 0][-self.max_history :]
-            examples.append(self.prompts.example(history(latest, wish)))
+            items = [item for item in row if item >= 0]
+            examples.append(self.prompts.example(history(items, wish)))
         tokens, *_ = self.prompts.batch(examples)
         lengths = torch.tensor([len(example.tokens) for example in examples])
         device = histories.device
@@ -321,7 +361,9 @@ class LcRec(Recommender):
 
 
 class _Draws:
-    """The random state that draws tasks and their words, set anew at each epoch."""
+    """The random state that tasks and their words are drawn from. It is set anew at each epoch, and
+    a checkpoint within an epoch holds it.
+    """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -338,11 +380,12 @@ class _Draws:
 
 
 class Beams:
-    """A `decoding.beam.Decoder`: prompts read once, and the state of their beams.
+    """The `beam_search.Decoder` of `LcRec`: prompts, each read once, and the state of their beams.
 
-    The beams of a prompt stand side by side as further positions of one sequence. A mask lets each
-    attend to the prompt and to its own ancestors, so that the keys and values of a prompt serve
-    all of its beams, and those of a code all of its descendants, where they were made.
+    The beams of a prompt are further positions of its sequence, side by side, and a mask lets each
+    of them attend to the prompt and to its own ancestors alone. So the cache holds the keys and
+    values of a prompt once for all of its beams, and those of a code once for all beams that go on
+    from it.
     """
 
     over_legal = True
@@ -354,7 +397,7 @@ class Beams:
         self._model, self._lengths = model, lengths
         self._level = 0
         self._cache = DynamicCache()
-        states = model.read(tokens, use_cache=True, cache=self._cache)
+        states = model.read(tokens, cache=self._cache)
         row = torch.arange(len(tokens), device=tokens.device)
         self._state = states[row, lengths - 1][:, None]  # (batch, beams, d)
         place = torch.arange(tokens.shape[1], device=tokens.device)
@@ -362,7 +405,7 @@ class Beams:
 
     @torch.no_grad()
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
-        """float32 ``(batch, beams, codes of this level)``: logits of the next codes."""
+        """float32 ``(batch, beams, n_codes)``: the logits of this level's codes after each beam."""
         return self._model.code_logits(self._state, self._level)
 
     @torch.no_grad()
@@ -377,10 +420,9 @@ class Beams:
         tokens = model.code_tokens[model.offsets[self._level] + codes]
         self._state = model.read(
             tokens,
-            use_cache=True,
             cache=self._cache,
-            attention_mask=self._visible[:, None],
-            position_ids=(self._lengths + self._level)[:, None].expand(-1, beams),
+            visible=self._visible[:, None],
+            positions=(self._lengths + self._level)[:, None].expand(-1, beams),
         )
         self._level += 1
 
@@ -388,11 +430,15 @@ class Beams:
 def refuse_tasks_without_text(
     tasks: Mapping[str, float], texts: Sequence[str] | None, preferences: Sequence[str] | None
 ) -> None:
-    """Say that tasks need words where there are none.
+    """Refuse tasks that need words that the data do not have.
+
+    Args:
+        tasks: weights of the tasks; those of weight 0 are not looked at.
+        texts: of the items, if there are any.
+        preferences: of the users, if there are any.
 
     Raises:
-        DataError: a task of a weight above 0 reads or writes words of items and ``texts`` is None,
-            or those of users and ``preferences`` is None.
+        DataError: a task needs the words of items or of users, and there are none.
     """
     if tasks.get("preference") and preferences is None:
         raise DataError(

@@ -1,11 +1,15 @@
-"""Prompts as tokens: text by the language model's tokenizer, items by the codes behind it."""
+"""Turn prompts into tokens.
+
+Text is cut into tokens by the language model's tokenizer. An item becomes the tokens of its codes,
+which are numbered from the end of the model's vocabulary, or the tokens of its title.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,16 +18,21 @@ from torch.nn.utils.rnn import pad_sequence
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.recommenders.lcrec.tasks import Part
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 @dataclass
 class Example:
-    """A prompt, with or without its answer.
+    """The tokens of a prompt, with or without its answer.
+
+    The answer is what is *wanted*: the tokens that carry loss in training.
 
     Attributes:
         tokens: of text and codes, in order.
-        items: per token the item whose wanted code it is, else -1.
-        levels: per token the level of a wanted code, else 0.
-        is_text: per token whether it is wanted text.
+        items: for each token the item that it belongs to if it is a wanted code, else -1.
+        levels: for each token its level if it is a wanted code, else 0.
+        is_text: for each token whether it is wanted text.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -32,7 +41,13 @@ class Example:
     is_text: list[bool] = field(default_factory=list)
 
     def add(self, tokens: Sequence[int], item: int = -1, is_text: bool = False) -> None:
-        """Append tokens of one kind."""
+        """Append the tokens of one text, or of one item.
+
+        Args:
+            tokens: to append.
+            item: the item whose wanted codes they are; -1 for any other tokens.
+            is_text: whether they are wanted text.
+        """
         self.tokens += tokens
         self.items += [item] * len(tokens)
         self.levels += range(len(tokens)) if item >= 0 else [0] * len(tokens)
@@ -40,14 +55,15 @@ class Example:
 
 
 class Prompts:
-    """Turns parts into tokens.
+    """Turns the parts of a prompt into tokens; `set_catalogue` must be called first.
 
     Args:
         tokenizer: of the language model.
-        code_tokens: the token of every code, level after level, or of every word.
+        code_tokens: the token of every code, level after level; where items are called by titles,
+            the token of every word that titles use.
     """
 
-    def __init__(self, tokenizer: Any, code_tokens: Sequence[int]) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, code_tokens: Sequence[int]) -> None:
         self.tokenizer = tokenizer
         self._code_tokens = code_tokens
         bos = tokenizer.bos_token_id
@@ -56,11 +72,11 @@ class Prompts:
         self._said = lru_cache(4096)(self._say)
 
     def set_catalogue(self, identifiers: Identifiers) -> None:
-        """Spell items by these identifiers."""
+        """Spell items by these identifiers from now on."""
         self._spelled = identifiers.tokens
 
     def example(self, parts: Sequence[Part]) -> Example:
-        """The tokens of a prompt; wanted text ends with the tokenizer's end token."""
+        """The tokens of a prompt. Wanted text is followed by the tokenizer's end token."""
         example = Example()
         example.add(self._start)
         for part in parts:
@@ -73,9 +89,11 @@ class Prompts:
         return example
 
     def batch(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Tokens, items and levels int64 and is_text bool, each ``(batch, longest)``, left-aligned.
+        """Pad examples to the longest of them.
 
-        Behind the end stand token 0, item -1, level 0 and False.
+        Returns:
+            Tokens, items and levels, int64, and is_text, bool, as `Example` has them; each
+            ``(batch, longest)``, left-aligned, filled with 0, -1, 0 and False.
         """
         tokens = [torch.tensor(e.tokens, dtype=torch.int64) for e in examples]
         items = [torch.tensor(e.items, dtype=torch.int64) for e in examples]

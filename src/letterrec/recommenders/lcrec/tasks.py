@@ -1,8 +1,9 @@
-"""What a language model is asked: LC-Rec's tasks, as prompts with answers.
+"""The tasks that a language model is trained on, as prompts with answers.
 
-Each task is a small function from a `Case` to the parts of one training text; parts that are
-``wanted`` carry loss. The tasks follow "Adapting Large Language Models by Integrating Collaborative
-Semantics for Recommendation" (LC-Rec, ICDE'24); the wording is our own.
+Each task is a small function from a `Case`, which holds the data of one example, to the parts of a
+training text. Parts that are ``wanted`` are the answer: they carry loss. The tasks follow "Adapting
+Large Language Models by Integrating Collaborative Semantics for Recommendation" (LC-Rec, ICDE'24);
+the wording is our own.
 """
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_WORDS = 12  # of a title or text in a prompt, at most: prompts are read many times
-_QUERY_WORDS = 6  # of a made-up query, at most
-_PREFERENCE_WORDS = 40  # of what a user likes, at most
+_WORDS = 12  # at most, of a title or text in a prompt: longer prompts make every step slower
+_QUERY_WORDS = 6  # at most, of a query that is made up from an item's text
+_PREFERENCE_WORDS = 40  # at most, of the words on what a user likes
+_TITLES = 5  # at most, of the latest items in a prompt that has titles for identifiers
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some text, or some items by their identifiers.
+    """A piece of a prompt: either text, or items, which are spelled by their identifiers.
 
     Attributes:
-        text: words; empty where the part is items.
-        items: item rows.
-        wanted: whether the model is to produce this part.
+        text: empty where the part is items.
+        items: item rows; empty where the part is text.
+        wanted: whether the model is to learn to write this part.
     """
 
     text: str = ""
@@ -34,14 +36,14 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What a task is made from.
+    """The data that one example of a task is made from.
 
     Attributes:
-        window: item rows in the order in which one user chose them, at least two.
-        n_items: of the catalogue.
-        titles: one per item; None where the data has no text.
-        texts: one per item, title first; None where the data has none.
-        random: draws cuts, items and words.
+        window: at least two item rows, in the order in which one user chose them.
+        n_items: size of the catalogue.
+        titles: one per item; None where the data have no text.
+        texts: one per item, title first; None where the data have no text.
+        random: draws what an example leaves open: where to cut, which item, which words.
         preference: what the user likes, in words; empty where that is not known.
     """
 
@@ -53,28 +55,28 @@ class Case:
     preference: str = ""
 
     def cut(self) -> tuple[tuple[int, ...], int]:
-        """A history from the window, and the item after it."""
+        """Cut the window at random into a history and the item that follows it."""
         at = int(self.random.integers(1, len(self.window)))
         return tuple(self.window[:at]), self.window[at]
 
     def any_item(self) -> int:
-        """Any item of the catalogue."""
+        """Draw an item of the catalogue."""
         return int(self.random.integers(self.n_items))
 
     def title(self, item: int) -> str:
-        """The title of an item, cut."""
+        """The title of an item, cut to `_WORDS`."""
         assert self.titles is not None
         return _cut(self.titles[item])
 
     def description(self, item: int) -> str:
-        """What an item's text says beyond its title, cut; the title where that is nothing."""
+        """An item's text without its title, cut to `_WORDS`; the title where no more is said."""
         assert self.titles is not None
         assert self.texts is not None
         text, title = self.texts[item], self.titles[item]
         return _cut(text.removeprefix(title).lstrip(". ") or title)
 
     def query(self, item: int) -> str:
-        """Words in which someone could ask for an item: a few neighbours from its text."""
+        """Draw words in which someone could ask for an item: a few successive ones of its text."""
         words = f"{self.title(item)} {self.description(item)}".split()
         length = int(self.random.integers(1, 1 + min(_QUERY_WORDS, len(words))))
         start = int(self.random.integers(len(words) - length + 1))
@@ -82,11 +84,11 @@ class Case:
 
 
 def history(items: Sequence[int], query: str | None = None) -> list[Part]:
-    """The prompt whose continuation is the next item, at inference and in training.
+    """The prompt that the next item continues, in training as in recommending.
 
     Args:
-        items: rows, oldest first; may be empty where there is a query.
-        query: what the user says that they look for.
+        items: item rows, oldest first; may be empty where there is a query.
+        query: what the user asks for, in words.
     """
     parts = [Part("Chosen so far, oldest first: "), Part(items=tuple(items))] if items else []
     if query is not None:
@@ -96,16 +98,17 @@ def history(items: Sequence[int], query: str | None = None) -> list[Part]:
 
 
 def seqrec(case: Case) -> list[Part]:
-    """Identifiers of the history -> identifier of the next item, at every item of the window.
+    """Identifiers of the history -> identifier of the next item.
 
-    The prompt is a list and the next item continues it, so that one text trains every position.
+    The prompt is a list that the next item continues, so one text trains the model to predict
+    every item of the window but the first.
     """
     first, *others = case.window
     return [*history([first]), Part(items=tuple(others), wanted=True)]
 
 
 def item2index(case: Case) -> list[Part]:
-    """Title or description of an item -> its identifier."""
+    """Title or description of an item, either in half of the cases -> its identifier."""
     item = case.any_item()
     described = case.random.random() < 0.5
     known = case.description(item) if described else case.title(item)
@@ -124,34 +127,34 @@ def index2item(case: Case) -> list[Part]:
 
 
 def titled(case: Case) -> list[Part]:
-    """Title-aware: a history, the title of its latest item beside it -> the next item."""
+    """Identifiers of the history and the title of its latest item -> identifier of the next."""
     items, target = case.cut()
     return _with_words(items, case.title(items[-1]), target)
 
 
 def described(case: Case) -> list[Part]:
-    """Description-aware: a history, the latest item described beside it -> the next item."""
+    """Identifiers of the history and a description of its latest item -> identifier of the next."""
     items, target = case.cut()
     return _with_words(items, case.description(items[-1]), target)
 
 
 def index2title(case: Case) -> list[Part]:
-    """Asymmetric: identifiers of the history -> title of the next item."""
+    """Identifiers of the history -> title of the next item."""
     items, target = case.cut()
     return [*history(items), Part("\nNext title: "), Part(case.title(target), wanted=True)]
 
 
 def titles2index(case: Case) -> list[Part]:
-    """Asymmetric: titles of the latest items of the history -> identifier of the next item."""
+    """Titles of the latest items of the history -> identifier of the next item."""
     items, target = case.cut()
-    titles = "; ".join(case.title(item) for item in items[-5:])
+    titles = "; ".join(case.title(item) for item in items[-_TITLES:])
     return [Part(f"Chosen so far: {titles}\nNext: "), Part(items=(target,), wanted=True)]
 
 
 def query(case: Case) -> list[Part]:
-    """What is wanted, in words -> the item; with a history before it in three of four cases.
+    """A query in words, after a history in three of four cases -> identifier of the item.
 
-    Queries are made up from the texts of items; `history` words them the same at inference.
+    Queries are made up from the texts of items. A user's wishes are worded the same (`history`).
     """
     items, target = case.cut()
     known = items if case.random.random() < 0.75 else ()
@@ -159,10 +162,7 @@ def query(case: Case) -> list[Part]:
 
 
 def preference(case: Case) -> list[Part]:
-    """Preference summary: identifiers of the history -> what the user likes, in words.
-
-    Where that is not known of the user, `seqrec`.
-    """
+    """Identifiers of the history -> what the user likes, in words; `seqrec` where it is unknown."""
     if not case.preference:
         return seqrec(case)
     summary = _cut(case.preference, _PREFERENCE_WORDS)
