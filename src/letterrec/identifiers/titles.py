@@ -10,18 +10,21 @@ Index Item IDs for Recommendation Foundation Models" (P5-TID, SIGIR-AP'23).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.identifiers.identifiers import Identifiers
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 MAX_TOKENS = 16  # of a title; what follows is left out
 
 
 def title_identifiers(
-    titles: Sequence[str], tokenizer: Any
+    titles: Sequence[str], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[Identifiers, NDArray[np.int32]]:
     """Call every item by its title.
 
@@ -61,12 +64,14 @@ def title_identifiers(
     return Identifiers(codes, (len(used),) * width, words), before
 
 
-def _tokens(tokenizer: Any, text: str) -> list[int]:
+def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return tokens
 
 
-def _numbered(tokenizer: Any, title: tuple[int, ...], n: int) -> tuple[int, ...]:
+def _numbered(
+    tokenizer: PreTrainedTokenizerBase, title: tuple[int, ...], n: int
+) -> tuple[int, ...]:
     return (*title, *_tokens(tokenizer, f" #{n}"))
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from torch import Tensor, nn
 
@@ -16,6 +16,9 @@ from letterrec.errors import DataError, IdentifierError, RequestError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,26 @@ class Recommender(nn.Module, ABC):
             settings: flat keywords, ``max_history`` among them.
         """
         return cls(identifiers, features.content, **settings)
+
+    @classmethod
+    def check(cls, features: Features, settings: Mapping[str, object]) -> None:
+        """Refuse, before anything is trained, what `build` or `fit` could not work with.
+
+        Args:
+            features: what there is to read; content embeddings are not made yet.
+            settings: as `build` takes them.
+
+        Raises:
+            LetterRecError: in one line, what is missing and what to do.
+        """
+
+    @classmethod
+    def text_tokenizer(cls, settings: Mapping[str, object]) -> PreTrainedTokenizerBase | None:
+        """The tokenizer of the words that it reads and writes; None where it knows codes alone.
+
+        Titles as identifiers are spelled in its tokens.
+        """
+        return None
 
     @property
     def follows_instructions(self) -> bool:

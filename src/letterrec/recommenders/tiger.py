@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.loop import Rows, batches_by_length, train
 from letterrec.training.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from transformers import T5ForConditionalGeneration
 
 _IGNORED = -100  # a target position without a token
 _TOGETHER = 16  # histories decoded at a time on a processor
@@ -156,7 +159,7 @@ class Tiger(Recommender):
         self.eval()
         return Beams(self, spell(histories, self.item_tokens))
 
-    def to_transformers(self) -> Any:
+    def to_transformers(self) -> T5ForConditionalGeneration:
         """transformers' `T5ForConditionalGeneration` with the same weights, in eval mode."""
         from transformers import T5Config, T5ForConditionalGeneration
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from letterrec.config.settings import LcRecSettings, LetterSettings, Settings
+from letterrec.config.settings import LetterSettings, Settings
 from letterrec.data import Dataset
 from letterrec.embeddings import collaborative
 from letterrec.errors import DataError, IdentifierError, SettingsError
 from letterrec.progress import say
-from letterrec.recommenders.lcrec import llm, model
+from letterrec.recommenders import RECOMMENDERS, Features
 
 
 def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False) -> None:
@@ -52,10 +52,9 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
         collaborative.given_cf(
             given.source, dataset, ids=given.ids, order=given.order, dim=dim, quiet=True
         )
-    if isinstance(settings.recommender, LcRecSettings):
-        tasks = settings.recommender.tasks.model_dump()
-        model.refuse_tasks_without_text(tasks, dataset.texts, dataset.preferences)
-        llm.check(settings.recommender.model)
+    features = Features(None, dataset.titles, dataset.texts, dataset.preferences)
+    recommender = settings.recommender
+    RECOMMENDERS[recommender.name].check(features, recommender.model_dump())
 
 
 def _refuse_too_little(dataset: Dataset) -> None:

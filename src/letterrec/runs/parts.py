@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from letterrec.config.settings import LcRecSettings, Settings, TrainingSettings
+from letterrec.config.settings import Settings, TrainingSettings
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import SPLITS, Split
 from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
@@ -26,7 +26,6 @@ from letterrec.identifiers.identifiers import Identifiers, parse_tokens
 from letterrec.nn.sasrec import SASRec
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, Features, Recommender
-from letterrec.recommenders.lcrec import llm
 from letterrec.runs.run import Run
 from letterrec.runs.steps import (
     Embeddings,
@@ -97,14 +96,12 @@ def given_identifiers(dataset: Dataset, cf: Embeddings | None) -> MadeIdentifier
 
 
 def title_identifiers(run: Run, dataset: Dataset, cf: Embeddings | None) -> MadeIdentifiers:
-    """Titles as identifiers: in the tokens of the language model that is the recommender, else in
-    those of the content encoder.
-    """
-    recommender = run.settings.recommender
-    if isinstance(recommender, LcRecSettings):
-        tokenizer = llm.load_tokenizer(recommender.model)
-    else:
-        tokenizer = encoder_tokenizer(run.settings.content.encoder)
+    """Titles as identifiers, in the tokens of the recommender or else of the content encoder."""
+    settings = run.settings
+    kind = RECOMMENDERS[settings.recommender.name]
+    tokenizer = kind.text_tokenizer(settings.recommender.model_dump())
+    if tokenizer is None:
+        tokenizer = encoder_tokenizer(settings.content.encoder)
     return MadeIdentifiers(*titles.title_identifiers(dataset.titles, tokenizer), cf)
 
 

@@ -46,7 +46,7 @@ from letterrec.training.loop import Rows, batches_by_length, train
 from letterrec.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from transformers import DynamicCache
+    from transformers import DynamicCache, PreTrainedTokenizerBase
 
 _STEPS_PER_EPOCH = 10  # at least: a small data set is passed several times in an epoch
 
@@ -111,7 +111,7 @@ class LcRec(Recommender):
         self.sizes = identifiers.sizes
         self.tasks = {k: w for k, w in (tasks or {"seqrec": 1.0}).items() if w > 0}
         self.titles, self.texts, self.preferences = titles, texts, preferences
-        refuse_tasks_without_text(self.tasks, texts, preferences)
+        _refuse_tasks_without_text(self.tasks, texts, preferences)
         half = has_bfloat16() if dtype == "auto" else dtype == "bfloat16"
         base = llm.load(model, torch.bfloat16 if half else torch.float32)
         self.network = with_lora(base.copied(), rank, alpha, dropout)
@@ -153,6 +153,17 @@ class LcRec(Recommender):
             preferences=features.preferences,
             **settings,
         )
+
+    @classmethod
+    def check(cls, features: Features, settings: Mapping[str, Any]) -> None:
+        """Refuse tasks without the words that they need, and models that cannot be loaded."""
+        _refuse_tasks_without_text(settings["tasks"], features.texts, features.preferences)
+        llm.check(settings["model"])
+
+    @classmethod
+    def text_tokenizer(cls, settings: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+        """The language model's."""
+        return llm.load_tokenizer(settings["model"])
 
     def export(self, folder: Path) -> None:
         """Write the model, with what was trained merged into its weights; see `lcrec.export`."""
@@ -427,7 +438,7 @@ class Beams:
         self._level += 1
 
 
-def refuse_tasks_without_text(
+def _refuse_tasks_without_text(
     tasks: Mapping[str, float], texts: Sequence[str] | None, preferences: Sequence[str] | None
 ) -> None:
     """Refuse tasks that need words that the data do not have.
