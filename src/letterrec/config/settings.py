@@ -30,6 +30,10 @@ _WORDS = {  # how a kind of error of pydantic begins -> what was expected
     "bool": "true or false",
     "tuple": "a list",
 }
+_RETIRED = {  # settings of earlier versions, section.key -> why there is nothing to set any more
+    f"identifiers.sinkhorn_{key}": "the assignment of free codes to colliding items is exact now"
+    for key in ("epsilon", "iterations")
+}
 
 
 class Section(BaseModel):
@@ -213,13 +217,6 @@ class IdentifierSettings(Section):
         description="'learned': by the tokenizer; 'given': identifiers that came with the data, "
         "as they are; 'titles': the tokens of the items' titles",
     )
-    sinkhorn_epsilon: float = Field(
-        0.003,
-        gt=0,
-        description="smoothing of the Sinkhorn plan that gives colliding items free codes; "
-        "smaller is closer to the cheapest assignment",
-    )
-    sinkhorn_iterations: int = Field(50, ge=1, description="iterations of that plan")
 
 
 class RqtSettings(TransformerSettings):
@@ -433,6 +430,20 @@ def parse_settings(values: dict[str, Any]) -> Settings:
         raise SettingsError(_explain(error)) from None
 
 
+def parse_kept_settings(values: dict[str, Any]) -> Settings:
+    """Validate what a run folder keeps: settings of earlier versions that are retired are left out.
+
+    Raises:
+        SettingsError: as `parse_settings`.
+    """
+    kept = dict(values)
+    for name in _RETIRED:
+        section, key = name.split(".")
+        if isinstance(kept.get(section), dict):
+            kept[section] = {k: v for k, v in kept[section].items() if k != key}
+    return parse_settings(kept)
+
+
 def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[list[str], Any]]:
     """The keys and the value of each override."""
     if isinstance(overrides, Mapping):
@@ -516,6 +527,8 @@ def _explain(error: ValidationError) -> str:
         kind = next(k for k in kinds if k.model_fields["name"].default == inside[0])
         inside = inside[1:]
     where = ".".join(str(p) for p in (section, *inside))
+    if where in _RETIRED:
+        return f"setting {where!r} is retired: {_RETIRED[where]}; leave it out"
     if first["type"] == "extra_forbidden":
         table = Settings if kind is None else kind
         for part in first["loc"][:-1] if kind is None else inside[:-1]:
