@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import tomli_w
 import torch
 
 from command import letterrec
@@ -21,6 +23,7 @@ from letterrec.errors import LetterRecError
 from letterrec.files import read_json, read_tensors, write_json, write_tensors
 from letterrec.runs.records import FORMAT
 from letterrec.runs.run import Run
+from letterrec.tokenizers import load_tokenizer
 
 COMMANDS: dict[str, list[str]] = {
     "add-items": ["NEW"],
@@ -273,6 +276,21 @@ def test_a_run_of_a_newer_format_is_refused(
         code, said = outcome(command, run, capsys)
         assert code == 2
         assert f"made by a newer version (format {FORMAT + 1}" in said
+
+
+def test_a_run_that_keeps_retired_settings_loads(shop_run: Path, tmp_path: Path) -> None:
+    """Earlier versions resolved collisions by Sinkhorn's algorithm, with settings of its own."""
+    run = tmp_path / "run"
+    shutil.copytree(shop_run, run)
+    kept = tomllib.loads((run / "settings.toml").read_text("utf-8"))
+    kept["identifiers"] |= {"sinkhorn_epsilon": 0.003, "sinkhorn_iterations": 50}
+    (run / "settings.toml").write_text(tomli_w.dumps(kept))
+    about = read_json(run / "tokenizer" / "tokenizer.json")
+    write_json(run / "tokenizer" / "tokenizer.json", {**about, "sinkhorn_epsilon": 0.003})
+    assert Run.open(run).settings == Run.open(shop_run).settings
+    assert load_tokenizer(run / "tokenizer").settings == (
+        load_tokenizer(shop_run / "tokenizer").settings
+    )
 
 
 def test_a_run_without_a_format_is_of_the_version_before(

@@ -51,7 +51,7 @@ def test_a_run_can_end_with_its_identifiers(shop: Path, shop_run: Path, tmp_path
         ("training.epochs=3", set(IDENTIFIERS)),
         ("transitions.enabled=false", set(LEARNED)),
         ("tokenizer.beta=0.1", {"content", "collaborative"}),
-        ("identifiers.sinkhorn_iterations=7", {"content", "collaborative"}),
+        ("identifiers.source=titles", {"content", "collaborative"}),
         ("collaborative.dropout=0.4", {"content"}),
         ("data.max_history=9", {"content"}),
         ("seed=1", {"content"}),

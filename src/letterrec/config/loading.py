@@ -28,6 +28,10 @@ _WORDS = {  # how a kind of error of pydantic begins -> what was expected
     "bool": "true or false",
     "tuple": "a list",
 }
+_RETIRED = {  # settings of earlier versions, section.key -> why there is nothing to set any more
+    f"identifiers.sinkhorn_{key}": "the assignment of free codes to colliding items is exact now"
+    for key in ("epsilon", "iterations")
+}
 
 
 def recipes() -> list[str]:
@@ -84,6 +88,20 @@ def parse_settings(values: dict[str, Any]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+
+
+def parse_kept_settings(values: dict[str, Any]) -> Settings:
+    """Validate what a run folder keeps: settings of earlier versions that are retired are left out.
+
+    Raises:
+        SettingsError: as `parse_settings`.
+    """
+    kept = dict(values)
+    for name in _RETIRED:
+        section, key = name.split(".")
+        if isinstance(kept.get(section), dict):
+            kept[section] = {k: v for k, v in kept[section].items() if k != key}
+    return parse_settings(kept)
 
 
 def _pairs(overrides: Sequence[str] | Mapping[str, object]) -> Iterator[tuple[list[str], object]]:
@@ -158,6 +176,8 @@ def _explain(error: ValidationError) -> str:
         kind = next(k for k in kinds if k.model_fields["name"].default == inside[0])
         inside = inside[1:]
     where = ".".join(str(p) for p in (section, *inside))
+    if where in _RETIRED:
+        return f"setting {where!r} is retired: {_RETIRED[where]}; leave it out"
     if first["type"] == "extra_forbidden":
         table = Settings if kind is None else kind
         for part in first["loc"][:-1] if kind is None else inside[:-1]:

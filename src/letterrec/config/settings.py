@@ -197,13 +197,6 @@ class IdentifierSettings(Section):
         description="'learned': by the tokenizer; 'given': identifiers that came with the data, "
         "as they are; 'titles': the tokens of the items' titles",
     )
-    sinkhorn_epsilon: float = Field(
-        0.003,
-        gt=0,
-        description="smoothing of the Sinkhorn plan that gives colliding items free codes; "
-        "smaller is closer to the cheapest assignment",
-    )
-    sinkhorn_iterations: int = Field(50, ge=1, description="iterations of that plan")
 
 
 class RqtSettings(TransformerSettings):

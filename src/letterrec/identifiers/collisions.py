@@ -6,13 +6,12 @@ Items whose codes collide get other codes that are near.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from scipy.optimize import linear_sum_assignment
 
 from letterrec.errors import IdentifierError
 
-_ELEMENTS = 8_000_000  # of the plans that are solved at a time
+_ITEMS_PER_CODE = 4  # colliding items under one prefix that are matched, at most
 
 
 def group(codes: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -46,26 +45,25 @@ def resolve(
     codebooks: NDArray[np.float32],
     *,
     taken: NDArray[np.int32] | None = None,
-    epsilon: float = 0.003,
-    iterations: int = 50,
 ) -> NDArray[np.int32]:
     """Give every item an identifier of its own.
 
     Items whose codes are theirs alone keep them. The others, all colliding items under one prefix
-    together, are matched anew with the codes of the last level that are free there, by Sinkhorn's
-    algorithm: it minimises the distances to their residuals, each code taking at most one item.
-    (LETTER's public code demands equal shares for all codes instead, which sends two colliding
-    items to codes far from both.) Items that it leaves without a code take, in row order, the
-    nearest free code; where the last level is full under their prefix, the nearest code with room
-    at the level before, and so on.
+    together, are matched anew with the codes of the last level that are free there, so that the
+    sum of the squared distances to their residuals is least and each code takes at most one item:
+    the linear assignment problem, solved exactly (Crouse, "On implementing 2D rectangular
+    assignment algorithms", 2016). LETTER's public code demands equal shares for all codes instead,
+    which sends two colliding items to codes far from both.
+
+    Where more items collide than codes are free, those that fit best get the codes. The others
+    take, in row order, the nearest code with room at the level before, and so on upwards. At most
+    four items per code are matched; of more, the first.
 
     Args:
         codes: int32 ``(n, levels)`` as quantized.
         latents: float32 ``(n, d)``, what was quantized.
         codebooks: float32 ``(levels, codes, d)``.
         taken: int32 ``(m, levels)`` identifiers that no item may get.
-        epsilon: entropic regularization, as a share of a prefix's largest squared distance.
-        iterations: of Sinkhorn's algorithm.
 
     Returns:
         int32 ``(n, levels)``, rows distinct and not in ``taken``; the same for the same input.
@@ -99,7 +97,7 @@ def resolve(
     result = codes.copy()
     settled = np.ones(len(codes), dtype=bool)
     settled[colliding] = False
-    _match(result, settled, colliding, latents, codebooks, taken, epsilon, iterations)
+    _match(result, settled, latents, codebooks, taken)
     left = np.flatnonzero(~settled)
     if len(left):
         occupied = _Occupied(np.concatenate([result[settled], taken]), n_codes, n_levels)
@@ -108,95 +106,36 @@ def resolve(
     return result
 
 
-def capacity_sinkhorn(cost: Tensor, free: Tensor, *, epsilon: float, iterations: int) -> Tensor:
-    """Logarithm of the entropic plan that gives each item 1 and each free code at most 1.
-
-    Sinkhorn's algorithm in the logarithmic domain; the scaling of a code never exceeds 1, which is
-    the projection onto "at most" (Chizat et al., "Scaling algorithms for unbalanced optimal
-    transport problems", 2018).
-
-    Args:
-        cost: float ``(groups, items, codes)``, at least 0; infinite rows are padding.
-        free: bool ``(groups, codes)``; each group has a free code.
-        epsilon: entropic regularization.
-        iterations: rounds.
-
-    Returns:
-        float ``(groups, items, codes)``; ``-inf`` for codes that are not free and for padding.
-    """
-    kernel = (-cost / epsilon).masked_fill(~free[:, None, :], -torch.inf)
-    padding = cost.isinf().all(2)  # (groups, items)
-    of_codes = torch.zeros(free.shape)  # (groups, codes)
-    of_items = torch.zeros(padding.shape)  # (groups, items)
-    for _ in range(iterations):
-        of_items = -(kernel + of_codes[:, None, :]).logsumexp(2)
-        of_items = of_items.masked_fill(padding, -torch.inf)
-        of_codes = -(kernel + of_items[:, :, None]).logsumexp(1)
-        of_codes = of_codes.clamp(max=0)
-    return (kernel + of_items[:, :, None] + of_codes[:, None, :]).nan_to_num(nan=-torch.inf)
-
-
 def _match(
     result: NDArray[np.int32],
     settled: NDArray[np.bool_],
-    colliding: NDArray[np.int64],
     latents: NDArray[np.float32],
     codebooks: NDArray[np.float32],
     taken: NDArray[np.int32],
-    epsilon: float,
-    iterations: int,
 ) -> None:
-    """Re-assign the last code of the colliding rows in place; mark those that got one."""
+    """Give unsettled rows, in place, the last codes that cost least; settle those that got one."""
     n_levels, n_codes, _ = codebooks.shape
-    prefixes, _ = group(np.concatenate([result, taken])[:, :-1])  # (n + m,)
-    fixed = np.concatenate([settled, np.ones(len(taken), dtype=bool)])
-    last = np.concatenate([result, taken])[:, -1]
-    # Colliding rows, prefix by prefix; at most 4 rows per code can hope for one.
-    names, which = np.unique(prefixes[colliding], return_inverse=True)  # (groups,), (c,)
-    order = np.argsort(which, kind="stable")
-    rows, which = colliding[order], which[order]
-    sizes = np.bincount(which)
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    hopeful = place < 4 * n_codes
-    rows, which, place = rows[hopeful], which[hopeful], place[hopeful]
-    sizes = np.minimum(sizes, 4 * n_codes)
-    free = np.ones((len(names), n_codes), dtype=bool)
-    group_of = np.searchsorted(names, prefixes).clip(max=len(names) - 1)
-    beside = fixed & (names[group_of] == prefixes)
-    free[group_of[beside], last[beside]] = False
-    for width in np.unique(2 ** np.ceil(np.log2(sizes)).astype(np.int64)):
-        members = np.flatnonzero((sizes <= width) & (2 * sizes > width) & free.any(1))
-        step = max(1, _ELEMENTS // (int(width) * n_codes))
-        for start in range(0, len(members), step):
-            chosen = members[start : start + step]
-            inside = np.isin(which, chosen)
-            at = np.searchsorted(chosen, which[inside]), place[inside]
-            residuals = latents[rows[inside]].copy()  # (r, d)
-            for level in range(n_levels - 1):
-                residuals -= codebooks[level][result[rows[inside], level]]
-            cost = torch.full((len(chosen), int(width), n_codes), torch.inf)
-            cost[at] = _distances(residuals, codebooks[-1])
-            largest = cost.masked_fill(cost.isinf(), 0).amax((1, 2), keepdim=True)
-            plan = capacity_sinkhorn(
-                cost / largest.clamp(min=1e-12),
-                torch.from_numpy(free[chosen]),
-                epsilon=epsilon,
-                iterations=iterations,
-            )
-            best = plan.max(2)  # (groups, width)
-            values, picked = best.values[at].numpy(), best.indices[at].numpy()
-            # Of several rows that pick one code, the surest gets it, the first of equals.
-            keys = at[0] * n_codes + picked
-            by_value = np.lexsort((rows[inside], -values, keys))
-            first = np.r_[True, np.diff(keys[by_value]) > 0]
-            winners = by_value[first & np.isfinite(values[by_value])]
-            result[rows[inside][winners], -1] = picked[winners]
-            settled[rows[inside][winners]] = True
+    prefixes, sizes = group(np.concatenate([result, taken])[:, :-1])  # (n + m,), (prefixes,)
+    order, ends = np.argsort(prefixes, kind="stable"), np.cumsum(sizes)
+    last = np.concatenate([result, taken])[:, -1]  # (n + m,)
+    moving = ~np.concatenate([settled, np.ones(len(taken), dtype=bool)])  # (n + m,)
+    for prefix in np.unique(prefixes[moving]):
+        under = order[ends[prefix] - sizes[prefix] : ends[prefix]]
+        rows = under[moving[under]][: _ITEMS_PER_CODE * n_codes]  # (r,)
+        is_free = np.ones(n_codes, dtype=bool)
+        is_free[last[under[~moving[under]]]] = False
+        free = is_free.nonzero()[0]  # (f,)
+        above = codebooks[np.arange(n_levels - 1), result[rows[0], :-1]].sum(0)  # (d,)
+        costs = _distances(latents[rows] - above, codebooks[-1][free])  # (r, f)
+        of_rows, of_free = linear_sum_assignment(costs)
+        result[rows[of_rows], -1] = free[of_free]
+        settled[rows[of_rows]] = True
 
 
-def _distances(points: NDArray[np.float32], centres: NDArray[np.float32]) -> Tensor:
-    """float32 ``(n, k)``: squared distances."""
-    return torch.cdist(torch.from_numpy(points), torch.from_numpy(centres)).square()
+def _distances(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Squared distances, float32 ``(n, k)``, of points ``(n, d)`` and centres ``(k, d)``."""
+    squares = np.square(points).sum(1)[:, None] + np.square(centres).sum(1)
+    return np.asarray(squares - 2 * points @ centres.T)
 
 
 class _Occupied:

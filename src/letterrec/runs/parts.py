@@ -74,8 +74,6 @@ def fit_tokenizer(run: Run, items: Items) -> MadeTokenizer:
     settings = run.settings
     tokenizer = TOKENIZERS[settings.tokenizer.name](
         **settings.tokenizer.model_dump(exclude={"name", "training"}),
-        sinkhorn_epsilon=settings.identifiers.sinkhorn_epsilon,
-        sinkhorn_iterations=settings.identifiers.sinkhorn_iterations,
     )
     tokenizer.fit(items, _options(run, "tokenizer", settings.tokenizer.training))
     return MadeTokenizer(tokenizer, tokenizer.reconstruction_error(items))

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import letterrec
-from letterrec.config.loading import parse_settings
+from letterrec.config.loading import parse_kept_settings
 from letterrec.config.settings import Settings, leaves
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
@@ -192,7 +192,7 @@ class Run:
         path = folder / "settings.toml"
         try:
             with reading(path):
-                settings = parse_settings(tomllib.loads(path.read_text("utf-8")))
+                settings = parse_kept_settings(tomllib.loads(path.read_text("utf-8")))
         except SettingsError as error:
             raise RunError(
                 f"{path} is damaged, or of another version ({error}); fit the run again"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.errors import RunError, SettingsError
+from letterrec.files import read_json
 from letterrec.training.options import TrainingOptions
 
 Codes = NDArray[np.int32]
@@ -103,6 +104,16 @@ class Tokenizer(ABC):
         Raises:
             RunError: the files are missing, damaged or of another tokenizer.
         """
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What ``tokenizer.json`` says, without what earlier versions wrote and none reads any more.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    about = read_json(folder / "tokenizer.json")
+    return {k: v for k, v in about.items() if not k.startswith("sinkhorn_")}
 
 
 def check_content(content: NDArray[np.float32]) -> None:

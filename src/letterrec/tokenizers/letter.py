@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.errors import RunError
-from letterrec.files import read_json, read_tensors, write_json, write_tensors
+from letterrec.files import read_tensors, write_json, write_tensors
 from letterrec.identifiers.collisions import resolve
 from letterrec.tokenizers.base import (
     Codes,
@@ -26,6 +26,7 @@ from letterrec.tokenizers.base import (
     check_cf,
     check_content,
     check_fitted,
+    read_about,
 )
 from letterrec.tokenizers.fitting import SAMPLE, SCORED_EVERY, Fitting, prepare_cf
 from letterrec.tokenizers.inputs import Inputs
@@ -65,8 +66,6 @@ class LetterTokenizer(Tokenizer):
         clusters: K, clusters of codes in eq. 4.
         fuse_cf: whether the encoder reads CF embeddings too, where there are any; the paper's
             reads content alone.
-        sinkhorn_epsilon: of the re-assignment of colliding items.
-        sinkhorn_iterations: of the re-assignment of colliding items.
     """
 
     name = "letter"
@@ -83,8 +82,6 @@ class LetterTokenizer(Tokenizer):
         beta: float = 1e-4,
         clusters: int = 10,
         fuse_cf: bool = True,
-        sinkhorn_epsilon: float = 0.003,
-        sinkhorn_iterations: int = 50,
     ) -> None:
         self.settings: dict[str, Any] = {
             "levels": levels,
@@ -96,8 +93,6 @@ class LetterTokenizer(Tokenizer):
             "beta": beta,
             "clusters": clusters,
             "fuse_cf": fuse_cf,
-            "sinkhorn_epsilon": sinkhorn_epsilon,
-            "sinkhorn_iterations": sinkhorn_iterations,
         }
         self.log = TrainingLog()
         self._network: RQVAE | None = None
@@ -170,8 +165,6 @@ class LetterTokenizer(Tokenizer):
             latents.cpu().numpy(),
             self.codebooks,
             taken=taken,
-            epsilon=self.settings["sinkhorn_epsilon"],
-            iterations=self.settings["sinkhorn_iterations"],
         )
 
     def quantized(self, items: Items) -> NDArray[np.float32]:
@@ -198,7 +191,7 @@ class LetterTokenizer(Tokenizer):
         Raises:
             RunError: the files are missing, damaged or of another tokenizer.
         """
-        about = read_json(folder / "tokenizer.json")
+        about = read_about(folder)
         if about.pop("name") != "letter":
             raise RunError(f"{folder} holds another tokenizer; load it with load_tokenizer")
         d_content, d_cf = about.pop("d_content"), about.pop("d_cf")

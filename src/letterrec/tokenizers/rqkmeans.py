@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.errors import RunError
-from letterrec.files import read_json, read_tensors, write_json, write_tensors
+from letterrec.files import read_tensors, write_json, write_tensors
 from letterrec.identifiers.collisions import resolve
-from letterrec.tokenizers.base import Codes, Items, Tokenizer, check_content, check_fitted
+from letterrec.tokenizers.base import (
+    Codes,
+    Items,
+    Tokenizer,
+    check_content,
+    check_fitted,
+    read_about,
+)
 from letterrec.tokenizers.kmeans import balanced_kmeans, kmeans, nearest
 from letterrec.training.devices import set_seed
 from letterrec.training.options import TrainingOptions
@@ -26,8 +33,6 @@ class RQKMeansTokenizer(Tokenizer):
         levels: codes per identifier.
         codes: codes per level.
         balanced: nearly equal shares of the items for all codes of a level.
-        sinkhorn_epsilon: of the re-assignment of colliding items.
-        sinkhorn_iterations: of the re-assignment of colliding items.
     """
 
     name = "rqkmeans"
@@ -38,15 +43,11 @@ class RQKMeansTokenizer(Tokenizer):
         levels: int = 4,
         codes: int = 256,
         balanced: bool = False,
-        sinkhorn_epsilon: float = 0.003,
-        sinkhorn_iterations: int = 50,
     ) -> None:
         self.settings: dict[str, Any] = {
             "levels": levels,
             "codes": codes,
             "balanced": balanced,
-            "sinkhorn_epsilon": sinkhorn_epsilon,
-            "sinkhorn_iterations": sinkhorn_iterations,
         }
         self._codebooks = torch.zeros(0)  # (levels, codes, d_content)
         self._prices = torch.zeros(0)  # (levels, codes)
@@ -96,8 +97,6 @@ class RQKMeansTokenizer(Tokenizer):
             self._centred(items.content).numpy(),
             self.codebooks,
             taken=taken,
-            epsilon=self.settings["sinkhorn_epsilon"],
-            iterations=self.settings["sinkhorn_iterations"],
         )
 
     def quantized(self, items: Items) -> NDArray[np.float32]:
@@ -125,7 +124,7 @@ class RQKMeansTokenizer(Tokenizer):
         Raises:
             RunError: the files are missing, damaged or of another tokenizer.
         """
-        about = read_json(folder / "tokenizer.json")
+        about = read_about(folder)
         if about.pop("name") != "rqkmeans":
             raise RunError(f"{folder} holds another tokenizer; load it with load_tokenizer")
         tokenizer = cls(**about)
