@@ -1,53 +1,38 @@
-"""The HTTP interface: routes, and how errors become answers."""
+"""The HTTP application, and its routes of catalogue, exploring, operating and page."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
-import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
 
 import letterrec
 from letterrec.data.text import item_text
-from letterrec.errors import Conflict, LetterRecError, NotFound, Overloaded, RequestError, RunError
+from letterrec.errors import Conflict, LetterRecError, Overloaded, RequestError
 from letterrec.serving import queries
 from letterrec.serving.catalogue.edits import AddItems, SetStates
 from letterrec.serving.catalogue.items import STATES
-from letterrec.serving.catalogue.tree import children, shared_codes
-from letterrec.serving.engine import Engine
+from letterrec.serving.catalogue.tree import children
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
 from letterrec.serving.http.admission import Admission
 from letterrec.serving.http.bodies import StrictRoute
 from letterrec.serving.http.drawings import Drawings, Sheet
-from letterrec.serving.http.middleware import Guard
-from letterrec.serving.http.telemetry import event, log
-from letterrec.serving.queries import Prepared
+from letterrec.serving.http.middleware import Guard, ends_of
+from letterrec.serving.http.problems import add_error_handlers, problems
+from letterrec.serving.http.recommending import add_recommending
+from letterrec.serving.http.telemetry import event
 from letterrec.serving.service import Service
 
 _NEIGHBOURS = 8
 _PLOTLY = "plotly.js"
-T = TypeVar("T")
-_FEW = 500  # ids or recommendations that are worked on in between; more are on a thread
-_STATUS: list[tuple[type[LetterRecError], int]] = [
-    (NotFound, 404),
-    (Conflict, 409),
-    (RequestError, 422),
-    (Overloaded, 503),
-    (RunError, 503),
-]
 ItemId = Annotated[str, Path(min_length=1, max_length=256, description="the item's id")]
 
 
@@ -108,225 +93,13 @@ def create_app(
         deadline=deadline,
     )
     app.router.route_class = StrictRoute
-    _add_error_handlers(app, service)
-    _add_recommending(app, service, drawings)
+    add_error_handlers(app, service)
+    add_recommending(app, service, drawings)
     _add_catalogue(app, service, drawings)
     _add_looking(app, service, drawings)
     _add_operating(app, service)
     _add_page(app, description)
     return app
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For OpenAPI: refusals besides 422 that a route may answer."""
-    words = {
-        400: "The request is not HTTP as it should be, or the body is not JSON",
-        401: "There is no token, or a wrong one",
-        403: "Not from here",
-        404: "There is no such user, item or prefix",
-        409: "The catalogue already has it",
-        408: "The body did not come in time",
-        413: "The body is too large",
-        415: "The body is of another type than JSON",
-        421: "The server is not known by the name in the Host header",
-        503: "Too many requests; try again after the seconds of Retry-After",
-    }
-    always = (400, 401, 408, 413, 415, 421, 503)
-    return {n: {"model": s.Problem, "description": words[n]} for n in {*always, *statuses}}
-
-
-def status_of(error: LetterRecError) -> int:
-    """The HTTP status of a refusal."""
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
-
-
-def _add_error_handlers(app: FastAPI, service: Service) -> None:
-    @app.exception_handler(LetterRecError)
-    async def refused(request: Request, error: LetterRecError) -> JSONResponse:
-        status = status_of(error)
-        headers = {"retry-after": "1"} if status == 503 else None
-        if isinstance(error, RunError):
-            log.warning("the run's folder", extra={"fields": {"reason": str(error)}})
-        detail = without_paths(error, str(service.engine.folder))
-        return JSONResponse({"detail": detail}, status, headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"detail": s.why_invalid(error.errors())}, 422)
-
-    @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> Response:
-        detail, headers = error.detail, error.headers
-        if error.status_code == 404:
-            detail = "there is nothing at this address; /openapi.json lists what there is"
-        elif error.status_code == 405:
-            methods = ", ".join(_methods(app, request))
-            headers = {"allow": methods}
-            if request.method == "OPTIONS":
-                return Response(status_code=204, headers=headers)
-            detail = f"{request.method} is not allowed here; use {methods}"
-        return JSONResponse({"detail": queries.one_line(detail)}, error.status_code, headers)
-
-
-def _methods(app: FastAPI, request: Request) -> list[str]:
-    """What may be asked at the address of a request."""
-    found = {"OPTIONS"}
-    for route in app.routes:
-        if isinstance(route, Route) and route.matches(dict(request.scope))[0] != Match.NONE:
-            found |= route.methods or set()
-    return sorted(found | ({"HEAD"} if "GET" in found else set()))
-
-
-_PATH = re.compile(r"(?<![\w/.])(?:/[^\s/:;,'\"()]+)+/(?=[^\s/:;,'\"()])")
-
-
-def without_paths(error: LetterRecError, folder: str) -> str:
-    """An error as clients are told it: without the server's folders, in one line.
-
-    >>> without_paths(NotFound("item '/etc/a' is not among the items of /srv/run"), "/srv/run")
-    "item '/etc/a' is not among the items of the run"
-    >>> without_paths(RunError("/srv/run/data/a.parquet is damaged; see /tmp/b/c"), "/srv/run")
-    'data/a.parquet is damaged; see c'
-    """
-    text = " ".join(str(error).split())
-    if folder.startswith("/"):
-        text = text.replace(f"{folder}/", "").replace(folder, "the run")
-    text = _PATH.sub("", text) if isinstance(error, RunError | Conflict) else text
-    return queries.one_line(text)
-
-
-def _add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> None:
-    async def answers_to(
-        requests: Sequence[s.RecommendRequest | ValidationError], ends: float
-    ) -> list[bytes | LetterRecError]:
-        """Per request the answer as JSON, or why it was refused."""
-        engine = service.engine
-
-        async def worked_out(work: Callable[[], T], size: int) -> T:
-            """Here, or on a thread where it would keep other requests waiting."""
-            return work() if size <= _FEW else await drawings.run(work)
-
-        prepared = await worked_out(
-            lambda: [_prepared(engine, request) for request in requests], sum(map(_ids, requests))
-        )
-        sound = [query for query in prepared if isinstance(query, Prepared)]
-        found = await service.batcher.answer(engine, sound, ends) if sound else []
-
-        def responses() -> list[bytes | LetterRecError]:
-            answers = iter(found)
-            return [
-                _response(engine, request, query, next(answers), ends)
-                if isinstance(request, s.RecommendRequest) and isinstance(query, Prepared)
-                else cast(LetterRecError, query)
-                for request, query in zip(requests, prepared, strict=True)
-            ]
-
-        explained = any(isinstance(r, s.RecommendRequest) and r.explain for r in requests)
-        return await worked_out(responses, _FEW + 1 if explained else sum(map(len, found)))
-
-    @app.post(
-        "/v1/recommend",
-        response_model=s.RecommendResponse,
-        responses=problems(404, 503),
-        tags=["recommend"],
-    )
-    async def recommend(request: s.RecommendRequest, http: Request) -> Response:
-        """The best next items for a history, or for a user of the run."""
-        (answer,) = await answers_to([request], _ends(http))
-        if isinstance(answer, LetterRecError):
-            raise answer
-        return Response(answer, media_type="application/json")
-
-    @app.post(
-        "/v1/recommend/batch",
-        response_model=s.BatchResponse,
-        responses=problems(503),
-        tags=["recommend"],
-    )
-    async def recommend_batch(request: s.BatchRequest, http: Request) -> Response:
-        """The same for several requests at once: an answer or an error for each."""
-        answers = await answers_to(request.parsed(), _ends(http))
-        folder = str(service.engine.folder)
-        each = [a if isinstance(a, bytes) else _refused(a, folder) for a in answers]
-        body = b'{"answers":[' + b",".join(each) + b"]}"  # a `s.BatchResponse`
-        return Response(body, media_type="application/json")
-
-
-def _ids(request: s.RecommendRequest | ValidationError) -> int:
-    """How many ids a request holds."""
-    if isinstance(request, ValidationError):
-        return 0
-    return sum(len(ids or ()) for ids in (request.history, request.allowed, request.blocked))
-
-
-def _ends(request: Request) -> float:
-    """When a request's time is over, on the clock of `time.monotonic`."""
-    ends: float = request.scope["state"]["ends"]
-    return ends
-
-
-def _prepared(
-    engine: Engine, request: s.RecommendRequest | ValidationError
-) -> Prepared | LetterRecError:
-    if isinstance(request, ValidationError):
-        return RequestError(s.why_invalid(request.errors()))
-    try:
-        return engine.prepare(
-            queries.Query(
-                _history(engine, request),
-                request.k,
-                request.exclude_seen,
-                request.allowed,
-                request.blocked,
-                instruction=request.instruction,
-                unknown=request.unknown,
-            )
-        )
-    except LetterRecError as error:
-        return error
-
-
-def _refused(error: LetterRecError, folder: str) -> bytes:
-    """The place of an answer that there is not, as JSON."""
-    refusal = s.Refusal(status=status_of(error), detail=without_paths(error, folder))
-    return s.Refused(error=refusal).model_dump_json().encode()
-
-
-def _history(engine: Engine, request: s.RecommendRequest) -> list[str]:
-    if (request.user is None) == (request.history is None):
-        raise RequestError("expected either history (a list of item ids) or user (an id)")
-    if request.user is not None:
-        return engine.history_of(request.user)[-s.MAX_HISTORY :]
-    return request.history or []
-
-
-def _response(
-    engine: Engine,
-    request: s.RecommendRequest,
-    query: Prepared,
-    answer: list[tuple[int, float]],
-    ends: float,
-) -> bytes:
-    """An answer as JSON: one at a time, since all of a large batch would hold the interpreter."""
-    if time.monotonic() > ends:
-        raise Overloaded("the deadline passed; try again later, or ask for less")
-    catalogue, history = engine.catalogue, query.rows
-    items = []
-    for row, score in answer:
-        because = None
-        if request.explain:
-            because = [
-                s.Because(**views.name(catalogue, why["row"]), shared=why["shared"])
-                for why in shared_codes(catalogue, history, row)
-            ]
-        items.append(
-            s.Recommendation(**views.name(catalogue, row), log_probability=score, because=because)
-        )
-    names = None
-    if request.explain:
-        names = [s.ItemName(**views.name(catalogue, row)) for row in history]
-    response = s.RecommendResponse(items=items, history=names, skipped=list(query.skipped))
-    return response.model_dump_json().encode()
 
 
 def _add_catalogue(app: FastAPI, service: Service, drawings: Drawings) -> None:
@@ -355,7 +128,7 @@ def _add_catalogue(app: FastAPI, service: Service, drawings: Drawings) -> None:
         new = {i.item: item_text(i.title, [i.text]) for i in request.items}
         if len(new) < len(request.items):
             raise RequestError("an item id comes twice in one request; give each once")
-        catalogue = await service.edit(AddItems(new), _ends(http))
+        catalogue = await service.edit(AddItems(new), ends_of(http))
         return s.AddedItems(
             items=[s.ItemName(**views.name(catalogue, catalogue.rows[i])) for i in new],
             generation=catalogue.generation,
@@ -377,12 +150,12 @@ def _add_catalogue(app: FastAPI, service: Service, drawings: Drawings) -> None:
     @app.patch("/v1/items/{item:path}", responses=problems(403, 404, 503), tags=["catalogue"])
     async def change_item(item: ItemId, change: s.StateChange, http: Request) -> s.ItemState:
         """Block an item, delete it, or bring it back."""
-        return await set_state(item, change.state, _ends(http))
+        return await set_state(item, change.state, ends_of(http))
 
     @app.delete("/v1/items/{item:path}", responses=problems(403, 404, 503), tags=["catalogue"])
     async def delete_item(item: ItemId, http: Request) -> s.ItemState:
         """Delete an item; its id and its identifier stay taken."""
-        return await set_state(item, "deleted", _ends(http))
+        return await set_state(item, "deleted", ends_of(http))
 
 
 def _add_looking(app: FastAPI, service: Service, drawings: Drawings) -> None:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from letterrec.serving.http.admission import Admission
@@ -206,3 +207,9 @@ async def _drained(scope: Scope, receive: Receive, arrived: float, ends: float) 
         taken += len(message.get("body", b""))
         more = message["type"] == "http.request" and message.get("more_body", False)
     return not more
+
+
+def ends_of(request: Request) -> float:
+    """When a request's time is over, on the clock of `time.monotonic`."""
+    ends: float = request.scope["state"]["ends"]
+    return ends
