@@ -49,6 +49,14 @@ def test_fewer_points_than_centres(n: int):
     assert torch.allclose(points, centres[nearest(points, centres)], atol=1e-2)
 
 
+@pytest.mark.parametrize(("n", "distinct", "k"), [(2000, 100, 256), (1000, 10, 64), (300, 1, 16)])
+def test_centres_differ_where_points_do_not(n: int, distinct: int, k: int):
+    points = torch.randn(distinct, 32)[torch.randint(distinct, (n,))]
+    centres = kmeans(points, k)
+    assert len(torch.unique(centres, dim=0)) == k
+    assert (points - centres[nearest(points, centres)]).square().sum(1).max() < 0.01
+
+
 def test_equal_points_end():
     assert kmeans(torch.ones(50, 3), 8).isfinite().all()
 

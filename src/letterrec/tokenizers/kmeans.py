@@ -73,7 +73,11 @@ def kmeans(points: Tensor, k: int, *, iterations: int = 20) -> Tensor:
         distances = (points - centres[assigned]).square().sum(1)  # (n,)
         centres = sums / sizes.clamp(min=1)[:, None]
         if len(empty):
-            centres[empty] = points[distances.topk(len(empty)).indices]
+            farthest = distances.topk(len(empty))
+            centres[empty] = points[farthest.indices]
+            covered = empty[farthest.values <= _JITTER**2 * points.square().sum(1).mean()]
+            if len(covered):  # a copy of such a point would be a centre twice
+                centres[covered] = _moved_copies(points, len(covered))
     return centres
 
 
