@@ -236,6 +236,7 @@ class RecommenderContract:
         resumed = self._weights_after(seed=0, epochs=3, folder=tmp_path)
         assert all(torch.equal(resumed[k], expected[k]) for k in expected)
 
+    @pytest.mark.slow
     def test_a_fit_cut_within_an_epoch_equals_an_uninterrupted_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

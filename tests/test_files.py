@@ -211,6 +211,7 @@ def test_pickles_are_read_in_one_place_only_and_without_code() -> None:
     assert all("weights_only=True" in call for call in calls)
 
 
+@pytest.mark.slow
 def test_a_file_is_read_whole_while_it_is_replaced_by_longer_and_shorter_ones(
     tmp_path: Path,
 ) -> None:

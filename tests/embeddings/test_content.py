@@ -79,6 +79,7 @@ def test_minilm_gives_what_sentence_transformers_gives(minilm: Any, tmp_path: Pa
     assert near(found, minilm.encode(TEXTS))
 
 
+@pytest.mark.slow
 def test_the_order_of_the_texts_changes_no_bit(tmp_path: Path) -> None:
     found = embed(TEXTS, cache=tmp_path / "a")
     order = np.random.default_rng(0).permutation(40)

@@ -177,6 +177,7 @@ def test_an_interrupted_training_resumes_to_the_same_identifiers(
     assert np.array_equal(resumed.codebooks, whole.codebooks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 4, 9])
 def test_a_training_cut_within_an_epoch_resumes_to_the_same_identifiers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
