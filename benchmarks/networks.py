@@ -26,19 +26,19 @@ from transformers import T5ForConditionalGeneration
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-from letterrec.decoding.beam_search import Decoder, search
+from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import PAD_TOKEN, Identifiers
 from letterrec.nn.dropout import Dropout
+from letterrec.recommenders import tiger
 from letterrec.recommenders.rqt import Rqt
-from letterrec.recommenders.tiger import Tiger, spell
+from letterrec.recommenders.tiger import Tiger
 from letterrec.training import threads
 from letterrec.training.devices import has_bfloat16
 from sides import Turn, circumstances, command_line, letter_data, parsed, ratio, take_turns, told
 from train import rqt_epoch, tiger_epoch
 
 BEAM = 20
-TOGETHER = 16  # histories of similar length, as `tiger` decodes them
 
 
 def main() -> None:
@@ -57,15 +57,15 @@ def main() -> None:
     cases = cases.take(np.random.default_rng(0).permutation(len(cases))[: arguments.histories])
     queries = torch.split(torch.from_numpy(cases.histories.padded(20)), 64)
     torch.manual_seed(0)
-    tiger, peer = Tiger(identifiers), TransformersTiger(identifiers)
+    ours_t5, peer = Tiger(identifiers), TransformersTiger(identifiers)
     rqt = Rqt(identifiers, torch.randn(dataset.n_items, 384))
     trie = Trie.build(identifiers)
-    train_tiger, train_rqt = partial(tiger_epoch, tiger, few), partial(rqt_epoch, rqt, many)
+    train_tiger, train_rqt = partial(tiger_epoch, ours_t5, few), partial(rqt_epoch, rqt, many)
     pairs: dict[str, tuple[Turn, Turn]] = {
         "t5, training": (train_tiger, partial(tiger_epoch, peer, few)),
         "t5, beam search": (
-            partial(decoded, tiger.encode, trie, queries),
-            partial(decoded, peer.read, trie, queries),
+            partial(decoded, ours_t5, trie, queries),
+            partial(decoded, peer, trie, queries),
         ),
         "dropout, tiger": (train_tiger, within(torch_dropout, train_tiger)),
         "dropout, rqt": (train_rqt, within(torch_dropout, train_rqt)),
@@ -81,11 +81,11 @@ def main() -> None:
     print(json.dumps(result) if arguments.json else table(result, found))
 
 
-def decoded(encode: Callable[[Tensor], Decoder], trie: Trie, queries: Sequence[Tensor]) -> float:
+def decoded(model: Tiger, trie: Trie, queries: Sequence[Tensor]) -> float:
     """Histories per second."""
     started = time.perf_counter()
     for histories in queries:
-        search(encode(histories), trie, beam=BEAM, k=10)
+        search(model.encode(histories), trie, beam=BEAM, k=10)
     return sum(map(len, queries)) / (time.perf_counter() - started)
 
 
@@ -157,31 +157,12 @@ class TransformersTiger(Tiger):
         ).logits
         return found
 
-    def read(self, histories: Tensor) -> Beams:
-        """As `Tiger.encode`."""
-        self.eval()
-        return Beams(self, spell(histories, self.item_tokens))
-
-
-class Beams:
-    """A `beam_search.Decoder` with the network and the caches of transformers."""
-
-    over_legal = False
-
-    def __init__(self, model: TransformersTiger, tokens: Tensor) -> None:
-        lengths = (tokens != PAD_TOKEN).sum(1)
-        order = lengths.argsort(stable=True)
-        self._rows, self._back = torch.split(order, TOGETHER), order.argsort()
-        self._groups = [Group(model, tokens[r, : int(lengths[r].max())]) for r in self._rows]
-
-    def log_probs(self, is_open: Tensor | None = None) -> Tensor:
-        """As `tiger.Beams.log_probs`."""
-        return torch.cat([group.log_probs() for group in self._groups])[self._back]
-
-    def advance(self, parents: Tensor, codes: Tensor) -> None:
-        """As `tiger.Beams.advance`."""
-        for rows, group in zip(self._rows, self._groups, strict=True):
-            group.advance(parents[rows], codes[rows])
+    def encode(
+        self, histories: Tensor, instructions: Sequence[str | None] | None = None
+    ) -> tiger.Beams:
+        """As `Tiger.encode`, each group of histories decoded by a `Group`."""
+        with patch.object(tiger, "_Group", Group):
+            return super().encode(histories, instructions)
 
 
 class Group:

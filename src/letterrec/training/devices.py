@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -20,11 +19,6 @@ def set_seed(seed: int, *salt: int) -> None:
 def device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def autocast() -> AbstractContextManager[None]:
-    """Where networks are trained: in bfloat16 if that is fast here, else as their weights are."""
-    return torch.autocast(device().type, torch.bfloat16, enabled=has_bfloat16())
 
 
 def has_bfloat16() -> bool:

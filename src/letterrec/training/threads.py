@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.nn.random import draw_seed, use_generator
-from letterrec.training.devices import autocast, device
+from letterrec.training.devices import device, has_bfloat16
 
 Collate = Callable[[NDArray[np.int64]], tuple[Tensor, ...]]
 Parts = dict[str, Tensor]
@@ -35,6 +35,7 @@ class Team:
     """
 
     def __init__(self, rows: int) -> None:
+        self._device, self._in_bfloat16 = device(), has_bfloat16()  # asked once, not at every step
         self._threads = torch.get_num_threads()
         self._members = max(1, min(self._threads, rows // _ROWS))
         share = self._threads // self._members
@@ -89,7 +90,7 @@ class Team:
         return sums
 
     def _forward(self, module: nn.Module, collate: Collate, rows: NDArray[np.int64]) -> Parts:
-        tensors = (t.to(device(), non_blocking=True) for t in collate(rows))
-        with autocast():
+        tensors = (t.to(self._device, non_blocking=True) for t in collate(rows))
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._in_bfloat16):
             parts: Parts = module(*tensors)
         return parts
