@@ -175,6 +175,13 @@ class LetterSettings(Section):
     )
     training: TrainingSettings = TrainingSettings(epochs=30, batch_size=1024, learning_rate=2e-3)
 
+    @property
+    def cf_dim(self) -> int | None:
+        """The width that CF embeddings must have, since eq. 3 compares them with codes; None where
+        any will do.
+        """
+        return self.dim if self.alpha > 0 else None
+
 
 class RQKMeansSettings(Section):
     """Residual k-means on the content embeddings."""
@@ -183,6 +190,7 @@ class RQKMeansSettings(Section):
     levels: int = Field(4, ge=1, description="codes per identifier")
     codes: int = Field(256, ge=2, description="codes per level")
     balanced: bool = Field(False, description="equal cluster sizes (constrained k-means)")
+    cf_dim: ClassVar[None] = None  # CF embeddings are not compared with anything
     training: ClassVar[None] = None  # there is no network
 
 
@@ -203,6 +211,7 @@ class RqtSettings(TransformerSettings):
     """A causal transformer over items and a shallow decoder over the next item's codes."""
 
     name: Literal["rqt"] = "rqt"
+    text_model: ClassVar[None] = None  # it knows codes alone
     dim: int = Field(128, ge=8, description="width of the network")
     layers: int = Field(2, ge=1, description="transformer layers over the history")
     heads: int = Field(2, ge=1, description="attention heads; they divide dim")
@@ -219,6 +228,7 @@ class TigerSettings(Section):
     """T5 encoder-decoder over code tokens, the paper's LETTER-TIGER."""
 
     name: Literal["tiger"] = "tiger"
+    text_model: ClassVar[None] = None
     dim: int = Field(128, ge=8, description="width of the network, d_model of T5")
     layers: int = Field(4, ge=1, description="in the encoder and in the decoder")
     heads: int = Field(6, ge=1, description="attention heads")
@@ -272,6 +282,11 @@ class LcRecSettings(Section):
     temperature: float = Field(
         1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
     )
+
+    @property
+    def text_model(self) -> str:
+        """The model in whose tokens titles are spelled where they are identifiers."""
+        return self.model
 
 
 RecommenderSettings = Annotated[
@@ -331,13 +346,12 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _dims_agree(self) -> Self:
-        if isinstance(self.tokenizer, LetterSettings) and self.tokenizer.alpha > 0:
-            wanted, there = self.tokenizer.dim, self.collaborative.dim
-            if self.collaborative.source == "train" and wanted != there:
-                raise ValueError(
-                    f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
-                    "two, so they must be equal (or tokenizer.alpha = 0)"
-                )
+        wanted, there = self.tokenizer.cf_dim, self.collaborative.dim
+        if self.collaborative.source == "train" and wanted not in (None, there):
+            raise ValueError(
+                f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
+                "two, so they must be equal (or tokenizer.alpha = 0)"
+            )
         return self
 
     def __repr__(self) -> str:

@@ -70,7 +70,7 @@ def deciding(settings: Settings, stage: str) -> object:
         return cf
     made = content, cf, settings.tokenizer.model_dump(), settings.identifiers.model_dump()
     if settings.identifiers.source == "titles":  # whose tokens they are
-        return *made, getattr(settings.recommender, "model", None)
+        return *made, settings.recommender.text_model
     return made
 
 
