@@ -11,7 +11,6 @@ from letterrec import pipeline
 from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, check_source
-from letterrec.data.cold import ColdItems
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.splits import Split
 from letterrec.embeddings.content import embed
@@ -145,7 +144,7 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
     beam = _as_beam(beam)
     run = Run.open(_as_folder(folder, "folder"))
     engine = load(run, edits=False)
-    cold = ColdItems.load(run.folder / "cold")
+    cold = run.cold()
     content = engine.content
     if content is None or not run.is_done("tokenizer"):
         raise RunError(

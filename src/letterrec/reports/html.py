@@ -14,14 +14,13 @@ from letterrec import api
 from letterrec.embeddings.projection import principal_components, sample
 from letterrec.errors import MissingExtra, RunError
 from letterrec.evaluation.breakdowns import analyse, shares_by_rank
-from letterrec.files import read_metadata, reading, write_text
+from letterrec.files import write_text
 from letterrec.identifiers.diagnostics import code_counts
 from letterrec.progress import visible
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.http.views import most_popular_titles
 from letterrec.tokenizers import load_tokenizer
-from letterrec.training.checkpoints import TrainingLog
 
 _METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 _GROUPS = 16
@@ -68,7 +67,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         summary=_safe(_summary(engine)),
         body="\n".join(parts),
     )
-    path = out if out is not None else folder / "report.html"
+    path = out if out is not None else run.files.report
     try:
         write_text(path, page)
     except OSError as error:
@@ -206,7 +205,7 @@ def _maps(engine: Engine) -> list[str]:
     import plotly.graph_objects as go
 
     figures = []
-    folder = engine.folder / "tokenizer"
+    folder = engine.files.tokenizer
     if folder.is_dir():
         codebook = load_tokenizer(folder).codebooks[0]
         counts = code_counts(engine.identifiers)[0]
@@ -265,9 +264,7 @@ def _curves(run: Run) -> list[str]:
     figures = []
     for stage in ("collaborative", "tokenizer", "recommender"):
         try:
-            path = run.checkpoints(stage) / "checkpoint.safetensors"
-            with reading(path):
-                epochs = TrainingLog(**read_metadata(path)["log"]).epochs
+            epochs = run.training_log(stage).epochs
         except RunError:
             continue  # this stage trained nothing, or its checkpoint was deleted or damaged
         names = [n for n in epochs[-1] if n not in ("epoch", "seconds")] if epochs else []

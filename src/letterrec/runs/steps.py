@@ -69,19 +69,19 @@ def _keep_content(run: Run, dataset: Dataset, made: Embeddings) -> Facts:
 
 def _keep_cf(run: Run, dataset: Dataset, made: MadeCf) -> Facts:
     if made.model is not None:
-        made.model.save(run.folder / "sasrec.safetensors", dataset.item_ids)
+        run.save_sasrec(made.model, dataset)
     run.save_embeddings("collaborative", made.embeddings, dataset)
     return {"dim": made.embeddings.shape[1]}
 
 
 def _keep_tokenizer(run: Run, dataset: Dataset, made: MadeTokenizer) -> Facts:
-    made.tokenizer.save(run.folder / "tokenizer")
+    run.save_tokenizer(made.tokenizer)
     return {"reconstruction_error": made.reconstruction_error}
 
 
 def _keep_identifiers(run: Run, dataset: Dataset, made: MadeIdentifiers) -> Facts:
     run.save_identifiers(made.identifiers, dataset)
-    run.write_json("diagnostics", diagnose(made.identifiers, before=made.before, cf=made.cf))
+    run.save_diagnostics(diagnose(made.identifiers, before=made.before, cf=made.cf))
     return {}
 
 
@@ -101,7 +101,7 @@ def _keep_evaluation(run: Run, dataset: Dataset, made: Mapping[Split, Measured])
     run.save_ranks({split: measured.ranks for split, measured in made.items()}, dataset)
     metrics: dict[str, object] = {split: measured.metrics for split, measured in made.items()}
     metrics["popularity"] = {split: popularity_metrics(dataset, split) for split in made}
-    run.write_json("metrics", metrics)
+    run.save_metrics(metrics)
     return {}
 
 

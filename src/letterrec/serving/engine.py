@@ -29,6 +29,7 @@ from letterrec.errors import NotFound, RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders import Recommender
+from letterrec.runs.layout import Layout
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import Changes, read_changes, version_of
 from letterrec.serving.queries import (
@@ -67,6 +68,7 @@ class Engine:
         transitions: Transitions | None = None,
     ) -> None:
         self.folder = folder
+        self.files = Layout(folder)
         self.settings = settings
         self.dataset = dataset
         self.recommender = recommender
@@ -136,7 +138,7 @@ class Engine:
             self._version = version
             if changes.lineage == self.catalogue.lineage:
                 return False
-            with reading(self.folder / "catalogue.parquet"):
+            with reading(self.files.catalogue):
                 self._take(changes)
             return True
 
