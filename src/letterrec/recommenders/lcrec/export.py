@@ -45,7 +45,8 @@ def merged(recommender: LcRec) -> tuple[llm.CausalLM, PreTrainedTokenizerBase]:
     network, tokenizer = copy.deepcopy(base.network), copy.deepcopy(base.tokenizer)
     for name, layer in recommender.network.named_modules():
         if isinstance(layer, lora.Linear):
-            network.get_submodule(name).weight += layer.get_delta_weight("default").float()
+            delta = layer.get_delta_weight("default").float()
+            network.get_parameter(f"{name}.weight").add_(delta)
     if recommender.code_input is None:  # titles are spelled in tokens that the model has
         return network, tokenizer
     first = len(tokenizer)
