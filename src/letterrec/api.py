@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from letterrec import pipeline
 from letterrec.config.loading import load_settings
@@ -18,6 +18,7 @@ from letterrec.errors import RequestError, RunError, SettingsError
 from letterrec.evaluation import cold_start
 from letterrec.evaluation.protocol import SplitMetrics, evaluate_split
 from letterrec.files import write_json
+from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import shown
 from letterrec.runs.parts import trained_recommender
 from letterrec.runs.run import Run
@@ -164,7 +165,7 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
     )
 
 
-def inspect(folder: AnyRun) -> dict[str, Any]:
+def inspect(folder: AnyRun) -> Diagnosis:
     """What a run's identifiers look like; see `identifiers.diagnostics.diagnose`.
 
     Raises:

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from letterrec import api
+from letterrec.data.splits import SPLITS
 from letterrec.embeddings.projection import principal_components, sample
 from letterrec.errors import MissingExtra, RunError
-from letterrec.evaluation.breakdowns import analyse, shares_by_rank
+from letterrec.evaluation.breakdowns import Breakdowns, Group, analyse, shares_by_rank
+from letterrec.evaluation.protocol import Evaluation
 from letterrec.files import write_text
 from letterrec.identifiers.diagnostics import code_counts
 from letterrec.progress import visible
@@ -85,9 +87,9 @@ def _summary(engine: Engine) -> str:
     )
 
 
-def _metrics_table(metrics: Mapping[str, Any]) -> str:
+def _metrics_table(metrics: Evaluation) -> str:
     rows = []
-    for split in ("test", "valid"):
+    for split in reversed(SPLITS):
         result = metrics[split]
         n = result["users"]
         rows.append((f"{split}, {n:,} users", *_cells(result["metrics"], n)))
@@ -102,30 +104,35 @@ def _cells(metrics: Mapping[str, float], users: int) -> list[str]:
     return [f"{metrics[name]:.4f}" if users else "-" for name in _METRICS]
 
 
-def _groups(found: Mapping[str, Any]) -> list[str]:
+def _groups(found: Breakdowns) -> list[str]:
     head = ("", "Cases", "Recall@10", "NDCG@10")
 
-    def rows(groups: Iterable[Mapping[str, Any]]) -> list[Sequence[str]]:
+    def rows(groups: Iterable[Group]) -> list[Sequence[str]]:
         return [
-            (g["name"], f"{g['cases']:,}", f"{g['recall@10']:.4f}", f"{g['ndcg@10']:.4f}")
+            (
+                g.name,
+                f"{g.cases:,}",
+                f"{g.metrics['recall@10']:.4f}",
+                f"{g.metrics['ndcg@10']:.4f}",
+            )
             for g in groups
         ]
 
     lists = [
-        (name, f"{values['coverage']:.1%}", f"{values['gini']:.3f}")
-        for name, values in found["lists"].items()
+        (name, f"{spread.coverage:.1%}", f"{spread.gini:.3f}")
+        for name, spread in found.lists.items()
     ]
     return [
         _section(
             "By popularity of the target",
-            _bars(found["by_popularity"]),
-            _table(head, rows(found["by_popularity"])),
+            _bars(found.by_popularity),
+            _table(head, rows(found.by_popularity)),
             _note("Fifths of the catalogue, rarest items first; in brackets the occurrences."),
         ),
         _section(
             "By length of the history",
-            _bars(found["by_length"]),
-            _table(head, rows(found["by_length"])),
+            _bars(found.by_length),
+            _table(head, rows(found.by_length)),
         ),
         _section(
             "What is recommended at all",
@@ -138,14 +145,14 @@ def _groups(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _bars(groups: Sequence[Mapping[str, Any]]) -> str:
+def _bars(groups: Sequence[Group]) -> str:
     import plotly.graph_objects as go
 
-    shown = [g for g in groups if g["cases"]]
-    names = [g["name"] for g in shown]
+    shown = [g for g in groups if g.cases]
+    names = [g.name for g in shown]
     figure = go.Figure(
         [
-            go.Bar(name=label, x=names, y=[g[key] for g in shown], marker_color=hue)
+            go.Bar(name=label, x=names, y=[g.metrics[key] for g in shown], marker_color=hue)
             for label, key, hue in (
                 ("Recall@10", "recall@10", _HUES[0]),
                 ("NDCG@10", "ndcg@10", _HUES[2]),

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 from rich.table import Table
 
+from letterrec.data.splits import SPLITS
+from letterrec.evaluation.cold_start import ColdMetrics
+from letterrec.evaluation.protocol import Evaluation
+from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import Terminal
 from letterrec.progress import table as empty_table
 from letterrec.serving.engine import Engine, Recommendations
 
 _MANY_RETURN = 0.2  # of held-out targets
+_METHODS: dict[Literal["letterrec", "content_knn", "popularity"], str] = {
+    "letterrec": "LetterRec",
+    "content_knn": "content-kNN",
+    "popularity": "popularity",
+}
 _COLUMNS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 
 
-def print_metrics(out: Terminal, results: Mapping[str, Any]) -> None:
-    """Metrics per split, with popularity beside them where it was measured.
-
-    Args:
-        out: where to print.
-        results: split -> what `evaluation.evaluate_split` gave; ``popularity`` -> split -> metrics.
-    """
+def print_metrics(out: Terminal, results: Evaluation) -> None:
+    """Metrics per split, with popularity beside them where it was measured."""
     table = empty_table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS))
-    for split in ("valid", "test"):
+    for split in SPLITS:
         if split not in results:
             continue
         result = results[split]
@@ -45,14 +49,14 @@ def print_metrics(out: Terminal, results: Mapping[str, Any]) -> None:
     )
 
 
-def print_cold_metrics(out: Terminal, result: Mapping[str, Any]) -> None:
+def print_cold_metrics(out: Terminal, result: ColdMetrics) -> None:
     """How new items fare, from `cold.evaluate_cold`."""
     table = empty_table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS))
-    names = {"letterrec": "LetterRec", "content_knn": "content-kNN", "popularity": "popularity"}
-    for part, words in (("cold", "targets added by text"), ("warm", "targets trained on")):
-        table.add_row(f"{words}, {result[part]['cases']} cases")
-        for method, name in names.items():
-            table.add_row(f"  {name}", *_cells(result[part][method]))
+    parts = ((result["cold"], "targets added by text"), (result["warm"], "targets trained on"))
+    for part, words in parts:
+        table.add_row(f"{words}, {part['cases']} cases")
+        for method, name in _METHODS.items():
+            table.add_row(f"  {name}", *_cells(part[method]))
     table.add_row("  LetterRec before items were added", *_cells(result["warm_before"]))
     out.print(table)
     out.print(
@@ -63,7 +67,7 @@ def print_cold_metrics(out: Terminal, result: Mapping[str, Any]) -> None:
     )
 
 
-def print_inspection(out: Terminal, diagnostics: Mapping[str, Any]) -> None:
+def print_inspection(out: Terminal, diagnostics: Diagnosis) -> None:
     """What the identifiers look like, from `identifiers.diagnostics.diagnose`."""
     table = empty_table("level", "codes used", "entropy (bits)", "largest share")
     for i, level in enumerate(diagnostics["levels"], start=1):

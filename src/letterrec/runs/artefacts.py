@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from letterrec.data.splits import Split
 from letterrec.decoding.transitions import Transitions
 from letterrec.errors import RunError
 from letterrec.evaluation.metrics import Ranks
+from letterrec.evaluation.protocol import Evaluation
 from letterrec.files import (
     fingerprint,
     read_matrix,
@@ -27,10 +27,11 @@ from letterrec.files import (
     write_json,
     write_tensors,
 )
+from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.layout import Layout
-from letterrec.runs.records import Diagnostics, Metrics, read_record
+from letterrec.runs.records import RunRecord, read_diagnostics, read_metrics
 from letterrec.tokenizers import Tokenizer, load_tokenizer
 from letterrec.training.checkpoints import TrainingLog, read_log
 
@@ -44,7 +45,7 @@ class Artefacts:
         about: what run.json says.
     """
 
-    def __init__(self, folder: Path, settings: Settings, about: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Settings, about: RunRecord) -> None:
         self.folder = folder
         self.files = Layout(folder)
         self.settings = settings
@@ -69,8 +70,7 @@ class Artefacts:
     @property
     def data_fingerprint(self) -> str | None:
         """Of the data that the run was made from; None where it has read none, or does not say."""
-        found: str | None = self.about["stages"].get("read", {}).get("fingerprint")
-        return found
+        return self.about["stages"].get("read", {}).get("fingerprint")
 
     def dataset(self) -> Dataset:
         """The run's data.
@@ -190,23 +190,23 @@ class Artefacts:
         with reading(path):
             return read_tensors(path)[0][split].numpy().astype(np.int64)
 
-    def save_metrics(self, metrics: Mapping[str, object]) -> None:
+    def save_metrics(self, metrics: Evaluation) -> None:
         """Keep what evaluation gave."""
         write_json(self.files.metrics, metrics)
 
-    def metrics(self) -> dict[str, Any]:
-        """What evaluation gave: split -> `evaluation.evaluate_split`; ``popularity`` beside it."""
+    def metrics(self) -> Evaluation:
+        """What evaluation gave on both splits, and popularity beside it."""
         self.require("evaluation")
-        return read_record(self.files.metrics, Metrics)
+        return read_metrics(self.files.metrics)
 
-    def save_diagnostics(self, diagnostics: Mapping[str, object]) -> None:
+    def save_diagnostics(self, diagnostics: Diagnosis) -> None:
         """Keep what the identifiers look like."""
         write_json(self.files.diagnostics, diagnostics)
 
-    def diagnostics(self) -> dict[str, Any]:
+    def diagnostics(self) -> Diagnosis:
         """What the identifiers look like; see `identifiers.diagnostics.diagnose`."""
         self.require("identifiers")
-        return read_record(self.files.diagnostics, Diagnostics)
+        return read_diagnostics(self.files.diagnostics)
 
     def save_sasrec(self, model: SASRec, dataset: Dataset) -> None:
         """Keep the SASRec that the CF embeddings are from."""

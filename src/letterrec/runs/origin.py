@@ -8,17 +8,16 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 
 import letterrec
-from letterrec.runs.records import FORMAT
+from letterrec.runs.records import FORMAT, RunRecord
 
 _PACKAGES = ("numpy", "polars", "safetensors", "sentence-transformers", "torch")
 
 
-def new_about(source: str, seed: int) -> dict[str, Any]:
+def new_about(source: str, seed: int) -> RunRecord:
     """What run.json says of a run that begins now, here."""
     return {
         "format": FORMAT,

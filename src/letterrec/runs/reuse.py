@@ -77,5 +77,7 @@ def deciding(settings: Settings, stage: str) -> object:
 def _same_data(run: Run, other: Run) -> bool:
     """Whether both have read the same: interactions, texts, embeddings that came with them."""
     ours, theirs = (r.about["stages"].get("read", {}) for r in (run, other))
-    keys = ("fingerprint", "side_fingerprint")
-    return all(key in ours and ours[key] == theirs.get(key) for key in keys)
+    data, sides = ours.get("fingerprint"), ours.get("side_fingerprint")
+    if data is None or sides is None:
+        return False
+    return (data, sides) == (theirs.get("fingerprint"), theirs.get("side_fingerprint"))

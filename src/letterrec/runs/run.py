@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from letterrec.config.loading import parse_kept_settings
 from letterrec.config.settings import Settings, leaves
@@ -25,7 +25,7 @@ from letterrec.progress import say
 from letterrec.runs.artefacts import Artefacts
 from letterrec.runs.layout import Layout, holds_run
 from letterrec.runs.origin import new_about, timestamp
-from letterrec.runs.records import About, read_record
+from letterrec.runs.records import StageRecord, read_about
 from letterrec.training import distributed
 
 STAGES = (
@@ -41,7 +41,7 @@ STAGES = (
 
 Made = TypeVar("Made")
 Kept = TypeVar("Kept")
-Facts = dict[str, Any]  # of a stage, for run.json
+Facts = dict[str, object]  # of a stage, for run.json
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Run(Artefacts):
                 raise RunError(
                     f"{folder} {what}; make one with: letterrec fit SOURCE --out {folder}"
                 )
-        about = read_record(files.about, About)
+        about = read_about(files.about)
         try:
             with reading(files.settings):
                 settings = parse_kept_settings(tomllib.loads(files.settings.read_text("utf-8")))
@@ -176,7 +176,7 @@ class Run(Artefacts):
 
     def record(self, stage: str, record: Mapping[str, object]) -> None:
         """Note that a stage is done."""
-        self.about["stages"][stage] = record
+        self.about["stages"][stage] = cast(StageRecord, record)
         if distributed.is_main():
             self._write()
         distributed.meet()
