@@ -11,46 +11,20 @@ from os import PathLike, fspath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from letterrec.config.baselines import (
+    Bert4RecSettings,
+    CaserSettings,
+    EaseSettings,
+    HgnSettings,
+    LightGcnSettings,
+    MfSettings,
+    PopularitySettings,
+    SasRecSettings,
+)
+from letterrec.config.section import RecommenderSection, Section, TransformerSettings
 from letterrec.errors import SettingsError
-
-
-class Section(BaseModel):
-    """A table of settings; unknown keys are refused, values cannot be changed.
-
-    A key that is given in a section within this one changes that key and nothing else: the others
-    keep the values that they have here, which may differ from those of the inner class.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_what_is_not_given(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        filled = dict(values)
-        for name, field in cls.model_fields.items():
-            if isinstance(field.default, Section) and isinstance(values.get(name), dict):
-                filled[name] = field.default.overlaid(values[name])
-        return filled
-
-    def overlaid(self, given: dict[str, Any]) -> dict[str, Any]:
-        """This section's values with those given in their place.
-
-        Where ``given`` names another kind (``name``), only what is given: the two have their own
-        defaults.
-        """
-        values = dict(self)
-        if given.get("name", values.get("name")) != values.get("name"):
-            return given
-        for key, value in given.items():
-            inner = values.get(key)
-            if isinstance(inner, Section) and isinstance(value, dict):
-                value = inner.overlaid(value)
-            values[key] = value
-        return values
 
 
 class TrainingSettings(Section):
@@ -61,29 +35,19 @@ class TrainingSettings(Section):
     learning_rate: float = Field(
         2e-3,
         gt=0,
-        description="highest learning rate of AdamW; it rises during warm-up, then falls to zero",
+        description="highest learning rate of AdamW; it rises during warm-up",
+    )
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="after warm-up the rate falls to zero along a cosine, or stays"
     )
     weight_decay: float = Field(0.01, ge=0, description="of AdamW, for weight matrices")
     warmup: float = Field(
         0.05, ge=0, le=1, description="share of the steps in which the rate rises"
     )
     clip: float = Field(
-        1.0, gt=0, description="largest norm of the gradient; a longer one is scaled down"
+        1.0, ge=0, description="largest norm of the gradient; a longer one is scaled down; 0: none"
     )
     patience: int = Field(5, ge=1, description="validations without gain before training stops")
-
-
-class TransformerSettings(Section):
-    """The shape of a causal transformer."""
-
-    dim: int
-    heads: int
-
-    @model_validator(mode="after")
-    def _heads_divide_dim(self) -> Self:
-        if self.dim % self.heads:
-            raise ValueError(f"dim = {self.dim} is not a multiple of heads = {self.heads}")
-        return self
 
 
 Role = Literal["user", "item", "timestamp", "rating", "title", "preference"]  # of a column
@@ -207,11 +171,10 @@ class IdentifierSettings(Section):
     )
 
 
-class RqtSettings(TransformerSettings):
+class RqtSettings(TransformerSettings, RecommenderSection):
     """A causal transformer over items and a shallow decoder over the next item's codes."""
 
     name: Literal["rqt"] = "rqt"
-    text_model: ClassVar[None] = None  # it knows codes alone
     dim: int = Field(128, ge=8, description="width of the network")
     layers: int = Field(2, ge=1, description="transformer layers over the history")
     heads: int = Field(2, ge=1, description="attention heads; they divide dim")
@@ -224,11 +187,10 @@ class RqtSettings(TransformerSettings):
     )
 
 
-class TigerSettings(Section):
+class TigerSettings(RecommenderSection):
     """T5 encoder-decoder over code tokens, the paper's LETTER-TIGER."""
 
     name: Literal["tiger"] = "tiger"
-    text_model: ClassVar[None] = None
     dim: int = Field(128, ge=8, description="width of the network, d_model of T5")
     layers: int = Field(4, ge=1, description="in the encoder and in the decoder")
     heads: int = Field(6, ge=1, description="attention heads")
@@ -262,7 +224,7 @@ class TaskSettings(Section):
         return self
 
 
-class LcRecSettings(Section):
+class LcRecSettings(RecommenderSection):
     """A causal language model that reads and writes identifiers, the paper's LETTER-LC-Rec."""
 
     name: Literal["lcrec"] = "lcrec"
@@ -285,12 +247,23 @@ class LcRecSettings(Section):
 
     @property
     def text_model(self) -> str:
-        """The model in whose tokens titles are spelled where they are identifiers."""
+        """The language model."""
         return self.model
 
 
 RecommenderSettings = Annotated[
-    RqtSettings | TigerSettings | LcRecSettings, Field(discriminator="name")
+    RqtSettings
+    | TigerSettings
+    | LcRecSettings
+    | MfSettings
+    | CaserSettings
+    | HgnSettings
+    | Bert4RecSettings
+    | LightGcnSettings
+    | SasRecSettings
+    | EaseSettings
+    | PopularitySettings,
+    Field(discriminator="name"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class CollisionRate(TypedDict):
     after: float
 
 
+@final
 class Diagnosis(TypedDict):
     """What `diagnose` gives."""
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from rich.table import Table
 
+from letterrec.api import Weights
 from letterrec.data.splits import SPLITS
 from letterrec.evaluation.cold_start import ColdMetrics
 from letterrec.evaluation.protocol import Evaluation
@@ -43,10 +44,10 @@ def print_metrics(out: Terminal, results: Evaluation) -> None:
     if not last["users"]:
         out.print("no user has three interactions, so none is held out: nothing is evaluated")
         return
-    out.print(
-        f"full ranking by beam search{without}, beam {last['beam']}: "
-        f"{last['users_per_second']:.0f} users/s"
+    how = (
+        f"by beam search{without}, beam {last['beam']}" if "beam" in last else f"by score{without}"
     )
+    out.print(f"full ranking {how}: {last['users_per_second']:.0f} users/s")
 
 
 def print_cold_metrics(out: Terminal, result: ColdMetrics) -> None:
@@ -67,10 +68,17 @@ def print_cold_metrics(out: Terminal, result: ColdMetrics) -> None:
     )
 
 
-def print_inspection(out: Terminal, diagnostics: Diagnosis) -> None:
-    """What the identifiers look like, from `identifiers.diagnostics.diagnose`."""
+def print_inspection(out: Terminal, found: Diagnosis | Weights) -> None:
+    """What the identifiers look like, or the weights of a baseline, from `letterrec.inspect`."""
+    if "weights" in found:
+        weights = empty_table("weights", "shape", whole=("weights",))
+        for name, shape in found["weights"].items():
+            weights.add_row(name, " x ".join(map(str, shape)))
+        out.print(weights)
+        out.print(f"{found['recommender']} scores items as they are: it has no identifiers")
+        return
     table = empty_table("level", "codes used", "entropy (bits)", "largest share")
-    for i, level in enumerate(diagnostics["levels"], start=1):
+    for i, level in enumerate(found["levels"], start=1):
         table.add_row(
             str(i),
             str(level["codes_used"]),
@@ -78,21 +86,20 @@ def print_inspection(out: Terminal, diagnostics: Diagnosis) -> None:
             f"{level['largest_share']:.1%}",
         )
     out.print(table)
-    rate = diagnostics["collision_rate"]
+    rate = found["collision_rate"]
     out.print(
         f"items sharing an identifier: {rate['before']:.2%} before resolution, "
         f"{rate['after']:.2%} after"
     )
-    if diagnostics.get("cf_overlap") is not None:
-        out.print(
-            f"cf_overlap (codes shared with the CF neighbour): {diagnostics['cf_overlap']:.3f}"
-        )
+    if found.get("cf_overlap") is not None:
+        out.print(f"cf_overlap (codes shared with the CF neighbour): {found['cf_overlap']:.3f}")
 
 
 def recommendation_table(engine: Engine, answer: Recommendations) -> Table:
     """One list of recommendations with titles and identifiers."""
-    head = ("", "item", "title", "log-probability", "identifier")
-    table = empty_table(*head, whole=("", "item", "log-probability", "identifier"))
+    score_name = engine.score_name.replace("_", "-")
+    head = ("", "item", "title", score_name, "identifier")
+    table = empty_table(*head, whole=("", "item", score_name, "identifier"))
     catalogue = engine.catalogue  # with the items that were added since training
     for rank, (item, score) in enumerate(answer, start=1):
         row = catalogue.rows[item]

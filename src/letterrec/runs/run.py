@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
+from letterrec.baselines import BASELINES
 from letterrec.config.loading import parse_kept_settings
 from letterrec.config.settings import Settings, leaves
 from letterrec.data.cold import ColdItems
@@ -38,6 +39,7 @@ STAGES = (
     "transitions",
     "evaluation",
 )
+_BASELINE_STAGES = ("read", "recommender", "evaluation")
 
 Made = TypeVar("Made")
 Kept = TypeVar("Kept")
@@ -166,7 +168,9 @@ class Run(Artefacts):
 
         The block may put what should be recorded into the dict that it gets.
         """
-        say(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {name}")
+        is_baseline = self.settings.recommender.name in BASELINES
+        stages = _BASELINE_STAGES if is_baseline else STAGES
+        say(f"[{stages.index(name) + 1}/{len(stages)}] {name}")
         started = time.perf_counter()
         record: Facts = {}
         yield record
