@@ -74,7 +74,7 @@ def alike(content: NDArray[np.float32], order: NDArray[np.integer], softness: fl
     return rows, weights
 
 
-def as_matrix(neighbours: Neighbours, n_items: int) -> sp.csr_array:
+def as_matrix(neighbours: Neighbours, n_items: int) -> sp.csr_array[np.float32]:
     """The result of `most_similar` or `alike` as a sparse matrix.
 
     Returns:
