@@ -12,7 +12,6 @@ from letterrec import api
 from letterrec.data import Histories, read
 from letterrec.data.cold import ColdItems
 from letterrec.errors import RunError
-from letterrec.serving.engine import Engine
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NotRequired, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,35 @@ from letterrec.identifiers.identifiers import Identifiers
 _BLOCK = 16_000_000  # cosines that are held at a time
 
 
+class LevelUse(TypedDict):
+    """How the codes of a level are used."""
+
+    codes_used: int
+    entropy: float
+    largest_share: float
+
+
+class CollisionRate(TypedDict):
+    """`collision_rate` before and after collisions were resolved."""
+
+    before: float
+    after: float
+
+
+@final
+class Diagnosis(TypedDict):
+    """What `diagnose` gives."""
+
+    levels: list[LevelUse]
+    collision_rate: CollisionRate
+    cf_overlap: NotRequired[float | None]  # runs of earlier versions may lack it
+
+
 def diagnose(
     identifiers: Identifiers,
     before: NDArray[np.int32] | None = None,
     cf: NDArray[np.float32] | None = None,
-) -> dict[str, Any]:
+) -> Diagnosis:
     """What identifiers look like.
 
     Args:
@@ -32,7 +56,7 @@ def diagnose(
         in bits, and ``largest_share`` of items with one code; the `collision_rate` ``before`` and
         ``after`` resolution; and the `cf_overlap`, None without CF embeddings.
     """
-    levels = [
+    levels: list[LevelUse] = [
         {
             "codes_used": int((counts > 0).sum()),
             "entropy": entropy(counts),

@@ -20,7 +20,6 @@ from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
 from letterrec.evaluation.significance import paired_bootstrap
 from letterrec.files import write_json
 from letterrec.identifiers.diagnostics import cf_overlap
-from letterrec.nn.sasrec import SASRec
 from letterrec.progress import say
 from letterrec.runs.run import Run
 from letterrec.studies import TableName
@@ -187,7 +186,7 @@ def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measure
     scale.
     """
     run = runs[row_name]
-    model = SASRec.load(runs["host"].folder / "sasrec.safetensors", dataset.item_ids)
+    model = runs["host"].sasrec(dataset)
     if ROWS[row_name].model == "generative":
         own, cf = model.item_embeddings(), run.embeddings("collaborative", dataset.n_items)
         content = run.embeddings("content", dataset.n_items)
