@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from letterrec.decoding.mixture import Retrieved
-from letterrec.decoding.trie import Trie, take
+from letterrec.decoding.trie import Trie, gather
 
 _NONE = torch.iinfo(torch.int32).max  # sorts behind every position and every node
 
@@ -52,7 +52,7 @@ class Constraints:
         )
 
     def _positions(self, seen: Tensor) -> Tensor:
-        positions = take(self._trie.position, seen.clamp(min=0))
+        positions = gather(self._trie.position, seen.clamp(min=0))
         ignored = seen < 0
         if self.allowed_before is not None:
             ignored = ignored | (self._allowed_between(positions, positions + 1) == 0)
@@ -63,24 +63,24 @@ class Constraints:
 
     def among(self, retrieved: Retrieved) -> Retrieved:
         """The retrieved items that are valid."""
-        valid = self.items(take(self._trie.position, retrieved.items.clamp(min=0)))
+        valid = self.items(gather(self._trie.position, retrieved.items.clamp(min=0)))
         return Retrieved(retrieved.items.masked_fill(~valid, -1), retrieved.shares)
 
     def n_allowed(self, level: int, nodes: Tensor) -> Tensor:
         """int32, the shape of ``nodes`` (batch first): allowed items below each node."""
         first_item = self._trie.first_item[level]
-        start, stop = take(first_item, nodes), take(first_item, nodes + 1)
+        start, stop = gather(first_item, nodes), gather(first_item, nodes + 1)
         return stop - start if self.allowed_before is None else self._allowed_between(start, stop)
 
     def _allowed_between(self, start: Tensor, stop: Tensor) -> Tensor:
         assert self.allowed_before is not None
         rows = len(self.allowed_before)
         if rows == 1:
-            return take(self.allowed_before[0], stop) - take(self.allowed_before[0], start)
+            return gather(self.allowed_before[0], stop) - gather(self.allowed_before[0], start)
         flat = self.allowed_before.view(-1)
         row = torch.arange(rows, device=start.device) * self.allowed_before.shape[1]
         row = row.view(-1, *[1] * (start.dim() - 1))
-        return take(flat, stop + row) - take(flat, start + row)
+        return gather(flat, stop + row) - gather(flat, start + row)
 
     def nodes_seen(self, level: int) -> Tensor | None:
         """int32 ``(batch, n)``: the nodes of a level below which every allowed item is seen,

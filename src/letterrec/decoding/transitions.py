@@ -22,7 +22,7 @@ from torch import Tensor
 
 from letterrec.data.sequences import Histories
 from letterrec.decoding.mixture import Retrieved
-from letterrec.embeddings.similarity import alike, as_matrix, most_similar
+from letterrec.embeddings.similarity import as_matrix, most_similar, similar_items
 from letterrec.files import read_tensors, reading, write_tensors
 from letterrec.progress import counting
 
@@ -238,7 +238,7 @@ def retrieved(
 
 def similarity_of(content: NDArray[np.float32], order: NDArray[np.integer]) -> sp.csr_array:
     """float32 ``(n_items, n_items)``: weights of the items similar to the row's, one in sum."""
-    return as_matrix(alike(content, order, _SOFTNESS), len(content))
+    return as_matrix(similar_items(content, order, _SOFTNESS), len(content))
 
 
 def _largest(matrix: sp.csr_array, n: int) -> sp.csr_array:

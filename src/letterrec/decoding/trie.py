@@ -126,7 +126,7 @@ class Trie:
     def n_children(self, level: int, nodes: Tensor) -> Tensor:
         """int32, the shape of ``nodes``: how many codes are legal after each node of a level."""
         first = self.first_child[level]
-        return take(first, nodes + 1) - take(first, nodes)
+        return gather(first, nodes + 1) - gather(first, nodes)
 
     def legal(self, level: int, nodes: Tensor, size: int) -> Tensor:
         """bool ``(n, size)``: which of the level's codes may follow nodes int64 ``(n,)``."""
@@ -162,7 +162,7 @@ class Trie:
         )
 
 
-def take(table: Tensor, index: Tensor) -> Tensor:
+def gather(table: Tensor, index: Tensor) -> Tensor:
     """``table[index]`` for a flat table and an integer index of any shape."""
     return table.index_select(0, index.reshape(-1)).view(index.shape)
 

@@ -137,23 +137,24 @@ class Engine:
             if changes.lineage == self.catalogue.lineage:
                 return False
             with reading(self.folder / "catalogue.parquet"):
-                self._take(changes)
+                self._apply(changes)
             return True
 
-    def take(self, changes: Changes) -> None:
-        """Go on with an edited catalogue."""
+    def apply(self, changes: Changes) -> None:
+        """Serve an edited catalogue from now on."""
         with self._changing:
-            self._version = _UNREAD  # whatever is on the disk after this is looked at
+            self._version = _UNREAD  # so that the next refresh reads the file again
             if changes.lineage != self.catalogue.lineage:
-                self._take(changes)
+                self._apply(changes)
 
-    def _take(self, changes: Changes) -> None:
+    def _apply(self, changes: Changes) -> None:
         catalogue = self.catalogue.changed(changes, self._trained, self.content)
         if catalogue.n_rows != self.catalogue.n_rows:
             content = self.content
             if content is not None:
                 content = np.concatenate([content, catalogue.added_content])
-            # First the recommender, which then knows more rows than anyone asks it about.
+            # Update the recommender first: until the catalogue is replaced, no query uses the new
+            # rows.
             self.recommender.set_catalogue(
                 catalogue.identifiers, None if content is None else torch.from_numpy(content)
             )

@@ -18,7 +18,7 @@ from letterrec.files import read_json
 from letterrec.serving.catalogue.edits import Edit, Editor
 from letterrec.serving.catalogue.items import STATES, Catalogue
 from letterrec.serving.engine import Engine
-from letterrec.serving.http.telemetry import Metrics, event
+from letterrec.serving.http.telemetry import ServerMetrics, event
 from letterrec.serving.queue import Batcher
 
 _MOST_EDITS = 1024  # that may wait
@@ -54,7 +54,7 @@ class Service:
         preload: bool = False,
     ) -> None:
         self._load = load
-        self.metrics = Metrics()
+        self.metrics = ServerMetrics()
         self.engine = opened(load)
         # The garbage collector need not look at the libraries' many objects again and again: that
         # would hold up all requests. At the start alone: later, what requests have in hand at that

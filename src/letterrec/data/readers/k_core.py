@@ -71,7 +71,7 @@ def k_core(users: NDArray[np.integer], items: NDArray[np.integer], k: int) -> ND
     return kept
 
 
-def take_core(
+def filter_k_core(
     users: NDArray[np.integer],
     items: NDArray[np.integer],
     k: int,

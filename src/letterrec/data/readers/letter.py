@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from letterrec.data.dataset import Dataset
 from letterrec.data.ids import checked_id, sorted_ids
 from letterrec.data.readers.base import Reader, ReadOptions, files_of
-from letterrec.data.readers.k_core import note_short, take_core
+from letterrec.data.readers.k_core import filter_k_core, note_short
 from letterrec.data.readers.side_tables import (
     check_match,
     counted,
@@ -85,7 +85,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     flat_users = np.repeat(np.arange(len(user_ids)), lengths)
     flat_items = np.array([rows[i] for u in user_ids for i in sequences[u]], dtype=np.int64)
     if k_core:
-        kept = take_core(flat_users, flat_items, k_core, path, notes)
+        kept = filter_k_core(flat_users, flat_items, k_core, path, notes)
         flat_users, flat_items = flat_users[kept], flat_items[kept]
     kept_users, counts = np.unique(flat_users, return_counts=True)
     kept_items, item_rows = np.unique(flat_items, return_inverse=True)

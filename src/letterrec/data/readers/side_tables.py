@@ -25,7 +25,7 @@ FEW = 0.5  # the share of the log's ids that a table beside it should know
 
 
 @dataclass(frozen=True)
-class Found(Generic[T]):
+class SideTable(Generic[T]):
     """What a table beside the log says of the ids that are wanted.
 
     Attributes:
@@ -47,7 +47,7 @@ class Found(Generic[T]):
 
 
 # Given the ids that are wanted: what a table says of them. The table is read when this is called.
-LookUp = Callable[[Collection[str]], Found[T]]
+LookUp = Callable[[Collection[str]], SideTable[T]]
 # The rows of such a table: an id as the file has it, and what makes the entry of that row.
 Rows = Iterable[tuple[object, Callable[[], T]]]
 
@@ -64,7 +64,7 @@ def look_up_in(where: Path, rows: Callable[[], Rows[T]], noun: str = "item") -> 
         DataError: an id cannot be one.
     """
 
-    def look_up(wanted: Collection[str]) -> Found[T]:
+    def look_up(wanted: Collection[str]) -> SideTable[T]:
         entries: dict[str, T] = {}
         likes = {_like(i): i for i in wanted}
         row = without = repeated = floats = spaces = 0
@@ -106,7 +106,7 @@ def look_up_in(where: Path, rows: Callable[[], Rows[T]], noun: str = "item") -> 
         if not row and noun == "item":
             notes = (f"{where.name} has no rows: nothing is read from it",)
         pair = next((p for p in pairs if p[1] not in entries), (example, ""))
-        return Found(where, entries, n, pair[0], pair[1], notes)
+        return SideTable(where, entries, n, pair[0], pair[1], notes)
 
     return look_up
 
@@ -122,7 +122,7 @@ def _like(key: str) -> str:
 
 
 def check_match(
-    found: Found[T], ids: Sequence[str], log: object, notes: list[str], noun: str = "item"
+    found: SideTable[T], ids: Sequence[str], log: object, notes: list[str], noun: str = "item"
 ) -> None:
     """Say what a table beside the log lacks, has besides, or calls differently.
 

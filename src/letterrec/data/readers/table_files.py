@@ -60,7 +60,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableFile:
     """A table on disk.
 
     Attributes:
@@ -153,7 +153,7 @@ def plain_name(path: Path) -> str:
     return path.name.lower().removesuffix(".gz")
 
 
-def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> Table:
+def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> TableFile:
     """Open a table, with the separator that its header shows.
 
     Args:
@@ -171,7 +171,7 @@ def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> T
             "folder of its parts"
         )
     if kind != "csv":
-        return Table(path, kind, tuple(_parts(path)) if path.is_dir() else (path,))
+        return TableFile(path, kind, tuple(_parts(path)) if path.is_dir() else (path,))
     check_text(path)
     lines = first_lines(path)
     if not lines:
@@ -191,7 +191,7 @@ def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> T
         notes.append(f"{path.name}: fields are separated by {_SEPARATORS[separator]}")
     quote = _quote_of(lines, separator)
     backslash = quote is not None and any(_escaped(separator).search(line) for line in lines)
-    return Table(path, kind, (path,), Layout(separator, (), quote, backslash, skip=skip))
+    return TableFile(path, kind, (path,), Layout(separator, (), quote, backslash, skip=skip))
 
 
 def _lines_before_header(path: Path, lines: list[str]) -> int:
@@ -245,7 +245,7 @@ def split(line: str, separator: str, quote: str | None = '"') -> list[str]:
     return next(csv.reader([line], delimiter=separator, quotechar=quote), [])
 
 
-def hive_keys(table: Table) -> list[str]:
+def hive_keys(table: TableFile) -> list[str]:
     """The columns that the folders inside a table's own folder name, as in ``day=2020-01-31``."""
     if not table.path.is_dir():
         return []

@@ -115,7 +115,7 @@ class Editor:
             if draft.is_changed:
                 changes = draft.finished(self._assign)
                 write_changes(engine.folder, engine.key, changes)
-            engine.take(changes)
+            engine.apply(changes)
         return errors
 
     def _check_new(self, edit: AddItems) -> None:

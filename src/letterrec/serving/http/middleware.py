@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from letterrec.serving.http.admission import Admission
-from letterrec.serving.http.telemetry import Metrics, event, log
+from letterrec.serving.http.telemetry import ServerMetrics, event, log
 
 _BODY_SECONDS = 10.0  # in which a body must arrive, where the deadline is later
 _DRAINED = 64 * 2**20  # bytes of a refused body that are read, so that the client sees the answer
@@ -31,10 +31,10 @@ _HEADERS = [
 
 
 class _Late(Exception):
-    """An answer that is ready after the deadline; nobody is to wait for it."""
+    """Raised when an answer is ready only after its deadline."""
 
 
-class Guard:
+class RequestMiddleware:
     """Refuses what must not pass, answers in time, and notes what was answered.
 
     A request's time runs from its first byte until its answer is ready to be sent: what it waits
@@ -51,7 +51,7 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, admission: Admission, deadline: float
+        self, app: ASGIApp, *, metrics: ServerMetrics, admission: Admission, deadline: float
     ) -> None:
         self._app, self._metrics, self._admission = app, metrics, admission
         self._deadline = deadline

@@ -188,7 +188,7 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
     """How the application is served: connections, heads of requests and stopping are bounded."""
     import uvicorn
 
-    from letterrec.serving.http.protocol import BoundedHttpProtocol
+    from letterrec.serving.http.connections import BoundedHttpProtocol
 
     return uvicorn.Config(
         app,

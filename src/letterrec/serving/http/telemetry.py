@@ -30,7 +30,7 @@ _LINES = 10_000  # that may wait to be written
 log = logging.getLogger("letterrec.serving")
 
 
-class Metrics:
+class ServerMetrics:
     """The server's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
