@@ -1,4 +1,4 @@
-"""Which items are similar_items: exactly in small catalogues, in a window of an order in large ones."""
+"""Which items are similar: exactly in small catalogues, in a window of an order in large ones."""
 
 from __future__ import annotations
 

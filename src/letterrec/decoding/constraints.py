@@ -20,10 +20,10 @@ class Constraints:
     """Which items may come back, for a batch of histories.
 
     Attributes:
-        allowed_before: int32 ``(1 or batch, n_items + 1)``: how many of the first items of the trie
-            are allowed; None where all are.
-        seen: int32 ``(batch, n)`` rising positions in the trie of the seen items that are allowed,
-            each once, then `_NONE`; None where nothing is seen.
+        allowed_before: int32 ``(1 or batch, n_items + 1)``: the number of allowed items before each
+            position of the trie; None if all are allowed.
+        seen: int32 ``(batch, n)`` distinct positions in the trie of the seen items that are
+            allowed, ascending, padded by `_NONE`; None if nothing is seen.
     """
 
     def __init__(self, trie: Trie, allowed_before: Tensor | None, seen: Tensor | None) -> None:
@@ -33,7 +33,7 @@ class Constraints:
 
     @classmethod
     def of(cls, trie: Trie, seen: Tensor | None, allowed: Tensor | None) -> Constraints:
-        """The counts for seen items and allowed ones as `search` takes them."""
+        """Build them from the arguments ``seen`` and ``allowed`` of `beam_search.search`."""
         valid = cls(trie, None, None)
         if allowed is not None:
             sorted_flags = allowed.reshape(-1, trie.n_items).index_select(1, trie.items)
@@ -62,7 +62,7 @@ class Constraints:
         return positions.sort(dim=1).values
 
     def among(self, retrieved: Retrieved) -> Retrieved:
-        """The retrieved items that are valid."""
+        """The retrieved items, without those that are not valid."""
         valid = self.items(gather(self._trie.position, retrieved.items.clamp(min=0)))
         return Retrieved(retrieved.items.masked_fill(~valid, -1), retrieved.shares)
 
@@ -83,8 +83,8 @@ class Constraints:
         return gather(flat, stop + row) - gather(flat, start + row)
 
     def nodes_seen(self, level: int) -> Tensor | None:
-        """int32 ``(batch, n)``: the nodes of a level below which every allowed item is seen,
-        rising, `_NONE` where a row has fewer; None where nothing is seen.
+        """int32 ``(batch, n)``: the nodes of a level below which all allowed items are seen,
+        ascending, padded by `_NONE`; None if nothing is seen.
         """
         if self.seen is None:
             return None

@@ -201,7 +201,7 @@ class Run:
 
     @property
     def has_work(self) -> bool:
-        """Whether there is more in the folder than data read: what is worth keeping."""
+        """Whether anything beyond reading the data has been done."""
         return self.about["stages"].keys() > {"read"} or (self.folder / "training").exists()
 
     def is_done(self, stage: str) -> bool:

@@ -119,11 +119,11 @@ class Engine:
         return read_changes(self.folder, self.key, sizes, width, self._trained.rows)
 
     def refresh(self) -> bool:
-        """Take over the edits that are on the disk now, if they are others than those served: also
-        older ones that were put back, or none where the file is gone.
+        """Load the edits from the disk if they differ from those served; also when the file was
+        replaced by an older one, or is gone.
 
         Returns:
-            Whether there were any.
+            Whether they differed.
 
         Raises:
             RunError: their file is damaged; the catalogue stays as it was.

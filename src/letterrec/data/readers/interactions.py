@@ -89,7 +89,7 @@ def read_interactions(
 
 
 class _Rows:
-    """Rows of a log as they come, whole or in blocks: which count, and when they happened."""
+    """The rows of a log, whole or in blocks: filters them by rating and gives them their time."""
 
     def __init__(self, options: ReadOptions, times_format: str) -> None:
         self._options = options

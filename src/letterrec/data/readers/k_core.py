@@ -78,7 +78,7 @@ def filter_k_core(
     where: object,
     notes: list[str],
 ) -> NDArray[np.int64]:
-    """`k_core`; what it dropped is counted in a line of ``notes``.
+    """The rows of the `k_core`; a line of ``notes`` counts what was dropped.
 
     Raises:
         DataError: nothing is left.

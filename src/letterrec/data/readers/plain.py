@@ -73,7 +73,7 @@ def has_interactions(source: Path) -> bool:
 
 
 def _name_of(source: Path, log: Path) -> str:
-    """The folder's name for tables that are called as they should be, else the file's."""
+    """The folder's name if the log is called ``interactions``, else the source's own."""
     if _stem(log) == "interactions":
         return log.resolve().parent.name
     return source.resolve().name if source.is_dir() else source.resolve().name.split(".")[0]
@@ -84,7 +84,7 @@ def _stem(path: Path) -> str:
 
 
 def is_log(path: Path, options: ReadOptions) -> bool:
-    """Whether a file is a table that says which user did something with which item."""
+    """Whether a file is a table with all the columns that a log needs."""
     try:
         found = open_table(path, notes=[], told=options.columns.values()).names()
     except DataError:
@@ -152,7 +152,7 @@ def _log_columns(table: TableFile, options: ReadOptions, notes: list[str]) -> di
 def _catalogue_beside(
     log: TableFile, folder: Path, columns: Mapping[str, str], options: ReadOptions, notes: list[str]
 ) -> LookUp[ItemText] | None:
-    """What the items are called: ``items.*``, the titles of the log, or one other table."""
+    """Where titles and texts come from: ``items.*``, the log's titles, or one other table."""
     item, title = columns["item"], options.columns.get("title")
     found = log.names()
     path = named(folder, "items")
@@ -262,7 +262,7 @@ def _titles_in(log: TableFile, item: str, title: str) -> LookUp[ItemText]:
 def _item_columns(
     table: TableFile, log_item: str, told: Mapping[str, str], notes: list[str]
 ) -> dict[str, str]:
-    """Where a catalogue has its items and their titles; the log's name for items counts too."""
+    """The columns of ids and titles in a catalogue; ids may be named as in the log."""
     found = table.names(of_all=True)
     told = {role: name for role, name in told.items() if role == "title" and name in found}
     if log_item in found and "item" not in found:
@@ -312,7 +312,7 @@ def _texts(table: TableFile, keys: Collection[str]) -> list[str]:
 
 
 def _preferences(path: Path, options: ReadOptions, notes: list[str]) -> LookUp[object] | None:
-    """What users like, of a table with the columns user and preference; None of another one."""
+    """What users like, from a table with the columns user and preference; None for others."""
     table = open_table(path, notes=notes)
     roles: tuple[Role, ...] = ("user", "preference")
     found = table.names(of_all=True)

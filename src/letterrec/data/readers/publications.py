@@ -80,7 +80,7 @@ def _tab(*header: str, latin1: bool = False) -> Layout:
 
 
 def _asins_in(column: int) -> Callable[[Sequence[Sequence[str]]], bool]:
-    """Whether all of a column, and not all of the other of the first two, look like an ASIN."""
+    """A check that of the first two columns, ``column`` holds ASINs and the other does not."""
     asin, rating = re.compile("[0-9A-Z]{10}"), re.compile(r"[0-5](\.[0-9])?")
 
     def fits(rows: Sequence[Sequence[str]]) -> bool:

@@ -34,7 +34,7 @@ def recognises(publication: Publication, source: Path) -> bool:
 
 
 def _logs_of(publication: Publication, source: Path) -> list[Path]:
-    """The logs of a publication; tables that are read by their own names are none."""
+    """The logs of a publication, without tables such as ``items.csv`` whose names are our own."""
     files = [f for f in files_of(source) if fnmatchcase(plain_name(f), publication.log)]
     if source.is_dir():
         files = [f for f in files if plain_name(f).partition(".")[0] not in _OWN]
@@ -84,7 +84,7 @@ def _publication_of(file: Path) -> Publication | None:
     return _looked_at(file, stat.st_mtime_ns, stat.st_size)
 
 
-@lru_cache(maxsize=1024)  # every publication asks, and a file is opened once
+@lru_cache(maxsize=1024)  # every publication asks; the file is opened once
 def _looked_at(file: Path, modified: int, size: int) -> Publication | None:
     name = plain_name(file)
     named = [p for p in PUBLICATIONS if fnmatchcase(name, p.log)]

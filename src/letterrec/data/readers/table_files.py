@@ -1,7 +1,6 @@
 """Files that hold tables: CSV of any separator, Parquet (one file or parts), JSON lines; gz or not.
 
-A path is taken as it is: brackets and stars in it mean nothing. What the columns mean is said by
-`columns`.
+Paths are literal: brackets and stars in them are no patterns. `columns` finds the roles of columns.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ class TableFile:
 
     @property
     def separator(self) -> str:
-        """Of a CSV file that a person may have broken; else none."""
+        """Between the fields of a CSV file with quotes, for errors; else ``""``."""
         one = self.kind == "csv" and len(self.layout.separator) == 1
         return self.layout.separator if one and self.layout.quote else ""
 
@@ -142,7 +141,7 @@ class TableFile:
 
 
 def kind_of(path: Path) -> Kind | None:
-    """What the name of a file says that it holds; of a folder, what its parts are."""
+    """The kind of a file by its name; of a folder, by its parts."""
     if path.is_dir():
         return "parquet" if _parts(path) else None
     return _KINDS.get(plain_name(path).rpartition(".")[2])
@@ -219,12 +218,12 @@ def _width(line: str) -> int:
 
 
 def _escaped(separator: str) -> re.Pattern[str]:
-    """A quote after a backslash that is no end of a field."""
+    """A quote after a backslash, unless it ends the field."""
     return re.compile(rf'\\"(?!"|{re.escape(separator)}|$)')
 
 
 def first_lines(path: Path) -> list[str]:
-    """The lines at the beginning of a text file, gzipped or not; those that are whole.
+    """The whole lines in the first 64 KB of a text file, gzipped or not.
 
     Raises:
         DataError: it cannot be read.
