@@ -17,7 +17,7 @@ from letterrec.identifiers.diagnostics import cf_overlap
 from letterrec.identifiers.identifiers import parse_tokens
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.run import Run
-from letterrec.studies import tables
+from letterrec.studies import layout
 from letterrec.studies.reproduce import check_overrides, reproduce
 from letterrec.studies.rows import ROWS, TABLES, rows_for, settings_of
 from letterrec.tokenizers import Items
@@ -140,15 +140,15 @@ def test_overlap_is_on_one_set_of_cf_embeddings(
         assert figures["cf_overlap"] == cf_overlap(codes, own)
         assert figures["cf_overlap (given CF)"] == cf_overlap(codes, dataset.given_cf)
     assert result["differences"] == []
-    assert "min per run" not in tables.figures_sheet(result).columns
+    assert "min per run" not in layout.figures_sheet(result).columns
 
 
 def test_tables_for_people(ablation: dict[str, Any]) -> None:
-    sheet = tables.figures_sheet(ablation)
+    sheet = layout.figures_sheet(ablation)
     assert ["  paper: (4): LETTER-TIGER", "0.0672", "0.0364", ""] in sheet.rows
     assert "±" in sheet.rows[0][1]
     assert "no text" in sheet.note
-    section = tables.section(ablation, "letterrec reproduce table2")
+    section = layout.section(ablation, "letterrec reproduce table2")
     assert section.startswith("## Ablation")
     assert "`letterrec reproduce table2`" in section
     assert "| LETTER, as in the paper - plain RQ-VAE identifiers | NDCG@10 |" in section

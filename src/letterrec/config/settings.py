@@ -84,7 +84,7 @@ class DataSettings(Section):
     )
 
     def reading(self) -> dict[str, Any]:
-        """What `letterrec.read` takes of these."""
+        """These settings as keyword arguments of `letterrec.read`."""
         return self.model_dump(include={"k_core", "min_rating", "order", "columns"})
 
 

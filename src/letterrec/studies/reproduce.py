@@ -15,7 +15,7 @@ from letterrec.data import Dataset, find_sources, read
 from letterrec.data.splits import SPLITS
 from letterrec.decoding.ranker import ScoringRanker
 from letterrec.errors import SettingsError
-from letterrec.evaluation.metrics import Ranks, gains, hits, summarise
+from letterrec.evaluation.metrics import Ranks, ndcg, recall, summarise
 from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
 from letterrec.evaluation.significance import paired_bootstrap
 from letterrec.files import write_json
@@ -275,7 +275,7 @@ def _difference(
 def _by_user(measured: Measured, metric: str) -> NDArray[np.float64]:
     assert measured.ranks is not None
     name, _, cut = metric.partition("@")
-    return {"recall": hits, "ndcg": gains}[name](measured.ranks, int(cut))
+    return {"recall": recall, "ndcg": ndcg}[name](measured.ranks, int(cut))
 
 
 def _circumstances(run: Run | None) -> dict[str, Any]:
