@@ -20,6 +20,7 @@ class MfSettings(Section):
 
     name: Literal["mf"] = "mf"
     dim: int = Field(64, ge=1, description="width of the factors of users and items")
+    negatives: int = Field(1, ge=1, description="items drawn beside each interaction")
     penalty: float = Field(
         0.01, ge=0, description="weight of the squared factors of a batch in the loss"
     )
@@ -31,6 +32,7 @@ class LightGcnSettings(Section):
     name: Literal["lightgcn"] = "lightgcn"
     dim: int = Field(64, ge=1, description="width of the embeddings of users and items")
     layers: int = Field(3, ge=0, description="steps through the graph; 0 is plain factorization")
+    negatives: int = Field(1, ge=1, description="items drawn beside each interaction")
     penalty: float = Field(
         1e-4, ge=0, description="weight of the squared embeddings of a batch in the loss"
     )
