@@ -8,6 +8,7 @@ from __future__ import annotations
 from letterrec.baselines.base import Baseline
 from letterrec.baselines.bert4rec import Bert4Rec
 from letterrec.baselines.caser import Caser
+from letterrec.baselines.ease import Ease
 from letterrec.baselines.hgn import Hgn
 from letterrec.baselines.lightgcn import LightGcn
 from letterrec.baselines.mf import MatrixFactorization
@@ -23,5 +24,6 @@ BASELINES: dict[str, type[Baseline]] = {
     "bert4rec": Bert4Rec,
     "lightgcn": LightGcn,
     "sasrec": SasRecBaseline,
+    "ease": Ease,
     "popularity": Popularity,
 }
