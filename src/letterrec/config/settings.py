@@ -35,14 +35,17 @@ class TrainingSettings(Section):
     learning_rate: float = Field(
         2e-3,
         gt=0,
-        description="highest learning rate of AdamW; it rises during warm-up, then falls to zero",
+        description="highest learning rate of AdamW; it rises during warm-up",
+    )
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="after warm-up the rate falls to zero along a cosine, or stays"
     )
     weight_decay: float = Field(0.01, ge=0, description="of AdamW, for weight matrices")
     warmup: float = Field(
         0.05, ge=0, le=1, description="share of the steps in which the rate rises"
     )
     clip: float = Field(
-        1.0, gt=0, description="largest norm of the gradient; a longer one is scaled down"
+        1.0, ge=0, description="largest norm of the gradient; a longer one is scaled down; 0: none"
     )
     patience: int = Field(5, ge=1, description="validations without gain before training stops")
 
