@@ -88,6 +88,21 @@ class EaseSettings(Section):
     """A linear model from items to items in closed form (EASE, WWW'19)."""
 
     name: Literal["ease"] = "ease"
-    penalty: float = Field(
-        500.0, gt=0, description="lambda, weight of the squared weights: more for fewer data"
+    ridge: float = Field(
+        500.0, gt=0, description="lambda, weight of the squared weights: less for more data"
+    )
+
+
+class SlistSettings(Section):
+    """A linear model from what came before to what comes later, in closed form (SLIST, WWW'21)."""
+
+    name: Literal["slist"] = "slist"
+    ridge: float = Field(
+        150.0, gt=0, description="lambda, weight of the squared weights: less for more data"
+    )
+    decay: float = Field(
+        0.85, gt=0, le=1, description="how much an item before counts, relative to the one after it"
+    )
+    ahead: float = Field(
+        0.5, ge=0, le=1, description="how much an item later counts, relative to the one before it"
     )
