@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.loop import batches_by_length, train
 from letterrec.training.options import TrainingOptions
 
+Loss = Literal["softmax", "bpr"]
+
 _ROUNDS = 8  # in which negatives that a user has are drawn anew
 _RIDGE = 1e-3  # of the fold-in, relative to the mean square of what it reads
 
@@ -26,18 +29,18 @@ def train_on_pairs(
     options: TrainingOptions,
     validate: Callable[[], Mapping[str, float]] | None,
     *,
-    negatives: int,
+    loss: Loss,
     label: str,
 ) -> TrainingLog:
     """Train ``model(users, items, others)`` on every interaction.
 
     Args:
-        model: takes users int64 ``(batch,)``, their items ``(batch,)`` and items ``(batch,
-            negatives)`` that they do not have, drawn uniformly.
+        model: takes users int64 ``(batch,)``, their items ``(batch,)`` and, for BPR, as many items
+            that they do not have, drawn uniformly; of the softmax, none.
         histories: one sequence per user.
         options: of the training; a batch is so many interactions.
         validate: metrics of the model as it is.
-        negatives: drawn per interaction.
+        loss: whether other items are drawn.
         label: shown with the progress.
     """
     n_items = model.n_items
@@ -46,9 +49,9 @@ def train_on_pairs(
     pairs = np.unique(users * n_items + items)  # sorted
 
     def collate(rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
-        drawn = torch.randint(n_items, (len(rows), negatives)).numpy()
-        for _ in range(_ROUNDS):
-            keys = users[rows, None] * n_items + drawn
+        drawn = torch.randint(n_items, (len(rows) if loss == "bpr" else 0,)).numpy()
+        for _ in range(_ROUNDS if loss == "bpr" else 0):
+            keys = users[rows] * n_items + drawn
             place = np.searchsorted(pairs, keys).clip(max=len(pairs) - 1)
             taken = pairs[place] == keys
             if not taken.any():
@@ -75,15 +78,15 @@ def bpr_loss(positive: Tensor, negative: Tensor) -> Tensor:
 
     Args:
         positive: float ``(n,)`` scores of the users' items.
-        negative: float ``(n, m)`` scores of other items.
+        negative: float ``(n,)`` scores of other items.
 
     Returns:
         Scalar, in nats: the mean of ``-log sigmoid(positive - negative)``.
 
-    >>> round(float(bpr_loss(torch.tensor([1.0]), torch.tensor([[1.0, -1.0]]))), 4)
+    >>> round(float(bpr_loss(torch.tensor([1.0, 1.0]), torch.tensor([1.0, -1.0]))), 4)
     0.41
     """
-    return -F.logsigmoid(positive[:, None] - negative).mean()
+    return -F.logsigmoid(positive - negative).mean()
 
 
 def mean_items(items: Tensor, histories: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """LightGCN: embeddings of users and items, spread over the graph of who has what.
 
 He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation"
-(SIGIR'20).
+(SIGIR'20); also with the softmax over the whole catalogue in place of one sampled negative.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from letterrec.baselines.base import Baseline
-from letterrec.baselines.factors import bpr_loss, fold_in, train_on_pairs, user_factors
+from letterrec.baselines.factors import Loss, bpr_loss, fold_in, train_on_pairs, user_factors
 from letterrec.data.sequences import Histories
+from letterrec.nn.dropout import Dropout
+from letterrec.nn.sasrec import full_loss
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.devices import device
 from letterrec.training.options import TrainingOptions
@@ -35,7 +37,8 @@ class LightGcn(Baseline):
         max_history: latest items of a history that are folded in.
         dim: width of the embeddings.
         layers: steps through the graph.
-        negatives: items that are drawn for each interaction.
+        loss: ``"softmax"`` over the whole catalogue, or ``"bpr"``.
+        dropout: of the spread embeddings of users.
         penalty: weight of half the squared embeddings of an interaction, before they are spread,
             in the loss.
     """
@@ -52,11 +55,13 @@ class LightGcn(Baseline):
         max_history: int = 20,
         dim: int = 64,
         layers: int = 3,
-        negatives: int = 1,
+        loss: Loss = "softmax",
+        dropout: float = 0.0,
         penalty: float = 1e-4,
     ) -> None:
         super().__init__(n_users=n_users, n_items=n_items, max_history=max_history)
-        self.layers, self.negatives, self.penalty = layers, negatives, penalty
+        self.layers, self.loss, self.penalty = layers, loss, penalty
+        self.dropout = Dropout(dropout)
         self.nodes = nn.Embedding(n_users + n_items, dim)  # users, then items
         nn.init.normal_(self.nodes.weight, std=0.1)
         self.register_buffer("spread_users", self.nodes.weight.detach()[:n_users].clone())
@@ -76,22 +81,21 @@ class LightGcn(Baseline):
         self._trained_on = histories
         self._graph = bipartite(histories, self.n_items).to(device())
         label = "recommender (LightGCN)"
-        return train_on_pairs(
-            self, histories, options, validate, negatives=self.negatives, label=label
-        )
+        return train_on_pairs(self, histories, options, validate, loss=self.loss, label=label)
 
     def forward(self, users: Tensor, items: Tensor, others: Tensor) -> dict[str, Tensor]:
-        """The loss of interactions: users and their items ``(n,)``, other items ``(n, m)``."""
-        items, others = self.n_users + items, self.n_users + others
+        """The loss of interactions: users, their items and others (or none), each ``(n,)``."""
         nodes = self._spread()
-        user = nodes[users]
-        positive = (user * nodes[items]).sum(1)  # (n,)
-        negative = (user[:, None] * nodes[others]).sum(2)  # (n, m)
-        rank = bpr_loss(positive, negative)
-        own = (self.nodes(users), self.nodes(items))
-        squares = sum(part.square().sum(1) for part in own)
-        squares = squares + self.nodes(others).square().sum(2).mean(1)
-        return {"loss": rank + self.penalty / 2 * squares.mean(), "bpr": rank.detach()}
+        user = self.dropout(nodes[users])  # (n, dim)
+        spread = nodes[self.n_users :]  # (n_items, dim)
+        if self.loss == "bpr":
+            positive = (user * spread[items]).sum(1)  # (n,)
+            rank = bpr_loss(positive, (user * spread[others]).sum(1))
+        else:
+            rank = full_loss(user, spread, items)
+        own = torch.cat([users, self.n_users + items, self.n_users + others])
+        squares = self.nodes(own).square().sum() / len(users)
+        return {"loss": rank + self.penalty / 2 * squares, self.loss: rank.detach()}
 
     def _spread(self) -> Tensor:
         """float ``(n_users + n_items, dim)``: the mean over the steps through the graph (eq. 8)."""

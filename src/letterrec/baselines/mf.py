@@ -1,6 +1,7 @@
 """MF: matrix factorization trained to rank.
 
-Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback" (UAI'09).
+Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback" (UAI'09); also with the
+softmax over the whole catalogue in place of one sampled negative.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from letterrec.baselines.base import Baseline
-from letterrec.baselines.factors import bpr_loss, fold_in, train_on_pairs, user_factors
+from letterrec.baselines.factors import Loss, bpr_loss, fold_in, train_on_pairs, user_factors
 from letterrec.data.sequences import Histories
+from letterrec.nn.dropout import Dropout
+from letterrec.nn.sasrec import full_loss
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.options import TrainingOptions
 
@@ -29,7 +32,8 @@ class MatrixFactorization(Baseline):
         n_items: items in the catalogue.
         max_history: latest items of a history that are folded in.
         dim: width of the factors.
-        negatives: items that are drawn for each interaction.
+        loss: ``"softmax"`` over the whole catalogue, or ``"bpr"``.
+        dropout: of the factors of users and items.
         penalty: weight of half the squared factors of an interaction in the loss.
     """
 
@@ -42,11 +46,13 @@ class MatrixFactorization(Baseline):
         n_items: int,
         max_history: int = 20,
         dim: int = 64,
-        negatives: int = 1,
+        loss: Loss = "softmax",
+        dropout: float = 0.0,
         penalty: float = 0.01,
     ) -> None:
         super().__init__(n_users=n_users, n_items=n_items, max_history=max_history)
-        self.negatives, self.penalty = negatives, penalty
+        self.loss, self.penalty = loss, penalty
+        self.dropout = Dropout(dropout)
         self.users = nn.Embedding(n_users, dim)
         self.items = nn.Embedding(n_items, dim)
         self.bias = nn.Parameter(torch.zeros(n_items))
@@ -65,18 +71,20 @@ class MatrixFactorization(Baseline):
         """Learn that users like their items better than others."""
         self._trained_on = histories
         label = "recommender (MF)"
-        return train_on_pairs(
-            self, histories, options, validate, negatives=self.negatives, label=label
-        )
+        return train_on_pairs(self, histories, options, validate, loss=self.loss, label=label)
 
     def forward(self, users: Tensor, items: Tensor, others: Tensor) -> dict[str, Tensor]:
-        """The loss of interactions: users and their items ``(n,)``, other items ``(n, m)``."""
-        user, item, other = self.users(users), self.items(items), self.items(others)
-        positive = (user * item).sum(1) + self.bias[items]  # (n,)
-        negative = (user[:, None] * other).sum(2) + self.bias[others]  # (n, m)
-        squares = user.square().sum(1) + item.square().sum(1) + other.square().sum(2).mean(1)
-        rank = bpr_loss(positive, negative)
-        return {"loss": rank + self.penalty / 2 * squares.mean(), "bpr": rank.detach()}
+        """The loss of interactions: users, their items and others (or none), each ``(n,)``."""
+        own = self.users(users), self.items(items), self.items(others)
+        user, item, other = (self.dropout(factors) for factors in own)  # (n, dim)
+        if self.loss == "bpr":
+            positive = (user * item).sum(1) + self.bias[items]  # (n,)
+            rank = bpr_loss(positive, (user * other).sum(1) + self.bias[others])
+        else:
+            weights = torch.cat([self.items.weight, self.bias[:, None]], 1)  # (n_items, dim + 1)
+            rank = full_loss(torch.cat([user, user.new_ones(len(user), 1)], 1), weights, items)
+        squares = sum(factors.square().sum() for factors in own) / len(users)
+        return {"loss": rank + self.penalty / 2 * squares, self.loss: rank.detach()}
 
     def train(self, mode: bool = True) -> Self:
         """Before it ranks, the fold-in is fitted to the factors as they are."""

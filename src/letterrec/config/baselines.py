@@ -16,11 +16,14 @@ class PopularitySettings(Section):
 
 
 class MfSettings(Section):
-    """Matrix factorization, trained to rank (BPR-MF, UAI'09)."""
+    """Matrix factorization, trained to rank (as BPR-MF, UAI'09)."""
 
     name: Literal["mf"] = "mf"
     dim: int = Field(64, ge=1, description="width of the factors of users and items")
-    negatives: int = Field(1, ge=1, description="items drawn beside each interaction")
+    loss: Literal["softmax", "bpr"] = Field(
+        "softmax", description="over the whole catalogue, or against one sampled item (BPR)"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of factors dropped in training")
     penalty: float = Field(
         0.01, ge=0, description="weight of the squared factors of a batch in the loss"
     )
@@ -32,7 +35,10 @@ class LightGcnSettings(Section):
     name: Literal["lightgcn"] = "lightgcn"
     dim: int = Field(64, ge=1, description="width of the embeddings of users and items")
     layers: int = Field(3, ge=0, description="steps through the graph; 0 is plain factorization")
-    negatives: int = Field(1, ge=1, description="items drawn beside each interaction")
+    loss: Literal["softmax", "bpr"] = Field(
+        "softmax", description="over the whole catalogue, or against one sampled item (BPR)"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of factors dropped in training")
     penalty: float = Field(
         1e-4, ge=0, description="weight of the squared embeddings of a batch in the loss"
     )
