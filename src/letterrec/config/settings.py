@@ -306,6 +306,9 @@ class LcRecSettings(Section):
     alpha: int = Field(16, ge=1, description="scale of LoRA, which counts alpha / rank times")
     dropout: float = Field(0.05, ge=0, lt=1, description="dropout of LoRA")
     train_codes: bool = Field(True, description="train the codes' embedding and output rows")
+    loss_on: Literal["answer", "text"] = Field(
+        "answer", description="what carries loss; 'text': the whole prompt, as in the paper's run"
+    )
     gradient_checkpointing: bool = Field(False, description="less memory for more time")
     tasks: TaskSettings = TaskSettings()
     temperature: float = Field(
