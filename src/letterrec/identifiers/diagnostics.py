@@ -52,7 +52,7 @@ def diagnose(
             "after": after,
         },
         "cf_overlap": None if shared is None else _mean(shared),
-        "cf_overlap_any": None if shared is None else _mean(shared.any(1)),
+        "cf_overlap_any": None if shared is None else _share_any(shared),
         "random_overlap_any": random_overlap_any(identifiers.codes),
     }
 
@@ -124,7 +124,7 @@ def cf_overlap_any(codes: NDArray[np.int32], cf: NDArray[np.float32]) -> float:
     >>> cf_overlap_any(codes, cf)  # the third shares none with the second
     0.6666666666666666
     """
-    return _mean(_shared(codes, cf).any(1))
+    return _share_any(_shared(codes, cf))
 
 
 def random_overlap_any(codes: NDArray[np.int32]) -> float:
@@ -141,7 +141,7 @@ def random_overlap_any(codes: NDArray[np.int32]) -> float:
         return 0.0
     random = np.random.default_rng(0)
     shares = [
-        _mean(_equal(codes, codes[(np.arange(n) + random.integers(1, n, n)) % n]).any(1))
+        _share_any(_equal(codes, codes[(np.arange(n) + random.integers(1, n, n)) % n]))
         for _ in range(min(_PARTNERS, -(-_PAIRS // n)))
     ]
     return float(np.mean(shares))
@@ -184,5 +184,9 @@ def _equal(codes: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.bo
     return equal
 
 
-def _mean(values: NDArray[np.bool_]) -> float:
-    return float(values.mean()) if values.size else 0.0
+def _mean(equal: NDArray[np.bool_]) -> float:
+    return float(equal.mean()) if equal.size else 0.0
+
+
+def _share_any(equal: NDArray[np.bool_]) -> float:
+    return float(equal.any(1).mean()) if len(equal) else 0.0
