@@ -187,6 +187,7 @@ TABLES: Mapping[TableName, Table] = {
         title="Items with a code of their CF neighbour (the paper's Table 4)",
         rows={
             "plain": "TIGER",
+            "collaborative": "",
             "rqkmeans": "",
             "letter": "LETTER",
             "published": "LETTER",
