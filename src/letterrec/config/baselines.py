@@ -99,7 +99,7 @@ class EaseSettings(RecommenderSection):
     )
 
 
-class SlistSettings(Section):
+class SlistSettings(RecommenderSection):
     """A linear model from what came before to what comes later, in closed form (SLIST, WWW'21)."""
 
     name: Literal["slist"] = "slist"
