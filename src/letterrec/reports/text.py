@@ -93,6 +93,12 @@ def print_inspection(out: Terminal, found: Diagnosis | Weights) -> None:
     )
     if found.get("cf_overlap") is not None:
         out.print(f"cf_overlap (codes shared with the CF neighbour): {found['cf_overlap']:.3f}")
+    if found.get("cf_overlap_any") is not None:
+        out.print(
+            "cf_overlap_any (items with a code of their CF neighbour): "
+            f"{found['cf_overlap_any']:.3f}; of random pairs: "
+            f"{found['random_overlap_any']:.3f}"
+        )
 
 
 def recommendation_table(engine: Engine, answer: Recommendations) -> Table:

@@ -142,7 +142,7 @@ class Run(Artefacts):
 
     @property
     def has_work(self) -> bool:
-        """Whether there is more in the folder than data read: what is worth keeping."""
+        """Whether anything beyond reading the data has been done."""
         return self.about["stages"].keys() > {"read"} or self.files.training.exists()
 
     def step(self, step: Step[Made, Kept], dataset: Dataset, make: Callable[[], Made]) -> Kept:

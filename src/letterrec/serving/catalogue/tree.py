@@ -39,7 +39,7 @@ def children(catalogue: Catalogue, prefix: Sequence[int], titles: int = 3) -> Br
     """The codes that follow a prefix in the tree of identifiers.
 
     Args:
-        catalogue: whose identifiers are looked at; deleted items are left out.
+        catalogue: its items have the identifiers; deleted ones are left out.
         prefix: codes from the first level on; empty at the root.
         titles: sample titles per code, the most popular items'.
 
@@ -82,11 +82,11 @@ def children(catalogue: Catalogue, prefix: Sequence[int], titles: int = 3) -> Br
 def shared_codes(
     catalogue: Catalogue, history: Sequence[int], item: int, most: int = 3
 ) -> list[Shared]:
-    """Why an item: the items of the history that share codes with it at equal places.
+    """Explain an item by the items of the history that share codes with it at equal levels.
 
     Returns:
-        The history's items with a code in common, those with more leading codes in common first,
-        then more codes, then the latest; each once.
+        Each such item once. Items with more leading codes in common come first, then more codes,
+        then the latest.
     """
     codes = catalogue.identifiers.codes
     latest = list(dict.fromkeys(reversed(history)))

@@ -20,7 +20,7 @@ from letterrec.serving.engine import Engine
 from letterrec.serving.http import schemas as s
 from letterrec.tokenizers import load_tokenizer
 
-_FITTED = 20_000  # embeddings whose principal axes are taken for those of all
+_FITTED = 20_000  # embeddings from which the principal axes are computed
 _AXES: WeakKeyDictionary[Engine, Axes] = WeakKeyDictionary()
 
 
@@ -129,7 +129,7 @@ def embedding_map(
 
 
 def _axes(engine: Engine, content: NDArray[np.float32]) -> Axes:
-    """Of the content embeddings: found once, whatever number of points is asked for."""
+    """Principal axes of the content embeddings, computed once per engine."""
     axes = _AXES.get(engine)
     if axes is None:
         axes = _AXES[engine] = principal_axes(content[sample(len(content), _FITTED)])
@@ -159,7 +159,7 @@ def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> bytes:
 
 
 def _json(**columns: object) -> bytes:
-    """A `s.Map`, a column at a time: one call for all would hold the interpreter for long."""
+    """A `s.Map` as JSON, a column per call: one long call would block other threads."""
     pairs = (f"{json.dumps(key)}:{json.dumps(value)}" for key, value in columns.items())
     return ("{" + ",".join(pairs) + "}").encode()
 
