@@ -44,6 +44,17 @@ class Section(BaseModel):
         return values
 
 
+class RecommenderSection(Section):
+    """A recommender."""
+
+    @property
+    def text_model(self) -> str | None:
+        """The model in whose tokens titles are spelled where they are identifiers; None where it
+        knows no words.
+        """
+        return None
+
+
 class TransformerSettings(Section):
     """The shape of a causal transformer."""
 

@@ -59,7 +59,7 @@ def recommend_all(
     catalogue = engine.catalogue
     job = fingerprint(
         f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}",
-        (engine.folder / "recommender.safetensors").read_bytes(),
+        engine.files.recommender.read_bytes(),
     )
     parts = path.with_name(f"{path.name}.parts")
     users = engine.dataset.user_ids

@@ -27,6 +27,7 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.errors import NotFound, RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.runs.layout import Layout
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import Changes, read_changes, version_of
 from letterrec.serving.models import Model
@@ -67,6 +68,7 @@ class Engine:
         transitions: Transitions | None = None,
     ) -> None:
         self.folder = folder
+        self.files = Layout(folder)
         self.settings = settings
         self.dataset = dataset
         self.model = model
@@ -144,7 +146,7 @@ class Engine:
             self._version = version
             if changes.lineage == self.catalogue.lineage:
                 return False
-            with reading(self.folder / "catalogue.parquet"):
+            with reading(self.files.catalogue):
                 self._apply(changes)
             return True
 

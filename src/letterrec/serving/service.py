@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from letterrec.errors import LetterRecError, Overloaded, RunError
-from letterrec.files import read_json
+from letterrec.runs.run import Run
 from letterrec.serving.catalogue.edits import Edit, Editor
 from letterrec.serving.catalogue.items import STATES, Catalogue
 from letterrec.serving.engine import Engine
@@ -212,11 +212,10 @@ def _preload(editor: Editor) -> None:
 
 
 def _check(engine: Engine) -> None:
-    about = read_json(engine.folder / "run.json")
-    recorded = about.get("stages", {}).get("read", {}).get("fingerprint")
+    recorded = Run.open(engine.folder).data_fingerprint
     if recorded != engine.dataset.fingerprint:
         raise RunError(
-            f"{engine.folder}/data are not those that the run was made from (fingerprint "
+            f"{engine.files.data} are not those that the run was made from (fingerprint "
             f"{engine.dataset.fingerprint}, recorded {recorded}); fit the run again"
         )
     probe = list(engine.dataset.item_ids[:1])

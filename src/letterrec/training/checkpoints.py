@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from letterrec.errors import RunError
-from letterrec.files import read_tensors, write_tensors
+from letterrec.files import read_metadata, read_tensors, reading, write_tensors
 from letterrec.training import distributed
 
 AFTER_EPOCH = 10.0  # seconds, at least, between checkpoints at the ends of epochs
 WITHIN_EPOCH = 180.0  # seconds of training that a killed run loses at most
 
+_FILE = "checkpoint.safetensors"
 _DAMAGE = (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError)
 
 
@@ -121,7 +122,7 @@ class Checkpoint:
         stateful: Stateful | None,
     ) -> None:
         self._module, self._optimizer, self._stateful = module, optimizer, stateful
-        self._path = folder / "checkpoint.safetensors" if folder else None
+        self._path = folder / _FILE if folder else None
         self._began = time.monotonic()
         self._saved_at = -math.inf
 
@@ -216,6 +217,17 @@ class Checkpoint:
             f"{self._path} is damaged ({type(error).__name__}: {str(error)[:200]}); delete it to "
             "train this part again, with fit --resume"
         )
+
+
+def read_log(folder: Path) -> TrainingLog:
+    """The log of a training, from the checkpoint in its folder.
+
+    Raises:
+        RunError: there is no checkpoint, or it is damaged.
+    """
+    path = folder / _FILE
+    with reading(path):
+        return TrainingLog(**read_metadata(path)["log"])
 
 
 def _position(within: dict[str, Any] | None) -> Position:

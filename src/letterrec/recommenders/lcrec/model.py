@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from letterrec.config.settings import LcRecSettings
 from letterrec.data.sequences import Histories
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError
@@ -42,7 +43,7 @@ from letterrec.recommenders.lcrec.lora import (
     shard_frozen,
     with_lora,
 )
-from letterrec.recommenders.lcrec.prompts import Prompts
+from letterrec.recommenders.lcrec.prompts import LossOn, Prompts
 from letterrec.recommenders.lcrec.tasks import TASKS, Case, history
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training import distributed
@@ -74,6 +75,8 @@ class LcRec(Recommender):
         dropout: of the adapters.
         train_codes: whether the codes' rows of the embedding and the output layer are trained;
             otherwise they stay as they were drawn. Titles have no such rows.
+        loss_on: what carries loss: the ``"answer"``, or the whole ``"text"``, the words and codes
+            of the prompt too, as in the paper's run.
         gradient_checkpointing: save memory by computing activations again in the backward pass.
         tasks: how often each task is drawn, relative to the others; see `tasks.TASKS`. None:
             ``seqrec`` alone.
@@ -106,6 +109,7 @@ class LcRec(Recommender):
         alpha: int = 16,
         dropout: float = 0.05,
         train_codes: bool = True,
+        loss_on: LossOn = "answer",
         gradient_checkpointing: bool = False,
         tasks: Mapping[str, float] | None = None,
         temperature: float = 1.0,
@@ -141,7 +145,7 @@ class LcRec(Recommender):
             vocabulary = base.tokenizer.get_vocab()
             tokens = [vocabulary[word] for word in identifiers.words]
             word_rows = output.detach()[tokens]
-        self.prompts = Prompts(base.tokenizer, tokens)
+        self.prompts = Prompts(base.tokenizer, tokens, loss_on)
         self.register_buffer("word_rows", word_rows, persistent=False)
         self.register_buffer("code_tokens", torch.tensor(tokens), persistent=False)
         offsets = torch.tensor(identifiers.level_offsets) - FIRST_CODE_TOKEN
@@ -156,10 +160,11 @@ class LcRec(Recommender):
         identifiers: Identifiers,
         features: Features,
         trie: Trie | None = None,
-        **settings: Any,
+        **settings: object,
     ) -> Self:
         """An untrained recommender of a catalogue, with the words that its tasks read or write."""
-        return cls(
+        make: Callable[..., Self] = cls
+        return make(
             identifiers,
             trie=trie,
             titles=features.titles,
@@ -169,15 +174,17 @@ class LcRec(Recommender):
         )
 
     @classmethod
-    def check(cls, features: Features, settings: Mapping[str, Any]) -> None:
+    def check(cls, features: Features, settings: Mapping[str, object]) -> None:
         """Refuse tasks without the words that they need, and models that cannot be loaded."""
-        _refuse_tasks_without_text(settings["tasks"], features.texts, features.preferences)
-        llm.check(settings["model"])
+        chosen = LcRecSettings.model_validate(settings)
+        tasks = chosen.tasks.model_dump()
+        _refuse_tasks_without_text(tasks, features.texts, features.preferences)
+        llm.check(chosen.model)
 
     @classmethod
-    def text_tokenizer(cls, settings: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    def text_tokenizer(cls, settings: Mapping[str, object]) -> PreTrainedTokenizerBase:
         """The language model's."""
-        return llm.load_tokenizer(settings["model"])
+        return llm.load_tokenizer(LcRecSettings.model_validate(settings).model)
 
     def export(self, folder: Path) -> None:
         """Write the model, with what was trained merged into its weights; see `lcrec.export`."""

@@ -54,7 +54,7 @@ class Editor:
 
     def preload(self) -> None:
         """Load the encoder and the tokenizer now, if the run can take new items."""
-        if self._engine.content is not None and (self._engine.folder / "tokenizer").is_dir():
+        if self._engine.content is not None and self._engine.files.tokenizer.is_dir():
             _ = self._encoder, self._assign
 
     def make(self, edit: Edit) -> None:
@@ -113,13 +113,13 @@ class Editor:
                 except LetterRecError as error:
                     errors[i] = error
             if draft.is_changed:
-                changes = draft.finished(self._assign)
+                changes = draft.finished(lambda new, taken: self._assign(new, taken))
                 write_changes(engine.folder, engine.key, changes)
             engine.apply(changes)
         return errors
 
     def _check_new(self, edit: AddItems) -> None:
-        if self._engine.content is None or not (self._engine.folder / "tokenizer").is_dir():
+        if self._engine.content is None or not self._engine.files.tokenizer.is_dir():
             raise RequestError(
                 f"{self._engine.folder} cannot take new items: its identifiers were not made from "
                 "item texts by a tokenizer of its own; fit a run on items with texts"

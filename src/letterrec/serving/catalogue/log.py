@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from letterrec.errors import Overloaded, RunError
 from letterrec.files import atomic_path, denied, fingerprint
+from letterrec.runs.layout import Layout
 
-_FILE = "catalogue.parquet"
 _MOST_EDITS = 2**53  # the largest count that JSON readers represent exactly
 PATIENCE = 60.0  # seconds that an edit waits for another one's lock
 
@@ -80,7 +80,7 @@ def locked(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
         RunError: the folder is not there, or cannot be written.
     """
     _check_there(folder)  # creating the lock would create the folder
-    lock = filelock.FileLock(folder / ".catalogue.lock", timeout=max(0.0, patience))
+    lock = filelock.FileLock(Layout(folder).catalogue_lock, timeout=max(0.0, patience))
     try:
         lock.acquire()
     except filelock.Timeout:
@@ -106,7 +106,7 @@ def _check_there(folder: Path) -> None:
 def version_of(folder: Path) -> tuple[int, int, int] | None:
     """The version of the file, which differs after every replacement; None if there is no file."""
     try:
-        about = (folder / _FILE).stat()
+        about = Layout(folder).catalogue.stat()
     except FileNotFoundError:
         return None
     return about.st_ino, about.st_mtime_ns, about.st_size
@@ -128,7 +128,7 @@ def read_changes(
         RunError: the file is damaged, may not be read, or belongs to another training of the run;
             or the folder is not there.
     """
-    path = folder / _FILE
+    path = Layout(folder).catalogue
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             raise RunError(f"{path} is no regular file; put back a copy, or move it away")
@@ -232,7 +232,7 @@ def write_changes(folder: Path, run: str, changes: Changes) -> None:
     content = pl.Series(changes.content).cast(lists) if n else pl.Series([], dtype=lists)
     columns["content"] = content.extend_constant(None, len(outside))
     about = {"run": run, "generation": str(changes.generation), "lineage": changes.lineage}
-    path = folder / _FILE
+    path = Layout(folder).catalogue
     try:
         with atomic_path(path) as temporary:
             pl.DataFrame(columns).write_parquet(temporary, metadata=about)

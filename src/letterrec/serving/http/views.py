@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 import letterrec
 from letterrec.embeddings.projection import Axes, principal_axes, principal_components, sample
 from letterrec.errors import NotFound, RunError
-from letterrec.files import read_json
 from letterrec.identifiers.diagnostics import code_counts, entropy
+from letterrec.runs.run import Run
 from letterrec.serving.catalogue.items import STATES, Catalogue
 from letterrec.serving.engine import Engine
 from letterrec.serving.http import schemas as s
@@ -62,11 +62,10 @@ def item(engine: Engine, catalogue: Catalogue, item_id: str, neighbours: int) ->
 
 def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
     """What is served."""
-    about = read_json(engine.folder / "run.json")
-    settings = engine.settings
+    run, settings = Run.open(engine.folder), engine.settings
     try:
-        metrics = read_json(engine.folder / "metrics.json")["test"]["metrics"]
-    except (RunError, KeyError):
+        metrics = run.metrics()["test"]["metrics"]
+    except RunError:
         metrics = None  # not evaluated yet
     popular = np.argsort(-catalogue.popularity, kind="stable")[:6]
     made = {"given": "given with the data", "titles": "titles"}
@@ -82,7 +81,7 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
         deleted=catalogue.count("deleted"),
         added=catalogue.n_items - catalogue.n_trained,
         generation=catalogue.generation,
-        created=str(about.get("started", "")),
+        created=run.about["started"],
         letterrec=letterrec.__version__,
         metrics=metrics,
         levels=[
@@ -140,7 +139,7 @@ def _axes(engine: Engine, content: NDArray[np.float32]) -> Axes:
 def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> bytes:
     if level > catalogue.identifiers.n_levels:
         raise NotFound(f"level {level} of {catalogue.identifiers.n_levels}: there is none")
-    folder = engine.folder / "tokenizer"
+    folder = engine.files.tokenizer
     if not folder.is_dir():
         raise NotFound("the run has no code embeddings: its identifiers came with the data")
     codebook = load_tokenizer(folder).codebooks[level - 1]  # (codes, d)
