@@ -16,6 +16,7 @@ from letterrec.errors import RequestError, SettingsError
 from letterrec.runs.run import Run
 from rings import write_rings
 
+pytestmark = pytest.mark.slow
 QUICK = {"training.epochs": 1, "training.batch_size": 64, "evaluation.batch_size": 16}
 
 
