@@ -206,6 +206,11 @@ class Run:
         """Whether there is more in the folder than data read: what is worth keeping."""
         return self.about["stages"].keys() > {"read"} or (self.folder / "training").exists()
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What a run with these settings goes through, in order."""
+        return _BASELINE_STAGES if self.settings.recommender.name in BASELINES else STAGES
+
     def is_done(self, stage: str) -> bool:
         """Whether a stage's results are in the folder."""
         return stage in self.about["stages"]
@@ -245,9 +250,7 @@ class Run:
 
         The block may put what should be recorded into the dict that it gets.
         """
-        is_baseline = self.settings.recommender.name in BASELINES
-        stages = _BASELINE_STAGES if is_baseline else STAGES
-        say(f"[{stages.index(name) + 1}/{len(stages)}] {name}")
+        say(f"[{self.stages.index(name) + 1}/{len(self.stages)}] {name}")
         started = time.perf_counter()
         record: Facts = {}
         yield record
