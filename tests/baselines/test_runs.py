@@ -29,7 +29,8 @@ def rings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def mf(rings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "mf"
-    letterrec.fit(rings, folder, QUICK, recipe="mf", progress=False)
+    settings = {**QUICK, "recommender.known_users": True}
+    letterrec.fit(rings, folder, settings, recipe="mf", progress=False)
     return folder
 
 
