@@ -61,6 +61,7 @@ _PAPER = (  # the tokenizer of the recipe paper-letter-tiger
     "tokenizer.cf_target=raw",
     "tokenizer.input_scale=raw",
     "tokenizer.level_loss=mean",
+    "tokenizer.commitment=first",
     "tokenizer.linear_path=false",
     "tokenizer.codes_from=0",
     "tokenizer.revive_until=0",
