@@ -18,7 +18,7 @@ from letterrec.identifiers.diagnostics import cf_overlap, cf_overlap_any, random
 from letterrec.identifiers.identifiers import parse_tokens
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.run import Run
-from letterrec.studies import RecommenderName, tables
+from letterrec.studies import RecommenderName, layout
 from letterrec.studies.quantized import linear_probe
 from letterrec.studies.reproduce import check_overrides, reproduce
 from letterrec.studies.rows import ROWS, TABLES, rows_for, settings_of
@@ -46,6 +46,10 @@ def overall(data: Path, out: Path, ablation: dict[str, Any]) -> dict[str, Any]:
 
 def run_of(out: Path, row: str, seed: int = 0) -> Run:
     return Run.open(out / "Beauty" / "rqt" / row / f"seed-{seed}")
+
+
+def run_of_baseline(out: Path, row: str) -> Run:
+    return Run.open(out / "Beauty" / row / row / "seed-0")
 
 
 def test_figures_are_those_of_the_runs(out: Path, ablation: dict[str, Any]) -> None:
@@ -95,8 +99,16 @@ def test_a_finished_table_is_only_read(
 
 def test_overall_has_the_baselines(data: Path, out: Path, overall: dict[str, Any]) -> None:
     rows = {row["row"]: row for row in overall["rows"]}
-    assert list(rows) == list(TABLES["table1"].rows)
     dataset = read(data / "Beauty")
+    assert list(rows) == rows_for(TABLES["table1"], dataset)
+    missing = {row["row"]: row["reason"] for row in overall["unavailable"]}
+    assert rows.keys() | missing.keys() == TABLES["table1"].rows.keys()
+    assert missing["lcrec"] == "the items have no text"
+    sheet = layout.figures_sheet(overall)
+    labels = [line[0] for line in sheet.rows]
+    assert labels.index("LC-Rec with SmolLM2-135M, plain RQ-VAE identifiers") > labels.index("EASE")
+    assert "not made: LC-Rec" in sheet.note
+    assert run_of_baseline(out, "mf").metrics()["test"]["metrics"] == rows["mf"]["mean"]
     published = run_of(out, "published").identifiers(dataset)
     assert dataset.given_tokens is not None
     assert (published.codes == parse_tokens(dataset.given_tokens).codes).all()
@@ -152,15 +164,15 @@ def test_overlap_is_on_one_set_of_cf_embeddings(
         assert figures["random_overlap_any"] == random_overlap_any(codes)
         assert figures["level-1 codes in use"] == len(np.unique(codes[:, 0])) / 8
     assert result["differences"] == []
-    assert "min per run" not in tables.figures_sheet(result).columns
+    assert "min per run" not in layout.figures_sheet(result).columns
 
 
 def test_tables_for_people(ablation: dict[str, Any]) -> None:
-    sheet = tables.figures_sheet(ablation)
+    sheet = layout.figures_sheet(ablation)
     assert ["  paper: (4): LETTER-TIGER", "0.0672", "0.0364", ""] in sheet.rows
     assert "±" in sheet.rows[0][1]
     assert "no text" in sheet.note
-    section = tables.section(ablation, "letterrec reproduce table2")
+    section = layout.section(ablation, "letterrec reproduce table2")
     assert section.startswith("## Ablation")
     assert "`letterrec reproduce table2`" in section
     assert f"| {ROWS['letter'].label} - plain RQ-VAE identifiers | NDCG@10 |" in section

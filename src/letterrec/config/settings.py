@@ -22,8 +22,9 @@ from letterrec.config.baselines import (
     MfSettings,
     PopularitySettings,
     SasRecSettings,
+    SlistSettings,
 )
-from letterrec.config.section import Section, TransformerSettings
+from letterrec.config.section import RecommenderSection, Section, TransformerSettings
 from letterrec.errors import SettingsError
 
 
@@ -84,7 +85,7 @@ class DataSettings(Section):
     )
 
     def reading(self) -> dict[str, Any]:
-        """What `letterrec.read` takes of these."""
+        """These settings as keyword arguments of `letterrec.read`."""
         return self.model_dump(include={"k_core", "min_rating", "order", "columns"})
 
 
@@ -180,6 +181,13 @@ class LetterSettings(Section):
     )
     training: TrainingSettings = TrainingSettings(epochs=30, batch_size=1024, learning_rate=2e-3)
 
+    @property
+    def cf_dim(self) -> int | None:
+        """The width that CF embeddings must have, since eq. 3 compares them with codes; None where
+        any will do.
+        """
+        return self.dim if self.alpha > 0 else None
+
 
 class RQKMeansSettings(Section):
     """Residual k-means on the content embeddings."""
@@ -188,6 +196,7 @@ class RQKMeansSettings(Section):
     levels: int = Field(4, ge=1, description="codes per identifier")
     codes: int = Field(256, ge=2, description="codes per level")
     balanced: bool = Field(False, description="equal cluster sizes (constrained k-means)")
+    cf_dim: ClassVar[None] = None  # CF embeddings are not compared with anything
     training: ClassVar[None] = None  # there is no network
 
 
@@ -204,7 +213,7 @@ class IdentifierSettings(Section):
     )
 
 
-class RqtSettings(TransformerSettings):
+class RqtSettings(TransformerSettings, RecommenderSection):
     """A causal transformer over items and a shallow decoder over the next item's codes."""
 
     name: Literal["rqt"] = "rqt"
@@ -220,7 +229,7 @@ class RqtSettings(TransformerSettings):
     )
 
 
-class TigerSettings(Section):
+class TigerSettings(RecommenderSection):
     """T5 encoder-decoder over code tokens, the paper's LETTER-TIGER."""
 
     name: Literal["tiger"] = "tiger"
@@ -257,7 +266,7 @@ class TaskSettings(Section):
         return self
 
 
-class LcRecSettings(Section):
+class LcRecSettings(RecommenderSection):
     """A causal language model that reads and writes identifiers, the paper's LETTER-LC-Rec."""
 
     name: Literal["lcrec"] = "lcrec"
@@ -281,6 +290,11 @@ class LcRecSettings(Section):
         1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
     )
 
+    @property
+    def text_model(self) -> str:
+        """The language model."""
+        return self.model
+
 
 RecommenderSettings = Annotated[
     RqtSettings
@@ -293,6 +307,7 @@ RecommenderSettings = Annotated[
     | LightGcnSettings
     | SasRecSettings
     | EaseSettings
+    | SlistSettings
     | PopularitySettings,
     Field(discriminator="name"),
 ]
@@ -350,13 +365,12 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _dims_agree(self) -> Self:
-        if isinstance(self.tokenizer, LetterSettings) and self.tokenizer.alpha > 0:
-            wanted, there = self.tokenizer.dim, self.collaborative.dim
-            if self.collaborative.source == "train" and wanted != there:
-                raise ValueError(
-                    f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
-                    "two, so they must be equal (or tokenizer.alpha = 0)"
-                )
+        wanted, there = self.tokenizer.cf_dim, self.collaborative.dim
+        if self.collaborative.source == "train" and wanted not in (None, there):
+            raise ValueError(
+                f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
+                "two, so they must be equal (or tokenizer.alpha = 0)"
+            )
         return self
 
     def __repr__(self) -> str:
