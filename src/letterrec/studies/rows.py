@@ -116,6 +116,7 @@ ROWS: Mapping[str, Row] = {
     "lcrec": Row(
         "LC-Rec with SmolLM2-135M, plain RQ-VAE identifiers",
         (*_PAPER, _NO_CF, _NO_DIVERSITY, _PLAIN_LOSS),
+        _BUDGET,
         recommender="lcrec",
         needs_text=True,
         cost=_LCREC_COST,
@@ -123,6 +124,7 @@ ROWS: Mapping[str, Row] = {
     "letter-lcrec": Row(
         "LETTER-LC-Rec with SmolLM2-135M",
         (*_PAPER, _RANKING_LOSS),
+        _BUDGET,
         recommender="lcrec",
         needs_text=True,
         cost=_LCREC_COST,
