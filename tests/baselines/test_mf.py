@@ -14,7 +14,9 @@ class TestMatrixFactorization(BaselineContract):
     settings: ClassVar[dict[str, Any]] = {"penalty": 0.02}
 
     def baseline(self, n_users: int, n_items: int) -> Baseline:
-        return MatrixFactorization(n_users=n_users, n_items=n_items, dim=8, **self.settings)
+        return MatrixFactorization(
+            n_users=n_users, n_items=n_items, known_users=True, dim=8, **self.settings
+        )
 
 
 class TestBpr(TestMatrixFactorization):

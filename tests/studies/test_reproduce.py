@@ -108,7 +108,9 @@ def test_overall_has_the_baselines(data: Path, out: Path, overall: dict[str, Any
     labels = [line[0] for line in sheet.rows]
     assert labels.index("LC-Rec with SmolLM2-135M, plain RQ-VAE identifiers") > labels.index("EASE")
     assert "not made: LC-Rec" in sheet.note
-    assert run_of_baseline(out, "mf").metrics()["test"]["metrics"] == rows["mf"]["mean"]
+    mf = run_of_baseline(out, "mf")
+    assert mf.metrics()["test"]["metrics"] == rows["mf"]["mean"]
+    assert list(mf.about["stages"]) == ["read", "recommender", "evaluation"]  # nothing taken over
     published = run_of(out, "published").identifiers(dataset)
     assert dataset.given_tokens is not None
     assert (published.codes == parse_tokens(dataset.given_tokens).codes).all()

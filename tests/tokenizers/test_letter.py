@@ -30,6 +30,7 @@ PAPER = {
     "cf_target": "raw",
     "input_scale": "raw",
     "level_loss": "mean",
+    "commitment": "first",
     "linear_path": False,
     "codes_from": 0.0,
     "revive_until": 0.0,

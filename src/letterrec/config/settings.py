@@ -151,6 +151,11 @@ class LetterSettings(Section):
     level_loss: Literal["sum", "mean"] = Field(
         "sum", description="eq. 2 and eq. 4 over the levels; the paper's code takes the mean"
     )
+    commitment: Literal["all", "first"] = Field(
+        "all",
+        description="the levels whose commitment, eq. 2, moves the encoder; the paper's code: the "
+        "first",
+    )
     linear_path: bool = Field(
         True,
         description="encoder and decoder have a linear path beside the MLP; the paper's do not",

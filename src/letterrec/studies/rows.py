@@ -61,6 +61,7 @@ _PAPER = (  # the tokenizer of the recipe paper-letter-tiger
     "tokenizer.cf_target=raw",
     "tokenizer.input_scale=raw",
     "tokenizer.level_loss=mean",
+    "tokenizer.commitment=first",
     "tokenizer.linear_path=false",
     "tokenizer.codes_from=0",
     "tokenizer.revive_until=0",
@@ -115,6 +116,7 @@ ROWS: Mapping[str, Row] = {
     "lcrec": Row(
         "LC-Rec with SmolLM2-135M, plain RQ-VAE identifiers",
         (*_PAPER, _NO_CF, _NO_DIVERSITY, _PLAIN_LOSS),
+        _BUDGET,
         recommender="lcrec",
         needs_text=True,
         cost=_LCREC_COST,
@@ -122,6 +124,7 @@ ROWS: Mapping[str, Row] = {
     "letter-lcrec": Row(
         "LETTER-LC-Rec with SmolLM2-135M",
         (*_PAPER, _RANKING_LOSS),
+        _BUDGET,
         recommender="lcrec",
         needs_text=True,
         cost=_LCREC_COST,

@@ -20,7 +20,14 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 }
 
 
-_WORDS = ("name", "cf_target", "input_scale", "level_loss", "selection")  # settings that are words
+_WORDS = (
+    "name",
+    "cf_target",
+    "input_scale",
+    "level_loss",
+    "commitment",
+    "selection",
+)  # settings that are words
 _LARGEST = 2**24  # of the sizes in tokenizer.json: before memory for them is asked for
 
 
