@@ -73,7 +73,10 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
-KINDS = {"tokenizer": ("letter", "rqkmeans"), "recommender": ("rqt", "tiger", "lcrec")}
+KINDS = {
+    "tokenizer": ("letter", "rqkmeans", "p5-semid", "p5-cid"),
+    "recommender": ("rqt", "tiger", "lcrec"),
+}
 
 
 def chosen_kinds() -> list[tuple[str, ...]]:

@@ -175,6 +175,11 @@ class LetterSettings(Section):
     )
     training: TrainingSettings = TrainingSettings(epochs=30, batch_size=1024, learning_rate=2e-3)
 
+    @property
+    def capacity(self) -> int | None:
+        """How many identifiers there are; None where there are as many as items need."""
+        return int(self.codes**self.levels)
+
 
 class RQKMeansSettings(Section):
     """Residual k-means on the content embeddings."""
@@ -185,8 +190,44 @@ class RQKMeansSettings(Section):
     balanced: bool = Field(False, description="equal cluster sizes (constrained k-means)")
     training: ClassVar[None] = None  # there is no network
 
+    @property
+    def capacity(self) -> int | None:
+        """How many identifiers there are."""
+        return int(self.codes**self.levels)
 
-TokenizerSettings = Annotated[LetterSettings | RQKMeansSettings, Field(discriminator="name")]
+
+class P5SemIdSettings(Section):
+    """P5-SemID: an item's categories, the widest first, and its number among their items."""
+
+    name: Literal["p5-semid"] = "p5-semid"
+    levels: int = Field(
+        5, ge=2, description="codes per identifier at most: categories, then the item's number"
+    )
+    order: Literal["given", "frequency"] = Field(
+        "given",
+        description="of an item's categories; 'given': the data name the widest first; "
+        "'frequency': they are a set, and those of most items come first",
+    )
+    training: ClassVar[None] = None
+    capacity: ClassVar[None] = None
+
+
+class P5CidSettings(Section):
+    """P5-CID: clusters of items that are used together, divided again and again, and numbers."""
+
+    name: Literal["p5-cid"] = "p5-cid"
+    clusters: int = Field(20, ge=2, description="parts that a group of items is divided into")
+    leaf: int = Field(
+        100, ge=1, description="items of a group, at most, that are numbered instead of divided"
+    )
+    training: ClassVar[None] = None
+    capacity: ClassVar[None] = None
+
+
+TokenizerSettings = Annotated[
+    LetterSettings | RQKMeansSettings | P5SemIdSettings | P5CidSettings,
+    Field(discriminator="name"),
+]
 
 
 class IdentifierSettings(Section):

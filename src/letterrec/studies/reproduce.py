@@ -187,6 +187,7 @@ def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measure
         read_by_encoder = content if content is not None else cf
         assert read_by_encoder is not None
         quantized = run.tokenizer().quantized(Items(read_by_encoder, cf))
+        assert quantized is not None  # the rows of table 3 have codebooks
         scale = _root_mean_square(own) / max(_root_mean_square(quantized), 1e-12)
         model.use_item_embeddings(np.asarray(quantized * scale, dtype=np.float32))
     model.to(device())

@@ -11,12 +11,14 @@ from letterrec.errors import RunError
 from letterrec.files import read_json, reading
 from letterrec.tokenizers.base import Items, Tokenizer
 from letterrec.tokenizers.letter import LetterTokenizer
+from letterrec.tokenizers.p5 import CategoryTokenizer, CooccurrenceTokenizer
 from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer
 
 __all__ = ["TOKENIZERS", "Items", "Tokenizer", "load_tokenizer"]
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {
-    tokenizer.name: tokenizer for tokenizer in (LetterTokenizer, RQKMeansTokenizer)
+    tokenizer.name: tokenizer
+    for tokenizer in (LetterTokenizer, RQKMeansTokenizer, CategoryTokenizer, CooccurrenceTokenizer)
 }
 
 
@@ -35,9 +37,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         name = about.get("name")
         for key, value in about.items():
             numbers = value if key == "hidden" else [value]
-            is_sane = all(isinstance(n, int | float) and abs(n) <= _LARGEST for n in numbers)
-            if key != "name" and not is_sane:
-                raise ValueError(f"{key}: expected numbers up to {_LARGEST:,}")
+            is_sane = isinstance(value, str) or all(
+                isinstance(n, int | float) and abs(n) <= _LARGEST for n in numbers
+            )
+            if not is_sane:
+                raise ValueError(f"{key}: expected a word or numbers up to {_LARGEST:,}")
         if name not in TOKENIZERS:
             raise RunError(
                 f"{path} names the tokenizer {str(name)[:40]!r}; "
