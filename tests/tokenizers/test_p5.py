@@ -78,11 +78,11 @@ def test_a_new_category_is_none_below_the_known_ones() -> None:
 
 def test_a_set_of_categories_is_ordered_by_how_many_items_have_them() -> None:
     paths = [("oil", "hair"), ("hair", "soap"), ("gel", "hair"), ("soap", "hair")]
-    tokenizer = semid(paths, order="frequency")
+    tokenizer = semid(paths)
     codes = tokenizer.quantize(Items(nothing(4), None, paths))
     assert codes[1].tolist() == codes[3].tolist()
     assert len(np.unique(codes[:, 0])) == 3  # hair is all items' widest: that level is left out
-    given = semid(paths)
+    given = semid(paths, order="given")
     assert not np.array_equal(*given.quantize(Items(nothing(4), None, paths))[[1, 3]])
 
 

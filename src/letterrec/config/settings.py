@@ -164,10 +164,11 @@ class P5SemIdSettings(Section):
     levels: int = Field(
         5, ge=2, description="codes per identifier at most: categories, then the item's number"
     )
-    order: Literal["given", "frequency"] = Field(
-        "given",
+    order: Literal["auto", "given", "frequency"] = Field(
+        "auto",
         description="of an item's categories; 'given': the data name the widest first; "
-        "'frequency': they are a set, and those of most items come first",
+        "'frequency': they are a set, and those of most items come first; 'auto': 'given' where "
+        "each category mostly has the same one before it",
     )
     training: ClassVar[None] = None
     capacity: ClassVar[None] = None

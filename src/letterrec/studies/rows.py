@@ -28,6 +28,7 @@ class Row:
         model: what ranks: a generative recommender, SASRec (the CF model itself), or popularity.
         given_identifiers: it needs identifiers that came with the data.
         needs_text: it needs items with text.
+        needs_categories: it needs items with categories.
         cost: what a run takes on a processor, where that is more than a table should wait for: the
             row is then made where there is an accelerator.
     """
@@ -38,6 +39,7 @@ class Row:
     model: Model | Literal["popularity"] = "generative"
     given_identifiers: bool = False
     needs_text: bool = False
+    needs_categories: bool = False
     cost: str = ""
 
     def unavailable(self, dataset: Dataset) -> str | None:
@@ -46,6 +48,8 @@ class Row:
             return "no identifiers came with the data"
         if self.needs_text and dataset.texts is None:
             return "the items have no text"
+        if self.needs_categories and dataset.categories is None:
+            return "the items have no categories"
         if self.cost and device().type == "cpu":
             return f"needs an accelerator; on a processor: {self.cost}"
         return None
@@ -61,11 +65,19 @@ _TUNED_SASREC = (
     "collaborative.training.learning_rate=3e-3",
     "collaborative.training.epochs=16",
 )
+_BIGREC_COST = "days"
+_P5_TID_COST = "hours"
 
 ROWS: Mapping[str, Row] = {
     "popularity": Row("popularity", model="popularity"),
     "sasrec": Row("SASRec, full cross-entropy", (*_TUNED_SASREC, _NO_CF), "rqt", model="sasrec"),
     "host": Row("SASRec's own embeddings", recommender="rqt", model="sasrec"),
+    "bigrec": Row(
+        "BIGRec with SmolLM2-135M", recommender="bigrec", needs_text=True, cost=_BIGREC_COST
+    ),
+    "p5-tid": Row("P5-TID", recommender="p5-tid", needs_text=True, cost=_P5_TID_COST),
+    "p5-semid": Row("P5-SemID", ("tokenizer.name=p5-semid", _PLAIN_LOSS), needs_categories=True),
+    "p5-cid": Row("P5-CID", ("tokenizer.name=p5-cid", _PLAIN_LOSS)),
     "plain": Row("plain RQ-VAE identifiers", (*_PAPER, _NO_CF, _NO_DIVERSITY, _PLAIN_LOSS)),
     "collaborative": Row("+ collaborative term", (*_PAPER, _NO_DIVERSITY, _PLAIN_LOSS)),
     "diversity": Row("+ diversity term", (*_PAPER, _NO_CF, _PLAIN_LOSS)),
@@ -109,6 +121,10 @@ TABLES: Mapping[TableName, Table] = {
         rows={
             "popularity": "",
             "sasrec": "SASRec",
+            "bigrec": "BIGRec",
+            "p5-tid": "P5-TID",
+            "p5-semid": "P5-SemID",
+            "p5-cid": "P5-CID",
             "plain": "TIGER",
             "rqkmeans": "",
             "letter": "LETTER-TIGER",

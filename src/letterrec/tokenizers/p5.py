@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from letterrec.tokenizers.base import Codes, Items
 from letterrec.tokenizers.spectral import cluster_tree
 from letterrec.tokenizers.tree import Grown, TreeTokenizer
 
+_PATHS = 0.75
+
 
 class CategoryTokenizer(TreeTokenizer):
     """P5-SemID: a code for each of an item's categories, the widest first, then its number.
@@ -31,13 +34,14 @@ class CategoryTokenizer(TreeTokenizer):
         levels: codes per identifier at most, the number among them: narrower categories are not
             read.
         order: ``"given"``: the data name the widest category first; ``"frequency"``: they do not
-            say which is wider, and those of more items come first.
+            say which is wider, and those of more items come first; ``"auto"``: which of the two
+            it is, by `are_paths`.
     """
 
     name = "p5-semid"
     reads = frozenset({"categories"})
 
-    def __init__(self, *, levels: int = 5, order: str = "given") -> None:
+    def __init__(self, *, levels: int = 5, order: str = "auto") -> None:
         super().__init__()
         self._levels, self._order = levels, order
         self._above = 0  # levels that all items share
@@ -55,8 +59,9 @@ class CategoryTokenizer(TreeTokenizer):
                 "the tokenizer 'p5-semid' needs the items' categories, and there are none; "
                 "give them, or take another tokenizer"
             )
+        is_set = self._order == "auto" and not are_paths(items.categories)
         self._frequency = {}
-        if self._order == "frequency":
+        if is_set or self._order == "frequency":
             self._frequency = dict(Counter(name for path in items.categories for name in set(path)))
         self._above, self._codes = 0, []
         paths = [self._ordered(path) for path in items.categories]
@@ -75,7 +80,7 @@ class CategoryTokenizer(TreeTokenizer):
 
     def _ordered(self, path: Sequence[str]) -> tuple[str, ...]:
         """The categories of an item, the widest first."""
-        if self._order == "given":
+        if not self._frequency:
             return tuple(path)
         return tuple(sorted(path, key=lambda name: (-self._frequency.get(name, 0), name)))
 
@@ -101,6 +106,23 @@ class CategoryTokenizer(TreeTokenizer):
     def _restore(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
         self._above, self._codes = about["above"], about["codes"]
         self._frequency = about["frequency"]
+
+
+def are_paths(categories: Sequence[Sequence[str]]) -> bool:
+    """Whether each category mostly has the same one before it, as in a path and not in a set.
+
+    Mostly: over 3 in 4 of all that have one. Of Amazon's Beauty it is .95, of Yelp .24.
+
+    >>> are_paths([("a", "b", "c"), ("a", "b", "d")])
+    True
+    >>> are_paths([("a", "b"), ("b", "a"), ("c", "b")])
+    False
+    """
+    pairs = Counter(pair for path in categories for pair in pairwise(path))
+    most: dict[str, int] = {}
+    for (_, name), count in pairs.items():
+        most[name] = max(count, most.get(name, 0))
+    return sum(most.values()) > _PATHS * pairs.total() or not pairs
 
 
 class CooccurrenceTokenizer(TreeTokenizer):
