@@ -7,7 +7,6 @@ reads it from there where it is done already; `runs.parts` turns settings into w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -67,7 +66,9 @@ def fit(
         ranker = GenerativeRanker(recommender, trie, beam=settings.evaluation.beam)
         train_recommender(run, dataset, recommender, ranker)
         transitions = item_transitions(run, dataset, content, ranker)
-        evaluate(run, dataset, replace(ranker, transitions=transitions), identifiers)
+        beam = settings.evaluation.beam
+        final = recommender.ranker(trie, dataset.popularity, transitions=transitions, beam=beam)
+        evaluate(run, dataset, final, identifiers if recommender.searches else None)
     return run
 
 

@@ -271,6 +271,14 @@ class LcRecSettings(Section):
     dropout: float = Field(0.05, ge=0, lt=1, description="dropout of LoRA")
     train_codes: bool = Field(True, description="train the codes' embedding and output rows")
     gradient_checkpointing: bool = Field(False, description="less memory for more time")
+    grounding: bool = Field(
+        False,
+        description="with identifiers.source = 'titles': write a title freely and rank items by "
+        "the distance of theirs (BIGRec), instead of searching the trie",
+    )
+    popularity: float = Field(
+        0.0, ge=0, description="gamma of BIGRec: how much popularity counts in that distance"
+    )
     tasks: TaskSettings = TaskSettings()
     temperature: float = Field(
         1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
@@ -352,6 +360,21 @@ class Settings(Section):
                     f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
                     "two, so they must be equal (or tokenizer.alpha = 0)"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _grounding_has_titles(self) -> Self:
+        if not isinstance(self.recommender, LcRecSettings) or not self.recommender.grounding:
+            return self
+        if self.identifiers.source != "titles":
+            raise ValueError(
+                "recommender.grounding compares titles: set identifiers.source = 'titles'"
+            )
+        if self.transitions.enabled:
+            raise ValueError(
+                "recommender.grounding gives distances, and transitions are mixed into "
+                "probabilities: set transitions.enabled = false"
+            )
         return self
 
     def __repr__(self) -> str:
