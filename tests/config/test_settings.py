@@ -117,7 +117,10 @@ def one_key_each(settings: BaseModel, prefix: str = "") -> list[tuple[str, Any]]
 
 
 # what a single change cannot be, because another setting has to go with it
-TAKEN = {"tokenizer.dim", "collaborative.dim", "collaborative.ids", "collaborative.order"}
+TAKEN = {
+    *("tokenizer.dim", "collaborative.dim", "collaborative.ids", "collaborative.order"),
+    "recommender.grounding",
+}
 
 
 @pytest.mark.parametrize("recipe", [None, *recipes()])
