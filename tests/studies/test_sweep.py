@@ -109,6 +109,19 @@ def test_the_default_grid_is_the_papers() -> None:
     }
 
 
+def test_the_papers_ranges_are_tried_on_the_papers_recipe(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where alpha weighs what it weighs in the paper."""
+    monkeypatch.setattr("letterrec.studies.sweep._GRIDS", {"generative": {"tokenizer.codes": (8,)}})
+    result = sweep(str(data / "Beauty"), tmp_path / "paper", epochs=[1], overrides=QUICK)
+    run = Run.open(tmp_path / "paper" / "1-epochs" / "base")
+    assert result["base"] == {"tokenizer.codes": 8}
+    assert run.settings.tokenizer.selection == "collisions"
+    assert not run.settings.recommender.use_content
+    assert load_settings(None).tokenizer.selection == "score"
+
+
 def test_the_ladder() -> None:
     assert _ladder([], 16) == [4, 16]
     assert _ladder([], 1) == [1]

@@ -35,14 +35,17 @@ class TrainingSettings(Section):
     learning_rate: float = Field(
         2e-3,
         gt=0,
-        description="highest learning rate of AdamW; it rises during warm-up, then falls to zero",
+        description="highest learning rate of AdamW; it rises during warm-up",
+    )
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="after warm-up the rate falls to zero along a cosine, or stays"
     )
     weight_decay: float = Field(0.01, ge=0, description="of AdamW, for weight matrices")
     warmup: float = Field(
         0.05, ge=0, le=1, description="share of the steps in which the rate rises"
     )
     clip: float = Field(
-        1.0, gt=0, description="largest norm of the gradient; a longer one is scaled down"
+        1.0, ge=0, description="largest norm of the gradient; a longer one is scaled down; 0: none"
     )
     patience: int = Field(5, ge=1, description="validations without gain before training stops")
 
@@ -133,6 +136,42 @@ class LetterSettings(Section):
     clusters: int = Field(10, ge=1, description="K, clusters of codes, eq. 4")
     fuse_cf: bool = Field(
         True, description="the encoder reads CF embeddings beside the content; the paper's does not"
+    )
+    cf_target: Literal["smoothed", "raw"] = Field(
+        "smoothed",
+        description="the CF embeddings of eq. 3: averaged over neighbours and scaled down, or, as "
+        "in the paper, as they are",
+    )
+    input_scale: Literal["unit", "raw"] = Field(
+        "unit",
+        description="the encoder's inputs are centred with mean square 1, or, as in the paper, "
+        "read as they are",
+    )
+    level_loss: Literal["sum", "mean"] = Field(
+        "sum", description="eq. 2 and eq. 4 over the levels; the paper's code takes the mean"
+    )
+    linear_path: bool = Field(
+        True,
+        description="encoder and decoder have a linear path beside the MLP; the paper's do not",
+    )
+    codes_from: float = Field(
+        0.15,
+        ge=0,
+        le=1,
+        description="share of the epochs before k-means makes codes of the latents; 0: at once, "
+        "as in the paper",
+    )
+    revive_until: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="share of the epochs until which codes without items are revived; 0: never, "
+        "as in the paper",
+    )
+    selection: Literal["score", "collisions"] = Field(
+        "score",
+        description="the weights that are kept: by reconstruction, use of codes and collisions, "
+        "or by collisions alone, as in the paper's code",
     )
     training: TrainingSettings = TrainingSettings(epochs=30, batch_size=1024, learning_rate=2e-3)
 
@@ -270,6 +309,9 @@ class LcRecSettings(Section):
     alpha: int = Field(16, ge=1, description="scale of LoRA, which counts alpha / rank times")
     dropout: float = Field(0.05, ge=0, lt=1, description="dropout of LoRA")
     train_codes: bool = Field(True, description="train the codes' embedding and output rows")
+    loss_on: Literal["answer", "text"] = Field(
+        "answer", description="what carries loss; 'text': the whole prompt, as in the paper's run"
+    )
     gradient_checkpointing: bool = Field(False, description="less memory for more time")
     grounding: bool = Field(
         False,

@@ -90,6 +90,12 @@ def print_inspection(out: Terminal, diagnostics: Mapping[str, Any]) -> None:
         out.print(
             f"cf_overlap (codes shared with the CF neighbour): {diagnostics['cf_overlap']:.3f}"
         )
+    if diagnostics.get("cf_overlap_any") is not None:
+        out.print(
+            "cf_overlap_any (items with a code of their CF neighbour): "
+            f"{diagnostics['cf_overlap_any']:.3f}; of random pairs: "
+            f"{diagnostics['random_overlap_any']:.3f}"
+        )
 
 
 def recommendation_table(engine: Engine, answer: Recommendations) -> Table:

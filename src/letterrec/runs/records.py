@@ -98,6 +98,8 @@ class Diagnostics(Record):
     levels: list[Level]
     collision_rate: CollisionRate
     cf_overlap: float | None = None
+    cf_overlap_any: float | None = None
+    random_overlap_any: float | None = None
 
 
 def read_record(path: Path, kind: type[Record]) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def _sweeps(study: Study) -> list[Panel]:
         over=study.over,
         epochs=[settings.training.epochs],
         recipe=study.recommender,
-        overrides=[*study.overrides, *row.settings],
+        overrides=[*row.budget, *study.overrides, *row.settings],
     )
     panels = []
     for metric in ("recall@10", "ndcg@10"):

@@ -41,6 +41,7 @@ _EPOCHS: Mapping[Model, str] = {
     "sasrec": "collaborative.training.epochs",
 }
 _BASE = "base"
+_PAPERS = "paper-letter-rqt"  # the recipe that the paper's ranges are tried on
 
 
 @dataclass
@@ -76,7 +77,8 @@ def sweep(
         source: the data.
         out: where the runs go, and ``sweep.json`` with what is returned.
         over: ``section.key=value,value,...``; none takes the grid of the paper's Fig. 8, or one
-            for SASRec.
+            for SASRec. Without a recipe, the former starts from ``paper-letter-rqt``, where alpha
+            and beta mean what they mean in the paper.
         epochs: the ladder, rising; none takes a quarter of the recipe's epochs, then all of them.
         model: what is trained; ``"sasrec"`` tunes the baseline.
         recipe: where settings start from.
@@ -89,6 +91,8 @@ def sweep(
     Raises:
         SettingsError: a setting does not exist, or the ladder does not rise.
     """
+    if recipe is None and not over and model == "generative":
+        recipe = _PAPERS
     shared = [ALONE, *overrides, *(["tokenizer.alpha=0"] if model == "sasrec" else [])]
     base = load_settings(recipe, shared)
     grid = _parse_grid(over) or _default_grid(model, base)

@@ -22,6 +22,7 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 }
 
 
+_WORDS = ("name", "cf_target", "input_scale", "level_loss", "selection", "order")  # settings
 _LARGEST = 2**24  # of the sizes in tokenizer.json: before memory for them is asked for
 
 
@@ -37,11 +38,9 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         name = about.get("name")
         for key, value in about.items():
             numbers = value if key == "hidden" else [value]
-            is_sane = isinstance(value, str) or all(
-                isinstance(n, int | float) and abs(n) <= _LARGEST for n in numbers
-            )
-            if not is_sane:
-                raise ValueError(f"{key}: expected a word or numbers up to {_LARGEST:,}")
+            is_sane = all(isinstance(n, int | float) and abs(n) <= _LARGEST for n in numbers)
+            if key not in _WORDS and not is_sane:
+                raise ValueError(f"{key}: expected numbers up to {_LARGEST:,}")
         if name not in TOKENIZERS:
             raise RunError(
                 f"{path} names the tokenizer {str(name)[:40]!r}; "

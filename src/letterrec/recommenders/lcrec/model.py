@@ -42,7 +42,7 @@ from letterrec.recommenders.lcrec.lora import (
     shard_frozen,
     with_lora,
 )
-from letterrec.recommenders.lcrec.prompts import Prompts
+from letterrec.recommenders.lcrec.prompts import LossOn, Prompts
 from letterrec.recommenders.lcrec.tasks import TASKS, Case, history
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training import distributed
@@ -74,6 +74,8 @@ class LcRec(Recommender):
         dropout: of the adapters.
         train_codes: whether the codes' rows of the embedding and the output layer are trained;
             otherwise they stay as they were drawn. Titles have no such rows.
+        loss_on: what carries loss: the ``"answer"``, or the whole ``"text"``, the words and codes
+            of the prompt too, as in the paper's run.
         gradient_checkpointing: save memory by computing activations again in the backward pass.
         tasks: how often each task is drawn, relative to the others; see `tasks.TASKS`. None:
             ``seqrec`` alone.
@@ -110,6 +112,7 @@ class LcRec(Recommender):
         alpha: int = 16,
         dropout: float = 0.05,
         train_codes: bool = True,
+        loss_on: LossOn = "answer",
         gradient_checkpointing: bool = False,
         tasks: Mapping[str, float] | None = None,
         temperature: float = 1.0,
@@ -150,7 +153,7 @@ class LcRec(Recommender):
             vocabulary = base.tokenizer.get_vocab()
             tokens = [vocabulary[word] for word in identifiers.words]
             word_rows = output.detach()[tokens]
-        self.prompts = Prompts(base.tokenizer, tokens)
+        self.prompts = Prompts(base.tokenizer, tokens, loss_on)
         self.register_buffer("word_rows", word_rows, persistent=False)
         self.register_buffer("code_tokens", torch.tensor(tokens), persistent=False)
         offsets = torch.tensor(identifiers.level_offsets) - FIRST_CODE_TOKEN
