@@ -107,6 +107,9 @@ def test_the_default_grid_is_the_papers() -> None:
         "tokenizer.codes",
         "recommender.temperature",
     }
+    of_training = {"training.learning_rate", "training.weight_decay"}
+    own = {f"recommender.{key}" for key in ("dim", "window", "dropout")}
+    assert set(_default_grid("generative", load_settings("hgn"))) == own | of_training
 
 
 def test_the_papers_ranges_are_tried_on_the_papers_recipe(

@@ -16,10 +16,14 @@ class PopularitySettings(Section):
 
 
 class MfSettings(Section):
-    """Matrix factorization, trained to rank (BPR-MF, UAI'09)."""
+    """Matrix factorization, trained to rank (as BPR-MF, UAI'09)."""
 
     name: Literal["mf"] = "mf"
     dim: int = Field(64, ge=1, description="width of the factors of users and items")
+    loss: Literal["softmax", "bpr"] = Field(
+        "softmax", description="over the whole catalogue, or against one sampled item (BPR)"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of factors dropped in training")
     penalty: float = Field(
         0.01, ge=0, description="weight of the squared factors of a batch in the loss"
     )
@@ -31,6 +35,10 @@ class LightGcnSettings(Section):
     name: Literal["lightgcn"] = "lightgcn"
     dim: int = Field(64, ge=1, description="width of the embeddings of users and items")
     layers: int = Field(3, ge=0, description="steps through the graph; 0 is plain factorization")
+    loss: Literal["softmax", "bpr"] = Field(
+        "softmax", description="over the whole catalogue, or against one sampled item (BPR)"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of factors dropped in training")
     penalty: float = Field(
         1e-4, ge=0, description="weight of the squared embeddings of a batch in the loss"
     )
@@ -86,6 +94,21 @@ class EaseSettings(Section):
     """A linear model from items to items in closed form (EASE, WWW'19)."""
 
     name: Literal["ease"] = "ease"
-    penalty: float = Field(
-        500.0, gt=0, description="lambda, weight of the squared weights: more for fewer data"
+    ridge: float = Field(
+        500.0, gt=0, description="lambda, weight of the squared weights: less for more data"
+    )
+
+
+class SlistSettings(Section):
+    """A linear model from what came before to what comes later, in closed form (SLIST, WWW'21)."""
+
+    name: Literal["slist"] = "slist"
+    ridge: float = Field(
+        150.0, gt=0, description="lambda, weight of the squared weights: less for more data"
+    )
+    decay: float = Field(
+        0.85, gt=0, le=1, description="how much an item before counts, relative to the one after it"
+    )
+    ahead: float = Field(
+        0.5, ge=0, le=1, description="how much an item later counts, relative to the one before it"
     )

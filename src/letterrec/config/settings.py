@@ -22,6 +22,7 @@ from letterrec.config.baselines import (
     MfSettings,
     PopularitySettings,
     SasRecSettings,
+    SlistSettings,
 )
 from letterrec.config.section import Section, TransformerSettings
 from letterrec.errors import SettingsError
@@ -338,6 +339,7 @@ RecommenderSettings = Annotated[
     | LightGcnSettings
     | SasRecSettings
     | EaseSettings
+    | SlistSettings
     | PopularitySettings,
     Field(discriminator="name"),
 ]

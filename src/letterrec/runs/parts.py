@@ -18,6 +18,7 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.splits import SPLITS, Split
 from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
 from letterrec.decoding.transitions import Transitions, similarity_of
+from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
 from letterrec.embeddings.content import embed, encoder_tokenizer
 from letterrec.embeddings.cooccurrence import cooccurrence
@@ -159,6 +160,7 @@ def make_recommender(
     dataset: Dataset,
     identifiers: Identifiers,
     content: NDArray[np.float32] | None,
+    trie: Trie | None = None,
 ) -> Recommender:
     """The recommender that the settings name, untrained, its weights decided by the seed."""
     features = Features(
@@ -171,6 +173,7 @@ def make_recommender(
     return RECOMMENDERS[settings.recommender.name].build(
         identifiers,
         features,
+        trie,
         max_history=settings.data.max_history,
         **settings.recommender.model_dump(exclude={"name"}),
     )

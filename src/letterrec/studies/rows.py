@@ -88,6 +88,7 @@ _TUNED_SASREC = (
     "collaborative.training.learning_rate=3e-3",
     "collaborative.training.epochs=16",
 )
+_LCREC_COST = "about 29 hours of one core on Beauty (docs/LLM.md)"
 _BIGREC_COST = "days"
 _P5_TID_COST = "hours"
 
@@ -96,6 +97,13 @@ ROWS: Mapping[str, Row] = {
     "sasrec": Row(
         "SASRec, full cross-entropy", (*_TUNED_SASREC, _NO_CF), recommender="rqt", model="sasrec"
     ),
+    "mf": Row("MF (BPR)", recommender="mf"),
+    "caser": Row("Caser, full cross-entropy", recommender="caser"),
+    "hgn": Row("HGN, full cross-entropy", recommender="hgn"),
+    "bert4rec": Row("BERT4Rec", recommender="bert4rec"),
+    "lightgcn": Row("LightGCN", recommender="lightgcn"),
+    "ease": Row("EASE", recommender="ease"),
+    "slist": Row("SLIST", recommender="slist"),
     "host": Row("SASRec's own embeddings", recommender="rqt", model="sasrec"),
     "bigrec": Row(
         "BIGRec with SmolLM2-135M", recommender="bigrec", needs_text=True, cost=_BIGREC_COST
@@ -115,6 +123,20 @@ ROWS: Mapping[str, Row] = {
     "rqkmeans": Row("RQ-KMeans identifiers", ("tokenizer.name=rqkmeans", _PLAIN_LOSS)),
     "published": Row(
         "published identifiers", ("identifiers.source=given",), given_identifiers=True
+    ),
+    "lcrec": Row(
+        "LC-Rec with SmolLM2-135M, plain RQ-VAE identifiers",
+        (*_PAPER, _NO_CF, _NO_DIVERSITY, _PLAIN_LOSS),
+        recommender="lcrec",
+        needs_text=True,
+        cost=_LCREC_COST,
+    ),
+    "letter-lcrec": Row(
+        "LETTER-LC-Rec with SmolLM2-135M",
+        (*_PAPER, _RANKING_LOSS),
+        recommender="lcrec",
+        needs_text=True,
+        cost=_LCREC_COST,
     ),
     "alone": Row("LetterRec's recipe without transitions", recommender="rqt"),
     "ours": Row("LetterRec's recipe (rqt)", ("transitions.enabled=true",), recommender="rqt"),
@@ -149,6 +171,13 @@ TABLES: Mapping[TableName, Table] = {
         title="Overall performance (the paper's Table 1)",
         rows={
             "popularity": "",
+            "ease": "",
+            "slist": "",
+            "mf": "MF",
+            "caser": "Caser",
+            "hgn": "HGN",
+            "bert4rec": "Bert4Rec",
+            "lightgcn": "LightGCN",
             "sasrec": "SASRec",
             "bigrec": "BIGRec",
             "p5-tid": "P5-TID",
@@ -160,6 +189,8 @@ TABLES: Mapping[TableName, Table] = {
             "published": "LETTER-TIGER",
             "alone": "LETTER-TIGER",
             "ours": "LETTER-TIGER",
+            "lcrec": "LC-Rec",
+            "letter-lcrec": "LETTER-LC-Rec",
         },
         differences=(
             ("letter", "plain"),

@@ -16,7 +16,9 @@ from letterrec import api
 from letterrec.cli.app import app
 from letterrec.config.loading import load_settings
 from letterrec.decoding.ranker import Queries, Ranker
+from letterrec.decoding.trie import Trie
 from letterrec.errors import RequestError, SettingsError
+from letterrec.identifiers.identifiers import Identifiers
 from letterrec.identifiers.titles import title_identifiers
 from letterrec.recommenders.lcrec import llm
 from letterrec.recommenders.lcrec.grounding import embed_titles, title_end, write_titles
@@ -37,8 +39,9 @@ def grounded(model: Path, n_items: int = N_ITEMS, **settings: object) -> LcRec:
 
 
 def ranker_of(model: LcRec) -> Ranker:
-    n_items = len(model.item_codes)
-    return model.ranker(model.trie, np.arange(n_items, dtype=np.int64))
+    codes = model.item_codes.numpy().astype(np.int32)
+    popularity = np.arange(len(codes), dtype=np.int64)
+    return model.ranker(Trie.build(Identifiers(codes, model.sizes)), popularity)
 
 
 class TestGrounded(RankerContract):

@@ -30,7 +30,13 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, Identifiers
-from letterrec.recommenders.base import Features, Recommender, check_sizes, check_trainable
+from letterrec.recommenders.base import (
+    Features,
+    LegalCodes,
+    Recommender,
+    check_sizes,
+    check_trainable,
+)
 from letterrec.recommenders.lcrec import llm
 from letterrec.recommenders.lcrec.beams import Beams
 from letterrec.recommenders.lcrec.export import export as write_merged
@@ -91,7 +97,6 @@ class LcRec(Recommender):
         MissingExtra: peft is not installed.
     """
 
-    prefixes: Tensor
     item_codes: Tensor
     offsets: Tensor
     code_tokens: Tensor
@@ -102,6 +107,7 @@ class LcRec(Recommender):
         identifiers: Identifiers,
         content: Tensor | None = None,
         *,
+        trie: Trie | None = None,
         titles: Sequence[str] | None = None,
         texts: Sequence[str] | None = None,
         preferences: Sequence[str] | None = None,
@@ -160,12 +166,20 @@ class LcRec(Recommender):
         self.register_buffer("offsets", offsets, persistent=False)
         keep_only_trained(self)
         self.set_catalogue(identifiers)
+        self._legal = LegalCodes(identifiers, trie)
 
     @classmethod
-    def build(cls, identifiers: Identifiers, features: Features, **settings: Any) -> Self:
+    def build(
+        cls,
+        identifiers: Identifiers,
+        features: Features,
+        trie: Trie | None = None,
+        **settings: Any,
+    ) -> Self:
         """An untrained recommender of a catalogue, with the words that its tasks read or write."""
         return cls(
             identifiers,
+            trie=trie,
             titles=features.titles,
             texts=features.texts,
             preferences=features.preferences,
@@ -242,8 +256,7 @@ class LcRec(Recommender):
         """
         check_sizes(identifiers, self.sizes)
         device = self.offsets.device
-        self.trie = Trie.build(identifiers).to(device)
-        self.register_buffer("prefixes", self.trie.prefixes(), persistent=False)
+        self._legal = LegalCodes(identifiers)
         codes = torch.from_numpy(identifiers.codes).to(device, torch.int64)
         self.register_buffer("item_codes", codes, persistent=False)
         self.prompts.set_catalogue(identifiers)
@@ -283,7 +296,7 @@ class LcRec(Recommender):
         draws = _Draws(options.seed)
 
         def collate(rows: Rows) -> tuple[Tensor, ...]:
-            n_items = len(self.prefixes)
+            n_items = len(self.item_codes)
             examples = []
             for row in rows:
                 task = TASKS[names[int(draws.random.choice(len(names), p=shares))]]
@@ -339,18 +352,19 @@ class LcRec(Recommender):
             items: int64 ``(n,)`` items that the codes belong to.
             levels: int64 ``(n,)`` levels of the codes.
         """
+        trie, prefixes = self._legal.on(hidden.device)
         loss = hidden.new_zeros((), dtype=torch.float32)
         for level, size in enumerate(self.sizes):
             at = (levels == level).nonzero()[:, 0]
-            nodes = self.prefixes[items[at], level]
+            nodes = prefixes[items[at], level]
             if not self._grounds:
                 # Where a prefix leaves no choice there is nothing to learn.
-                open_ = self.trie.n_children(level, nodes) > 1
+                open_ = trie.n_children(level, nodes) > 1
                 at, nodes = at[open_], nodes[open_]
             if len(at):
                 logits = self.code_logits(hidden[at], level)
                 if not self._grounds:
-                    legal = self.trie.legal(level, nodes, size)
+                    legal = trie.legal(level, nodes, size)
                     logits = logits.masked_fill(~legal, -torch.inf)
                 targets = self.item_codes[items[at], level]
                 loss = loss + len(at) * ranking_guided_loss(logits, targets, self.temperature)

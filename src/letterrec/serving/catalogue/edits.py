@@ -113,7 +113,7 @@ class Editor:
                 except LetterRecError as error:
                     errors[i] = error
             if draft.is_changed:
-                changes = draft.finished(self._assign)
+                changes = draft.finished(lambda new, taken: self._assign(new, taken))
                 write_changes(engine.folder, engine.key, changes)
             engine.take(changes)
         return errors
