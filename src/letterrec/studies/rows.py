@@ -89,8 +89,8 @@ _TUNED_SASREC = (
     "collaborative.training.epochs=16",
 )
 _LCREC_COST = "about 29 hours of one core on Beauty (docs/LLM.md)"
-_BIGREC_COST = "days"
-_P5_TID_COST = "hours"
+_BIGREC_COST = "about two days of one core on Beauty (estimated from LC-Rec's)"
+_P5_TID_COST = "about six hours of two cores on Beauty (estimated from TIGER's)"
 
 ROWS: Mapping[str, Row] = {
     "popularity": Row("popularity", model="popularity"),
