@@ -12,7 +12,6 @@ from letterrec import api
 from letterrec.data import Histories, read
 from letterrec.data.cold import ColdItems
 from letterrec.errors import RunError
-from letterrec.serving.engine import Engine
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +58,3 @@ def test_content_neighbours_find_the_twin_of_the_history() -> None:
     ranker = ScoringRanker(ContentNeighbours(content, 20), torch.device("cpu"))
     ranking = ranker.rank(Queries(Histories.from_lists([[3]]), 1, exclude_seen=True))
     assert ranking.items.tolist() == [[11]]
-
-
-def test_popularity_skips_what_was_seen(shop_run: Path) -> None:
-    from letterrec.data import HeldOut
-    from letterrec.evaluation.cold_start import _popularity_ranks
-
-    engine: Engine = api.load(shop_run)
-    order = np.argsort(-engine.catalogue.popularity, kind="stable")
-    history = [order[:3].tolist()]
-    cases = HeldOut(np.array([0]), Histories.from_lists(history), order[3:4].astype(np.int32))
-    assert _popularity_ranks(engine.catalogue.popularity, cases).tolist() == [0]

@@ -18,7 +18,7 @@ from letterrec.identifiers.diagnostics import cf_overlap, cf_overlap_any, random
 from letterrec.identifiers.identifiers import parse_tokens
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.run import Run
-from letterrec.studies import RecommenderName, tables
+from letterrec.studies import RecommenderName, layout
 from letterrec.studies.quantized import linear_probe
 from letterrec.studies.reproduce import check_overrides, reproduce
 from letterrec.studies.rows import ROWS, TABLES, rows_for, settings_of
@@ -106,7 +106,7 @@ def test_overall_has_the_baselines(data: Path, out: Path, overall: dict[str, Any
     of_text = ("lcrec", "bigrec", "p5-tid")
     assert {missing[row] for row in of_text} == {"the items have no text"}
     assert missing["p5-semid"] == "the items have no categories"
-    sheet = tables.figures_sheet(overall)
+    sheet = layout.figures_sheet(overall)
     labels = [line[0] for line in sheet.rows]
     assert labels.index("LC-Rec with SmolLM2-135M, plain RQ-VAE identifiers") > labels.index("EASE")
     assert "not made: LC-Rec" in sheet.note
@@ -166,15 +166,15 @@ def test_overlap_is_on_one_set_of_cf_embeddings(
         assert figures["random_overlap_any"] == random_overlap_any(codes)
         assert figures["level-1 codes in use"] == len(np.unique(codes[:, 0])) / 8
     assert result["differences"] == []
-    assert "min per run" not in tables.figures_sheet(result).columns
+    assert "min per run" not in layout.figures_sheet(result).columns
 
 
 def test_tables_for_people(ablation: dict[str, Any]) -> None:
-    sheet = tables.figures_sheet(ablation)
+    sheet = layout.figures_sheet(ablation)
     assert ["  paper: (4): LETTER-TIGER", "0.0672", "0.0364", ""] in sheet.rows
     assert "±" in sheet.rows[0][1]
     assert "no text" in sheet.note
-    section = tables.section(ablation, "letterrec reproduce table2")
+    section = layout.section(ablation, "letterrec reproduce table2")
     assert section.startswith("## Ablation")
     assert "`letterrec reproduce table2`" in section
     assert f"| {ROWS['letter'].label} - plain RQ-VAE identifiers | NDCG@10 |" in section

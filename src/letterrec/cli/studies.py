@@ -104,7 +104,7 @@ def _tabulate(
     write: Path | None,
     as_json: bool,
 ) -> None:
-    from letterrec.studies import tables
+    from letterrec.studies import layout
     from letterrec.studies.reproduce import reproduce as make
     from letterrec.studies.sheets import write_section
 
@@ -112,10 +112,10 @@ def _tabulate(
     for result in results:
         if write is not None:
             name = f"reproduce {table} {recommender} {result['data']}"
-            write_section(write, name, tables.section(result, _command()))
+            write_section(write, name, layout.section(result, _command()))
         if not as_json:
-            tables.figures_sheet(result).print(out)
-            differences = tables.differences_sheet(result)
+            layout.figures_sheet(result).print(out)
+            differences = layout.differences_sheet(result)
             if differences is not None:
                 differences.print(out)
     if as_json:

@@ -6,16 +6,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from letterrec.config.section import Section, TransformerSettings
+from letterrec.config.section import RecommenderSection, TransformerSettings
 
 
-class PopularitySettings(Section):
+class PopularitySettings(RecommenderSection):
     """The items most frequent in training, for everyone."""
 
     name: Literal["popularity"] = "popularity"
 
 
-class MfSettings(Section):
+class MfSettings(RecommenderSection):
     """Matrix factorization, trained to rank (as BPR-MF, UAI'09)."""
 
     name: Literal["mf"] = "mf"
@@ -29,7 +29,7 @@ class MfSettings(Section):
     )
 
 
-class LightGcnSettings(Section):
+class LightGcnSettings(RecommenderSection):
     """Light graph convolution over users and items (SIGIR'20)."""
 
     name: Literal["lightgcn"] = "lightgcn"
@@ -44,7 +44,7 @@ class LightGcnSettings(Section):
     )
 
 
-class CaserSettings(Section):
+class CaserSettings(RecommenderSection):
     """Convolutions over the latest items of a history (WSDM'18)."""
 
     name: Literal["caser"] = "caser"
@@ -55,7 +55,7 @@ class CaserSettings(Section):
     dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
 
 
-class HgnSettings(Section):
+class HgnSettings(RecommenderSection):
     """Gates over the dimensions and the items of the latest history (KDD'19)."""
 
     name: Literal["hgn"] = "hgn"
@@ -64,7 +64,7 @@ class HgnSettings(Section):
     dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
 
 
-class Bert4RecSettings(TransformerSettings):
+class Bert4RecSettings(TransformerSettings, RecommenderSection):
     """A bidirectional transformer that fills in masked items (CIKM'19)."""
 
     name: Literal["bert4rec"] = "bert4rec"
@@ -80,7 +80,7 @@ class Bert4RecSettings(TransformerSettings):
     )
 
 
-class SasRecSettings(TransformerSettings):
+class SasRecSettings(TransformerSettings, RecommenderSection):
     """A causal transformer over items with full cross-entropy (SASRec, ICDM'18)."""
 
     name: Literal["sasrec"] = "sasrec"
@@ -90,7 +90,7 @@ class SasRecSettings(TransformerSettings):
     dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
 
 
-class EaseSettings(Section):
+class EaseSettings(RecommenderSection):
     """A linear model from items to items in closed form (EASE, WWW'19)."""
 
     name: Literal["ease"] = "ease"
@@ -99,7 +99,7 @@ class EaseSettings(Section):
     )
 
 
-class SlistSettings(Section):
+class SlistSettings(RecommenderSection):
     """A linear model from what came before to what comes later, in closed form (SLIST, WWW'21)."""
 
     name: Literal["slist"] = "slist"

@@ -24,7 +24,7 @@ from letterrec.config.baselines import (
     SasRecSettings,
     SlistSettings,
 )
-from letterrec.config.section import Section, TransformerSettings
+from letterrec.config.section import RecommenderSection, Section, TransformerSettings
 from letterrec.errors import SettingsError
 
 
@@ -85,7 +85,7 @@ class DataSettings(Section):
     )
 
     def reading(self) -> dict[str, Any]:
-        """What `letterrec.read` takes of these."""
+        """These settings as keyword arguments of `letterrec.read`."""
         return self.model_dump(include={"k_core", "min_rating", "order", "columns"})
 
 
@@ -181,6 +181,13 @@ class LetterSettings(Section):
         """How many identifiers there are; None where there are as many as items need."""
         return int(self.codes**self.levels)
 
+    @property
+    def cf_dim(self) -> int | None:
+        """The width that CF embeddings must have, since eq. 3 compares them with codes; None where
+        any will do.
+        """
+        return self.dim if self.alpha > 0 else None
+
 
 class RQKMeansSettings(Section):
     """Residual k-means on the content embeddings."""
@@ -189,6 +196,7 @@ class RQKMeansSettings(Section):
     levels: int = Field(4, ge=1, description="codes per identifier")
     codes: int = Field(256, ge=2, description="codes per level")
     balanced: bool = Field(False, description="equal cluster sizes (constrained k-means)")
+    cf_dim: ClassVar[None] = None  # CF embeddings are not compared with anything
     training: ClassVar[None] = None  # there is no network
 
     @property
@@ -210,6 +218,7 @@ class P5SemIdSettings(Section):
         "'frequency': they are a set, and those of most items come first; 'auto': 'given' where "
         "each category mostly has the same one before it",
     )
+    cf_dim: ClassVar[None] = None
     training: ClassVar[None] = None
     capacity: ClassVar[None] = None
 
@@ -222,6 +231,7 @@ class P5CidSettings(Section):
     leaf: int = Field(
         100, ge=1, description="items of a group, at most, that are numbered instead of divided"
     )
+    cf_dim: ClassVar[None] = None
     training: ClassVar[None] = None
     capacity: ClassVar[None] = None
 
@@ -242,7 +252,7 @@ class IdentifierSettings(Section):
     )
 
 
-class RqtSettings(TransformerSettings):
+class RqtSettings(TransformerSettings, RecommenderSection):
     """A causal transformer over items and a shallow decoder over the next item's codes."""
 
     name: Literal["rqt"] = "rqt"
@@ -258,7 +268,7 @@ class RqtSettings(TransformerSettings):
     )
 
 
-class TigerSettings(Section):
+class TigerSettings(RecommenderSection):
     """T5 encoder-decoder over code tokens, the paper's LETTER-TIGER."""
 
     name: Literal["tiger"] = "tiger"
@@ -295,7 +305,7 @@ class TaskSettings(Section):
         return self
 
 
-class LcRecSettings(Section):
+class LcRecSettings(RecommenderSection):
     """A causal language model that reads and writes identifiers, the paper's LETTER-LC-Rec."""
 
     name: Literal["lcrec"] = "lcrec"
@@ -326,6 +336,11 @@ class LcRecSettings(Section):
     temperature: float = Field(
         1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
     )
+
+    @property
+    def text_model(self) -> str:
+        """The language model."""
+        return self.model
 
 
 RecommenderSettings = Annotated[
@@ -397,13 +412,12 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _dims_agree(self) -> Self:
-        if isinstance(self.tokenizer, LetterSettings) and self.tokenizer.alpha > 0:
-            wanted, there = self.tokenizer.dim, self.collaborative.dim
-            if self.collaborative.source == "train" and wanted != there:
-                raise ValueError(
-                    f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
-                    "two, so they must be equal (or tokenizer.alpha = 0)"
-                )
+        wanted, there = self.tokenizer.cf_dim, self.collaborative.dim
+        if self.collaborative.source == "train" and wanted not in (None, there):
+            raise ValueError(
+                f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
+                "two, so they must be equal (or tokenizer.alpha = 0)"
+            )
         return self
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from letterrec.data.sequences import Histories
 from letterrec.decoding.mixture import Retrieved
-from letterrec.embeddings.similarity import alike, as_matrix, most_similar
+from letterrec.embeddings.similarity import as_matrix, most_similar, similar_items
 from letterrec.files import read_tensors, reading, write_tensors
 from letterrec.progress import counting
 
@@ -44,8 +44,8 @@ class Transitions:
     Attributes:
         counts: float32 ``(n_items, n_items)``; the row is the item that came before.
         seen: weight of items that the history contains already, relative to others.
-        like: weight of the similar items of an item, in sum: they count as if they had followed it
-            so often. They are part of ``counts``.
+        like: total weight of an item's similar items: together they count as this many observed
+            transitions. Included in ``counts``.
         decay: weight of an item of the history, relative to the item after it.
         weight: the share of the probability that retrieved items get, below 1.
     """
@@ -77,7 +77,8 @@ class Transitions:
             ones = np.full(len(before), 0.5 ** (step - 1), dtype=np.float32)
             forwards = sp.coo_array((ones, (before, after)), shape=counts.shape).tocsr()
             counts = counts + forwards + backwards * forwards.T
-        # A row counts by the square root of its evidence: neither by its sum nor regardless of it.
+        # Divide each row by the square root of its sum: frequent items count more, but less than
+        # in proportion.
         evidence = sp.diags_array(1 / np.sqrt(counts.sum(1) + 1))
         return cls(_largest(sp.csr_array(evidence @ counts, dtype=np.float32), _FOLLOWING))
 
@@ -238,7 +239,7 @@ def retrieved(
 
 def similarity_of(content: NDArray[np.float32], order: NDArray[np.integer]) -> sp.csr_array:
     """float32 ``(n_items, n_items)``: weights of the items similar to the row's, one in sum."""
-    return as_matrix(alike(content, order, _SOFTNESS), len(content))
+    return as_matrix(similar_items(content, order, _SOFTNESS), len(content))
 
 
 def _largest(matrix: sp.csr_array, n: int) -> sp.csr_array:

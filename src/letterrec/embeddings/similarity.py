@@ -43,7 +43,9 @@ def most_similar(
     return np.concatenate(rows), np.concatenate(weights)
 
 
-def alike(content: NDArray[np.float32], order: NDArray[np.integer], softness: float) -> Neighbours:
+def similar_items(
+    content: NDArray[np.float32], order: NDArray[np.integer], softness: float
+) -> Neighbours:
     """For each item, the other items whose content is most similar.
 
     In a catalogue of more than 65,536 items each item is compared only with those near it in
@@ -75,7 +77,7 @@ def alike(content: NDArray[np.float32], order: NDArray[np.integer], softness: fl
 
 
 def as_matrix(neighbours: Neighbours, n_items: int) -> sp.csr_array:
-    """The result of `most_similar` or `alike` as a sparse matrix.
+    """The result of `most_similar` or `similar_items` as a sparse matrix.
 
     Returns:
         float32 ``(m, n_items)`` weights; each row sums to one.

@@ -36,11 +36,21 @@ _CUT = 10
 _ROWS = 512  # cases that are ranked at a time
 
 
+class CaseMetrics(TypedDict):
+    """Metrics of three methods on the grown catalogue, and Recall@10 of a random list
+    (``chance``).
+    """
+
+    cases: int
+    letterrec: dict[str, float]
+    content_knn: dict[str, float]
+    popularity: dict[str, float]
+    chance: float
+
+
 class ColdMetrics(TypedDict):
     """What `evaluate_cold` gives.
 
-    ``cold`` and ``warm`` have ``cases``, the metrics of ``letterrec``, ``content_knn`` and
-    ``popularity`` on the grown catalogue, and ``chance`` (Recall@10 of a random list);
     ``warm_before`` has the metrics of ``letterrec`` before the new items were there.
     """
 
@@ -48,8 +58,8 @@ class ColdMetrics(TypedDict):
     cold_items: int
     beam: int
     warm_before: dict[str, float]
-    cold: dict[str, object]
-    warm: dict[str, object]
+    cold: CaseMetrics
+    warm: CaseMetrics
 
 
 def evaluate_cold(
@@ -98,7 +108,7 @@ def evaluate_cold(
     targets = (cold.targets + dataset.n_items).astype(np.int32)
     cold_cases = HeldOut(np.arange(len(targets)), cold.histories, targets)
 
-    def measured(cases: HeldOut, label: str) -> dict[str, object]:
+    def measured(cases: HeldOut, label: str) -> CaseMetrics:
         return {
             "cases": len(cases),
             "letterrec": summarise(_ranks(ranker, cases, label)),

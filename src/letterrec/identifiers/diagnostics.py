@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NotRequired, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,37 @@ _BLOCK = 16_000_000  # cosines that are held at a time
 _PAIRS, _PARTNERS = 2_000_000, 32  # random pairs, and partners of an item, at most
 
 
+class LevelUse(TypedDict):
+    """How the codes of a level are used."""
+
+    codes_used: int
+    entropy: float
+    largest_share: float
+
+
+class CollisionRate(TypedDict):
+    """`collision_rate` before and after collisions were resolved."""
+
+    before: float
+    after: float
+
+
+@final
+class Diagnosis(TypedDict):
+    """What `diagnose` gives."""
+
+    levels: list[LevelUse]
+    collision_rate: CollisionRate
+    cf_overlap: NotRequired[float | None]  # runs of earlier versions may lack it, and the next two
+    cf_overlap_any: NotRequired[float | None]
+    random_overlap_any: NotRequired[float]
+
+
 def diagnose(
     identifiers: Identifiers,
     before: NDArray[np.int32] | None = None,
     cf: NDArray[np.float32] | None = None,
-) -> dict[str, Any]:
+) -> Diagnosis:
     """What identifiers look like.
 
     Args:
@@ -35,7 +61,7 @@ def diagnose(
         its CF neighbour, and ``cf_overlap_any``, the share of items with at least one such code,
         both None without CF embeddings; ``random_overlap_any``, the latter for random pairs.
     """
-    levels = [
+    levels: list[LevelUse] = [
         {
             "codes_used": int((counts > 0).sum()),
             "entropy": entropy(counts),

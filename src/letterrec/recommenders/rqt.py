@@ -10,7 +10,7 @@ sequence, and beams never touch the history again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -101,10 +101,11 @@ class Rqt(Recommender):
         identifiers: Identifiers,
         features: Features,
         trie: Trie | None = None,
-        **settings: Any,
+        **settings: object,
     ) -> Self:
         """An untrained recommender of a catalogue."""
-        return cls(identifiers, features.content, trie=trie, **settings)
+        make: Callable[..., Self] = cls
+        return make(identifiers, features.content, trie=trie, **settings)
 
     def set_catalogue(self, identifiers: Identifiers, content: Tensor | None = None) -> None:
         """Use these identifiers and content embeddings: the same items, or more behind them.

@@ -15,12 +15,11 @@ from letterrec.data import Dataset, find_sources, read
 from letterrec.data.splits import SPLITS
 from letterrec.decoding.ranker import ScoringRanker
 from letterrec.errors import SettingsError
-from letterrec.evaluation.metrics import Ranks, gains, hits, summarise
+from letterrec.evaluation.metrics import Ranks, ndcg, recall, summarise
 from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
 from letterrec.evaluation.significance import paired_bootstrap
 from letterrec.files import write_json
-from letterrec.identifiers.diagnostics import diagnose
-from letterrec.nn.sasrec import SASRec
+from letterrec.identifiers.diagnostics import cf_overlap, cf_overlap_any, random_overlap_any
 from letterrec.progress import say
 from letterrec.runs.run import Run
 from letterrec.studies import TableName
@@ -184,7 +183,7 @@ def _ranked(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
 def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
     """Table 3: SASRec ranks with the row's quantized embeddings for its own."""
     run = runs[row_name]
-    model = SASRec.load(runs["host"].folder / "sasrec.safetensors", dataset.item_ids)
+    model = runs["host"].sasrec(dataset)
     model.to(device())
     ranker = ScoringRanker(model, device())
     of_basis: dict[str, float] = {}
@@ -217,13 +216,16 @@ def _overlap(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
     identifiers = run.identifiers(dataset)
     cf = next(iter(runs.values())).embeddings("collaborative", dataset.n_items)
     assert cf is not None
-    found = diagnose(identifiers, cf=cf)
-    figures = {name: found[name] for name in ("cf_overlap_any", "cf_overlap", "random_overlap_any")}
-    figures["level-1 codes in use"] = found["levels"][0]["codes_used"] / identifiers.sizes[0]
+    codes = identifiers.codes
+    figures = {
+        "cf_overlap_any": cf_overlap_any(codes, cf),
+        "cf_overlap": cf_overlap(codes, cf),
+        "random_overlap_any": random_overlap_any(codes),
+        "level-1 codes in use": len(np.unique(codes[:, 0])) / identifiers.sizes[0],
+    }
     if dataset.given_cf is not None:
-        given = diagnose(identifiers, cf=dataset.given_cf)
-        for name in ("cf_overlap_any", "cf_overlap"):
-            figures[f"{name} (given CF)"] = given[name]
+        figures["cf_overlap_any (given CF)"] = cf_overlap_any(codes, dataset.given_cf)
+        figures["cf_overlap (given CF)"] = cf_overlap(codes, dataset.given_cf)
     return Measured(figures, seconds=seconds_of(run))
 
 
@@ -283,7 +285,7 @@ def _difference(
 def _by_user(measured: Measured, metric: str) -> NDArray[np.float64]:
     assert measured.ranks is not None
     name, _, cut = metric.partition("@")
-    return {"recall": hits, "ndcg": gains}[name](measured.ranks, int(cut))
+    return {"recall": recall, "ndcg": ndcg}[name](measured.ranks, int(cut))
 
 
 def _circumstances(run: Run | None) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def sweep(
         source: the data.
         out: where the runs go, and ``sweep.json`` with what is returned.
         over: ``section.key=value,value,...``; none takes the grid of the paper's Fig. 8, or one
-            for SASRec or for what the baseline of the recipe has. Without a recipe, the paper's
+            for SASRec or for what the baseline of the recipe has. Without a recipe, the first
             starts from ``paper-letter-rqt``, where alpha and beta mean what they mean in the paper.
         epochs: the ladder, rising; none takes a quarter of the recipe's epochs, then all of them.
         model: what is trained; ``"sasrec"`` tunes the baseline.

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from letterrec.config.settings import LcRecSettings
 from letterrec.data.sequences import Histories
 from letterrec.decoding.ranker import Ranker, ScoringRanker
 from letterrec.decoding.transitions import Transitions
@@ -174,10 +175,11 @@ class LcRec(Recommender):
         identifiers: Identifiers,
         features: Features,
         trie: Trie | None = None,
-        **settings: Any,
+        **settings: object,
     ) -> Self:
         """An untrained recommender of a catalogue, with the words that its tasks read or write."""
-        return cls(
+        make: Callable[..., Self] = cls
+        return make(
             identifiers,
             trie=trie,
             titles=features.titles,
@@ -187,15 +189,17 @@ class LcRec(Recommender):
         )
 
     @classmethod
-    def check(cls, features: Features, settings: Mapping[str, Any]) -> None:
+    def check(cls, features: Features, settings: Mapping[str, object]) -> None:
         """Refuse tasks without the words that they need, and models that cannot be loaded."""
-        _refuse_tasks_without_text(settings["tasks"], features.texts, features.preferences)
-        llm.check(settings["model"])
+        chosen = LcRecSettings.model_validate(settings)
+        tasks = chosen.tasks.model_dump()
+        _refuse_tasks_without_text(tasks, features.texts, features.preferences)
+        llm.check(chosen.model)
 
     @classmethod
-    def text_tokenizer(cls, settings: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    def text_tokenizer(cls, settings: Mapping[str, object]) -> PreTrainedTokenizerBase:
         """The language model's."""
-        return llm.load_tokenizer(settings["model"])
+        return llm.load_tokenizer(LcRecSettings.model_validate(settings).model)
 
     def export(self, folder: Path) -> None:
         """Write the model, with what was trained merged into its weights; see `lcrec.export`."""

@@ -1,4 +1,4 @@
-"""How a reproduced table looks: in the terminal and as a section of a Markdown file."""
+"""The layout of a reproduced table: in the terminal and as a section of a Markdown file."""
 
 from __future__ import annotations
 
