@@ -17,7 +17,7 @@ from letterrec.errors import MissingExtra
 
 _HUES = ("#0f8b8d", "#c94f6d", "#5d6bd0", "#c98a1b")
 _WIDTH, _HEIGHT = 380, 260  # of a panel, in pixels
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 34, 48  # of a panel, around what is drawn
+_LEFT, _RIGHT, _TOP, _BOTTOM = 68, 12, 34, 48  # of a panel, around what is drawn
 _TICKS = 4
 _LABELS = 10  # below an axis, at most
 
@@ -128,7 +128,10 @@ def as_html(title: str, panels: Sequence[Panel], columns: int = 2) -> str:
                 shape = go.Bar if series.kind == "bars" else go.Scatter
                 trace = shape(x=panel.labels, y=series.y, marker_color=hue, **common)
             figure.add_trace(trace, row=row, col=column)
-        if not in_space[i]:
+        if in_space[i]:
+            axes = {"xaxis_title_text": panel.x_title, "yaxis_title_text": panel.y_title}
+            figure.update_scenes(**axes, row=row, col=column)
+        else:
             figure.update_xaxes(title_text=panel.x_title, type="category", row=row, col=column)
             figure.update_yaxes(title_text=panel.y_title, row=row, col=column)
     figure.update_layout(title=title, height=120 + 380 * rows, template="plotly_white")
