@@ -19,10 +19,12 @@ from letterrec.errors import RequestError, RunError, SettingsError
 from letterrec.evaluation import cold_start
 from letterrec.evaluation.protocol import SplitMetrics, evaluate_split
 from letterrec.files import write_json
+from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import shown
-from letterrec.runs.parts import trained_recommender
+from letterrec.runs.parts import is_baseline, trained_baseline, trained_recommender
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
+from letterrec.serving.models import GenerativeModel, ScoringModel
 from letterrec.tokenizers import Items
 from letterrec.training import distributed
 
@@ -89,17 +91,26 @@ def load(folder: AnyRun, edits: bool = True) -> Engine:
     """
     run = Run.open(_as_folder(folder, "folder"))
     run.require("recommender")
+    engine = _baseline_engine(run) if is_baseline(run.settings) else _generative_engine(run)
+    if edits:
+        engine.refresh()
+    return engine
+
+
+def _generative_engine(run: Run) -> Engine:
     dataset = run.dataset()
     identifiers = run.identifiers(dataset)
     content = run.embeddings("content", dataset.n_items)
     recommender = trained_recommender(run, dataset, identifiers, content)
     transitions = run.transitions(dataset.n_items) if run.is_done("transitions") else None
-    engine = Engine(
-        run.folder, run.settings, dataset, identifiers, recommender, content, transitions
-    )
-    if edits:
-        engine.refresh()
-    return engine
+    model = GenerativeModel(recommender, run.settings.evaluation.beam)
+    return Engine(run.folder, run.settings, dataset, identifiers, model, content, transitions)
+
+
+def _baseline_engine(run: Run) -> Engine:
+    dataset = run.dataset()
+    model = ScoringModel(run.settings.recommender.name, trained_baseline(run, dataset))
+    return Engine(run.folder, run.settings, dataset, Identifiers.none(dataset.n_items), model)
 
 
 def evaluate(
@@ -114,25 +125,28 @@ def evaluate(
     Args:
         folder: of the run, or the run that `letterrec.fit` gave.
         split: whose held-out interactions are ranked.
-        beam: prefixes kept per level by beam search; None takes the run's.
+        beam: prefixes kept per level by beam search; None takes the run's. Not for a baseline.
         exclude_seen: rank without the items of the history, as in service.
         progress: show on stderr how far the ranking is.
 
     Raises:
-        RequestError: ``beam`` is below 1.
+        RequestError: ``beam`` is below 1, or is given for a baseline.
         RunError: there is no run, or it is unfinished or damaged.
     """
     beam = _as_beam(beam)
     engine = load(folder, edits=False)
+    if beam is not None:
+        engine.check_searches()
+    generates = engine.model.generates
     with shown(progress):
         return evaluate_split(
             engine.ranker,
             engine.dataset,
             split,
-            beam=beam or engine.settings.evaluation.beam,
+            beam=beam or (engine.settings.evaluation.beam if generates else None),
             batch_size=engine.settings.evaluation.batch_size,
             exclude_seen=exclude_seen,
-            identifiers=engine.identifiers,
+            identifiers=engine.identifiers if generates else None,
         ).metrics
 
 
@@ -144,20 +158,22 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
     """
     beam = _as_beam(beam)
     run = Run.open(_as_folder(folder, "folder"))
-    engine = load(run, edits=False)
+    run.require("recommender")
+    dataset = run.dataset()
     cold = ColdItems.load(run.folder / "cold")
-    content = engine.content
+    content = run.embeddings("content", dataset.n_items)
     if content is None or not run.is_done("tokenizer"):
         raise RunError(
             f"{run.folder} has no tokenizer that makes identifiers from texts; "
             "fit with identifiers.source=learned on items with texts"
         )
+    identifiers = run.identifiers(dataset)
     return cold_start.evaluate_cold(
-        engine.dataset,
+        dataset,
         cold,
-        engine.recommender,
-        engine.identifiers,
-        engine.catalogue.transitions,
+        trained_recommender(run, dataset, identifiers, content),
+        identifiers,
+        run.transitions(dataset.n_items) if run.is_done("transitions") else None,
         tokenizer=run.tokenizer(),
         known=Items(content, run.embeddings("collaborative", len(content))),
         new_content=embed(cold.texts, **run.settings.content.model_dump(exclude={"source"})),
@@ -168,10 +184,17 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
 def inspect(folder: AnyRun) -> dict[str, Any]:
     """What a run's identifiers look like; see `identifiers.diagnostics.diagnose`.
 
+    Of a baseline, which has none: ``recommender``, no ``levels``, and ``weights``, the shape of
+    each tensor that training has decided, by name.
+
     Raises:
         RunError: there is no run, or it is unfinished or damaged.
     """
-    return Run.open(_as_folder(folder, "folder")).diagnostics()
+    run = Run.open(_as_folder(folder, "folder"))
+    if not is_baseline(run.settings):
+        return run.diagnostics()
+    weights = {name: list(tensor.shape) for name, tensor in run.weights().items()}
+    return {"recommender": run.settings.recommender.name, "levels": [], "weights": weights}
 
 
 def export(folder: AnyRun, out: str | PathLike[str]) -> None:
@@ -188,7 +211,7 @@ def export(folder: AnyRun, out: str | PathLike[str]) -> None:
     engine, target = load(folder), _as_folder(out, "out")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RequestError(f"{target} is not an empty folder; name another --out")
-    engine.recommender.export(target)
+    engine.model.export(target)
     identifiers, item_ids = engine.identifiers, engine.catalogue.item_ids
     index = {item: identifiers.token_names(row) for row, item in enumerate(item_ids)}
     write_json(target / "index.json", index)

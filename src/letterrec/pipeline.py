@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.data.cold import read_split
-from letterrec.decoding.ranker import GenerativeRanker, Ranker
+from letterrec.decoding.ranker import GenerativeRanker, PersonalRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
-from letterrec.recommenders import Recommender
 from letterrec.runs import parts, steps
 from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.reuse import take_over
@@ -55,6 +54,9 @@ def fit(
         run.keep_data(dataset, cold)
         refuse_impossible(settings, dataset, has_cf=run.is_done("collaborative"))
         take_over(run, reuse)
+    if parts.is_baseline(settings):
+        return fit_baseline(run, dataset) if until == "evaluation" else run
+    with distributed.main_first():
         content = content_embeddings(run, dataset)
         cf = collaborative_embeddings(run, dataset)
         identifiers = item_identifiers(run, dataset, content, cf)
@@ -66,7 +68,17 @@ def fit(
         ranker = GenerativeRanker(recommender, trie, beam=settings.evaluation.beam)
         train_recommender(run, dataset, recommender, ranker)
         transitions = item_transitions(run, dataset, content, ranker)
-        evaluate(run, dataset, identifiers, replace(ranker, transitions=transitions))
+        evaluate(run, dataset, replace(ranker, transitions=transitions), identifiers)
+    return run
+
+
+def fit_baseline(run: Run, dataset: Dataset) -> Run:
+    """Train a classical system of the paper's Table 1, and measure it as any other."""
+    with distributed.together():
+        baseline = parts.make_baseline(run.settings, dataset)
+        ranker = PersonalRanker(baseline, device())
+        train_recommender(run, dataset, baseline, ranker)
+        evaluate(run, dataset, ranker)
     return run
 
 
@@ -111,14 +123,14 @@ def item_identifiers(
     return run.step(steps.IDENTIFIERS, dataset, make)
 
 
-def train_recommender(run: Run, dataset: Dataset, recommender: Recommender, ranker: Ranker) -> None:
+def train_recommender(run: Run, dataset: Dataset, model: parts.Model, ranker: Ranker) -> None:
     """Train the recommender on histories as identifiers, with eq. 6 (section 4.2.5).
 
     Its weights become those that rank the validation cases best.
     """
-    train = partial(parts.train_recommender, run, dataset, recommender, ranker)
+    train = partial(parts.train_recommender, run, dataset, model, ranker)
     run.step(steps.RECOMMENDER, dataset, train)
-    parts.load_weights(run, recommender)
+    parts.load_weights(run, model)
 
 
 def item_transitions(
@@ -131,6 +143,8 @@ def item_transitions(
     return run.step(steps.TRANSITIONS, dataset, make)
 
 
-def evaluate(run: Run, dataset: Dataset, identifiers: Identifiers, ranker: Ranker) -> None:
+def evaluate(
+    run: Run, dataset: Dataset, ranker: Ranker, identifiers: Identifiers | None = None
+) -> None:
     """Test and validation metrics by full ranking, popularity beside them (section 5.2)."""
     run.step(steps.EVALUATION, dataset, partial(parts.measure, run, dataset, ranker, identifiers))

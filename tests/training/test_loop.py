@@ -326,12 +326,25 @@ def test_resume_of_an_early_stopped_run_stays_stopped(tmp_path: Path) -> None:
 
 def test_the_schedule_rises_linearly_and_falls_along_a_cosine() -> None:
     # 10 steps, 20 % of them rising: 1/2, 1, then cos from 0 to pi over 8 steps
-    rates = [loop._rate(step, 10, 0.2) for step in range(10)]
+    options = TrainingOptions(warmup=0.2)
+    rates = [loop._rate(step, 10, options) for step in range(10)]
     cosine = [0.5 * (1 + math.cos(math.pi * i / 8)) for i in range(8)]
     assert rates == pytest.approx([0.5, 1.0, *cosine])
     assert rates[6] == pytest.approx(0.5)  # half way down
-    assert loop._rate(0, 1, 0.05) == 1.0
-    assert loop._rate(0, 100, 0.0) == 1.0  # no warm-up: full at once
+    assert loop._rate(0, 1, TrainingOptions(warmup=0.05)) == 1.0
+    assert loop._rate(0, 100, TrainingOptions(warmup=0.0)) == 1.0  # no warm-up: full at once
+
+
+def test_a_constant_rate_rises_and_stays() -> None:
+    options = TrainingOptions(warmup=0.2, schedule="constant")
+    assert [loop._rate(step, 10, options) for step in range(10)] == [0.5, *[1.0] * 9]
+
+
+def test_without_a_bound_gradients_are_as_they_come() -> None:
+    free, _ = fitted(clip=0.0)
+    assert_equal(state(free), state(fitted(clip=1e9)[0]))
+    bound, _ = fitted(clip=1e-9)  # below AdamW's epsilon: its steps shrink
+    assert not torch.allclose(state(free)["layers.0.weight"], state(bound)["layers.0.weight"])
 
 
 def test_batches_by_length_hold_each_row_once_and_alike_lengths_together() -> None:

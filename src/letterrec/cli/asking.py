@@ -125,7 +125,7 @@ def recommend(
     known = engine.catalogue.rows
     items = engine.history_of(user) if user is not None else ids_of(given_items, "history", known)
     query = engine.prepare(
-        Query(items, k, not include_seen, instruction=instruction, unknown=unknown)
+        Query(items, k, not include_seen, instruction=instruction, unknown=unknown, user=user)
     )
     (answer,) = engine.answer_ids([query])
     if query.skipped:
@@ -133,14 +133,14 @@ def recommend(
     if not answer:
         note(f"no item is left to recommend: {left_out(engine.catalogue, query)}")
     if as_json:
-        titles = engine.titles
+        titles, score_name = engine.titles, engine.score_name
         print_json(
             {
                 "user": user,
                 "history": items,
                 "skipped": list(query.skipped),
                 "items": [
-                    {"item": i, "title": titles[i], "log_probability": score} for i, score in answer
+                    {"item": i, "title": titles[i], score_name: score} for i, score in answer
                 ],
             }
         )
@@ -149,7 +149,7 @@ def recommend(
 
 
 def inspect(run: RunArgument, as_json: AsJson = False) -> None:
-    """What the identifiers of a run look like."""
+    """What the identifiers of a run look like; of a baseline, its weights."""
     from letterrec import api
     from letterrec.reports.text import print_inspection
 

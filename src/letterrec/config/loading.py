@@ -15,7 +15,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from letterrec.config.settings import Section, Settings, leaves
+from letterrec.config.section import Section
+from letterrec.config.settings import Settings, leaves
 from letterrec.errors import SettingsError
 
 _WORDS = {  # how a kind of error of pydantic begins -> what was expected

@@ -44,7 +44,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class SettingsSection:
-    """The settings of one section, or of one kind of it (``recommender`` has three).
+    """The settings of one section, or of one kind of it (``recommender`` has several).
 
     Attributes:
         title: its key, and its kind where there are several: ``recommender, name = "tiger"``.

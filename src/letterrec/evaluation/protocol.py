@@ -92,7 +92,8 @@ def rank_cases(
             mine = first + distributed.rank()
             rows = batches[min(mine, len(batches) - 1)]
             histories = cases.histories.take(rows)
-            items, _ = ranker.rank(Queries(histories, k, exclude_seen, beam=beam))
+            users = cases.users[rows]
+            items, _ = ranker.rank(Queries(histories, k, exclude_seen, beam=beam, users=users))
             if mine < len(batches):
                 lists[rows] = items.cpu().numpy()
             if label:

@@ -54,8 +54,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     parts = [
         _section("Metrics", _metrics_table(run.metrics())),
         *_groups(analyse(engine.ranker, engine.dataset)),
-        _section("Identifiers", _identifiers_table(run), *_code_figures(engine)),
-        *_maps(engine),
+        *_identifiers(run, engine),
         *_curves(run),
         _section("How it was made", _facts(run), _settings(run)),
     ]
@@ -95,7 +94,9 @@ def _metrics_table(metrics: Mapping[str, Any]) -> str:
         if "identifier_metrics" in result:
             rows.append(("by identifier", *_cells(result["identifier_metrics"], n)))
         rows.append(("popularity", *_cells(metrics["popularity"][split], n)))
-    note = f"Full ranking by beam search, beam {metrics['test']['beam']}; seen items compete."
+    beam = metrics["test"].get("beam")
+    how = "score" if beam is None else f"beam search, beam {beam}"
+    note = f"Full ranking by {how}; seen items compete."
     return _table(("", "Recall@5", "Recall@10", "NDCG@5", "NDCG@10"), rows) + _note(note)
 
 
@@ -154,6 +155,14 @@ def _bars(groups: Sequence[Mapping[str, Any]]) -> str:
         ]
     )
     return _figure(figure, height=280)
+
+
+def _identifiers(run: Run, engine: Engine) -> list[str]:
+    """What there is to see of identifiers and embeddings; of a baseline nothing."""
+    if not engine.model.generates:
+        return []
+    about = _section("Identifiers", _identifiers_table(run), *_code_figures(engine))
+    return [about, *_maps(engine)]
 
 
 def _identifiers_table(run: Run) -> str:

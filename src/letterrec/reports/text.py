@@ -39,10 +39,10 @@ def print_metrics(out: Terminal, results: Mapping[str, Any]) -> None:
     if not last["users"]:
         out.print("no user has three interactions, so none is held out: nothing is evaluated")
         return
-    out.print(
-        f"full ranking by beam search{without}, beam {last['beam']}: "
-        f"{last['users_per_second']:.0f} users/s"
+    how = (
+        f"by beam search{without}, beam {last['beam']}" if "beam" in last else f"by score{without}"
     )
+    out.print(f"full ranking {how}: {last['users_per_second']:.0f} users/s")
 
 
 def print_cold_metrics(out: Terminal, result: Mapping[str, Any]) -> None:
@@ -64,7 +64,14 @@ def print_cold_metrics(out: Terminal, result: Mapping[str, Any]) -> None:
 
 
 def print_inspection(out: Terminal, diagnostics: Mapping[str, Any]) -> None:
-    """What the identifiers look like, from `identifiers.diagnostics.diagnose`."""
+    """What the identifiers look like, or the weights of a baseline, from `letterrec.inspect`."""
+    if not diagnostics["levels"]:
+        weights = empty_table("weights", "shape", whole=("weights",))
+        for name, shape in diagnostics["weights"].items():
+            weights.add_row(name, " x ".join(map(str, shape)))
+        out.print(weights)
+        out.print(f"{diagnostics['recommender']} scores items as they are: it has no identifiers")
+        return
     table = empty_table("level", "codes used", "entropy (bits)", "largest share")
     for i, level in enumerate(diagnostics["levels"], start=1):
         table.add_row(
@@ -87,8 +94,9 @@ def print_inspection(out: Terminal, diagnostics: Mapping[str, Any]) -> None:
 
 def recommendation_table(engine: Engine, answer: Recommendations) -> Table:
     """One list of recommendations with titles and identifiers."""
-    head = ("", "item", "title", "log-probability", "identifier")
-    table = empty_table(*head, whole=("", "item", "log-probability", "identifier"))
+    score_name = engine.score_name.replace("_", "-")
+    head = ("", "item", "title", score_name, "identifier")
+    table = empty_table(*head, whole=("", "item", score_name, "identifier"))
     catalogue = engine.catalogue  # with the items that were added since training
     for rank, (item, score) in enumerate(answer, start=1):
         row = catalogue.rows[item]

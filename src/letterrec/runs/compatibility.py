@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from letterrec.baselines import BASELINES
 from letterrec.config.settings import LetterSettings, Settings
 from letterrec.data import Dataset
 from letterrec.embeddings import collaborative
@@ -22,6 +23,9 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
         LetterRecError: they do not, in one line.
     """
     _refuse_too_little(dataset)
+    if settings.recommender.name in BASELINES:
+        _refuse_for_baseline(settings, dataset)
+        return
     if settings.identifiers.source == "given":
         if dataset.given_tokens is None:
             raise IdentifierError(
@@ -55,6 +59,18 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
     features = Features(None, dataset.titles, dataset.texts, dataset.preferences)
     recommender = settings.recommender
     RECOMMENDERS[recommender.name].check(features, recommender.model_dump())
+
+
+def _refuse_for_baseline(settings: Settings, dataset: Dataset) -> None:
+    """Refuse what a baseline cannot do."""
+    name = settings.recommender.name
+    if settings.transitions.enabled:
+        raise SettingsError(
+            f"transitions are mixed into the probabilities of identifiers, and {name!r} has none: "
+            "set transitions.enabled=false"
+        )
+    BASELINES[name].check(dataset.n_items)
+    say(f"  {name} scores items as they are: no embeddings and no identifiers are made")
 
 
 def _refuse_too_little(dataset: Dataset) -> None:

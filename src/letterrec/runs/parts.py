@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from letterrec.baselines import BASELINES, Baseline
 from letterrec.config.settings import Settings, TrainingSettings
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import SPLITS, Split
@@ -37,6 +38,8 @@ from letterrec.runs.steps import (
 from letterrec.tokenizers import TOKENIZERS, Items, Tokenizer
 from letterrec.training.devices import device, set_seed
 from letterrec.training.options import TrainingOptions
+
+Model = Recommender | Baseline
 
 
 def encode_texts(run: Run, texts: Sequence[str]) -> Embeddings:
@@ -103,6 +106,33 @@ def title_identifiers(run: Run, dataset: Dataset, cf: Embeddings | None) -> Made
     return MadeIdentifiers(*titles.title_identifiers(dataset.titles, tokenizer), cf)
 
 
+def is_baseline(settings: Settings) -> bool:
+    """Whether the settings name a baseline, which needs neither identifiers nor embeddings."""
+    return settings.recommender.name in BASELINES
+
+
+def make_baseline(settings: Settings, dataset: Dataset) -> Baseline:
+    """The baseline that the settings name, untrained, its weights decided by the seed."""
+    set_seed(settings.seed)
+    return BASELINES[settings.recommender.name](
+        n_users=dataset.n_users,
+        n_items=dataset.n_items,
+        max_history=settings.data.max_history,
+        **settings.recommender.model_dump(exclude={"name"}),
+    )
+
+
+def trained_baseline(run: Run, dataset: Dataset) -> Baseline:
+    """The baseline that the run has trained, in eval mode.
+
+    Raises:
+        RunError: its weights are missing, damaged, or of another shape.
+    """
+    baseline = make_baseline(run.settings, dataset)
+    load_weights(run, baseline)
+    return baseline.to(device())
+
+
 def make_recommender(
     settings: Settings,
     dataset: Dataset,
@@ -138,7 +168,7 @@ def trained_recommender(
     return recommender
 
 
-def load_weights(run: Run, recommender: Recommender) -> None:
+def load_weights(run: Run, recommender: Model) -> None:
     """Put what training has decided into a recommender, and end its training.
 
     Raises:
@@ -151,7 +181,7 @@ def load_weights(run: Run, recommender: Recommender) -> None:
 
 
 def train_recommender(
-    run: Run, dataset: Dataset, recommender: Recommender, ranker: Ranker
+    run: Run, dataset: Dataset, recommender: Model, ranker: Ranker
 ) -> MadeRecommender:
     """Train a recommender; ``ranker``, which ranks with it, shows when it is best."""
     options = _options(run, "recommender", run.settings.training)

@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import letterrec
+from letterrec.baselines import BASELINES
 from letterrec.config.loading import parse_kept_settings
 from letterrec.config.settings import Settings, leaves
 from letterrec.data.cold import ColdItems
@@ -76,6 +77,7 @@ STAGES = (
     "transitions",
     "evaluation",
 )
+_BASELINE_STAGES = ("read", "recommender", "evaluation")
 _PACKAGES = ("numpy", "polars", "safetensors", "sentence-transformers", "torch")
 
 
@@ -243,7 +245,9 @@ class Run:
 
         The block may put what should be recorded into the dict that it gets.
         """
-        say(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {name}")
+        is_baseline = self.settings.recommender.name in BASELINES
+        stages = _BASELINE_STAGES if is_baseline else STAGES
+        say(f"[{stages.index(name) + 1}/{len(stages)}] {name}")
         started = time.perf_counter()
         record: Facts = {}
         yield record

@@ -35,8 +35,8 @@ def recommend_all(
 ) -> int:
     """Write the ``k`` best next items of every user.
 
-    Columns: ``user``, ``rank`` (from 1), ``item``, ``title``, ``log_probability``; users in the
-    order of the run, best item first.
+    Columns: ``user``, ``rank`` (from 1), ``item``, ``title``, ``log_probability`` (``score`` where
+    a baseline ranks); users in the order of the run, best item first.
 
     Args:
         engine: of the run.
@@ -145,7 +145,7 @@ def _begin(parts: Path, job: str, is_begun: bool) -> None:
 
 
 def _frame(engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool) -> pl.DataFrame:
-    queries = (Query(engine.history_of(user), k, exclude_seen) for user in users)
+    queries = (Query(engine.history_of(user), k, exclude_seen, user=user) for user in users)
     answers = engine.answer([engine.prepare(query) for query in queries])
     ids, titles = engine.catalogue.item_ids, engine.catalogue.titles
 
@@ -159,6 +159,6 @@ def _frame(engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool) -
         "rank": pl.Int32,
         "item": pl.String,
         "title": pl.String,
-        "log_probability": pl.Float32,
+        engine.score_name: pl.Float32,
     }
     return pl.DataFrame(list(rows()), schema=schema, orient="row")

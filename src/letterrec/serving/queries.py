@@ -32,6 +32,8 @@ class Query:
         beam: prefixes kept per level, at least ``k``; None takes the run's.
         instruction: what is wanted, in words, for a recommender that reads them.
         unknown: whether ids that the catalogue does not have are skipped or refused.
+        user: whose history it is, by id, if that is a user of the run: a model may have learned of
+            each user.
     """
 
     history: Iterable[object]
@@ -42,6 +44,7 @@ class Query:
     beam: int | None = None
     instruction: str | None = None
     unknown: Unknown = "skip"
+    user: object = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +60,9 @@ class Filter:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A query that was found valid, in item rows; ``mask`` has the items it may get, and
-    ``skipped`` the ids that were left out because the catalogue does not have them.
+    """A query that was found valid, in item rows; ``mask`` has the items it may get, ``skipped``
+    the ids that were left out because the catalogue does not have them, and ``user`` is the row of
+    the user, -1 where that is not known.
     """
 
     rows: list[int]
@@ -68,6 +72,7 @@ class Prepared:
     mask: NDArray[np.bool_] | None
     instruction: str | None = None
     skipped: tuple[str, ...] = ()
+    user: int = -1
 
 
 def checked(query: Query) -> tuple[int, int | None, str | None]:

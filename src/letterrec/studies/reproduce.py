@@ -27,6 +27,7 @@ from letterrec.studies import TableName
 from letterrec.studies.rows import (
     ROWS,
     TABLES,
+    Table,
     rows_for,
     settings_of,
 )
@@ -73,7 +74,9 @@ def reproduce(
         Per data set ``table``, ``title``, ``data``, ``recommender``, ``overrides``, ``seeds``,
         ``made`` (commit, machine, date); ``rows``: each with ``row``, ``label``, ``paper_row``,
         ``paper``, ``mean``, ``spread`` (standard deviation over seeds, None for one), ``by_seed``,
-        ``valid`` and ``seconds`` of a run; ``differences``: each with ``row``, ``against``,
+        ``valid`` and ``seconds`` of a run; ``unavailable``: rows that the data or the machine do
+        not allow, each with ``row``, ``label``, ``paper_row``, ``paper`` and the ``reason``;
+        ``differences``: each with ``row``, ``against``,
         ``metric`` and what `bootstrap.Difference` has.
 
     Raises:
@@ -151,12 +154,16 @@ def _table_of(
         "overrides": overrides,
         "seeds": seeds,
         "made": _circumstances(last),
-        "rows": [
-            _summary(row, table.rows[row], table.paper, data_name, measured[row]) for row in rows
+        "rows": [{**_names(row, table, data_name), **_summary(row, measured[row])} for row in rows],
+        "unavailable": [
+            {**_names(row, table, data_name), "reason": reason}
+            for row in table.rows
+            if (reason := ROWS[row].unavailable(dataset)) is not None
         ],
         "differences": [
             _difference(ours, theirs, metric, measured)
             for ours, theirs in table.differences
+            if ours in measured and theirs in measured
             for metric in _COMPARED
         ],
     }
@@ -221,21 +228,23 @@ def _root_mean_square(values: NDArray[np.float32]) -> float:
     return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
 
 
-def _summary(
-    row_name: str,
-    paper_row: str,
-    paper: Mapping[str, Mapping[str, Any]],
-    data_name: str,
-    by_seed: list[Measured],
-) -> dict[str, Any]:
-    figures = [m.figures for m in by_seed]
-    has_seeds = ROWS[row_name].model != "popularity" and len(by_seed) > 1
-    valid = [m.valid for m in by_seed if m.valid is not None]
+def _names(row_name: str, table: Table, data_name: str) -> dict[str, Any]:
+    """What a row is called, here and in the paper, and the paper's figures for it."""
+    paper_row = table.rows[row_name]
     return {
         "row": row_name,
         "label": ROWS[row_name].label,
         "paper_row": paper_row,
-        "paper": paper.get(paper_row, {}).get(data_name),
+        "paper": table.paper.get(paper_row, {}).get(data_name),
+    }
+
+
+def _summary(row_name: str, by_seed: list[Measured]) -> dict[str, Any]:
+    """The figures of a row over its seeds."""
+    figures = [m.figures for m in by_seed]
+    has_seeds = ROWS[row_name].model != "popularity" and len(by_seed) > 1
+    valid = [m.valid for m in by_seed if m.valid is not None]
+    return {
         "mean": _over_seeds(figures, np.mean),
         "spread": _over_seeds(figures, _deviation) if has_seeds else None,
         "by_seed": [dict(f) for f in figures],

@@ -14,6 +14,7 @@ from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.studies import Model, TableName, paper
+from letterrec.training.devices import device
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Row:
         recommender: the recipe that it starts from; None takes the one that was asked for.
         model: what ranks: a generative recommender, SASRec (the CF model itself), or popularity.
         given_identifiers: it needs identifiers that came with the data.
+        needs_text: it needs items with text.
+        cost: what a run takes on a processor, where that is more than a table should wait for: the
+            row is then made where there is an accelerator.
     """
 
     label: str
@@ -33,6 +37,18 @@ class Row:
     recommender: str | None = None
     model: Model | Literal["popularity"] = "generative"
     given_identifiers: bool = False
+    needs_text: bool = False
+    cost: str = ""
+
+    def unavailable(self, dataset: Dataset) -> str | None:
+        """Why these data or this machine do not allow the row, in a few words; None if they do."""
+        if self.given_identifiers and dataset.given_tokens is None:
+            return "no identifiers came with the data"
+        if self.needs_text and dataset.texts is None:
+            return "the items have no text"
+        if self.cost and device().type == "cpu":
+            return f"needs an accelerator; on a processor: {self.cost}"
+        return None
 
 
 ALONE = "transitions.enabled=false"  # what compares identifiers and networks shows them alone
@@ -156,9 +172,8 @@ TABLES: Mapping[TableName, Table] = {
 
 
 def rows_for(table: Table, dataset: Dataset) -> list[str]:
-    """Names of the table's rows that these data allow."""
-    there = dataset.given_tokens is not None
-    return [name for name in table.rows if there or not ROWS[name].given_identifiers]
+    """Names of the table's rows that these data and this machine allow."""
+    return [name for name in table.rows if ROWS[name].unavailable(dataset) is None]
 
 
 def settings_of(row: Row, recommender: str, seed: int, overrides: Sequence[str]) -> Settings:

@@ -184,13 +184,13 @@ class _Stepper:
     def step(self, rows: Rows, epoch: int, i: int, steps_per_epoch: int) -> dict[str, float]:
         """One step on a batch; the parts of its loss, weighted for the mean over processes."""
         options = self._options
-        rate = _rate(epoch * steps_per_epoch + i, self._total, options.warmup)
+        rate = _rate(epoch * steps_per_epoch + i, self._total, options)
         for group in self._optimizer.param_groups:
             group["lr"] = options.learning_rate * rate
         mine, weight = _share(rows)
         parts = self._team.backward(self._module, self._collate, mine, weight)
         _average_gradients(self._trainable)
-        norm = nn.utils.clip_grad_norm_(self._trainable, options.clip)
+        norm = nn.utils.clip_grad_norm_(self._trainable, options.clip or math.inf)
         _check_finite(self._label, options.learning_rate, epoch, i, parts["loss"], norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -267,11 +267,13 @@ def _check_finite(
             )
 
 
-def _rate(step: int, total: int, warmup: float) -> float:
-    """Share of the full learning rate at a step: linear rise, then a cosine to 0."""
-    rise = max(1, round(total * warmup))
+def _rate(step: int, total: int, options: TrainingOptions) -> float:
+    """Share of the full learning rate at a step: linear rise, then a cosine to 0 or none."""
+    rise = max(1, round(total * options.warmup))
     if step < rise:
         return (step + 1) / rise
+    if options.schedule == "constant":
+        return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+Schedule = Literal["cosine", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,11 +16,12 @@ class TrainingOptions:
     Attributes:
         epochs: passes over the training data, at most.
         batch_size: sequences (or items) per step.
-        learning_rate: of AdamW, at its highest: it rises linearly over the warm-up, then falls to
-            0 along a cosine.
+        learning_rate: of AdamW, at its highest: it rises linearly over the warm-up, then goes on as
+            ``schedule`` says.
+        schedule: ``"cosine"``: the rate falls to 0 along a cosine; ``"constant"``: it stays.
         weight_decay: of AdamW, for matrices; vectors (biases, norms) are not decayed.
         warmup: share of all steps in which the learning rate rises.
-        clip: largest norm of the gradient; a longer one is scaled down.
+        clip: largest norm of the gradient; a longer one is scaled down. 0 scales none.
         patience: validations without gain after which training stops.
         criterion: the validation metric that selects the weights; higher is better.
         every: epochs between validations.
@@ -29,6 +33,7 @@ class TrainingOptions:
     epochs: int = 16
     batch_size: int = 256
     learning_rate: float = 2e-3
+    schedule: Schedule = "cosine"
     weight_decay: float = 0.01
     warmup: float = 0.05
     clip: float = 1.0

@@ -47,7 +47,8 @@ class Catalogue:
             are gone may occur in a history.
         n_trained: the first so many rows are the items trained on.
         generation: counts the edits since training.
-        trie: of ``identifiers``, on the device of the recommender.
+        trie: of ``identifiers``, on the device of the model; None where they are of no levels, as
+            a baseline has no use for them.
         transitions: which item follows which; None where the run does without.
         added_texts: what was encoded of the added items.
         added_content: float32 ``(n_added, d_content)`` of the added items.
@@ -61,7 +62,7 @@ class Catalogue:
     states: NDArray[np.int8]
     n_trained: int
     generation: int
-    trie: Trie
+    trie: Trie | None
     transitions: Transitions | None = None
     added_texts: tuple[str, ...] = ()
     added_content: NDArray[np.float32] = field(
@@ -82,7 +83,7 @@ class Catalogue:
             np.zeros(dataset.n_items, dtype=np.int8),
             dataset.n_items,
             0,
-            Trie.build(identifiers, dataset.popularity).to(device()),
+            _trie(identifiers, dataset.popularity),
             transitions,
         )
 
@@ -117,7 +118,7 @@ class Catalogue:
         is_same = not len(new) and np.array_equal(states != _GONE, self.is_present)
         trie, transitions = self.trie, self.transitions
         if not is_same:
-            trie = Trie.build(_searched(identifiers, states), popularity).to(device())
+            trie = _trie(_searched(identifiers, states), popularity)
             transitions = self._followed(changes, rows, new, trained.transitions, content, len(ids))
         made = Catalogue(
             ids,
@@ -245,10 +246,10 @@ class Catalogue:
 
     @cached_property
     def active(self) -> Tensor | None:
-        """bool ``(n_rows,)`` on the device of the trie: what may be recommended; None if all."""
+        """bool ``(n_rows,)`` on the device of the model: what may be recommended; None if all."""
         if not self.states.any():
             return None
-        return torch.from_numpy(self.states == 0).to(self.trie.items.device)
+        return torch.from_numpy(self.states == 0).to(device())
 
     def row(self, item: str) -> int:
         """The row of an item that is not deleted.
@@ -319,6 +320,10 @@ class Catalogue:
             "row": np.arange(self.n_rows),
         }
         return pl.DataFrame(columns)
+
+
+def _trie(identifiers: Identifiers, popularity: NDArray[np.int64]) -> Trie | None:
+    return Trie.build(identifiers, popularity).to(device()) if identifiers.n_levels else None
 
 
 def _searched(identifiers: Identifiers, states: NDArray[np.int8]) -> Identifiers:

@@ -167,7 +167,7 @@ def _parsed(
     for name in ("item", "title", "text", "state"):
         if frame.schema[name] != pl.String:
             raise ValueError(f"the column {name} holds {frame.schema[name]} instead of text")
-    added = frame.filter(pl.col("level_1").is_not_null())
+    added = frame.filter(pl.col("level_1").is_not_null()) if sizes else frame.clear()
     texts = (frame["item"], added["title"], added["text"])
     if any(column.null_count() for column in texts):
         raise ValueError("an id, a title or a text is missing")

@@ -106,6 +106,7 @@ def _prepared(
                 request.blocked,
                 instruction=request.instruction,
                 unknown=request.unknown,
+                user=request.user,
             )
         )
     except LetterRecError as error:
@@ -138,6 +139,7 @@ def _response(
         raise Overloaded("the deadline passed; try again later, or ask for less")
     catalogue, history = engine.catalogue, query.rows
     items = []
+    generates = engine.model.generates
     for row, score in answer:
         because = None
         if request.explain:
@@ -146,7 +148,12 @@ def _response(
                 for why in shared_codes(catalogue, history, row)
             ]
         items.append(
-            s.Recommendation(**views.name(catalogue, row), log_probability=score, because=because)
+            s.Recommendation(
+                **views.name(catalogue, row),
+                score=score,
+                log_probability=score if generates else None,
+                because=because,
+            )
         )
     names = None
     if request.explain:

@@ -143,7 +143,10 @@ class Because(ItemName):
 class Recommendation(ItemName):
     """A recommended item."""
 
-    log_probability: float = Field(description="natural logarithm, given the history")
+    score: float = Field(description="what items are ranked by, higher is better")
+    log_probability: float | None = Field(
+        description="natural logarithm, given the history; null where a baseline ranks"
+    )
     because: list[Because] | None = Field(None, description="with explain; nearest first")
 
 
@@ -272,7 +275,7 @@ class RunInfo(BaseModel):
     created: str
     letterrec: str
     metrics: dict[str, float] | None = Field(description="on the test split")
-    levels: list[Level]
+    levels: list[Level] = Field(description="of the identifiers; none where a baseline ranks")
     example_user: str
     example_items: list[ItemName]
 

@@ -70,10 +70,11 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
         metrics = None  # not evaluated yet
     popular = np.argsort(-catalogue.popularity, kind="stable")[:6]
     made = {"given": "given with the data", "titles": "titles"}
+    tokenizer = made.get(settings.identifiers.source, settings.tokenizer.name)
     return s.RunInfo(
         name=engine.dataset.name,
         recommender=settings.recommender.name,
-        tokenizer=made.get(settings.identifiers.source, settings.tokenizer.name),
+        tokenizer=tokenizer if catalogue.identifiers.n_levels else "none",
         encoder=None if engine.content is None else settings.content.encoder,
         users=engine.dataset.n_users,
         items=catalogue.count("active"),
@@ -106,6 +107,8 @@ def embedding_map(
     Raises:
         NotFound: the run has no such embeddings.
     """
+    if not catalogue.identifiers.n_levels:
+        raise NotFound("the run has no embeddings to show: a baseline ranks its items")
     first = catalogue.identifiers.codes[:, 0]
     if of == "codes":
         return _code_map(engine, catalogue, level)
