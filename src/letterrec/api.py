@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict, final
 
 from letterrec import pipeline
 from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, check_source
-from letterrec.data.cold import ColdItems
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.splits import Split
 from letterrec.embeddings.content import embed
@@ -19,6 +18,7 @@ from letterrec.errors import RequestError, RunError, SettingsError
 from letterrec.evaluation import cold_start
 from letterrec.evaluation.protocol import SplitMetrics, evaluate_split
 from letterrec.files import write_json
+from letterrec.identifiers.diagnostics import Diagnosis, LevelUse
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import shown
 from letterrec.runs.parts import is_baseline, trained_baseline, trained_recommender
@@ -30,6 +30,17 @@ from letterrec.training import distributed
 
 AnySettings = Settings | Mapping[str, object] | str | PathLike[str] | None
 AnyRun = str | PathLike[str] | Run
+
+
+@final
+class Weights(TypedDict):
+    """What `inspect` says of a baseline: the shape of each tensor that training has decided, by
+    name; of identifiers it has no levels.
+    """
+
+    recommender: str
+    levels: list[LevelUse]
+    weights: dict[str, list[int]]
 
 
 def fit(
@@ -160,7 +171,7 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
     run = Run.open(_as_folder(folder, "folder"))
     run.require("recommender")
     dataset = run.dataset()
-    cold = ColdItems.load(run.folder / "cold")
+    cold = run.cold()
     content = run.embeddings("content", dataset.n_items)
     if content is None or not run.is_done("tokenizer"):
         raise RunError(
@@ -181,11 +192,10 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
     )
 
 
-def inspect(folder: AnyRun) -> dict[str, Any]:
+def inspect(folder: AnyRun) -> Diagnosis | Weights:
     """What a run's identifiers look like; see `identifiers.diagnostics.diagnose`.
 
-    Of a baseline, which has none: ``recommender``, no ``levels``, and ``weights``, the shape of
-    each tensor that training has decided, by name.
+    Of a baseline, which has none: its `Weights`.
 
     Raises:
         RunError: there is no run, or it is unfinished or damaged.

@@ -63,8 +63,8 @@ def fit(
     if until == "identifiers":
         return run
     with distributed.together():
-        recommender = parts.make_recommender(settings, dataset, identifiers, content)
         trie = Trie.build(identifiers, dataset.popularity).to(device())
+        recommender = parts.make_recommender(settings, dataset, identifiers, content, trie)
         ranker = GenerativeRanker(recommender, trie, beam=settings.evaluation.beam)
         train_recommender(run, dataset, recommender, ranker)
         transitions = item_transitions(run, dataset, content, ranker)

@@ -17,7 +17,7 @@ KINDS = [
     "recommender.name=lcrec",
     "tokenizer.name=rqkmeans",
     *(f"recommender.name={name}" for name in ("mf", "lightgcn", "caser", "hgn", "bert4rec")),
-    *(f"recommender.name={name}" for name in ("sasrec", "ease", "popularity")),
+    *(f"recommender.name={name}" for name in ("sasrec", "ease", "slist", "popularity")),
 ]
 
 

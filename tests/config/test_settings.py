@@ -163,7 +163,7 @@ def test_another_kind_keeps_of_a_recipe_what_it_has_too() -> None:
     settings = load_settings("rqvae", ["tokenizer.name=rqkmeans"])
     assert settings.tokenizer == load_settings("rqkmeans").tokenizer
     settings = load_settings("paper-letter-tiger", ["recommender.name=rqt"])
-    assert settings.recommender == load_settings(None, ["recommender.temperature=0.9"]).recommender
+    assert settings.recommender == load_settings(None, ["recommender.temperature=0.7"]).recommender
     with pytest.raises(SettingsError, match=r"'tokenizer\.alpha' does not exist; .*balanced$"):
         load_settings("rqvae", ["tokenizer.name=rqkmeans", "tokenizer.alpha=0.1"])
 

@@ -62,7 +62,7 @@ def losses(folder: Path) -> list[float]:
 
 def test_two_processes_make_the_run_that_one_makes(shop: Path, tmp_path: Path) -> None:
     # How much transitions count is chosen by validation, which one user's rank may tip.
-    # At a low rate the two stay together: sums are rounded otherwise, and steep training adds that up.
+    # Sums are rounded otherwise, which adds up where training is steep: the rate is low.
     alike = ["recommender.dropout=0.0", "transitions.enabled=false", "training.learning_rate=3e-4"]
     settings = [*SMALL, *alike, "training.epochs=3"]
     begin(shop, tmp_path, load_settings(None, settings))

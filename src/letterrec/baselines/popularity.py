@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.baselines.base import Baseline
@@ -20,6 +23,13 @@ class Popularity(Baseline):
     def __init__(self, *, n_users: int, n_items: int, max_history: int = 20) -> None:
         super().__init__(n_users=n_users, n_items=n_items, max_history=max_history)
         self.register_buffer("counts", torch.zeros(n_items))
+
+    @classmethod
+    def of(cls, counts: NDArray[np.int64]) -> Self:
+        """The baseline of given counts int64 ``(n_items,)``."""
+        made = cls(n_users=0, n_items=len(counts))
+        made.counts = torch.from_numpy(counts).float()
+        return made.to(device())
 
     def fit(
         self,

@@ -32,6 +32,7 @@ def evaluate(
     fitting) and are added by their text alone, beside content-kNN and popularity.
     """
     from letterrec import api
+    from letterrec.evaluation.protocol import Evaluation
     from letterrec.reports.text import print_cold_metrics, print_metrics
 
     if cold:
@@ -46,7 +47,9 @@ def evaluate(
     if as_json:
         print_json(result)
     else:
-        print_metrics(out, {split: result})
+        results: Evaluation = {}
+        results[split] = result
+        print_metrics(out, results)
 
 
 def recommend(

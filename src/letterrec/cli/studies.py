@@ -56,7 +56,7 @@ def reproduce(
 
         letterrec reproduce table1 --data data/Instruments --set collaborative.source=given
     """
-    from letterrec.studies import tables
+    from letterrec.studies import rendering
     from letterrec.studies.reproduce import reproduce as make
     from letterrec.studies.sheets import write_section
 
@@ -66,10 +66,10 @@ def reproduce(
     for result in results:
         if write is not None:
             name = f"reproduce {table} {recommender} {result['data']}"
-            write_section(write, name, tables.section(result, _command()))
+            write_section(write, name, rendering.section(result, _command()))
         if not as_json:
-            tables.figures_sheet(result).print(out)
-            differences = tables.differences_sheet(result)
+            rendering.figures_sheet(result).print(out)
+            differences = rendering.differences_sheet(result)
             if differences is not None:
                 differences.print(out)
     if as_json:

@@ -133,7 +133,7 @@ def _sections(
 
 
 def _name(model: BaseModel) -> str:
-    """What chooses this kind of a section."""
+    """The name that chooses this kind of a section."""
     return str(model.model_dump()["name"])
 
 

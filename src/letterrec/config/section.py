@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 class Section(BaseModel):
     """A table of settings; unknown keys are refused, values cannot be changed.
 
-    A key that is given in a section within this one changes that key and nothing else: the others
-    keep the values that they have here, which may differ from those of the inner class.
+    A key given for a nested section changes only that key: the others keep the defaults that this
+    section has for them, which may differ from those of the nested class.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
@@ -28,9 +28,9 @@ class Section(BaseModel):
         return filled
 
     def overlaid(self, given: dict[str, Any]) -> dict[str, Any]:
-        """This section's values with those given in their place.
+        """This section's values, overridden by those given.
 
-        Where ``given`` names another kind (``name``), only what is given: the two have their own
+        If ``given`` names another kind (``name``), only those given: each kind has its own
         defaults.
         """
         values = dict(self)
@@ -42,6 +42,17 @@ class Section(BaseModel):
                 value = inner.overlaid(value)
             values[key] = value
         return values
+
+
+class RecommenderSection(Section):
+    """A recommender."""
+
+    @property
+    def text_model(self) -> str | None:
+        """The model in whose tokens titles are spelled where they are identifiers; None where it
+        knows no words.
+        """
+        return None
 
 
 class TransformerSettings(Section):

@@ -22,8 +22,9 @@ from letterrec.config.baselines import (
     MfSettings,
     PopularitySettings,
     SasRecSettings,
+    SlistSettings,
 )
-from letterrec.config.section import Section, TransformerSettings
+from letterrec.config.section import RecommenderSection, Section, TransformerSettings
 from letterrec.errors import SettingsError
 
 
@@ -84,7 +85,7 @@ class DataSettings(Section):
     )
 
     def reading(self) -> dict[str, Any]:
-        """What `letterrec.read` takes of these."""
+        """These settings as keyword arguments of `letterrec.read`."""
         return self.model_dump(include={"k_core", "min_rating", "order", "columns"})
 
 
@@ -137,7 +138,55 @@ class LetterSettings(Section):
     fuse_cf: bool = Field(
         True, description="the encoder reads CF embeddings beside the content; the paper's does not"
     )
+    cf_target: Literal["smoothed", "raw"] = Field(
+        "smoothed",
+        description="the CF embeddings of eq. 3: averaged over neighbours and scaled down, or, as "
+        "in the paper, as they are",
+    )
+    input_scale: Literal["unit", "raw"] = Field(
+        "unit",
+        description="the encoder's inputs are centred with mean square 1, or, as in the paper, "
+        "read as they are",
+    )
+    level_loss: Literal["sum", "mean"] = Field(
+        "sum", description="eq. 2 and eq. 4 over the levels; the paper's code takes the mean"
+    )
+    commitment: Literal["all", "first"] = Field(
+        "all",
+        description="the levels whose commitment, eq. 2, moves the encoder; the paper's code: the "
+        "first",
+    )
+    linear_path: bool = Field(
+        True,
+        description="encoder and decoder have a linear path beside the MLP; the paper's do not",
+    )
+    codes_from: float = Field(
+        0.15,
+        ge=0,
+        le=1,
+        description="share of the epochs before k-means makes codes of the latents; 0: at once, "
+        "as in the paper",
+    )
+    revive_until: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="share of the epochs until which codes without items are revived; 0: never, "
+        "as in the paper",
+    )
+    selection: Literal["score", "collisions"] = Field(
+        "score",
+        description="the weights that are kept: by reconstruction, use of codes and collisions, "
+        "or by collisions alone, as in the paper's code",
+    )
     training: TrainingSettings = TrainingSettings(epochs=30, batch_size=1024, learning_rate=2e-3)
+
+    @property
+    def cf_dim(self) -> int | None:
+        """The width that CF embeddings must have, since eq. 3 compares them with codes; None where
+        any will do.
+        """
+        return self.dim if self.alpha > 0 else None
 
 
 class RQKMeansSettings(Section):
@@ -147,6 +196,7 @@ class RQKMeansSettings(Section):
     levels: int = Field(4, ge=1, description="codes per identifier")
     codes: int = Field(256, ge=2, description="codes per level")
     balanced: bool = Field(False, description="equal cluster sizes (constrained k-means)")
+    cf_dim: ClassVar[None] = None  # CF embeddings are not compared with anything
     training: ClassVar[None] = None  # there is no network
 
 
@@ -163,7 +213,7 @@ class IdentifierSettings(Section):
     )
 
 
-class RqtSettings(TransformerSettings):
+class RqtSettings(TransformerSettings, RecommenderSection):
     """A causal transformer over items and a shallow decoder over the next item's codes."""
 
     name: Literal["rqt"] = "rqt"
@@ -179,7 +229,7 @@ class RqtSettings(TransformerSettings):
     )
 
 
-class TigerSettings(Section):
+class TigerSettings(RecommenderSection):
     """T5 encoder-decoder over code tokens, the paper's LETTER-TIGER."""
 
     name: Literal["tiger"] = "tiger"
@@ -216,7 +266,7 @@ class TaskSettings(Section):
         return self
 
 
-class LcRecSettings(Section):
+class LcRecSettings(RecommenderSection):
     """A causal language model that reads and writes identifiers, the paper's LETTER-LC-Rec."""
 
     name: Literal["lcrec"] = "lcrec"
@@ -231,11 +281,19 @@ class LcRecSettings(Section):
     alpha: int = Field(16, ge=1, description="scale of LoRA, which counts alpha / rank times")
     dropout: float = Field(0.05, ge=0, lt=1, description="dropout of LoRA")
     train_codes: bool = Field(True, description="train the codes' embedding and output rows")
+    loss_on: Literal["answer", "text"] = Field(
+        "answer", description="what carries loss; 'text': the whole prompt, as in the paper's run"
+    )
     gradient_checkpointing: bool = Field(False, description="less memory for more time")
     tasks: TaskSettings = TaskSettings()
     temperature: float = Field(
         1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
     )
+
+    @property
+    def text_model(self) -> str:
+        """The language model."""
+        return self.model
 
 
 RecommenderSettings = Annotated[
@@ -249,6 +307,7 @@ RecommenderSettings = Annotated[
     | LightGcnSettings
     | SasRecSettings
     | EaseSettings
+    | SlistSettings
     | PopularitySettings,
     Field(discriminator="name"),
 ]
@@ -312,13 +371,12 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _dims_agree(self) -> Self:
-        if isinstance(self.tokenizer, LetterSettings) and self.tokenizer.alpha > 0:
-            wanted, there = self.tokenizer.dim, self.collaborative.dim
-            if self.collaborative.source == "train" and wanted != there:
-                raise ValueError(
-                    f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
-                    "two, so they must be equal (or tokenizer.alpha = 0)"
-                )
+        wanted, there = self.tokenizer.cf_dim, self.collaborative.dim
+        if self.collaborative.source == "train" and wanted not in (None, there):
+            raise ValueError(
+                f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
+                "two, so they must be equal (or tokenizer.alpha = 0)"
+            )
         return self
 
     def __repr__(self) -> str:

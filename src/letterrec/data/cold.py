@@ -83,7 +83,7 @@ class ColdItems:
 def read_split(
     source: str | Dataset, settings: DataSettings, seed: int
 ) -> tuple[Dataset, ColdItems | None]:
-    """Read a source, and take the share of its items out that settings want held out.
+    """Read a source, and hold out the share of its items that the settings ask for.
 
     Args:
         source: what `letterrec.read` takes or gave.
@@ -92,7 +92,7 @@ def read_split(
 
     Raises:
         DataError: the source cannot be used.
-        SettingsError: settings say how to read what is read already.
+        SettingsError: ``source`` is a `Dataset` already, and the settings say how to read it.
     """
     reading = settings.reading()
     if isinstance(source, Dataset):

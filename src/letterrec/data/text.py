@@ -146,8 +146,8 @@ def printable(text: str) -> str:
 
 
 def worded(row: Mapping[str, object], but: Iterable[str] = ()) -> list[str]:
-    """The words of a row's columns by their names: none of ids, prices and addresses; a year
-    counts as a word.
+    """The words in the columns of a row; columns whose names say that they hold none (ids, prices,
+    addresses) are left out, and a year counts as a word.
 
     >>> worded({"brand": "Suds", "price": "from 3", "release_year": 1996, "stock": "7"})
     ['Suds', '1996']
@@ -162,5 +162,5 @@ def worded(row: Mapping[str, object], but: Iterable[str] = ()) -> list[str]:
 
 
 def is_year(name: str) -> bool:
-    """Whether a column of numbers is read all the same."""
+    """Whether a column holds years, by its name: the only numbers that are read."""
     return bool(_YEAR.fullmatch(name))

@@ -33,7 +33,7 @@ _BLOCK = 512  # rows or columns that are worked on at a time
 
 def ease(
     histories: Histories, n_items: int, *, ridge: float = 100.0, kept: int = KEPT
-) -> sp.csr_array:
+) -> sp.csr_array[np.float32]:
     """Weights of EASE (eq. 8 there): each item predicted from those that share a history with it.
 
     Args:
@@ -64,7 +64,7 @@ def slist(
     decay: float = 0.85,
     ahead: float = 0.5,
     kept: int = KEPT,
-) -> sp.csr_array:
+) -> sp.csr_array[np.float32]:
     """Weights of SLIST's transitions (eq. 9 there): what comes later, predicted from what came
     before, at every place of every history.
 
@@ -89,7 +89,7 @@ def slist(
     return weights
 
 
-def whole(histories: Histories, n_items: int) -> sp.csr_array:
+def whole(histories: Histories, n_items: int) -> sp.csr_array[np.float32]:
     """``gram``, and ``cross`` too, of histories whose items predict each other, each item counted
     once a history.
     """
@@ -101,7 +101,7 @@ def whole(histories: Histories, n_items: int) -> sp.csr_array:
 
 def prefixes(
     histories: Histories, n_items: int, decay: float, ahead: float
-) -> tuple[sp.csr_array, sp.csr_array]:
+) -> tuple[sp.csr_array[np.float32], sp.csr_array[np.float32]]:
     """``gram`` and ``cross`` of what came before a place of a history (predictors) and what comes
     from there on (targets), over all places but the first; up to 20 items either way.
 
@@ -124,7 +124,7 @@ def prefixes(
 
 def nearby(
     histories: Histories, n_items: int, window: int, backwards: float
-) -> tuple[sp.csr_array, sp.csr_array]:
+) -> tuple[sp.csr_array[np.float32], sp.csr_array[np.float32]]:
     """``gram`` and ``cross`` of histories whose items predict each other, the more the nearer they
     are.
 
@@ -151,14 +151,14 @@ def nearby(
 
 
 def fitted(
-    gram: sp.csr_array,
-    targets: Sequence[sp.csr_array],
+    gram: sp.csr_array[np.float32],
+    targets: Sequence[sp.csr_array[np.float32]],
     *,
     ridge: float,
     kept: int = KEPT,
     exact: int = EXACT,
     neighbours: int = NEIGHBOURS,
-) -> list[sp.csr_array]:
+) -> list[sp.csr_array[np.float32]]:
     """The largest weights of ridge regressions whose diagonal is zero.
 
     Args:
@@ -177,7 +177,9 @@ def fitted(
     return [_sparse(weights, kept) for weights in solved(gram, targets, ridge)]
 
 
-def solved(gram: sp.csr_array, targets: Sequence[sp.csr_array], ridge: float) -> list[Weights]:
+def solved(
+    gram: sp.csr_array[np.float32], targets: Sequence[sp.csr_array[np.float32]], ridge: float
+) -> list[Weights]:
     """All weights of ridge regressions whose diagonal is zero, float32 ``(n, n)`` for each target.
 
     With ``P`` the inverse of ``S'S + ridge``, they are ``P S'T`` less ``P`` times the multipliers
@@ -206,8 +208,11 @@ def solved(gram: sp.csr_array, targets: Sequence[sp.csr_array], ridge: float) ->
 
 
 def neighbourhoods(
-    gram: sp.csr_array, targets: Sequence[sp.csr_array], ridge: float, neighbours: int
-) -> list[sp.csr_array]:
+    gram: sp.csr_array[np.float32],
+    targets: Sequence[sp.csr_array[np.float32]],
+    ridge: float,
+    neighbours: int,
+) -> list[sp.csr_array[np.float32]]:
     """Weights of the same regressions, each item predicted from its neighbours alone: those that
     it goes with most often, and those of the largest moments in any of the targets. The cost grows
     linearly with the catalogue.
@@ -245,7 +250,7 @@ def neighbourhoods(
     return [sp.csr_array(sp.csr_array((w, *rows), shape=(n, n)).T) for w in found]
 
 
-def largest(matrix: sp.csr_array, n: int) -> sp.csr_array:
+def largest(matrix: sp.csr_array[np.float32], n: int) -> sp.csr_array[np.float32]:
     """The ``n`` largest entries of each row; of equal ones those further left."""
     lengths = np.diff(matrix.indptr)
     if lengths.max(initial=0) <= n:
@@ -260,13 +265,13 @@ def largest(matrix: sp.csr_array, n: int) -> sp.csr_array:
 
 def _table(
     rows: NDArray[np.integer], columns: NDArray[np.integer], value: float, shape: tuple[int, int]
-) -> sp.csr_array:
+) -> sp.csr_array[np.float32]:
     """``value`` at each row and column, summed where they repeat."""
     values = np.full(len(rows), value, dtype=np.float32)
     return sp.coo_array((values, (rows, columns)), shape=shape).tocsr()
 
 
-def _sparse(weights: Weights, kept: int) -> sp.csr_array:
+def _sparse(weights: Weights, kept: int) -> sp.csr_array[np.float32]:
     """The largest weights of each row."""
     starts = range(0, len(weights), _BLOCK)
     blocks = [largest(sp.csr_array(weights[start : start + _BLOCK]), kept) for start in starts]
@@ -285,7 +290,10 @@ def _symmetric(lower: Weights) -> Iterator[tuple[int, int, Weights]]:
 
 
 def _dense(
-    matrix: sp.csr_array, items: NDArray[np.integer], place: NDArray[np.int64], width: int
+    matrix: sp.csr_array[np.float32],
+    items: NDArray[np.integer],
+    place: NDArray[np.int64],
+    width: int,
 ) -> Weights:
     """Rows of a sparse matrix, dense, with the columns that have a place.
 

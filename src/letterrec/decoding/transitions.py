@@ -24,7 +24,7 @@ from torch import Tensor
 from letterrec.data.sequences import Histories
 from letterrec.decoding.linear import KEPT, NEIGHBOURS, fitted, largest, nearby
 from letterrec.decoding.mixture import Retrieved
-from letterrec.embeddings.similarity import alike, as_matrix, most_similar
+from letterrec.embeddings.similarity import as_matrix, most_similar, similar_items
 from letterrec.files import read_tensors, reading, write_tensors
 from letterrec.progress import counting
 
@@ -54,7 +54,7 @@ class Transitions:
         weight: the share of the probability that retrieved items get, below 1.
     """
 
-    table: sp.csr_array
+    table: sp.csr_array[np.float32]
     seen: float = 1.0
     like: float = 0.0
     decay: float = _DECAYS[0]
@@ -91,14 +91,16 @@ class Transitions:
         shares = self.weight * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
         return Retrieved(items.to(histories.device), shares.to(histories.device))
 
-    def _spread(self, rows: NDArray[np.int64], weights: NDArray[np.float32]) -> sp.csr_array:
+    def _spread(
+        self, rows: NDArray[np.int64], weights: NDArray[np.float32]
+    ) -> sp.csr_array[np.float32]:
         """``(batch, n_items)``: the weights of item rows, both ``(batch, n)``."""
         n_items = self.table.shape[0]
         case, place = np.nonzero((rows >= 0) & (rows < n_items))
         entries = (weights[case, place], (case, rows[case, place]))
         return sp.coo_array(entries, shape=(len(rows), n_items)).tocsr()
 
-    def with_like(self, similar: sp.csr_array, like: float) -> Transitions:
+    def with_like(self, similar: sp.csr_array[np.float32], like: float) -> Transitions:
         """The same transitions, with items expected to speak for those similar to them.
 
         Args:
@@ -142,7 +144,7 @@ class Transitions:
         return replace(self, table=placed.tocsr())
 
     def chosen(
-        self, score: Callable[[Transitions], float], similar: sp.csr_array | None = None
+        self, score: Callable[[Transitions], float], similar: sp.csr_array[np.float32] | None = None
     ) -> Transitions:
         """The same transitions with the weights that score best.
 
@@ -207,13 +209,13 @@ class Transitions:
 def learned(
     histories: Histories,
     n_items: int,
-    similarity: sp.csr_array | None = None,
+    similarity: sp.csr_array[np.float32] | None = None,
     *,
     window: int = 20,
     backwards: float = 0.5,
     ridge: float = 100.0,
     neighbours: int = NEIGHBOURS,
-) -> tuple[Transitions, sp.csr_array | None]:
+) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
     """Learn transitions by a ridge regression on near items.
 
     Its penalty is of the difference from what similarity lets expect, ``like * similarity``, and
@@ -255,19 +257,21 @@ def retrieved(
     return transitions.retrieve(histories, seen)
 
 
-def similarity_of(content: NDArray[np.float32], order: NDArray[np.integer]) -> sp.csr_array:
+def similarity_of(
+    content: NDArray[np.float32], order: NDArray[np.integer]
+) -> sp.csr_array[np.float32]:
     """float32 ``(n_items, n_items)``: weights of the items similar to the row's, one in sum."""
-    return as_matrix(alike(content, order, _SOFTNESS), len(content))
+    return as_matrix(similar_items(content, order, _SOFTNESS), len(content))
 
 
-def _positive(matrix: sp.csr_array) -> sp.csr_array:
+def _positive(matrix: sp.csr_array[np.float32]) -> sp.csr_array[np.float32]:
     """The entries above zero: what speaks against an item has no place in a share."""
     kept = sp.csr_array(matrix.maximum(0), dtype=np.float32)
     kept.eliminate_zeros()
     return kept
 
 
-def _lines(matrix: sp.csr_array) -> tuple[Tensor, Tensor]:
+def _lines(matrix: sp.csr_array[np.float32]) -> tuple[Tensor, Tensor]:
     """Columns int64 and entries float32 of each row, ``(rows, longest)``, padded by -1 and 0."""
     lengths = np.diff(matrix.indptr)
     inside = np.arange(max(1, lengths.max(initial=0))) < lengths[:, None]

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from letterrec import api
+from letterrec.data.splits import SPLITS
 from letterrec.embeddings.projection import principal_components, sample
 from letterrec.errors import MissingExtra, RunError
-from letterrec.evaluation.breakdowns import analyse, shares_by_rank
-from letterrec.files import read_metadata, reading, write_text
+from letterrec.evaluation.breakdowns import Breakdowns, Group, analyse, shares_by_rank
+from letterrec.evaluation.protocol import Evaluation
+from letterrec.files import write_text
 from letterrec.identifiers.diagnostics import code_counts
 from letterrec.progress import visible
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.http.views import most_popular_titles
 from letterrec.tokenizers import load_tokenizer
-from letterrec.training.checkpoints import TrainingLog
 
 _METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 _GROUPS = 16
@@ -67,7 +68,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         summary=_safe(_summary(engine)),
         body="\n".join(parts),
     )
-    path = out if out is not None else folder / "report.html"
+    path = out if out is not None else run.files.report
     try:
         write_text(path, page)
     except OSError as error:
@@ -85,9 +86,9 @@ def _summary(engine: Engine) -> str:
     )
 
 
-def _metrics_table(metrics: Mapping[str, Any]) -> str:
+def _metrics_table(metrics: Evaluation) -> str:
     rows = []
-    for split in ("test", "valid"):
+    for split in reversed(SPLITS):
         result = metrics[split]
         n = result["users"]
         rows.append((f"{split}, {n:,} users", *_cells(result["metrics"], n)))
@@ -104,30 +105,35 @@ def _cells(metrics: Mapping[str, float], users: int) -> list[str]:
     return [f"{metrics[name]:.4f}" if users else "-" for name in _METRICS]
 
 
-def _groups(found: Mapping[str, Any]) -> list[str]:
+def _groups(found: Breakdowns) -> list[str]:
     head = ("", "Cases", "Recall@10", "NDCG@10")
 
-    def rows(groups: Iterable[Mapping[str, Any]]) -> list[Sequence[str]]:
+    def rows(groups: Iterable[Group]) -> list[Sequence[str]]:
         return [
-            (g["name"], f"{g['cases']:,}", f"{g['recall@10']:.4f}", f"{g['ndcg@10']:.4f}")
+            (
+                g.name,
+                f"{g.cases:,}",
+                f"{g.metrics['recall@10']:.4f}",
+                f"{g.metrics['ndcg@10']:.4f}",
+            )
             for g in groups
         ]
 
     lists = [
-        (name, f"{values['coverage']:.1%}", f"{values['gini']:.3f}")
-        for name, values in found["lists"].items()
+        (name, f"{spread.coverage:.1%}", f"{spread.gini:.3f}")
+        for name, spread in found.lists.items()
     ]
     return [
         _section(
             "By popularity of the target",
-            _bars(found["by_popularity"]),
-            _table(head, rows(found["by_popularity"])),
+            _bars(found.by_popularity),
+            _table(head, rows(found.by_popularity)),
             _note("Fifths of the catalogue, rarest items first; in brackets the occurrences."),
         ),
         _section(
             "By length of the history",
-            _bars(found["by_length"]),
-            _table(head, rows(found["by_length"])),
+            _bars(found.by_length),
+            _table(head, rows(found.by_length)),
         ),
         _section(
             "What is recommended at all",
@@ -140,14 +146,14 @@ def _groups(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _bars(groups: Sequence[Mapping[str, Any]]) -> str:
+def _bars(groups: Sequence[Group]) -> str:
     import plotly.graph_objects as go
 
-    shown = [g for g in groups if g["cases"]]
-    names = [g["name"] for g in shown]
+    shown = [g for g in groups if g.cases]
+    names = [g.name for g in shown]
     figure = go.Figure(
         [
-            go.Bar(name=label, x=names, y=[g[key] for g in shown], marker_color=hue)
+            go.Bar(name=label, x=names, y=[g.metrics[key] for g in shown], marker_color=hue)
             for label, key, hue in (
                 ("Recall@10", "recall@10", _HUES[0]),
                 ("NDCG@10", "ndcg@10", _HUES[2]),
@@ -178,6 +184,11 @@ def _identifiers_table(run: Run) -> str:
     )
     if found.get("cf_overlap") is not None:
         note += f" Codes shared with the nearest neighbour by CF: {found['cf_overlap']:.3f}."
+    if found.get("cf_overlap_any") is not None:
+        note += (
+            f" Items with at least one code of that neighbour: {found['cf_overlap_any']:.3f}; "
+            f"of a random item: {found['random_overlap_any']:.3f}."
+        )
     head = ("Level", "Codes used", "Entropy (bits)", "Largest share")
     return _table(head, rows) + _note(note)
 
@@ -215,7 +226,7 @@ def _maps(engine: Engine) -> list[str]:
     import plotly.graph_objects as go
 
     figures = []
-    folder = engine.folder / "tokenizer"
+    folder = engine.files.tokenizer
     if folder.is_dir():
         codebook = load_tokenizer(folder).codebooks[0]
         counts = code_counts(engine.identifiers)[0]
@@ -274,9 +285,7 @@ def _curves(run: Run) -> list[str]:
     figures = []
     for stage in ("collaborative", "tokenizer", "recommender"):
         try:
-            path = run.checkpoints(stage) / "checkpoint.safetensors"
-            with reading(path):
-                epochs = TrainingLog(**read_metadata(path)["log"]).epochs
+            epochs = run.training_log(stage).epochs
         except RunError:
             continue  # this stage trained nothing, or its checkpoint was deleted or damaged
         names = [n for n in epochs[-1] if n not in ("epoch", "seconds")] if epochs else []

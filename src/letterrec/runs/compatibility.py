@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from letterrec.baselines import BASELINES
-from letterrec.config.settings import LetterSettings, Settings
+from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.embeddings import collaborative
 from letterrec.errors import DataError, IdentifierError, SettingsError
@@ -49,9 +49,7 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
             "add an items file, or use content.source=auto"
         )
     if settings.collaborative.source != "train" and not has_cf:
-        dim, tokenizer = None, settings.tokenizer
-        if isinstance(tokenizer, LetterSettings) and tokenizer.alpha > 0:
-            dim = tokenizer.dim if settings.identifiers.source == "learned" else None  # eq. 3
+        dim = settings.tokenizer.cf_dim if settings.identifiers.source == "learned" else None
         given = settings.collaborative
         collaborative.given_cf(
             given.source, dataset, ids=given.ids, order=given.order, dim=dim, quiet=True

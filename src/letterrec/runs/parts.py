@@ -18,6 +18,7 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.splits import SPLITS, Split
 from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
 from letterrec.decoding.transitions import Transitions, learned, similarity_of
+from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
 from letterrec.embeddings.content import embed, encoder_tokenizer
 from letterrec.evaluation.protocol import Measured, Validation, evaluate_split
@@ -138,6 +139,7 @@ def make_recommender(
     dataset: Dataset,
     identifiers: Identifiers,
     content: NDArray[np.float32] | None,
+    trie: Trie | None = None,
 ) -> Recommender:
     """The recommender that the settings name, untrained, its weights decided by the seed."""
     features = Features(
@@ -150,6 +152,7 @@ def make_recommender(
     return RECOMMENDERS[settings.recommender.name].build(
         identifiers,
         features,
+        trie,
         max_history=settings.data.max_history,
         **settings.recommender.model_dump(exclude={"name"}),
     )

@@ -27,6 +27,7 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.errors import NotFound, RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.runs.layout import Layout
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import Changes, read_changes, version_of
 from letterrec.serving.models import Model
@@ -67,6 +68,7 @@ class Engine:
         transitions: Transitions | None = None,
     ) -> None:
         self.folder = folder
+        self.files = Layout(folder)
         self.settings = settings
         self.dataset = dataset
         self.model = model
@@ -127,11 +129,11 @@ class Engine:
         return read_changes(self.folder, self.key, sizes, width, self._trained.rows)
 
     def refresh(self) -> bool:
-        """Take over the edits that are on the disk now, if they are others than those served: also
-        older ones that were put back, or none where the file is gone.
+        """Load the edits from the disk if they differ from those served; also when the file was
+        replaced by an older one, or is gone.
 
         Returns:
-            Whether there were any.
+            Whether they differed.
 
         Raises:
             RunError: their file is damaged; the catalogue stays as it was.
@@ -144,24 +146,24 @@ class Engine:
             self._version = version
             if changes.lineage == self.catalogue.lineage:
                 return False
-            with reading(self.folder / "catalogue.parquet"):
-                self._take(changes)
+            with reading(self.files.catalogue):
+                self._apply(changes)
             return True
 
-    def take(self, changes: Changes) -> None:
-        """Go on with an edited catalogue."""
+    def apply(self, changes: Changes) -> None:
+        """Serve an edited catalogue from now on."""
         with self._changing:
-            self._version = _UNREAD  # whatever is on the disk after this is looked at
+            self._version = _UNREAD  # so that the next refresh reads the file again
             if changes.lineage != self.catalogue.lineage:
-                self._take(changes)
+                self._apply(changes)
 
-    def _take(self, changes: Changes) -> None:
+    def _apply(self, changes: Changes) -> None:
         catalogue = self.catalogue.changed(changes, self._trained, self.content)
         if catalogue.n_rows != self.catalogue.n_rows:
             content = self.content
             if content is not None:
                 content = np.concatenate([content, catalogue.added_content])
-            # First the model, which then knows more rows than anyone asks it about.
+            # Update the model first: until the catalogue is replaced, no query uses the new rows.
             self.model.set_catalogue(
                 catalogue.identifiers, None if content is None else torch.from_numpy(content)
             )

@@ -10,5 +10,5 @@ rest.
 from typing import Literal
 
 TableName = Literal["table1", "table2", "table3", "table4"]
-RecommenderName = Literal["rqt", "tiger"]  # what the rows of a table may share
+RecommenderName = Literal["rqt", "rqt-codes", "tiger"]  # what the rows of a table may share
 Model = Literal["generative", "sasrec"]

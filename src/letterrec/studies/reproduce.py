@@ -15,15 +15,15 @@ from letterrec.data import Dataset, find_sources, read
 from letterrec.data.splits import SPLITS
 from letterrec.decoding.ranker import ScoringRanker
 from letterrec.errors import SettingsError
-from letterrec.evaluation.metrics import Ranks, gains, hits, summarise
+from letterrec.evaluation.metrics import Ranks, ndcg, recall, summarise
 from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
 from letterrec.evaluation.significance import paired_bootstrap
 from letterrec.files import write_json
-from letterrec.identifiers.diagnostics import cf_overlap
-from letterrec.nn.sasrec import SASRec
+from letterrec.identifiers.diagnostics import cf_overlap, cf_overlap_any, random_overlap_any
 from letterrec.progress import say
 from letterrec.runs.run import Run
 from letterrec.studies import TableName
+from letterrec.studies.quantized import PROBE, at_scale_of, linear_probe, over_rotations
 from letterrec.studies.rows import (
     ROWS,
     TABLES,
@@ -181,25 +181,29 @@ def _ranked(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
 
 
 def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
-    """Table 3: SASRec ranks with the row's quantized embeddings for its own.
-
-    They are brought to the root mean square of those that they replace: a tokenizer knows no
-    scale.
-    """
+    """Table 3: SASRec ranks with the row's quantized embeddings for its own."""
     run = runs[row_name]
-    model = SASRec.load(runs["host"].folder / "sasrec.safetensors", dataset.item_ids)
+    model = runs["host"].sasrec(dataset)
+    model.to(device())
+    ranker = ScoringRanker(model, device())
+    of_basis: dict[str, float] = {}
     if ROWS[row_name].model == "generative":
         own, cf = model.item_embeddings(), run.embeddings("collaborative", dataset.n_items)
         content = run.embeddings("content", dataset.n_items)
         read_by_encoder = content if content is not None else cf
         assert read_by_encoder is not None
-        quantized = run.tokenizer().quantized(Items(read_by_encoder, cf))
-        scale = _root_mean_square(own) / max(_root_mean_square(quantized), 1e-12)
-        model.use_item_embeddings(np.asarray(quantized * scale, dtype=np.float32))
-    model.to(device())
-    ranker = ScoringRanker(model, device())
+        quantized = at_scale_of(run.tokenizer().quantized(Items(read_by_encoder, cf)), own)
+
+        def recall(embeddings: NDArray[np.float32]) -> float:
+            model.use_item_embeddings(embeddings)
+            return evaluate_split(ranker, dataset, "test").metrics["metrics"]["recall@10"]
+
+        of_basis = over_rotations(quantized, recall)
+        if cf is not None:
+            of_basis[PROBE] = linear_probe(quantized, cf)
+        model.use_item_embeddings(quantized)
     valid, test = (evaluate_split(ranker, dataset, split) for split in SPLITS)
-    figures = test.metrics["metrics"]
+    figures = test.metrics["metrics"] | of_basis
     return Measured(figures, test.ranks, valid.metrics["metrics"], seconds_of(run))
 
 
@@ -207,11 +211,18 @@ def _overlap(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
     """Table 4, for all rows on the same CF embeddings: those of the first row's run, and those
     that came with the data."""
     run = runs[row_name]
-    codes = run.identifiers(dataset).codes
+    identifiers = run.identifiers(dataset)
     cf = next(iter(runs.values())).embeddings("collaborative", dataset.n_items)
     assert cf is not None
-    figures = {"cf_overlap": cf_overlap(codes, cf)}
+    codes = identifiers.codes
+    figures = {
+        "cf_overlap_any": cf_overlap_any(codes, cf),
+        "cf_overlap": cf_overlap(codes, cf),
+        "random_overlap_any": random_overlap_any(codes),
+        "level-1 codes in use": len(np.unique(codes[:, 0])) / identifiers.sizes[0],
+    }
     if dataset.given_cf is not None:
+        figures["cf_overlap_any (given CF)"] = cf_overlap_any(codes, dataset.given_cf)
         figures["cf_overlap (given CF)"] = cf_overlap(codes, dataset.given_cf)
     return Measured(figures, seconds=seconds_of(run))
 
@@ -222,10 +233,6 @@ _MEASURES: Mapping[TableName, Callable[[str, Runs, Dataset], Measured]] = {
     "table3": _quantized_in_sasrec,
     "table4": _overlap,
 }
-
-
-def _root_mean_square(values: NDArray[np.float32]) -> float:
-    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
 
 
 def _names(row_name: str, table: Table, data_name: str) -> dict[str, Any]:
@@ -276,7 +283,7 @@ def _difference(
 def _by_user(measured: Measured, metric: str) -> NDArray[np.float64]:
     assert measured.ranks is not None
     name, _, cut = metric.partition("@")
-    return {"recall": hits, "ndcg": gains}[name](measured.ranks, int(cut))
+    return {"recall": recall, "ndcg": ndcg}[name](measured.ranks, int(cut))
 
 
 def _circumstances(run: Run | None) -> dict[str, Any]:

@@ -20,6 +20,14 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 }
 
 
+_WORDS = (
+    "name",
+    "cf_target",
+    "input_scale",
+    "level_loss",
+    "commitment",
+    "selection",
+)  # settings that are words
 _LARGEST = 2**24  # of the sizes in tokenizer.json: before memory for them is asked for
 
 
@@ -36,7 +44,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         for key, value in about.items():
             numbers = value if key == "hidden" else [value]
             is_sane = all(isinstance(n, int | float) and abs(n) <= _LARGEST for n in numbers)
-            if key != "name" and not is_sane:
+            if key not in _WORDS and not is_sane:
                 raise ValueError(f"{key}: expected numbers up to {_LARGEST:,}")
         if name not in TOKENIZERS:
             raise RunError(

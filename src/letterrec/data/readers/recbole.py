@@ -15,7 +15,7 @@ from letterrec.data.readers.columns import find_columns, item_of_catalogue
 from letterrec.data.readers.interactions import read_interactions
 from letterrec.data.readers.malformed import check_text
 from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
-from letterrec.data.readers.table_files import Layout, Table
+from letterrec.data.readers.table_files import Layout, TableFile
 from letterrec.data.text import ItemText, item_text
 from letterrec.errors import DataError
 
@@ -82,8 +82,8 @@ def _fields(path: Path) -> dict[str, str]:
     return fields
 
 
-def _table(path: Path, fields: Mapping[str, str]) -> Table:
-    return Table(path, "csv", (path,), Layout("\t", tuple(fields), quote=None, skip=1))
+def _table(path: Path, fields: Mapping[str, str]) -> TableFile:
+    return TableFile(path, "csv", (path,), Layout("\t", tuple(fields), quote=None, skip=1))
 
 
 def _items_in(

@@ -22,11 +22,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from letterrec.config.settings import LcRecSettings
 from letterrec.data.sequences import Histories
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, Identifiers
-from letterrec.recommenders.base import Features, Recommender, check_sizes, check_trainable
+from letterrec.recommenders.base import (
+    Features,
+    LegalCodes,
+    Recommender,
+    check_sizes,
+    check_trainable,
+)
 from letterrec.recommenders.lcrec import llm
 from letterrec.recommenders.lcrec.export import export as write_merged
 from letterrec.recommenders.lcrec.lora import (
@@ -36,7 +43,7 @@ from letterrec.recommenders.lcrec.lora import (
     shard_frozen,
     with_lora,
 )
-from letterrec.recommenders.lcrec.prompts import Prompts
+from letterrec.recommenders.lcrec.prompts import LossOn, Prompts
 from letterrec.recommenders.lcrec.tasks import TASKS, Case, history
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training import distributed
@@ -68,6 +75,8 @@ class LcRec(Recommender):
         dropout: of the adapters.
         train_codes: whether the codes' rows of the embedding and the output layer are trained;
             otherwise they stay as they were drawn. Titles have no such rows.
+        loss_on: what carries loss: the ``"answer"``, or the whole ``"text"``, the words and codes
+            of the prompt too, as in the paper's run.
         gradient_checkpointing: save memory by computing activations again in the backward pass.
         tasks: how often each task is drawn, relative to the others; see `tasks.TASKS`. None:
             ``seqrec`` alone.
@@ -79,7 +88,6 @@ class LcRec(Recommender):
         MissingExtra: peft is not installed.
     """
 
-    prefixes: Tensor
     item_codes: Tensor
     offsets: Tensor
     code_tokens: Tensor
@@ -90,6 +98,7 @@ class LcRec(Recommender):
         identifiers: Identifiers,
         content: Tensor | None = None,
         *,
+        trie: Trie | None = None,
         titles: Sequence[str] | None = None,
         texts: Sequence[str] | None = None,
         preferences: Sequence[str] | None = None,
@@ -100,6 +109,7 @@ class LcRec(Recommender):
         alpha: int = 16,
         dropout: float = 0.05,
         train_codes: bool = True,
+        loss_on: LossOn = "answer",
         gradient_checkpointing: bool = False,
         tasks: Mapping[str, float] | None = None,
         temperature: float = 1.0,
@@ -135,19 +145,28 @@ class LcRec(Recommender):
             vocabulary = base.tokenizer.get_vocab()
             tokens = [vocabulary[word] for word in identifiers.words]
             word_rows = output.detach()[tokens]
-        self.prompts = Prompts(base.tokenizer, tokens)
+        self.prompts = Prompts(base.tokenizer, tokens, loss_on)
         self.register_buffer("word_rows", word_rows, persistent=False)
         self.register_buffer("code_tokens", torch.tensor(tokens), persistent=False)
         offsets = torch.tensor(identifiers.level_offsets) - FIRST_CODE_TOKEN
         self.register_buffer("offsets", offsets, persistent=False)
         keep_only_trained(self)
         self.set_catalogue(identifiers)
+        self._legal = LegalCodes(identifiers, trie)
 
     @classmethod
-    def build(cls, identifiers: Identifiers, features: Features, **settings: Any) -> Self:
+    def build(
+        cls,
+        identifiers: Identifiers,
+        features: Features,
+        trie: Trie | None = None,
+        **settings: object,
+    ) -> Self:
         """An untrained recommender of a catalogue, with the words that its tasks read or write."""
-        return cls(
+        make: Callable[..., Self] = cls
+        return make(
             identifiers,
+            trie=trie,
             titles=features.titles,
             texts=features.texts,
             preferences=features.preferences,
@@ -155,15 +174,17 @@ class LcRec(Recommender):
         )
 
     @classmethod
-    def check(cls, features: Features, settings: Mapping[str, Any]) -> None:
+    def check(cls, features: Features, settings: Mapping[str, object]) -> None:
         """Refuse tasks without the words that they need, and models that cannot be loaded."""
-        _refuse_tasks_without_text(settings["tasks"], features.texts, features.preferences)
-        llm.check(settings["model"])
+        chosen = LcRecSettings.model_validate(settings)
+        tasks = chosen.tasks.model_dump()
+        _refuse_tasks_without_text(tasks, features.texts, features.preferences)
+        llm.check(chosen.model)
 
     @classmethod
-    def text_tokenizer(cls, settings: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    def text_tokenizer(cls, settings: Mapping[str, object]) -> PreTrainedTokenizerBase:
         """The language model's."""
-        return llm.load_tokenizer(settings["model"])
+        return llm.load_tokenizer(LcRecSettings.model_validate(settings).model)
 
     def export(self, folder: Path) -> None:
         """Write the model, with what was trained merged into its weights; see `lcrec.export`."""
@@ -195,8 +216,7 @@ class LcRec(Recommender):
         """
         check_sizes(identifiers, self.sizes)
         device = self.offsets.device
-        self.trie = Trie.build(identifiers).to(device)
-        self.register_buffer("prefixes", self.trie.prefixes(), persistent=False)
+        self._legal = LegalCodes(identifiers)
         codes = torch.from_numpy(identifiers.codes).to(device, torch.int64)
         self.register_buffer("item_codes", codes, persistent=False)
         self.prompts.set_catalogue(identifiers)
@@ -234,7 +254,7 @@ class LcRec(Recommender):
         draws = _Draws(options.seed)
 
         def collate(rows: Rows) -> tuple[Tensor, ...]:
-            n_items = len(self.prefixes)
+            n_items = len(self.item_codes)
             examples = []
             for row in rows:
                 task = TASKS[names[int(draws.random.choice(len(names), p=shares))]]
@@ -290,15 +310,16 @@ class LcRec(Recommender):
             items: int64 ``(n,)`` items that the codes belong to.
             levels: int64 ``(n,)`` levels of the codes.
         """
+        trie, prefixes = self._legal.on(hidden.device)
         loss = hidden.new_zeros((), dtype=torch.float32)
         for level, size in enumerate(self.sizes):
             at = (levels == level).nonzero()[:, 0]
-            nodes = self.prefixes[items[at], level]
+            nodes = prefixes[items[at], level]
             # Where a prefix leaves no choice there is nothing to learn.
-            open_ = self.trie.n_children(level, nodes) > 1
+            open_ = trie.n_children(level, nodes) > 1
             at, nodes = at[open_], nodes[open_]
             if len(at):
-                legal = self.trie.legal(level, nodes, size)
+                legal = trie.legal(level, nodes, size)
                 logits = self.code_logits(hidden[at], level).masked_fill(~legal, -torch.inf)
                 targets = self.item_codes[items[at], level]
                 loss = loss + len(at) * ranking_guided_loss(logits, targets, self.temperature)

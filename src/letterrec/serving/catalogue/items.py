@@ -1,10 +1,9 @@
-"""The catalogue as it stands at one moment: items trained on, items added since, who may appear.
+"""The catalogue as it stands at one moment: trained items, items added since, and their states.
 
-A catalogue never changes. An edit makes the next one, in which every row and every identifier of
-the one before is the same and new items stand behind. That holds even when an older or another file
-of edits is put in the place of the one that was served: rows of items that the file lacks are
-*gone*. They keep their identifier, so that queries prepared before still mean what they meant, and
-no id leads to them.
+A catalogue is immutable. An edit makes a new one that keeps every row and identifier and appends
+the new items. This also holds when the file of edits is replaced by an older or another one: rows
+whose items the file lacks are *gone*. They keep their identifiers, so that queries prepared before
+keep their meaning, but no id maps to them.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Catalogue:
         generation: counts the edits since training.
         trie: of ``identifiers``, on the device of the model; None where they are of no levels, as
             a baseline has no use for them.
-        transitions: which item follows which; None where the run does without.
+        transitions: which item speaks for which; None where the run does without.
         added_texts: what was encoded of the added items.
         added_content: float32 ``(n_added, d_content)`` of the added items.
         lineage: of the edits; see `Changes`.
@@ -95,8 +94,8 @@ class Catalogue:
         Args:
             changes: all edits since training.
             trained: the catalogue without edits.
-            content: float32 ``(n_trained, d_content)``: by it the transitions of added items are
-                those of the items like them; None gives them none.
+            content: float32 ``(n_trained, d_content)``: added items inherit the transitions of
+                their nearest items in it. None: they have no transitions.
         """
         n = self.n_trained
         rows, new = self._places(changes)
@@ -142,10 +141,10 @@ class Catalogue:
         return made
 
     def _places(self, changes: Changes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """int64: the row of every added item, and which of them get new rows, at the end.
+        """int64: the row of each added item, and which of them get new rows, at the end.
 
-        An item has the row that it had, gone or not, if it is the same: id, title, text, codes
-        and content.
+        An item that was there before, gone or not, keeps its row if id, title, text, codes and
+        content are the same.
         """
         n, n_added = self.n_trained, self.n_rows - self.n_trained
         m = len(changes.item_ids)
@@ -195,7 +194,7 @@ class Catalogue:
         content: NDArray[np.float32] | None,
         n_rows: int,
     ) -> Transitions | None:
-        """Transitions of the items at ``rows`` and those trained on, for a catalogue of rows."""
+        """Transitions of trained and added items, at their rows of the new catalogue."""
         if trained is None or self.transitions is None or content is None:
             return self.transitions
         is_longer = len(rows) - len(new) == self.n_rows - self.n_trained
@@ -206,12 +205,12 @@ class Catalogue:
 
     @property
     def n_rows(self) -> int:
-        """Rows, also of items that are gone."""
+        """Number of rows, including those of items that are gone."""
         return len(self.item_ids)
 
     @cached_property
     def n_items(self) -> int:
-        """Items, whatever their state, without those that are gone."""
+        """Number of items in any state, except those that are gone."""
         return int(self.is_present.sum())
 
     @cached_property
@@ -234,7 +233,7 @@ class Catalogue:
         return {item: row for row, item in enumerate(self.item_ids) if self.is_present[row]}
 
     def spelled(self, row: int) -> str:
-        """The identifier of a row as people read it; cached, since few items are in most lists."""
+        """The identifier of a row as text; cached, since most lists show the same few items."""
         text = self._spelled.get(row)
         if text is None:
             text = self._spelled[row] = self.identifiers.spelled(row)
@@ -271,8 +270,8 @@ class Catalogue:
     def neighbours(self, row: int, n: int) -> list[tuple[int, int, int]]:
         """The nearest active items in code space.
 
-        Near is who shares more leading codes, then more codes at equal places; ties go to the more
-        popular.
+        Items that share more leading codes are nearer, then those that share more codes at equal
+        levels; ties go to the more popular one.
 
         Returns:
             Per neighbour its row, the shared leading codes, and the codes shared in all.
@@ -327,9 +326,9 @@ def _trie(identifiers: Identifiers, popularity: NDArray[np.int64]) -> Trie | Non
 
 
 def _searched(identifiers: Identifiers, states: NDArray[np.int8]) -> Identifiers:
-    """Identifiers to search by: rows that are gone share those of other items.
+    """Identifiers for the trie, in which rows that are gone repeat those of other items.
 
-    So they add no prefix, and an answer is the one of a catalogue that never had them.
+    Such rows add no prefix, so that answers are those of a catalogue that never had them.
     """
     gone = np.flatnonzero(states == _GONE)
     if not len(gone):

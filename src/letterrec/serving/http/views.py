@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 import letterrec
 from letterrec.embeddings.projection import Axes, principal_axes, principal_components, sample
 from letterrec.errors import NotFound, RunError
-from letterrec.files import read_json
 from letterrec.identifiers.diagnostics import code_counts, entropy
+from letterrec.runs.run import Run
 from letterrec.serving.catalogue.items import STATES, Catalogue
 from letterrec.serving.engine import Engine
 from letterrec.serving.http import schemas as s
 from letterrec.tokenizers import load_tokenizer
 
-_FITTED = 20_000  # embeddings whose principal axes are taken for those of all
+_FITTED = 20_000  # embeddings from which the principal axes are computed
 _AXES: WeakKeyDictionary[Engine, Axes] = WeakKeyDictionary()
 
 
@@ -62,11 +62,10 @@ def item(engine: Engine, catalogue: Catalogue, item_id: str, neighbours: int) ->
 
 def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
     """What is served."""
-    about = read_json(engine.folder / "run.json")
-    settings = engine.settings
+    run, settings = Run.open(engine.folder), engine.settings
     try:
-        metrics = read_json(engine.folder / "metrics.json")["test"]["metrics"]
-    except (RunError, KeyError):
+        metrics = run.metrics()["test"]["metrics"]
+    except RunError:
         metrics = None  # not evaluated yet
     popular = np.argsort(-catalogue.popularity, kind="stable")[:6]
     made = {"given": "given with the data", "titles": "titles"}
@@ -82,7 +81,7 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
         deleted=catalogue.count("deleted"),
         added=catalogue.n_items - catalogue.n_trained,
         generation=catalogue.generation,
-        created=str(about.get("started", "")),
+        created=run.about["started"],
         letterrec=letterrec.__version__,
         metrics=metrics,
         levels=[
@@ -130,7 +129,7 @@ def embedding_map(
 
 
 def _axes(engine: Engine, content: NDArray[np.float32]) -> Axes:
-    """Of the content embeddings: found once, whatever number of points is asked for."""
+    """Principal axes of the content embeddings, computed once per engine."""
     axes = _AXES.get(engine)
     if axes is None:
         axes = _AXES[engine] = principal_axes(content[sample(len(content), _FITTED)])
@@ -140,7 +139,7 @@ def _axes(engine: Engine, content: NDArray[np.float32]) -> Axes:
 def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> bytes:
     if level > catalogue.identifiers.n_levels:
         raise NotFound(f"level {level} of {catalogue.identifiers.n_levels}: there is none")
-    folder = engine.folder / "tokenizer"
+    folder = engine.files.tokenizer
     if not folder.is_dir():
         raise NotFound("the run has no code embeddings: its identifiers came with the data")
     codebook = load_tokenizer(folder).codebooks[level - 1]  # (codes, d)
@@ -160,7 +159,7 @@ def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> bytes:
 
 
 def _json(**columns: object) -> bytes:
-    """A `s.Map`, a column at a time: one call for all would hold the interpreter for long."""
+    """A `s.Map` as JSON, a column per call: one long call would block other threads."""
     pairs = (f"{json.dumps(key)}:{json.dumps(value)}" for key, value in columns.items())
     return ("{" + ",".join(pairs) + "}").encode()
 
