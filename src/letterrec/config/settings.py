@@ -11,7 +11,7 @@ from os import PathLike, fspath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from letterrec.config.baselines import (
     Bert4RecSettings,
@@ -53,6 +53,7 @@ class TrainingSettings(Section):
 
 Role = Literal["user", "item", "timestamp", "rating", "title", "preference"]  # of a column
 Order = Literal["time", "rows"]
+SplitKind = Literal["leave-one-out", "temporal"]
 
 
 class DataSettings(Section):
@@ -75,6 +76,21 @@ class DataSettings(Section):
     columns: dict[Role, str] = Field(
         {}, description="what the columns of the source are called, as in columns.user = 'userId'"
     )
+    split: SplitKind = Field(
+        "leave-one-out",
+        description="what is held out: of each user the latest interaction and the one before it, "
+        "or, 'temporal', what comes after one time for all",
+    )
+    test_from: str = Field(
+        "0.1",
+        description="temporal: where the test begins: a date or time (2024-03-01), or a share of "
+        "the interactions, the latest",
+    )
+    valid_from: str | None = Field(
+        None,
+        description="temporal: where validation begins, in the same forms; unset: so that it has "
+        "as many interactions as the test",
+    )
     max_history: int = Field(20, ge=1, description="latest items of a history that are used")
     cold_share: float = Field(
         0.0,
@@ -83,6 +99,12 @@ class DataSettings(Section):
         description="share of the items held out of training, to measure how new items do "
         "(evaluate --cold)",
     )
+
+    @field_validator("test_from", "valid_from", mode="before")
+    @classmethod
+    def _any_time(cls, value: object) -> str | None:
+        """A number or a date of TOML as the text that it was."""
+        return None if value is None else str(value)
 
     def reading(self) -> dict[str, Any]:
         """These settings as keyword arguments of `letterrec.read`."""

@@ -42,7 +42,9 @@ def print_metrics(out: Terminal, results: Evaluation) -> None:
     last = results.get("test") or results["valid"]
     without = ", without seen items" if last.get("exclude_seen") else ""
     if not last["users"]:
-        out.print("no user has three interactions, so none is held out: nothing is evaluated")
+        out.print(
+            "no user has an interaction held out, and a history before it: nothing is evaluated"
+        )
         return
     how = (
         f"by beam search{without}, beam {last['beam']}" if "beam" in last else f"by score{without}"
