@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypedDict, final
 
 from letterrec import pipeline
-from letterrec.config.loading import load_settings
+from letterrec.config.loading import load_settings, parse_settings
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, check_source
 from letterrec.data.readers.base import ReadOptions
@@ -16,12 +16,13 @@ from letterrec.data.splits import Split
 from letterrec.embeddings.content import embed
 from letterrec.errors import RequestError, RunError, SettingsError
 from letterrec.evaluation import cold_start
-from letterrec.evaluation.protocol import SplitMetrics, evaluate_split
+from letterrec.evaluation.breakdowns import By, grouped
+from letterrec.evaluation.protocol import SplitMetrics, evaluate_split, measured_cases
 from letterrec.files import write_json
 from letterrec.identifiers.diagnostics import Diagnosis, LevelUse
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import shown
-from letterrec.runs.parts import is_baseline, trained_baseline, trained_recommender
+from letterrec.runs.parts import is_baseline, measures_of, trained_baseline, trained_recommender
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.models import GenerativeModel, ScoringModel
@@ -130,8 +131,14 @@ def evaluate(
     beam: int | None = None,
     exclude_seen: bool = False,
     progress: bool = True,
+    *,
+    by: By | None = None,
+    cuts: Iterable[int] = (),
+    metrics: Iterable[str] = (),
+    users: int | None = None,
 ) -> SplitMetrics:
-    """Metrics of a finished run on a split; see `evaluation.protocol.evaluate_split`.
+    """Metrics of a finished run on a split, with their standard errors; see
+    `evaluation.protocol.evaluate_split`.
 
     Args:
         folder: of the run, or the run that `letterrec.fit` gave.
@@ -139,26 +146,56 @@ def evaluate(
         beam: prefixes kept per level by beam search; None takes the run's. Not for a baseline.
         exclude_seen: rank without the items of the history, as in service.
         progress: show on stderr how far the ranking is.
+        by: also by group of users: ``"history"``, by its length; ``"popularity"`` of what was held
+            out; ``"user"``, by how much of the user is in training.
+        cuts: further ones, beside the run's (``evaluation.cuts``).
+        metrics: further ones, beside the run's: ``"mrr"``, ``"hit_rate"``.
+        users: rank a sample of at most so many; None takes the run's ``evaluation.test_users``.
 
     Raises:
         RequestError: ``beam`` is below 1, or is given for a baseline.
         RunError: there is no run, or it is unfinished or damaged.
+        SettingsError: a cut, a metric or the number of users is none.
     """
     beam = _as_beam(beam)
     engine = load(folder, edits=False)
     if beam is not None:
         engine.check_searches()
-    generates = engine.model.generates
+    settings = _measured_as(engine.settings, cuts, metrics, users)
+    measures, users = measures_of(settings), settings.evaluation.test_users
+    dataset, generates = engine.dataset, engine.model.generates
     with shown(progress):
-        return evaluate_split(
+        measured = evaluate_split(
             engine.ranker,
-            engine.dataset,
+            dataset,
             split,
-            beam=beam or (engine.settings.evaluation.beam if generates else None),
-            batch_size=engine.settings.evaluation.batch_size,
+            beam=beam or (settings.evaluation.beam if generates else None),
+            batch_size=settings.evaluation.batch_size,
             exclude_seen=exclude_seen,
             identifiers=engine.identifiers if generates else None,
-        ).metrics
+            measures=measures,
+            users=users,
+        )
+    result = measured.metrics
+    if by is not None:
+        cases = measured_cases(dataset, split, users)
+        result["groups"] = grouped(by, measured.ranks, cases, dataset, measures)
+    return result
+
+
+def _measured_as(
+    settings: Settings, cuts: Iterable[int], metrics: Iterable[str], users: int | None
+) -> Settings:
+    """Settings of a run with further cuts and metrics, and another number of users.
+
+    Raises:
+        SettingsError: one of them is none.
+    """
+    there = settings.evaluation
+    more = {"cuts": [*there.cuts, *cuts], "metrics": [*there.metrics, *metrics]}
+    sample = {} if users is None else {"test_users": users}
+    kept = settings.model_dump(mode="json", exclude_none=True)
+    return parse_settings(kept | {"evaluation": kept["evaluation"] | more | sample})
 
 
 def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMetrics:

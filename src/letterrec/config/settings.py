@@ -342,6 +342,10 @@ class TransitionSettings(Section):
     )
 
 
+LARGEST_CUT = 1000  # beams of a wider search do not fit the memory
+MetricName = Literal["recall", "ndcg", "mrr", "hit_rate"]
+
+
 class EvaluationSettings(Section):
     """Full ranking by beam search."""
 
@@ -352,6 +356,27 @@ class EvaluationSettings(Section):
     )
     every: int = Field(1, ge=1, description="epochs between validations")
     users: int = Field(5000, ge=1, description="validation users during training, at most")
+    cuts: tuple[int, ...] = Field(
+        (5, 10),
+        description="k of Recall@k and the others, beside 5 and 10; one above the beam widens it",
+    )
+    metrics: tuple[MetricName, ...] = Field(
+        ("recall", "ndcg"),
+        description="what is measured beside Recall and NDCG; with one held-out item a user, the "
+        "hit rate is Recall",
+    )
+    test_users: int | None = Field(
+        None,
+        ge=1,
+        description="users measured at the end, at most: a sample, the same in every run of the "
+        "same data; unset: all",
+    )
+
+    @model_validator(mode="after")
+    def _cuts_are_places(self) -> Self:
+        if any(not 1 <= k <= LARGEST_CUT for k in self.cuts):
+            raise ValueError(f"cuts = {list(self.cuts)}: expected numbers from 1 to {LARGEST_CUT}")
+        return self
 
 
 class Settings(Section):

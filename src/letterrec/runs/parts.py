@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from letterrec.baselines import BASELINES, Baseline
 from letterrec.config.settings import Settings, TrainingSettings
 from letterrec.data.dataset import Dataset
-from letterrec.data.splits import SPLITS, Split
+from letterrec.data.splits import SPLITS
 from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
 from letterrec.decoding.transitions import Transitions, similarity_of
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
 from letterrec.embeddings.content import embed, encoder_tokenizer
-from letterrec.evaluation.protocol import Measured, Validation, evaluate_split
+from letterrec.evaluation.metrics import Measures
+from letterrec.evaluation.protocol import Validation, evaluate_split, popularity_metrics
 from letterrec.files import reading
 from letterrec.identifiers import titles
 from letterrec.identifiers.identifiers import Identifiers, parse_tokens
@@ -33,6 +34,7 @@ from letterrec.runs.steps import (
     Embeddings,
     MadeCf,
     MadeIdentifiers,
+    MadeMetrics,
     MadeRecommender,
     MadeTokenizer,
 )
@@ -227,10 +229,10 @@ def fit_transitions(
 
 def measure(
     run: Run, dataset: Dataset, ranker: Ranker, identifiers: Identifiers | None = None
-) -> dict[Split, Measured]:
-    """How well a ranker does on both splits."""
-    settings = run.settings.evaluation
-    return {
+) -> MadeMetrics:
+    """How well a ranker does on both splits, and popularity beside it."""
+    settings, measures = run.settings.evaluation, measures_of(run.settings)
+    measured = {
         split: evaluate_split(
             ranker,
             dataset,
@@ -238,9 +240,21 @@ def measure(
             beam=None if identifiers is None else settings.beam,
             batch_size=settings.batch_size,
             identifiers=identifiers,
+            measures=measures,
+            users=settings.test_users,
         )
         for split in SPLITS
     }
+    popular = {
+        split: popularity_metrics(dataset, split, measures=measures, users=settings.test_users)
+        for split in SPLITS
+    }
+    return MadeMetrics(measured, popular)
+
+
+def measures_of(settings: Settings) -> Measures:
+    """Which metrics are taken at the end, and at which cuts."""
+    return Measures.with_more(settings.evaluation.cuts, settings.evaluation.metrics)
 
 
 def _validation(run: Run, dataset: Dataset) -> Validation:
