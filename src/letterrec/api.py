@@ -1,4 +1,4 @@
-"""What people import: fit, load, evaluate, inspect; their arguments in all usual forms."""
+"""What people import: fit, refit, load, evaluate, inspect; their arguments in all usual forms."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ from letterrec.identifiers.diagnostics import Diagnosis, LevelUse
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import shown
 from letterrec.runs.parts import is_baseline, measures_of, trained_baseline, trained_recommender
+from letterrec.runs.refitting import Weights as StartingWeights
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.models import GenerativeModel, ScoringModel
+from letterrec.serving.refit import refit_served
 from letterrec.tokenizers import Items
 from letterrec.training import distributed
 
@@ -125,6 +127,57 @@ def _baseline_engine(run: Run) -> Engine:
     return Engine(run.folder, run.settings, dataset, Identifiers.none(dataset.n_items), model)
 
 
+def refit(
+    folder: AnyRun,
+    out: str | PathLike[str] | None = None,
+    *,
+    data: str | PathLike[str] | Dataset | None = None,
+    weights: StartingWeights | None = None,
+    epochs: int | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Train what a run recommends with on all interactions, those held out too, into a new run.
+
+    Identifiers, tokenizer and embeddings stay as they are. Epochs and the strengths of transitions
+    are those that validation chose. Nothing is left to measure the new run by: `evaluate` refuses
+    it.
+
+    Args:
+        folder: of a finished run, or the run.
+        out: the new run's folder; None: beside the run's, with ``-refit`` behind its name.
+        data: a newer log, in any form that `fit` takes, read by the run's settings. Items that the
+            run knows keep their identifiers, new ones get theirs from their texts.
+        weights: where training starts: ``"nothing"``, or ``"run"``, from what the run has learned,
+            for a third of the epochs. None: from nothing, and with ``data`` from the run. A
+            baseline starts from nothing.
+        epochs: how many instead of those chosen.
+        resume: go on where a refit into ``out`` was stopped.
+        progress: show on stderr what is being done.
+
+    Returns:
+        The new run.
+
+    Raises:
+        LetterRecError: the run is unfinished, ``out`` is in use, or the data do not fit the run.
+    """
+    if weights not in (None, "nothing", "run"):
+        raise RequestError(f"weights = {_shown(weights)}: expected 'nothing', 'run' or None")
+    if epochs is not None and (isinstance(epochs, bool) or epochs < 1):
+        raise RequestError(f"epochs = {_shown(epochs)}: expected a whole number of at least 1")
+    path = _as_folder(folder, "folder")
+    target = path.with_name(f"{path.name}-refit") if out is None else _as_folder(out, "out")
+    distributed.join()
+    if data is not None and not isinstance(data, Dataset):
+        check_source(data)
+        data = str(data)
+    run, engine = Run.open(path), load(path)
+    with shown(progress):
+        return refit_served(
+            engine, run, target, data=data, weights=weights, epochs=epochs, resume=resume
+        )
+
+
 def evaluate(
     folder: AnyRun,
     split: Split = "test",
@@ -158,6 +211,7 @@ def evaluate(
         SettingsError: a cut, a metric or the number of users is none.
     """
     beam = _as_beam(beam)
+    Run.open(_as_folder(folder, "folder")).refuse_learned()
     engine = load(folder, edits=False)
     if beam is not None:
         engine.check_searches()
@@ -206,6 +260,7 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
     """
     beam = _as_beam(beam)
     run = Run.open(_as_folder(folder, "folder"))
+    run.refuse_learned()
     run.require("recommender")
     dataset = run.dataset()
     cold = run.cold()

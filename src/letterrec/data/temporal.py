@@ -17,6 +17,8 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.splits import Cut
 from letterrec.errors import DataError, SettingsError
 
+TEMPORAL = "temporal split"  # begins the note of it
+
 
 def split_in_time(dataset: Dataset, test_from: str, valid_from: str | None = None) -> Dataset:
     """Hold out what comes after a time, and for validation what comes in the window before it.
@@ -102,7 +104,7 @@ def _note(dataset: Dataset, cut: Cut, valid: float, test: float) -> str:
     known = np.zeros(dataset.n_items, dtype=bool)
     known[sequences.slice(sequences.offsets[:-1], sequences.offsets[:-1] + cut.valid).items] = True
     return (
-        f"temporal split: validation from {_shown(valid)} ({asked[0]:,} users; {new[0]:,} more "
+        f"{TEMPORAL}: validation from {_shown(valid)} ({asked[0]:,} users; {new[0]:,} more "
         f"have no history before it), test from {_shown(test)} ({asked[1]:,} users; {new[1]:,} "
         f"more have none); {int((~known).sum()):,} items are in no training interaction"
     )

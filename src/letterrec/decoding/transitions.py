@@ -87,6 +87,16 @@ class Transitions:
         """The weights that `chosen` tunes: ``seen``, ``like``, ``decay`` and ``weight``."""
         return {name: getattr(self, name) for name in _STRENGTHS}
 
+    def strong_as(self, other: Transitions, similarity: sp.csr_array | None = None) -> Transitions:
+        """The same counts with the weights that were chosen for others.
+
+        Args:
+            other: as `chosen` gave them.
+            similarity: of the items counted here; None where they have no content.
+        """
+        like = replace(self, seen=other.seen, decay=other.decay, weight=other.weight)
+        return like if similarity is None else like.with_like(similarity, other.like)
+
     def retrieve(self, histories: Tensor, seen: Tensor | None = None) -> Retrieved:
         """The items that followed those of histories in training, for `beam_search.search`.
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
@@ -199,6 +200,48 @@ def train_recommender(
     return MadeRecommender(recommender.state_dict(), log)
 
 
+def learn_all(
+    run: Run, dataset: Dataset, recommender: Model, *, stop: int | None = None, epochs: int | None
+) -> MadeRecommender:
+    """Train a recommender on all that a data set has, without validation.
+
+    Args:
+        run: that is made.
+        dataset: nothing of it is held out.
+        recommender: untrained, or to be trained on.
+        stop: epochs after which training ends, by the schedule that the settings have; None: none
+            sooner.
+        epochs: what the schedule is of instead; None: what the settings have.
+    """
+    options = _options(run, "recommender", run.settings.training)
+    options = replace(options, stop=stop, epochs=epochs or options.epochs)
+    log = recommender.fit(dataset.training(), options)
+    return MadeRecommender(recommender.state_dict(), log)
+
+
+def recounted_transitions(
+    run: Run,
+    dataset: Dataset,
+    content: Embeddings | None,
+    trie: Trie,
+    chosen: Transitions | None,
+) -> Transitions | None:
+    """Transitions counted in all that a data set has, with the strengths that others were chosen
+    with; None where there were none.
+    """
+    if chosen is None:
+        return None
+    settings = run.settings.transitions.model_dump(exclude={"enabled"})
+    counts = Transitions.count(dataset.training(), dataset.n_items, **settings)
+    return counts.strong_as(chosen, _similarity(content, trie))
+
+
+def _similarity(content: Embeddings | None, trie: Trie) -> sp.csr_array | None:
+    if content is None or len(content) < 2:
+        return None
+    return similarity_of(content, trie.items.cpu().numpy())
+
+
 def fit_transitions(
     run: Run, dataset: Dataset, content: Embeddings | None, ranker: GenerativeRanker
 ) -> Transitions | None:
@@ -211,9 +254,7 @@ def fit_transitions(
     histories, keywords = dataset.training(), settings.model_dump(exclude={"enabled"})
     counts = Transitions.count(histories, dataset.n_items, **keywords)
     cases = _validation(run, dataset)
-    similar = None
-    if content is not None and len(content) > 1:
-        similar = similarity_of(content, ranker.trie.items.cpu().numpy())
+    similar = _similarity(content, ranker.trie)
 
     def score(transitions: Transitions) -> float:
         metrics = cases.metrics(replace(ranker, transitions=transitions))
