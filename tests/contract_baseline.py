@@ -62,7 +62,7 @@ class BaselineContract(RankerContract):
         return model.eval()
 
     @pytest.fixture(scope="class")
-    def trained(self) -> Baseline:
+    def trained_baseline(self) -> Baseline:
         return self.fit()
 
     def asked(self, model: Baseline, users: np.ndarray | None) -> Tensor:
@@ -70,41 +70,43 @@ class BaselineContract(RankerContract):
         queries = Queries(histories, 5, exclude_seen=True, users=users)
         return PersonalRanker(model, torch.device("cpu")).rank(queries).items
 
-    def test_the_ring_of_a_history_is_found(self, trained: Baseline) -> None:
+    def test_the_ring_of_a_history_is_found(self, trained_baseline: Baseline) -> None:
         if not self.finds_taste:
             pytest.skip("it learns the next item, or nothing of users")
         ring = torch.arange(N_USERS)[:, None] % 2
         for users in (np.arange(N_USERS), np.full(N_USERS, -1), None):
-            found = self.asked(trained, users)
+            found = self.asked(trained_baseline, users)
             assert ((found % 2) == ring).float().mean() > 0.9  # a guess has 0.5
 
-    def test_the_next_item_is_among_the_first(self, trained: Baseline) -> None:
+    def test_the_next_item_is_among_the_first(self, trained_baseline: Baseline) -> None:
         if not self.follows_order:
             pytest.skip("the order of items is not read")
         following = (torch.arange(N_USERS)[:, None] + 10) % N_ITEMS
         for users in (np.arange(N_USERS), None):
-            found = self.asked(trained, users)[:, :3]  # of 19: a guess has 0.16
+            found = self.asked(trained_baseline, users)[:, :3]  # of 19: a guess has 0.16
             assert (found == following).any(1).float().mean() > 0.8
 
-    def test_a_user_of_no_row_is_nobody(self, trained: Baseline) -> None:
+    def test_a_user_of_no_row_is_nobody(self, trained_baseline: Baseline) -> None:
         histories = torch.tensor([[0, 2, -1], [5, 7, 9]])
-        nobody = trained.scores(histories, torch.tensor([-1, -1]))
-        assert torch.allclose(nobody, trained.scores(histories), atol=1e-5)
+        nobody = trained_baseline.scores(histories, torch.tensor([-1, -1]))
+        assert torch.allclose(nobody, trained_baseline.scores(histories), atol=1e-5)
 
-    def test_scores_are_finite_whatever_is_asked(self, trained: Baseline) -> None:
+    def test_scores_are_finite_whatever_is_asked(self, trained_baseline: Baseline) -> None:
         for histories in ([[0, 2, -1], [-1, -1, -1]], [[], []]):
             asked = torch.tensor(histories, dtype=torch.int64)
             for users in (torch.tensor([3, -1]), None):
-                scores = trained.scores(asked, users)
+                scores = trained_baseline.scores(asked, users)
                 assert scores.shape == (2, N_ITEMS)
                 assert scores.dtype == torch.float32
                 assert bool(scores.isfinite().all())
 
-    def test_its_state_is_all_that_was_learned(self, trained: Baseline) -> None:
+    def test_its_state_is_all_that_was_learned(self, trained_baseline: Baseline) -> None:
         other = self.baseline(N_USERS, N_ITEMS)
-        other.load_state_dict(trained.state_dict())
+        other.load_state_dict(trained_baseline.state_dict())
         histories, users = torch.tensor([[0, 2, 4], [5, 7, -1]]), torch.tensor([0, -1])
-        assert torch.equal(other.eval().scores(histories, users), trained.scores(histories, users))
+        assert torch.equal(
+            other.eval().scores(histories, users), trained_baseline.scores(histories, users)
+        )
 
     def test_it_scores_as_it_did_when_it_was_validated_best(self) -> None:
         histories, users = torch.tensor([[0, 2, 4], [5, 7, -1]]), torch.tensor([0, -1])

@@ -11,4 +11,6 @@ class TestCaser(BaselineContract):
     finds_taste = False
 
     def baseline(self, n_users: int, n_items: int) -> Baseline:
-        return Caser(n_users=n_users, n_items=n_items, dim=16, window=4, dropout=0.1)
+        return Caser(
+            n_users=n_users, n_items=n_items, known_users=True, dim=16, window=4, dropout=0.1
+        )

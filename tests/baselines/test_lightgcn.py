@@ -14,8 +14,10 @@ class TestLightGcn(BaselineContract):
     settings: ClassVar[dict[str, Any]] = {}
 
     def baseline(self, n_users: int, n_items: int) -> Baseline:
-        return LightGcn(n_users=n_users, n_items=n_items, dim=8, layers=2, **self.settings)
+        return LightGcn(
+            n_users=n_users, n_items=n_items, known_users=True, dim=8, layers=2, **self.settings
+        )
 
 
-class TestBpr(TestLightGcn):
-    settings: ClassVar[dict[str, Any]] = {"loss": "bpr"}
+class TestSoftmax(TestLightGcn):
+    settings: ClassVar[dict[str, Any]] = {"loss": "softmax"}

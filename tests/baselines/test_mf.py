@@ -14,8 +14,10 @@ class TestMatrixFactorization(BaselineContract):
     settings: ClassVar[dict[str, Any]] = {"penalty": 0.02}
 
     def baseline(self, n_users: int, n_items: int) -> Baseline:
-        return MatrixFactorization(n_users=n_users, n_items=n_items, dim=8, **self.settings)
+        return MatrixFactorization(
+            n_users=n_users, n_items=n_items, known_users=True, dim=8, **self.settings
+        )
 
 
-class TestBpr(TestMatrixFactorization):
-    settings: ClassVar[dict[str, Any]] = {"loss": "bpr", "penalty": 0.02}
+class TestSoftmax(TestMatrixFactorization):
+    settings: ClassVar[dict[str, Any]] = {"loss": "softmax", "penalty": 0.02}

@@ -14,8 +14,10 @@ from letterrec.baselines import BASELINES
 from letterrec.config.loading import recipes
 from letterrec.errors import RequestError, SettingsError
 from letterrec.runs.run import Run
+from letterrec.serving.queries import Query
 from rings import write_rings
 
+pytestmark = pytest.mark.slow
 QUICK = {"training.epochs": 1, "training.batch_size": 64, "evaluation.batch_size": 16}
 
 
@@ -27,7 +29,8 @@ def rings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def mf(rings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "mf"
-    letterrec.fit(rings, folder, QUICK, recipe="mf", progress=False)
+    settings = {**QUICK, "recommender.known_users": True}
+    letterrec.fit(rings, folder, settings, recipe="mf", progress=False)
     return folder
 
 
@@ -115,3 +118,30 @@ def test_it_goes_on_where_it_was(rings: Path, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(about))
     again = letterrec.fit(rings, tmp_path, settings, True, recipe="hgn", progress=False)
     assert np.array_equal(again.ranks("test"), ranks)
+
+
+def test_it_is_served(mf: Path) -> None:
+    from fastapi.testclient import TestClient
+
+    from letterrec.serving.http.app import create_app
+    from letterrec.serving.service import Service
+
+    engine = letterrec.load(mf)
+    service = Service(lambda: letterrec.load(mf))
+    with TestClient(create_app(service, deadline=60.0), base_url="http://127.0.0.1") as client:
+        body = {"history": ["3", "4"], "k": 3, "explain": True}
+        items = client.post("/v1/recommend", json=body).raise_for_status().json()["items"]
+        expected = dict(engine.recommend([["3", "4"]], k=3)[0])
+        assert {line["item"]: line["score"] for line in items} == pytest.approx(expected, rel=1e-4)
+        assert all(line["log_probability"] is None for line in items)
+        of_user = client.post("/v1/recommend", json={"user": "7", "k": 30}).json()["items"]
+        (known,) = engine.answer_ids([engine.prepare(Query(engine.history_of("7"), 30, user="7"))])
+        assert {line["item"]: line["score"] for line in of_user} == pytest.approx(
+            dict(known), rel=1e-4
+        )
+        run = client.get("/v1/run").raise_for_status().json()
+        assert (run["recommender"], run["levels"]) == ("mf", [])
+        item = client.get("/v1/items/3").raise_for_status().json()
+        assert (item["identifier"], item["codes"], item["neighbours"]) == ("", [], [])
+        assert client.get("/v1/tree").json()["children"] == []
+        assert client.get("/v1/map", params={"of": "codes", "level": 1}).status_code == 404

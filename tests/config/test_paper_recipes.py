@@ -26,7 +26,7 @@ def test_the_tokenizer(name: str) -> None:
     assert tokenizer.hidden == (2048, 1024, 512, 256, 128, 64)
     assert (tokenizer.fuse_cf, tokenizer.linear_path) == (False, False)
     assert (tokenizer.cf_target, tokenizer.input_scale) == ("raw", "raw")
-    assert tokenizer.level_loss == "mean"
+    assert (tokenizer.level_loss, tokenizer.commitment) == ("mean", "first")
     assert (tokenizer.codes_from, tokenizer.revive_until) == (0, 0)
     assert tokenizer.selection == "collisions"
     assert (training.learning_rate, training.weight_decay) == (1e-3, 1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import letterrec
 from command import letterrec as command
 from conftest import write_shop
-from letterrec.decoding.transitions import Transitions
+from letterrec.data import Histories
+from letterrec.decoding.transitions import learned
 from letterrec.errors import RequestError, RunError
 from letterrec.runs.layout import Layout
 from letterrec.runs.run import Run
@@ -86,15 +88,13 @@ def test_what_it_cannot_do_is_told_in_one_line(tmp_path: Path) -> None:
         letterrec.refit(run, epochs=0, progress=False)
 
 
-def test_strengths_are_kept_and_counts_are_new() -> None:
-    from letterrec.data import Histories
-
-    chosen = Transitions.count(Histories.from_lists([[0, 1]]), 3)
-    chosen = chosen.strong_as(Transitions(chosen.counts, seen=0.0, decay=0.85, weight=0.3))
-    new = Transitions.count(Histories.from_lists([[0, 1, 2]]), 3).strong_as(chosen)
-    assert new.strength == chosen.strength == {"seen": 0, "like": 0, "decay": 0.85, "weight": 0.3}
-    assert new.counts[1, 2] > 0
-    assert chosen.counts[1, 2] == 0
+def test_strengths_are_kept_and_what_they_weigh_is_new() -> None:
+    strength = {"seen": 0.0, "like": 0.0, "decay": 0.85, "weight": 0.3}
+    chosen = replace(learned(Histories.from_lists([[0, 1]] * 9), 3)[0], **strength)
+    new = learned(Histories.from_lists([[0, 1, 2]] * 9), 3)[0].strong_as(chosen)
+    assert new.strength == chosen.strength == strength
+    assert new.table[1, 2] > 0
+    assert chosen.table[1, 2] == 0
 
 
 @pytest.fixture(scope="module")

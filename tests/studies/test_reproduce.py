@@ -18,7 +18,7 @@ from letterrec.identifiers.diagnostics import cf_overlap, cf_overlap_any, random
 from letterrec.identifiers.identifiers import parse_tokens
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.run import Run
-from letterrec.studies import RecommenderName, layout
+from letterrec.studies import RecommenderName, rendering
 from letterrec.studies.quantized import linear_probe
 from letterrec.studies.reproduce import check_overrides, reproduce
 from letterrec.studies.rows import ROWS, TABLES, rows_for, settings_of
@@ -103,12 +103,16 @@ def test_overall_has_the_baselines(data: Path, out: Path, overall: dict[str, Any
     assert list(rows) == rows_for(TABLES["table1"], dataset)
     missing = {row["row"]: row["reason"] for row in overall["unavailable"]}
     assert rows.keys() | missing.keys() == TABLES["table1"].rows.keys()
-    assert missing["lcrec"] == "the items have no text"
-    sheet = layout.figures_sheet(overall)
+    of_text = ("lcrec", "bigrec", "p5-tid")
+    assert {missing[row] for row in of_text} == {"the items have no text"}
+    assert missing["p5-semid"] == "the items have no categories"
+    sheet = rendering.figures_sheet(overall)
     labels = [line[0] for line in sheet.rows]
     assert labels.index("LC-Rec with SmolLM2-135M, plain RQ-VAE identifiers") > labels.index("EASE")
     assert "not made: LC-Rec" in sheet.note
-    assert run_of_baseline(out, "mf").metrics()["test"]["metrics"] == rows["mf"]["mean"]
+    mf = run_of_baseline(out, "mf")
+    assert mf.metrics()["test"]["metrics"] == rows["mf"]["mean"]
+    assert list(mf.about["stages"]) == ["read", "recommender", "evaluation"]  # nothing taken over
     published = run_of(out, "published").identifiers(dataset)
     assert dataset.given_tokens is not None
     assert (published.codes == parse_tokens(dataset.given_tokens).codes).all()
@@ -164,15 +168,15 @@ def test_overlap_is_on_one_set_of_cf_embeddings(
         assert figures["random_overlap_any"] == random_overlap_any(codes)
         assert figures["level-1 codes in use"] == len(np.unique(codes[:, 0])) / 8
     assert result["differences"] == []
-    assert "min per run" not in layout.figures_sheet(result).columns
+    assert "min per run" not in rendering.figures_sheet(result).columns
 
 
 def test_tables_for_people(ablation: dict[str, Any]) -> None:
-    sheet = layout.figures_sheet(ablation)
+    sheet = rendering.figures_sheet(ablation)
     assert ["  paper: (4): LETTER-TIGER", "0.0672", "0.0364", ""] in sheet.rows
     assert "±" in sheet.rows[0][1]
     assert "no text" in sheet.note
-    section = layout.section(ablation, "letterrec reproduce table2")
+    section = rendering.section(ablation, "letterrec reproduce table2")
     assert section.startswith("## Ablation")
     assert "`letterrec reproduce table2`" in section
     assert f"| {ROWS['letter'].label} - plain RQ-VAE identifiers | NDCG@10 |" in section
@@ -201,7 +205,7 @@ def test_every_row_has_settings(name: Any, recommender: Any) -> None:
         wanted = load_settings(row.recommender or recommender).recommender
         assert settings.recommender.model_copy(update={"temperature": 1.0}) == wanted
         own = settings_of(row, recommender, 5, [])
-        assert settings_of(row, recommender, 5, ["tokenizer.codes=64"]) != own
+        assert settings_of(row, recommender, 5, ["data.max_history=7"]) != own
     assert set(TABLES[name].rows.values()) - {""} <= set(TABLES[name].paper)
 
 

@@ -24,7 +24,8 @@ from letterrec.training.options import TrainingOptions
 class Caser(Baseline):
     """Scores an item from the convolved history beside the user (eq. 10); see `Baseline`.
 
-    Whom training has not seen is taken for the mean of all users.
+    Whom training has not seen, and everyone unless ``known_users``, is taken for the mean of all
+    users.
 
     Args:
         n_users: users of the training data.
@@ -35,6 +36,7 @@ class Caser(Baseline):
         horizontal: filters of each height from 1 to the window, over all dimensions.
         vertical: filters over all items of the window, for each dimension.
         dropout: of what the filters give.
+        known_users: rank for a user of the training data by what was learned of him.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class Caser(Baseline):
         horizontal: int = 16,
         vertical: int = 4,
         dropout: float = 0.5,
+        known_users: bool = False,
     ) -> None:
         super().__init__(n_users=n_users, n_items=n_items, max_history=min(window, max_history))
+        self.known_users = known_users
         self.users = nn.Embedding(n_users, dim)
         self.items = nn.Embedding(n_items, dim)
         self.output = nn.Embedding(n_items, 2 * dim)
@@ -98,4 +102,7 @@ class Caser(Baseline):
     @torch.no_grad()
     def scores(self, histories: Tensor, users: Tensor | None = None) -> Tensor:
         """Logits float32 ``(n, n_items)``; see `Baseline.scores`."""
-        return self._read(histories, users) @ self.output.weight.T + self.bias
+        return (
+            self._read(histories, users if self.known_users else None) @ self.output.weight.T
+            + self.bias
+        )

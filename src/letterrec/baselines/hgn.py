@@ -24,7 +24,8 @@ from letterrec.training.options import TrainingOptions
 class Hgn(Baseline):
     """Scores an item by its product with user, gated history and history (eq. 8); see `Baseline`.
 
-    Whom training has not seen is taken for the mean of all users.
+    Whom training has not seen, and everyone unless ``known_users``, is taken for the mean of all
+    users.
 
     Args:
         n_users: users of the training data.
@@ -33,6 +34,7 @@ class Hgn(Baseline):
         dim: width of the embeddings.
         window: L, latest items of a history that are read.
         dropout: of the embeddings of user and items.
+        known_users: rank for a user of the training data by what was learned of him.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Hgn(Baseline):
         dim: int = 64,
         window: int = 5,
         dropout: float = 0.5,
+        known_users: bool = False,
     ) -> None:
         super().__init__(n_users=n_users, n_items=n_items, max_history=min(window, max_history))
+        self.known_users = known_users
         self.users = nn.Embedding(n_users, dim)
         self.items = nn.Embedding(n_items, dim)
         self.output = nn.Embedding(n_items, dim)
@@ -97,4 +101,7 @@ class Hgn(Baseline):
     @torch.no_grad()
     def scores(self, histories: Tensor, users: Tensor | None = None) -> Tensor:
         """Logits float32 ``(n, n_items)``; see `Baseline.scores`."""
-        return self._read(histories, users) @ self.output.weight.T + self.bias
+        return (
+            self._read(histories, users if self.known_users else None) @ self.output.weight.T
+            + self.bias
+        )

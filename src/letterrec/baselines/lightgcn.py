@@ -28,8 +28,8 @@ from letterrec.training.options import TrainingOptions
 class LightGcn(Baseline):
     """Scores an item by the product of its spread embedding and the user's; see `Baseline`.
 
-    A user of the training data has an embedding of his own. Anyone else gets the one that the mean
-    of the history's items maps to (`factors.fold_in`).
+    A user of the training data has an embedding of his own. Anyone else, and everyone unless
+    ``known_users``, gets the one that the mean of the history's items maps to (`factors.fold_in`).
 
     Args:
         n_users: users of the training data.
@@ -41,6 +41,7 @@ class LightGcn(Baseline):
         dropout: of the spread embeddings of users.
         penalty: weight of half the squared embeddings of an interaction, before they are spread,
             in the loss.
+        known_users: rank for a user of the training data by what was learned of him.
     """
 
     spread_users: Tensor  # float32 (n_users, dim)
@@ -55,11 +56,13 @@ class LightGcn(Baseline):
         max_history: int = 20,
         dim: int = 64,
         layers: int = 3,
-        loss: Loss = "softmax",
+        loss: Loss = "bpr",
         dropout: float = 0.0,
         penalty: float = 1e-4,
+        known_users: bool = False,
     ) -> None:
         super().__init__(n_users=n_users, n_items=n_items, max_history=max_history)
+        self.known_users = known_users
         self.layers, self.loss, self.penalty = layers, loss, penalty
         self.dropout = Dropout(dropout)
         self.nodes = nn.Embedding(n_users + n_items, dim)  # users, then items
@@ -118,8 +121,8 @@ class LightGcn(Baseline):
     @torch.no_grad()
     def scores(self, histories: Tensor, users: Tensor | None = None) -> Tensor:
         """float32 ``(n, n_items)``; see `Baseline.scores`."""
-        items = self.spread_items
-        return user_factors(self.spread_users, items, self.fold, histories, users) @ items.T
+        items, known = self.spread_items, users if self.known_users else None
+        return user_factors(self.spread_users, items, self.fold, histories, known) @ items.T
 
 
 def bipartite(histories: Histories, n_items: int) -> Tensor:

@@ -24,8 +24,8 @@ from letterrec.training.options import TrainingOptions
 class MatrixFactorization(Baseline):
     """Scores an item by the product of its factors and the user's, plus its bias; see `Baseline`.
 
-    A user of the training data has factors of his own. Anyone else gets those that the mean of the
-    history's items maps to (`factors.fold_in`).
+    A user of the training data has factors of his own. Anyone else, and everyone unless
+    ``known_users``, gets those that the mean of the history's items maps to (`factors.fold_in`).
 
     Args:
         n_users: users of the training data.
@@ -35,6 +35,7 @@ class MatrixFactorization(Baseline):
         loss: ``"softmax"`` over the whole catalogue, or ``"bpr"``.
         dropout: of the factors of users and items.
         penalty: weight of half the squared factors of an interaction in the loss.
+        known_users: rank for a user of the training data by what was learned of him.
     """
 
     fold: Tensor  # float32 (dim + 1, dim)
@@ -46,11 +47,13 @@ class MatrixFactorization(Baseline):
         n_items: int,
         max_history: int = 20,
         dim: int = 64,
-        loss: Loss = "softmax",
+        loss: Loss = "bpr",
         dropout: float = 0.0,
-        penalty: float = 0.01,
+        penalty: float = 0.05,
+        known_users: bool = False,
     ) -> None:
         super().__init__(n_users=n_users, n_items=n_items, max_history=max_history)
+        self.known_users = known_users
         self.loss, self.penalty = loss, penalty
         self.dropout = Dropout(dropout)
         self.users = nn.Embedding(n_users, dim)
@@ -98,6 +101,6 @@ class MatrixFactorization(Baseline):
     @torch.no_grad()
     def scores(self, histories: Tensor, users: Tensor | None = None) -> Tensor:
         """float32 ``(n, n_items)``; see `Baseline.scores`."""
-        items = self.items.weight
-        factors = user_factors(self.users.weight, items, self.fold, histories, users)
+        items, known = self.items.weight, users if self.known_users else None
+        factors = user_factors(self.users.weight, items, self.fold, histories, known)
         return factors @ items.T + self.bias

@@ -21,11 +21,16 @@ class MfSettings(RecommenderSection):
     name: Literal["mf"] = "mf"
     dim: int = Field(64, ge=1, description="width of the factors of users and items")
     loss: Literal["softmax", "bpr"] = Field(
-        "softmax", description="over the whole catalogue, or against one sampled item (BPR)"
+        "bpr", description="over the whole catalogue, or against one sampled item (BPR)"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of factors dropped in training")
     penalty: float = Field(
-        0.01, ge=0, description="weight of the squared factors of a batch in the loss"
+        0.05, ge=0, description="weight of the squared factors of a batch in the loss"
+    )
+    known_users: bool = Field(
+        False,
+        description="rank for a user of the training data by what was learned of him, and not by "
+        "the history alone",
     )
 
 
@@ -36,11 +41,16 @@ class LightGcnSettings(RecommenderSection):
     dim: int = Field(64, ge=1, description="width of the embeddings of users and items")
     layers: int = Field(3, ge=0, description="steps through the graph; 0 is plain factorization")
     loss: Literal["softmax", "bpr"] = Field(
-        "softmax", description="over the whole catalogue, or against one sampled item (BPR)"
+        "bpr", description="over the whole catalogue, or against one sampled item (BPR)"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of factors dropped in training")
     penalty: float = Field(
         1e-4, ge=0, description="weight of the squared embeddings of a batch in the loss"
+    )
+    known_users: bool = Field(
+        False,
+        description="rank for a user of the training data by what was learned of him, and not by "
+        "the history alone",
     )
 
 
@@ -53,6 +63,11 @@ class CaserSettings(RecommenderSection):
     horizontal: int = Field(16, ge=1, description="filters of each height from 1 to the window")
     vertical: int = Field(4, ge=1, description="filters over each embedding dimension")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
+    known_users: bool = Field(
+        False,
+        description="rank for a user of the training data by what was learned of him, and not by "
+        "the history alone",
+    )
 
 
 class HgnSettings(RecommenderSection):
@@ -62,6 +77,11 @@ class HgnSettings(RecommenderSection):
     dim: int = Field(64, ge=1, description="width of the embeddings of users and items")
     window: int = Field(5, ge=1, description="L, latest items of a history that are read")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
+    known_users: bool = Field(
+        False,
+        description="rank for a user of the training data by what was learned of him, and not by "
+        "the history alone",
+    )
 
 
 class Bert4RecSettings(TransformerSettings, RecommenderSection):

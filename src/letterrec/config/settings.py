@@ -173,6 +173,11 @@ class LetterSettings(Section):
     level_loss: Literal["sum", "mean"] = Field(
         "sum", description="eq. 2 and eq. 4 over the levels; the paper's code takes the mean"
     )
+    commitment: Literal["all", "first"] = Field(
+        "all",
+        description="the levels whose commitment, eq. 2, moves the encoder; the paper's code: the "
+        "first",
+    )
     linear_path: bool = Field(
         True,
         description="encoder and decoder have a linear path beside the MLP; the paper's do not",
@@ -199,6 +204,11 @@ class LetterSettings(Section):
     training: TrainingSettings = TrainingSettings(epochs=30, batch_size=1024, learning_rate=2e-3)
 
     @property
+    def capacity(self) -> int | None:
+        """How many identifiers there are; None where there are as many as items need."""
+        return int(self.codes**self.levels)
+
+    @property
     def cf_dim(self) -> int | None:
         """The width that CF embeddings must have, since eq. 3 compares them with codes; None where
         any will do.
@@ -216,8 +226,47 @@ class RQKMeansSettings(Section):
     cf_dim: ClassVar[None] = None  # CF embeddings are not compared with anything
     training: ClassVar[None] = None  # there is no network
 
+    @property
+    def capacity(self) -> int | None:
+        """How many identifiers there are."""
+        return int(self.codes**self.levels)
 
-TokenizerSettings = Annotated[LetterSettings | RQKMeansSettings, Field(discriminator="name")]
+
+class P5SemIdSettings(Section):
+    """P5-SemID: an item's categories, the widest first, and its number among their items."""
+
+    name: Literal["p5-semid"] = "p5-semid"
+    levels: int = Field(
+        5, ge=2, description="codes per identifier at most: categories, then the item's number"
+    )
+    order: Literal["auto", "given", "frequency"] = Field(
+        "auto",
+        description="of an item's categories; 'given': the data name the widest first; "
+        "'frequency': they are a set, and those of most items come first; 'auto': 'given' where "
+        "each category mostly has the same one before it",
+    )
+    cf_dim: ClassVar[None] = None
+    training: ClassVar[None] = None
+    capacity: ClassVar[None] = None
+
+
+class P5CidSettings(Section):
+    """P5-CID: clusters of items that are used together, divided again and again, and numbers."""
+
+    name: Literal["p5-cid"] = "p5-cid"
+    clusters: int = Field(20, ge=2, description="parts that a group of items is divided into")
+    leaf: int = Field(
+        100, ge=1, description="items of a group, at most, that are numbered instead of divided"
+    )
+    cf_dim: ClassVar[None] = None
+    training: ClassVar[None] = None
+    capacity: ClassVar[None] = None
+
+
+TokenizerSettings = Annotated[
+    LetterSettings | RQKMeansSettings | P5SemIdSettings | P5CidSettings,
+    Field(discriminator="name"),
+]
 
 
 class IdentifierSettings(Section):
@@ -302,6 +351,14 @@ class LcRecSettings(RecommenderSection):
         "answer", description="what carries loss; 'text': the whole prompt, as in the paper's run"
     )
     gradient_checkpointing: bool = Field(False, description="less memory for more time")
+    grounding: bool = Field(
+        False,
+        description="with identifiers.source = 'titles': write a title freely and rank items by "
+        "the distance of theirs (BIGRec), instead of searching the trie",
+    )
+    popularity: float = Field(
+        0.0, ge=0, description="gamma of BIGRec: how much popularity counts in that distance"
+    )
     tasks: TaskSettings = TaskSettings()
     temperature: float = Field(
         1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
@@ -331,14 +388,20 @@ RecommenderSettings = Annotated[
 
 
 class TransitionSettings(Section):
-    """Which item follows which in training, mixed into the recommender's probabilities; how much
-    it counts is chosen on the validation split.
+    """Which item speaks for which as the next one, learned by a ridge regression and mixed into the
+    recommender's probabilities; how much it counts is chosen on the validation split.
     """
 
     enabled: bool = Field(True, description="off: the recommender alone, as in the paper")
-    steps: int = Field(3, ge=1, description="followers up to so many items later are counted")
+    window: int = Field(20, ge=2, description="items so many places apart do not count together")
     backwards: float = Field(
-        0.3, ge=0, description="weight of what came before, relative to what came after"
+        0.5, ge=0, description="weight of what came before, relative to what came after"
+    )
+    ridge: float = Field(
+        100.0, gt=0, description="how often an item is used until half of what it says counts"
+    )
+    neighbours: int = Field(
+        200, ge=1, description="items that predict an item, in catalogues of more than 4,096"
     )
 
 
@@ -412,6 +475,21 @@ class Settings(Section):
             raise ValueError(
                 f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
                 "two, so they must be equal (or tokenizer.alpha = 0)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _grounding_has_titles(self) -> Self:
+        if not isinstance(self.recommender, LcRecSettings) or not self.recommender.grounding:
+            return self
+        if self.identifiers.source != "titles":
+            raise ValueError(
+                "recommender.grounding compares titles: set identifiers.source = 'titles'"
+            )
+        if self.transitions.enabled:
+            raise ValueError(
+                "recommender.grounding gives distances, and transitions are mixed into "
+                "probabilities: set transitions.enabled = false"
             )
         return self
 

@@ -29,6 +29,8 @@ class Dataset:
         given_cf: float32 ``(n_items, d)`` CF embeddings that came with the source; None if none.
         preferences: one per user, what the user likes, in words, ``""`` where that is not known;
             None where the source says nothing of its users.
+        categories: one per item: its category and those above it, the widest first, ``()`` where
+            that is not known; None where the source has no categories.
         warnings: what was dropped or doubtful on reading, one counted line each.
         times: float64 ``(n_interactions,)``: seconds since 1970 of each interaction, in the order
             of ``interactions``; None where the source has none, and in a run.
@@ -44,6 +46,7 @@ class Dataset:
     given_tokens: tuple[tuple[str, ...], ...] | None = None
     given_cf: NDArray[np.float32] | None = None
     preferences: tuple[str, ...] | None = None
+    categories: tuple[tuple[str, ...], ...] | None = None
     warnings: tuple[str, ...] = field(default=())
     times: NDArray[np.float64] | None = None
     cut: Cut | None = None

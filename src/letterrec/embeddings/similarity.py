@@ -76,7 +76,7 @@ def similar_items(
     return rows, weights
 
 
-def as_matrix(neighbours: Neighbours, n_items: int) -> sp.csr_array:
+def as_matrix(neighbours: Neighbours, n_items: int) -> sp.csr_array[np.float32]:
     """The result of `most_similar` or `similar_items` as a sparse matrix.
 
     Returns:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
 from letterrec.decoding.beam_search import Decoder
+from letterrec.decoding.ranker import GenerativeRanker, Ranker
+from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError, IdentifierError, RequestError
 from letterrec.identifiers.identifiers import Identifiers
@@ -97,6 +99,29 @@ class Recommender(nn.Module, ABC):
     def follows_instructions(self) -> bool:
         """Whether it was trained on wishes in words."""
         return False
+
+    @property
+    def searches(self) -> bool:
+        """Whether `ranker` searches identifiers, so that its scores are log-probabilities."""
+        return True
+
+    def ranker(
+        self,
+        trie: Trie,
+        popularity: NDArray[np.int64],
+        *,
+        transitions: Transitions | None = None,
+        beam: int = 20,
+    ) -> Ranker:
+        """What ranks the items of a catalogue, once the recommender is trained.
+
+        Args:
+            trie: of their identifiers.
+            popularity: int64 ``(n_items,)``: how often each was chosen in training.
+            transitions: mixed into the probabilities of identifiers.
+            beam: prefixes kept per level where queries do not say.
+        """
+        return GenerativeRanker(self, trie, transitions, beam)
 
     @abstractmethod
     def fit(

@@ -232,8 +232,9 @@ def _maps(engine: Engine) -> list[str]:
 
     figures = []
     folder = engine.files.tokenizer
-    if folder.is_dir():
-        codebook = load_tokenizer(folder).codebooks[0]
+    codebooks = load_tokenizer(folder).codebooks if folder.is_dir() else None
+    if codebooks is not None:
+        codebook = codebooks[0]
         counts = code_counts(engine.identifiers)[0]
         where, shares = principal_components(codebook)
         titles = most_popular_titles(engine.catalogue, 1)

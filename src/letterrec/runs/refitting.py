@@ -116,15 +116,15 @@ def refit(
             trained = run.dataset().n_items
             recommender.start_from(run.weights(), np.where(rows < trained, rows, -1))
         refitted.step(steps.RECOMMENDER, dataset, partial(learn, recommender))
-        count = partial(
-            parts.recounted_transitions,
+        remember = partial(
+            parts.relearned_transitions,
             refitted,
             dataset,
             content,
             trie,
             run.transitions(run.dataset().n_items) if run.is_done("transitions") else None,
         )
-        refitted.step(steps.TRANSITIONS, dataset, count)
+        refitted.step(steps.TRANSITIONS, dataset, remember)
 
 
 def _grown_catalogue(

@@ -41,7 +41,7 @@ def take_over(run: Run, others: Iterable[Path]) -> None:
         if not _same_data(run, other):
             continue
         for stage in _FILES:
-            if run.is_done(stage) or not other.is_done(stage):
+            if stage not in run.stages or run.is_done(stage) or not other.is_done(stage):
                 continue
             ours, theirs = deciding(run.settings, stage), deciding(other.settings, stage)
             if ours is None or ours != theirs:

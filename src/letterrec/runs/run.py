@@ -145,6 +145,11 @@ class Run(Artefacts):
         """Whether anything beyond reading the data has been done."""
         return self.about["stages"].keys() > {"read"} or self.files.training.exists()
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What a run with these settings goes through, in order."""
+        return _BASELINE_STAGES if self.settings.recommender.name in BASELINES else STAGES
+
     def step(self, step: Step[Made, Kept], dataset: Dataset, make: Callable[[], Made]) -> Kept:
         """What a step gives: loaded if the run has it, else made, kept and loaded.
 
@@ -168,9 +173,7 @@ class Run(Artefacts):
 
         The block may put what should be recorded into the dict that it gets.
         """
-        is_baseline = self.settings.recommender.name in BASELINES
-        stages = _BASELINE_STAGES if is_baseline else STAGES
-        say(f"[{stages.index(name) + 1}/{len(stages)}] {name}")
+        say(f"[{self.stages.index(name) + 1}/{len(self.stages)}] {name}")
         started = time.perf_counter()
         record: Facts = {}
         yield record

@@ -35,10 +35,12 @@ class MadeCf(NamedTuple):
 
 
 class MadeTokenizer(NamedTuple):
-    """A fitted tokenizer, and its reconstruction error on the items that it was fitted to."""
+    """A fitted tokenizer, and its reconstruction error on the items that it was fitted to, if its
+    codes stand for vectors.
+    """
 
     tokenizer: Tokenizer
-    reconstruction_error: float
+    reconstruction_error: float | None
 
 
 class MadeIdentifiers(NamedTuple):

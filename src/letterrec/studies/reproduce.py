@@ -194,7 +194,9 @@ def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measure
         content = run.embeddings("content", dataset.n_items)
         read_by_encoder = content if content is not None else cf
         assert read_by_encoder is not None
-        quantized = at_scale_of(run.tokenizer().quantized(Items(read_by_encoder, cf)), own)
+        found = run.tokenizer().quantized(Items(read_by_encoder, cf))
+        assert found is not None  # the rows of table 3 have codebooks
+        quantized = at_scale_of(found, own)
 
         def recall(embeddings: NDArray[np.float32]) -> float:
             model.use_item_embeddings(embeddings)

@@ -30,6 +30,7 @@ from letterrec.tokenizers.base import (
 )
 from letterrec.tokenizers.fitting import SAMPLE, SCORED_EVERY, Fitting, prepare_cf
 from letterrec.tokenizers.inputs import Inputs, InputScale
+from letterrec.tokenizers.quantizer import Commitment
 from letterrec.tokenizers.rqvae import (
     RQVAE,
     LevelLoss,
@@ -44,6 +45,11 @@ from letterrec.training.devices import set_seed
 from letterrec.training.loop import train
 from letterrec.training.options import TrainingOptions
 
+_OF_THE_NETWORK = (
+    *("levels", "codes", "dim", "mu", "alpha", "beta"),
+    *("linear_path", "level_loss", "commitment"),
+)
+
 
 class LetterTokenizer(Tokenizer):
     """Learns codes from content and CF embeddings.
@@ -57,8 +63,9 @@ class LetterTokenizer(Tokenizer):
     revived before each epoch until 75 % of the epochs; then eq. 5 alone.
 
     So the defaults; the paper's way is ``fuse_cf=False, cf_target="raw", input_scale="raw",
-    level_loss="mean", linear_path=False, codes_from=0, revive_until=0, selection="collisions"``,
-    as in the recipe ``paper-letter-tiger``. There alpha and beta mean what they mean in the paper.
+    level_loss="mean", commitment="first", linear_path=False, codes_from=0, revive_until=0,
+    selection="collisions"``, as in the recipe ``paper-letter-tiger``. There alpha and beta mean
+    what they mean in the paper.
 
     Args:
         levels: codes per identifier L.
@@ -74,6 +81,8 @@ class LetterTokenizer(Tokenizer):
         cf_target: what eq. 3 contrasts, CF embeddings ``"smoothed"`` (`prepare_cf`) or ``"raw"``.
         input_scale: of content (and CF) embeddings as the encoder reads them, see `Inputs`.
         level_loss: whether eq. 2 and eq. 4 are the ``"sum"`` over the levels or the ``"mean"``.
+        commitment: whose commitment, eq. 2, moves the encoder: that of ``"all"`` levels or of the
+            ``"first"``.
         linear_path: whether encoder and decoder have a linear path beside their layers.
         codes_from: share of the epochs before there are codes; 0 initialises the codebooks on the
             first latents.
@@ -99,6 +108,7 @@ class LetterTokenizer(Tokenizer):
         cf_target: Literal["smoothed", "raw"] = "smoothed",
         input_scale: InputScale = "unit",
         level_loss: LevelLoss = "sum",
+        commitment: Commitment = "all",
         linear_path: bool = True,
         codes_from: float = 0.15,
         revive_until: float = 0.75,
@@ -117,6 +127,7 @@ class LetterTokenizer(Tokenizer):
             "cf_target": cf_target,
             "input_scale": input_scale,
             "level_loss": level_loss,
+            "commitment": commitment,
             "linear_path": linear_path,
             "codes_from": codes_from,
             "revive_until": revive_until,
@@ -124,6 +135,11 @@ class LetterTokenizer(Tokenizer):
         }
         self.log = TrainingLog()
         self._network: RQVAE | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Codes per level, of which all have as many."""
+        return (int(self.settings["codes"]),) * int(self.settings["levels"])
 
     @property
     def codebooks(self) -> NDArray[np.float32]:
@@ -241,8 +257,7 @@ class LetterTokenizer(Tokenizer):
         return float(self.settings["alpha"])
 
     def _build(self, d_content: int, d_cf: int) -> RQVAE:
-        names = ("levels", "codes", "dim", "mu", "alpha", "beta", "linear_path", "level_loss")
-        own = {name: self.settings[name] for name in names}
+        own = {name: self.settings[name] for name in _OF_THE_NETWORK}
         inputs = Inputs(d_content, d_cf, self.settings["input_scale"])
         return RQVAE(inputs=inputs, hidden=tuple(self.settings["hidden"]), **own)
 

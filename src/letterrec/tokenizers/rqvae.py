@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from letterrec.tokenizers import losses
 from letterrec.tokenizers.inputs import Inputs
-from letterrec.tokenizers.quantizer import ResidualQuantizer
+from letterrec.tokenizers.quantizer import Commitment, ResidualQuantizer
 
 LevelLoss = Literal["sum", "mean"]
 _CHUNK = 8192  # items that are encoded at a time
@@ -35,6 +35,7 @@ class RQVAE(nn.Module):
         alpha: strength of the collaborative term, eq. 5.
         beta: strength of the diversity term, eq. 5.
         level_loss: what eq. 2 and eq. 4 are over the levels, ``"sum"`` or ``"mean"``.
+        commitment: see `ResidualQuantizer`.
 
     Attributes:
         clusters: int64 ``(levels, codes)``, cluster of each code (eq. 4).
@@ -56,6 +57,7 @@ class RQVAE(nn.Module):
         beta: float,
         linear_path: bool = True,
         level_loss: LevelLoss = "sum",
+        commitment: Commitment = "all",
     ) -> None:
         super().__init__()
         self.alpha, self.beta = alpha, beta
@@ -63,7 +65,9 @@ class RQVAE(nn.Module):
         self.inputs = inputs
         self.encoder = _MLP((inputs.dim, *hidden, dim), linear_path)
         self.decoder = _MLP((dim, *reversed(hidden), inputs.dim), linear_path)
-        self.quantizer = ResidualQuantizer(levels=levels, codes=codes, dim=dim, mu=mu)
+        self.quantizer = ResidualQuantizer(
+            levels=levels, codes=codes, dim=dim, mu=mu, commitment=commitment
+        )
         clusters = torch.zeros(levels, codes, dtype=torch.int64)
         self.register_buffer("clusters", clusters, persistent=False)
         self.with_codes = True

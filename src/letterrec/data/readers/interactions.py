@@ -24,6 +24,7 @@ from letterrec.data.readers.k_core import duplicates, filter_k_core, note_short,
 from letterrec.data.readers.malformed import as_data_error
 from letterrec.data.readers.side_tables import (
     LookUp,
+    categories_of,
     check_match,
     counted,
     titles_and_texts,
@@ -331,9 +332,16 @@ def dataset_from_events(
             n = counted(found.others, "catalogue item")
             notes.append(f"{n} without interactions: dropped")
     titles, texts = titles_and_texts(item_ids, entries, notes)
-    said = tuple(notes)
     return Dataset(
-        name, user_ids, item_ids, interactions, titles, texts, warnings=said, times=seconds
+        name,
+        user_ids,
+        item_ids,
+        interactions,
+        titles,
+        texts,
+        categories=categories_of(item_ids, entries),
+        warnings=tuple(notes),
+        times=seconds,
     )
 
 

@@ -1,4 +1,4 @@
-"""The layout of a reproduced table: in the terminal and as a section of a Markdown file."""
+"""A reproduced table, rendered for the terminal and as a section of a Markdown file."""
 
 from __future__ import annotations
 
