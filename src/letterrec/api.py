@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypedDict, final
+from typing import Literal, TypedDict, final, get_args
 
 from letterrec import pipeline
 from letterrec.config.loading import load_settings, parse_settings
@@ -206,11 +206,15 @@ def evaluate(
         users: rank a sample of at most so many; None takes the run's ``evaluation.test_users``.
 
     Raises:
-        RequestError: ``beam`` is below 1, or is given for a baseline.
-        RunError: there is no run, or it is unfinished or damaged.
+        RequestError: ``beam`` is below 1, or is given for a baseline; ``by`` is no kind of group.
+        RunError: there is no run, or it is unfinished or damaged, or was refitted on all
+            interactions.
         SettingsError: a cut, a metric or the number of users is none.
     """
     beam = _as_beam(beam)
+    if by is not None and by not in get_args(By):
+        names = ", ".join(map(repr, get_args(By)))
+        raise RequestError(f"by = {_shown(by)}: expected one of {names}, or None")
     Run.open(_as_folder(folder, "folder")).refuse_learned()
     engine = load(folder, edits=False)
     if beam is not None:

@@ -16,7 +16,7 @@ from letterrec.baselines.popularity import Popularity
 from letterrec.data import Dataset, Histories
 from letterrec.data.splits import Cut
 from letterrec.decoding.ranker import ScoringRanker
-from letterrec.errors import SettingsError
+from letterrec.errors import RequestError, SettingsError
 from letterrec.evaluation.breakdowns import grouped
 from letterrec.evaluation.metrics import Measures, standard_errors, summarise
 from letterrec.evaluation.protocol import evaluate_split, measured_cases
@@ -65,6 +65,8 @@ def test_what_a_run_says_has_the_settings_cuts(run: Path) -> None:
     assert more["recall@20"] == found["metrics"]["recall@20"]
     with pytest.raises(SettingsError, match="cuts"):
         letterrec.evaluate(run, cuts=[0], progress=False)
+    with pytest.raises(RequestError, match="by = 'age': expected one of 'history'"):
+        letterrec.evaluate(run, by="age", progress=False)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="'auc': expected 'recall', 'ndcg', 'mrr'"):
         letterrec.evaluate(run, metrics=["auc"], progress=False)
 

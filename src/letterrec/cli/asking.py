@@ -67,6 +67,8 @@ def evaluate(
     from letterrec.evaluation.protocol import Evaluation
     from letterrec.reports.text import print_cold_metrics, print_metrics
 
+    if cold and (by or cuts or metrics or users):
+        raise RequestError("--by, --cuts, --metrics and --users do not go with --cold")
     if cold:
         measured = api.evaluate_cold(run, beam=beam)
         if as_json:
