@@ -32,6 +32,9 @@ _RETIRED = {  # settings of earlier versions, section.key -> why there is nothin
     f"identifiers.sinkhorn_{key}": "the assignment of free codes to colliding items is exact now"
     for key in ("epsilon", "iterations")
 }
+_LATER = {  # settings that earlier versions lacked: recommender -> key -> what was done without
+    "rqt": {"item_weight": 0.0, "item_share": 0.0},
+}
 
 
 def recipes() -> list[str]:
@@ -91,7 +94,10 @@ def parse_settings(values: dict[str, Any]) -> Settings:
 
 
 def parse_kept_settings(values: dict[str, Any]) -> Settings:
-    """Validate what a run folder keeps: settings of earlier versions that are retired are left out.
+    """Validate what a run folder keeps.
+
+    Settings of earlier versions that are retired are left out; those that earlier versions lacked
+    are set to what was done without them.
 
     Raises:
         SettingsError: as `parse_settings`.
@@ -101,6 +107,9 @@ def parse_kept_settings(values: dict[str, Any]) -> Settings:
         section, key = name.split(".")
         if isinstance(kept.get(section), dict):
             kept[section] = {k: v for k, v in kept[section].items() if k != key}
+    recommender = kept.get("recommender")
+    if isinstance(recommender, dict):
+        kept["recommender"] = _LATER.get(str(recommender.get("name")), {}) | recommender
     return parse_settings(kept)
 
 

@@ -27,9 +27,12 @@ class Decoder(Protocol):
     Attributes:
         over_legal: whether the scores are still to be normalised over the legal codes: the
             log-probabilities of all items then sum to one.
+        retrieved: items that have a share of the decoder's own probability, beside the codes; None
+            where there are none.
     """
 
     over_legal: bool
+    retrieved: Retrieved | None
 
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``: log-probability of each next code after
@@ -98,6 +101,10 @@ def search(
     beam = max(beam, k)
     valid = Constraints.of(trie, seen, allowed) if seen is not None or allowed is not None else None
     mixture = None
+    if retrieved is not None and decoder.retrieved is not None:
+        retrieved = retrieved.before(decoder.retrieved)
+    elif retrieved is None:
+        retrieved = decoder.retrieved
     if retrieved is not None:
         mixture = Mixture.of(trie, retrieved if valid is None else valid.among(retrieved))
     log_probs = decoder.log_probs()

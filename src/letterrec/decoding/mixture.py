@@ -23,12 +23,18 @@ class Retrieved(NamedTuple):
     share that is left for the recommender.
 
     Attributes:
-        items: int64 ``(batch, n)`` item rows, each at most once in a line, -1 padded.
+        items: int64 ``(batch, n)`` item rows, -1 padded; one that stands twice has both shares.
         shares: float32 ``(batch, n)``, below one in sum; what stands at -1 counts as 0.
     """
 
     items: Tensor
     shares: Tensor
+
+    def before(self, other: Retrieved) -> Retrieved:
+        """These, and of the share that they leave the part that ``other`` has of one."""
+        left = 1 - self.shares.masked_fill(self.items < 0, 0.0).sum(1, keepdim=True)
+        shares = torch.cat([self.shares, left * other.shares], 1)
+        return Retrieved(torch.cat([self.items, other.items], 1), shares)
 
 
 class Mixture:

@@ -31,7 +31,7 @@ _EARLIER_NAMES = {  # of a block's layers -> the present ones
     ".feed_forward.1.": ".mlp.0.",
     ".feed_forward.3.": ".mlp.2.",
 }
-_CHUNK_LOGITS = 24_576  # logits at a time, per dimension: they stay in the processor's cache
+_CHUNK_LOGITS = 2**21  # logits at a time: they stay in the processor's cache
 
 
 class SASRec(nn.Module):
@@ -216,35 +216,46 @@ class _FullCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-        n, dim = states.shape
-        rows = max(16, _CHUNK_LOGITS * dim // len(items))
-        wanted = any(ctx.needs_input_grad)
-        total = torch.zeros((), device=states.device)
-        states_gradient = torch.empty_like(states, dtype=torch.float32)
-        items_gradient = torch.zeros_like(items, dtype=torch.float32)
-        for start in range(0, n, rows):
-            part = slice(start, start + rows)
-            h, target = states[part], targets[part, None]  # (rows, dim), (rows, 1)
-            logits = (h @ items.T).float()  # (rows, n_items)
-            shares = logits.softmax(1)  # (rows, n_items)
-            # The largest share is exp(largest logit - logsumexp): this recovers the logsumexp.
-            logsumexp = logits.amax(1) - shares.amax(1).log()  # (rows,)
-            total += (logsumexp - logits.gather(1, target)[:, 0]).sum()
-            if wanted:
-                gradient = shares.scatter_add_(1, target, shares.new_full(target.shape, -1.0))
-                states_gradient[part] = gradient @ items
-                items_gradient.addmm_(gradient.T, h.float())
-        scale = 1 / max(1, n)
-        ctx.save_for_backward(
-            states_gradient.mul_(scale).to(states.dtype),
-            items_gradient.mul_(scale).to(items.dtype),
-        )
-        return total * scale
+        kind = states.device.type
+        if torch.is_autocast_enabled(kind):  # each tensor is cast once, not in every chunk
+            dtype = torch.get_autocast_dtype(kind)
+        else:
+            dtype = states.dtype
+        with torch.autocast(kind, enabled=False):
+            return _chunked(ctx, states, items, targets, dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         states_gradient, items_gradient = ctx.saved_tensors
         return states_gradient * gradients[0], items_gradient * gradients[0], None
+
+
+def _chunked(ctx: Any, states: Tensor, items: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+    """The loss of `_FullCrossEntropy`, its products computed in ``dtype``."""
+    n = len(states)
+    wanted = any(ctx.needs_input_grad)
+    total = torch.zeros((), device=states.device)
+    states_gradient = torch.empty_like(states, dtype=torch.float32)
+    items_gradient = torch.zeros_like(items, dtype=torch.float32)
+    weights = items.to(dtype)
+    rows = max(16, _CHUNK_LOGITS // len(items))
+    for start in range(0, n, rows):
+        part = slice(start, start + rows)
+        h, target = states[part].to(dtype), targets[part, None]  # (rows, dim), (rows, 1)
+        logits = h @ weights.T  # (rows, n_items)
+        shares = logits.softmax(1)  # (rows, n_items)
+        # The largest share is exp(largest logit - logsumexp): this recovers the logsumexp.
+        logsumexp = logits.amax(1).float() - shares.amax(1).float().log()  # (rows,)
+        total += (logsumexp - logits.gather(1, target)[:, 0].float()).sum()
+        if wanted:
+            gradient = shares.scatter_add_(1, target, shares.new_full(target.shape, -1.0))
+            states_gradient[part] = gradient @ weights
+            items_gradient += gradient.T @ h
+    scale = 1 / max(1, n)
+    ctx.save_for_backward(
+        states_gradient.mul_(scale).to(states.dtype), items_gradient.mul_(scale).to(items.dtype)
+    )
+    return total * scale
 
 
 def sampled_loss(states: Tensor, items: Tensor, targets: Tensor, popularity: Tensor) -> Tensor:

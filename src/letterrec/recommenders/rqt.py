@@ -10,23 +10,26 @@ sequence, and beams never touch the history again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
+from letterrec.decoding.mixture import Retrieved
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
+from letterrec.nn.sasrec import full_loss
 from letterrec.recommenders.base import Recommender
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.loop import Rows, batches_by_length, train
 from letterrec.training.options import TrainingOptions
 
+_LIKELY = 50  # items of the item softmax that are mixed in
 _STEPS_PER_EPOCH = 40  # at least: a small data set is passed several times in an epoch
 
 
@@ -46,12 +49,17 @@ class Rqt(Recommender):
         use_content: whether content embeddings are read where there are any.
         item_embedding: whether items of the history have a learned embedding of their own.
         temperature: tau of the ranking-guided loss (eq. 6).
+        item_weight: weight of the item softmax in the loss, relative to the codes; 0: there is
+            none.
+        item_share: share of the probability that the item softmax has in the ranking; the codes
+            have the rest.
     """
 
     tokens: Tensor
     targets: Tensor
     prefixes: Tensor
     content: Tensor | None
+    item_table: Tensor | None
 
     def __init__(
         self,
@@ -67,11 +75,14 @@ class Rqt(Recommender):
         use_content: bool = True,
         item_embedding: bool = True,
         temperature: float = 1.0,
+        item_weight: float = 1.0,
+        item_share: float = 0.5,
     ) -> None:
         super().__init__()
         content = content if use_content else None
         self.max_history = max_history
         self.temperature = temperature
+        self.item_weight, self.item_share = item_weight, item_share
         self.sizes = identifiers.sizes
         self.drop = Dropout(dropout)
         # One table for the codes of all levels; row 0 stands for "no code".
@@ -87,6 +98,7 @@ class Rqt(Recommender):
         )
         self.depth_norm = nn.LayerNorm(dim)
         self.output_bias = nn.Parameter(torch.zeros(sum(self.sizes)))
+        self.item_query = nn.Linear(dim, dim) if item_weight else None
         for table in self.modules():
             if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.02)
@@ -109,6 +121,12 @@ class Rqt(Recommender):
         self.register_buffer("prefixes", self.trie.prefixes(), persistent=False)
         kept = None if self.content_projection is None or content is None else content.to(device)
         self.register_buffer("content", kept, persistent=False)
+        self.register_buffer("item_table", None, persistent=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; what was made of the weights is made anew."""
+        self.item_table = None
+        return super().train(mode)
 
     def fit(
         self,
@@ -159,7 +177,10 @@ class Rqt(Recommender):
             targets = self.targets[following[open_], level]
             share = n_open / len(following)
             loss = loss + share * ranking_guided_loss(logits, targets, self.temperature)
-        return {"loss": loss}
+        if self.item_query is None:
+            return {"loss": loss}
+        of_items = full_loss(self.item_query(hidden), self._items(), following)
+        return {"loss": loss + self.item_weight * of_items, "codes": loss, "items": of_items}
 
     @torch.no_grad()
     def encode(
@@ -179,7 +200,23 @@ class Rqt(Recommender):
         latest = cast(CausalBlock, self.body[-1]).at(
             state, (lengths - 1).clamp_min(0)
         )  # (batch, dim)
-        return RqtDecoder(self, self.body_norm(latest))
+        hidden = self.body_norm(latest)  # (batch, dim)
+        return RqtDecoder(self, hidden, self._likely(hidden))
+
+    def _likely(self, hidden: Tensor) -> Retrieved | None:
+        """The items that the item softmax finds likely after hidden states ``(batch, dim)``."""
+        if self.item_query is None or self.item_share == 0:
+            return None
+        if self.item_table is None:
+            self.item_table = self._items()
+        logits = self.item_query(hidden) @ self.item_table.T  # (batch, n_items)
+        top = logits.topk(min(_LIKELY, logits.shape[1]), dim=1)
+        shares = (top.values - logits.logsumexp(1, keepdim=True)).exp()
+        return Retrieved(top.indices, self.item_share * shares)
+
+    def _items(self) -> Tensor:
+        """What stands for each item in the softmax over items: ``(n_items, dim)``."""
+        return self._item_inputs(torch.arange(len(self.tokens), device=self.tokens.device))
 
     def _read(self, items: Tensor) -> Tensor:
         """Item rows ``(batch, longest)`` -> hidden states ``(batch, longest, dim)``."""
@@ -190,18 +227,25 @@ class Rqt(Recommender):
 
     def _embed(self, items: Tensor) -> Tensor:
         """Item rows ``(batch, longest)`` -> inputs ``(batch, longest, dim)``."""
-        rows = items.clamp_min(0)
-        state = self.code_embedding(self.tokens[rows]).sum(2)  # (batch, longest, dim)
+        state = self._item_inputs(items.clamp_min(0), self.training)  # (batch, longest, dim)
+        state = state + self.position_embedding.weight[: items.shape[1]]
+        return cast(Tensor, self.drop(state))
+
+    def _item_inputs(self, rows: Tensor, dropping: bool = False) -> Tensor:
+        """Item rows of any shape -> codes, content and item embeddings, added: ``(..., dim)``.
+
+        Where they are ``dropping``, a share of the item embeddings is left out at random.
+        """
+        state = self.code_embedding(self.tokens[rows]).sum(-2)  # (..., dim)
         if self.content_projection is not None and self.content is not None:
             state = state + self.content_projection(self.content[rows])
         if self.item_embedding is not None:
             own = self.item_embedding(rows.clamp_max(self.item_embedding.num_embeddings - 1))
             known = rows < self.item_embedding.num_embeddings
-            if self.training:
+            if dropping:
                 known = known & (torch.rand(rows.shape, device=rows.device) >= self.drop.p)
             state = state + own * known[..., None]
-        state = state + self.position_embedding.weight[: items.shape[1]]
-        return cast(Tensor, self.drop(state))
+        return cast(Tensor, state)
 
     def _descend(self, state: Tensor, level: int) -> Tensor:
         """Hidden states plus prefixes ``(..., dim)`` -> states to score the level's codes with."""
@@ -222,7 +266,8 @@ class RqtDecoder:
 
     over_legal = True
 
-    def __init__(self, model: Rqt, hidden: Tensor) -> None:
+    def __init__(self, model: Rqt, hidden: Tensor, retrieved: Retrieved | None) -> None:
+        self.retrieved = retrieved
         self._model = model
         self._hidden = hidden[:, None]  # (batch, 1, dim)
         self._prefix = torch.zeros_like(self._hidden)  # (batch, beams, dim)
