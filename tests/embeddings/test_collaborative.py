@@ -74,6 +74,22 @@ def test_it_learns_which_item_comes_next(trained: SASRec) -> None:
     assert scores.argmax(1).tolist() == [3, 11]
 
 
+@pytest.mark.slow
+def test_it_learns_so_too_where_sums_are_normalized() -> None:
+    model = small(norm_first=False)
+    assert metrics_of(model, rings().held_out("valid"))["recall@5"] > 0.99
+
+
+def test_a_file_of_an_earlier_version_normalizes_first(trained: SASRec, tmp_path: Path) -> None:
+    ids = rings().item_ids
+    settings = {k: v for k, v in trained.settings.items() if k != "norm_first"}
+    about = {"settings": settings, "items": fingerprint(ids)}
+    write_tensors(tmp_path / "sasrec.safetensors", trained.state_dict(), about)
+    history = torch.tensor([[0, 1, 2]])
+    earlier = SASRec.load(tmp_path / "sasrec.safetensors", ids)
+    assert torch.equal(earlier.scores(history), trained.scores(history))
+
+
 def test_embeddings_have_the_promised_form(trained: SASRec) -> None:
     embeddings = trained.item_embeddings()
     assert embeddings.shape == (N_ITEMS, 16)

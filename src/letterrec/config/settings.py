@@ -156,6 +156,9 @@ class CollaborativeSettings(TransformerSettings):
     layers: int = Field(2, ge=1, description="transformer layers")
     heads: int = Field(2, ge=1, description="attention heads; they divide dim")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of activations dropped in training")
+    norm_first: bool = Field(
+        True, description="normalize what layers read, instead of what they are added to"
+    )
     training: TrainingSettings = TrainingSettings(epochs=14, batch_size=256, learning_rate=4e-3)
 
 

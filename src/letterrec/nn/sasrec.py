@@ -37,7 +37,7 @@ _CHUNK_LOGITS = 2**21  # logits at a time: they stay in the processor's cache
 class SASRec(nn.Module):
     """A causal transformer over items whose output scores every item by a dot product.
 
-    Pre-norm blocks; learned positions; the item embeddings are input and output weights alike.
+    Learned positions; the item embeddings are input and output weights alike.
 
     Args:
         n_items: items in the catalogue.
@@ -46,6 +46,8 @@ class SASRec(nn.Module):
         heads: attention heads; must divide ``dim``.
         dropout: of embeddings, attention and block outputs.
         max_history: latest items of a history that are read.
+        norm_first: whether blocks read normalized states, and the states are normalized at the
+            end; or else inputs are, and what blocks add up, as in RecBole's SASRec.
 
     Raises:
         SettingsError: ``heads`` does not divide ``dim``.
@@ -60,6 +62,7 @@ class SASRec(nn.Module):
         heads: int = 2,
         dropout: float = 0.3,
         max_history: int = 20,
+        norm_first: bool = True,
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -74,12 +77,16 @@ class SASRec(nn.Module):
             "heads": heads,
             "dropout": dropout,
             "max_history": max_history,
+            "norm_first": norm_first,
         }
         self.max_history = max_history
+        self.norm_first = norm_first
         self.items = nn.Embedding(n_items, dim)
         self.positions = nn.Embedding(max_history, dim)
         self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(CausalBlock(dim, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            CausalBlock(dim, heads, dropout, norm_first=norm_first) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(dim)
         nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.positions.weight, std=0.02)
@@ -113,11 +120,16 @@ class SASRec(nn.Module):
         Returns:
             float ``(batch, length, dim)``; undefined where the history is -1.
         """
-        x = self.items(histories.clamp(min=0)) * math.sqrt(self.items.embedding_dim)
-        x = self.dropout(x + self.positions.weight[: histories.shape[1]])  # (batch, length, dim)
+        x = self.items(histories.clamp(min=0))  # (batch, length, dim)
+        positions = self.positions.weight[: histories.shape[1]]
+        if self.norm_first:
+            x = x * math.sqrt(self.items.embedding_dim) + positions
+        else:
+            x = self.norm(x + positions)
+        x = self.dropout(x)
         for block in self.blocks:
             x = block(x)
-        return cast(Tensor, self.norm(x))
+        return cast(Tensor, self.norm(x)) if self.norm_first else cast(Tensor, x)
 
     @torch.no_grad()
     def scores(self, histories: Tensor) -> Tensor:
@@ -217,11 +229,9 @@ class _FullCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
         kind = states.device.type
-        if torch.is_autocast_enabled(kind):  # each tensor is cast once, not in every chunk
-            dtype = torch.get_autocast_dtype(kind)
-        else:
-            dtype = states.dtype
-        with torch.autocast(kind, enabled=False):
+        is_cast = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if is_cast else states.dtype
+        with torch.autocast(kind, enabled=False):  # tensors are cast once, not in every chunk
             return _chunked(ctx, states, items, targets, dtype)
 
     @staticmethod
@@ -230,7 +240,9 @@ class _FullCrossEntropy(torch.autograd.Function):
         return states_gradient * gradients[0], items_gradient * gradients[0], None
 
 
-def _chunked(ctx: Any, states: Tensor, items: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+def _chunked(
+    ctx: Any, states: Tensor, items: Tensor, targets: Tensor, dtype: torch.dtype
+) -> Tensor:
     """The loss of `_FullCrossEntropy`, its products computed in ``dtype``."""
     n = len(states)
     wanted = any(ctx.needs_input_grad)
