@@ -187,6 +187,27 @@ def test_full_loss_and_its_gradient_are_those_of_cross_entropy(
     torch.testing.assert_close(found[1], wanted[1])
 
 
+def test_items_left_out_do_not_compete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sasrec, "_CHUNK_LOGITS", 16 * 11)
+    set_seed(0)
+    states = torch.randn(37, 8, requires_grad=True)
+    items = torch.randn(11, 8, requires_grad=True)
+    targets = torch.randint(0, 11, (37,))
+    left_out = torch.randint(-1, 11, (37, 4))
+    left_out[:, 3] = targets  # which competes all the same
+    gone = torch.zeros(37, 12).scatter_(1, left_out.clamp(min=-1) % 12, 1.0)[:, :11].bool()
+    gone[torch.arange(37), targets] = False
+    expected = F.cross_entropy((states @ items.T).masked_fill(gone, -torch.inf), targets)
+    loss = full_loss(states, items, targets, left_out)
+    torch.testing.assert_close(loss, expected)
+    for found, wanted in zip(
+        torch.autograd.grad(loss, (states, items)),
+        torch.autograd.grad(expected, (states, items)),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, wanted)
+
+
 def test_full_loss_by_hand() -> None:
     # logits (0, log 3): the softmax is (1/4, 3/4)
     states, items = torch.tensor([[1.0]]), torch.tensor([[1.0], [3.0]]).log()

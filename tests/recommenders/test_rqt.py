@@ -16,10 +16,12 @@ from contract_recommender import (
     planted_identifiers,
     random_histories,
 )
+from letterrec.data.sequences import Histories
 from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders.rqt import Rqt
+from letterrec.training.options import TrainingOptions
 
 SMALL: dict[str, Any] = {"max_history": MAX_HISTORY, "dim": 32, "heads": 2, "depth_layers": 1}
 
@@ -121,3 +123,37 @@ def test_the_softmax_over_items_follows_the_weights_and_the_catalogue() -> None:
     smaller = Identifiers(planted_identifiers().codes[:5], SIZES)
     recommender.set_catalogue(smaller)
     assert recommender.encode(torch.tensor([[1, 2]])).retrieved.items.max() < 5
+
+
+def test_where_items_are_taken_once_the_softmax_over_items_leaves_out_the_history() -> None:
+    identifiers, options = planted_identifiers(), TrainingOptions(epochs=1, batch_size=8)
+    once = Histories.from_lists([[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    again = Histories.from_lists([[0, 1, 0, 1], [4, 5, 6], [7, 8, 9]])
+    histories = torch.tensor([[1, 2, -1], [3, -1, -1]])
+    for sequences, left_out in ((once, {1, 2}), (again, set())):
+        recommender = TestRqt().random(identifiers)
+        recommender.fit(sequences, options)
+        retrieved = recommender.encode(histories).retrieved
+        likely = {
+            item for item, share in zip(*(r[0].tolist() for r in retrieved), strict=True) if share
+        }
+        assert likely == set(range(N_ITEMS)) - left_out
+        kept = recommender.state_dict()
+        other = TestRqt().random(identifiers, seed=1)
+        other.load_state_dict(kept)
+        assert torch.equal(other.eval().encode(histories).retrieved.shares, retrieved.shares)
+
+
+def test_training_leaves_out_what_ranking_leaves_out() -> None:
+    """The loss of the softmax over items is the mean over the items that are not in the history."""
+    recommender = TestRqt().random(planted_identifiers())
+    recommender.taken_once.fill_(True)
+    recommender.item_share = 1 - 1e-6
+    sequence = [3, 1, 4, 9, 2]
+    expected = []
+    for end in range(1, len(sequence)):
+        items, shares = recommender.encode(torch.tensor([sequence[:end]])).retrieved
+        expected.append(float(shares[items == sequence[end]].log()))
+    with torch.no_grad():
+        loss = recommender(torch.tensor([sequence]))["items"]
+    assert float(loss) == pytest.approx(-np.mean(expected), abs=1e-4)

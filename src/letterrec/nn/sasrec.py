@@ -47,7 +47,8 @@ class SASRec(nn.Module):
         dropout: of embeddings, attention and block outputs.
         max_history: latest items of a history that are read.
         norm_first: whether blocks read normalized states, and the states are normalized at the
-            end; or else inputs are, and what blocks add up, as in RecBole's SASRec.
+            end; or else inputs are, and what blocks add up, and weights start small, as in
+            RecBole's SASRec.
 
     Raises:
         SettingsError: ``heads`` does not divide ``dim``.
@@ -90,6 +91,11 @@ class SASRec(nn.Module):
         self.norm = nn.LayerNorm(dim)
         nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.positions.weight, std=0.02)
+        if not norm_first:
+            for layer in self.modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.normal_(layer.weight, std=0.02)
+                    nn.init.zeros_(layer.bias)
         self.register_buffer("popularity", torch.ones(n_items), persistent=False)
         self.register_load_state_dict_pre_hook(_rename_weights)  # type: ignore[no-untyped-call]
 
@@ -205,7 +211,9 @@ def _rename_weights(
         weights[renamed] = weights.pop(name)
 
 
-def full_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+def full_loss(
+    states: Tensor, items: Tensor, targets: Tensor, left_out: Tensor | None = None
+) -> Tensor:
     """Mean cross-entropy over the whole catalogue, without ever holding all logits.
 
     The softmax over ``(n, n_items)`` logits is computed a few rows at a time, together with its
@@ -215,11 +223,13 @@ def full_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
         states: float ``(n, dim)``.
         items: float ``(n_items, dim)``.
         targets: int64 ``(n,)`` item rows.
+        left_out: int64 ``(n, m)`` item rows that do not compete with the target of the line, -1
+            padded; a target competes wherever it stands. None: all items do.
 
     Returns:
         float32 scalar, in nats; 0 where ``n`` is 0.
     """
-    loss: Tensor = _FullCrossEntropy.apply(states, items, targets)  # type: ignore[no-untyped-call]
+    loss: Tensor = _FullCrossEntropy.apply(states, items, targets, left_out)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -227,21 +237,28 @@ class _FullCrossEntropy(torch.autograd.Function):
     """`full_loss`: the forward pass already computes the gradients, chunk by chunk."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, states: Tensor, items: Tensor, targets: Tensor, left_out: Tensor | None
+    ) -> Tensor:
         kind = states.device.type
         is_cast = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if is_cast else states.dtype
         with torch.autocast(kind, enabled=False):  # tensors are cast once, not in every chunk
-            return _chunked(ctx, states, items, targets, dtype)
+            return _chunked(ctx, states, items, targets, left_out, dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         states_gradient, items_gradient = ctx.saved_tensors
-        return states_gradient * gradients[0], items_gradient * gradients[0], None
+        return states_gradient * gradients[0], items_gradient * gradients[0], None, None
 
 
 def _chunked(
-    ctx: Any, states: Tensor, items: Tensor, targets: Tensor, dtype: torch.dtype
+    ctx: Any,
+    states: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    left_out: Tensor | None,
+    dtype: torch.dtype,
 ) -> Tensor:
     """The loss of `_FullCrossEntropy`, its products computed in ``dtype``."""
     n = len(states)
@@ -255,6 +272,10 @@ def _chunked(
         part = slice(start, start + rows)
         h, target = states[part].to(dtype), targets[part, None]  # (rows, dim), (rows, 1)
         logits = h @ weights.T  # (rows, n_items)
+        if left_out is not None:
+            gone = left_out[part]
+            row, place = ((gone >= 0) & (gone != target)).nonzero(as_tuple=True)
+            logits[row, gone[row, place]] = -torch.inf
         shares = logits.softmax(1)  # (rows, n_items)
         # The largest share is exp(largest logit - logsumexp): this recovers the logsumexp.
         logsumexp = logits.amax(1).float() - shares.amax(1).float().log()  # (rows,)

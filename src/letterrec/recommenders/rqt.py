@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from letterrec.training.loop import Rows, batches_by_length, train
 from letterrec.training.options import TrainingOptions
 
 _LIKELY = 50  # items of the item softmax that are mixed in
+_FEW_REPEATS = 0.01  # share of interactions with an item of the own history that is called none
 _STEPS_PER_EPOCH = 40  # at least: a small data set is passed several times in an epoch
 
 
@@ -60,6 +62,7 @@ class Rqt(Recommender):
     prefixes: Tensor
     content: Tensor | None
     item_table: Tensor | None
+    taken_once: Tensor  # whether the softmax over items leaves out those of the history
 
     def __init__(
         self,
@@ -99,6 +102,8 @@ class Rqt(Recommender):
         self.depth_norm = nn.LayerNorm(dim)
         self.output_bias = nn.Parameter(torch.zeros(sum(self.sizes)))
         self.item_query = nn.Linear(dim, dim) if item_weight else None
+        if item_weight:
+            self.register_buffer("taken_once", torch.tensor(False))
         for table in self.modules():
             if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.02)
@@ -137,6 +142,8 @@ class Rqt(Recommender):
     ) -> TrainingLog:
         """Train on every next item of every sequence; see `training.loop.train`."""
         windows = histories.windows(self.max_history + 1)
+        if self.item_query is not None:
+            self.taken_once.fill_(_share_of_repeats(histories) < _FEW_REPEATS)
         return train(
             self,
             batches=lambda epoch: batches_by_length(
@@ -179,7 +186,12 @@ class Rqt(Recommender):
             loss = loss + share * ranking_guided_loss(logits, targets, self.temperature)
         if self.item_query is None:
             return {"loss": loss}
-        of_items = full_loss(self.item_query(hidden), self._items(), following)
+        read = None
+        if self.taken_once:
+            steps = torch.arange(items.shape[1] - 1, device=items.device)
+            read = items[:, None, :-1].expand(-1, len(steps), -1)  # (batch, longest - 1, same)
+            read = read.masked_fill(steps > steps[:, None], -1)[is_target]
+        of_items = full_loss(self.item_query(hidden), self._items(), following, read)
         return {"loss": loss + self.item_weight * of_items, "codes": loss, "items": of_items}
 
     @torch.no_grad()
@@ -201,15 +213,21 @@ class Rqt(Recommender):
             state, (lengths - 1).clamp_min(0)
         )  # (batch, dim)
         hidden = self.body_norm(latest)  # (batch, dim)
-        return RqtDecoder(self, hidden, self._likely(hidden))
+        return RqtDecoder(self, hidden, self._likely(hidden, histories))
 
-    def _likely(self, hidden: Tensor) -> Retrieved | None:
-        """The items that the item softmax finds likely after hidden states ``(batch, dim)``."""
+    def _likely(self, hidden: Tensor, histories: Tensor) -> Retrieved | None:
+        """The items that the softmax over items finds likely.
+
+        Hidden states ``(batch, dim)`` after histories ``(batch, longest)``.
+        """
         if self.item_query is None or self.item_share == 0:
             return None
         if self.item_table is None:
             self.item_table = self._items()
         logits = self.item_query(hidden) @ self.item_table.T  # (batch, n_items)
+        if self.taken_once:
+            row, place = (histories >= 0).nonzero(as_tuple=True)
+            logits[row, histories[row, place]] = -torch.inf
         top = logits.topk(min(_LIKELY, logits.shape[1]), dim=1)
         shares = (top.values - logits.logsumexp(1, keepdim=True)).exp()
         return Retrieved(top.indices, self.item_share * shares)
@@ -315,3 +333,14 @@ class _LevelBlocks(nn.Module):
 
 def _collate(windows: Histories, rows: Rows) -> tuple[Tensor, ...]:
     return (torch.from_numpy(windows.take(rows).padded()),)
+
+
+def _share_of_repeats(histories: Histories) -> float:
+    """The share of interactions with an item that the same sequence had before.
+
+    >>> _share_of_repeats(Histories.from_lists([[1, 2, 1, 3], [1, 2, 3, 4]]))
+    0.125
+    """
+    sequence = np.repeat(np.arange(len(histories)), histories.lengths)
+    pairs = sequence * (histories.items.max(initial=0) + 1) + histories.items
+    return 1 - len(np.unique(pairs)) / max(1, len(pairs))
