@@ -220,7 +220,9 @@ class RqtSettings(TransformerSettings):
         1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
     )
     item_weight: float = Field(
-        1.0, ge=0, description="weight of a softmax over items in the loss; 0: codes alone"
+        1.0,
+        ge=0,
+        description="weight of a softmax over items in the loss; 0, or over 100,000 items: none",
     )
     item_share: float = Field(
         0.5, ge=0, lt=1, description="share of the probability that the softmax over items has"

@@ -27,12 +27,15 @@ class Decoder(Protocol):
     Attributes:
         over_legal: whether the scores are still to be normalised over the legal codes: the
             log-probabilities of all items then sum to one.
-        retrieved: items that have a share of the decoder's own probability, beside the codes; None
-            where there are none.
     """
 
     over_legal: bool
-    retrieved: Retrieved | None
+
+    @property
+    def retrieved(self) -> Retrieved | None:
+        """Items that have a share of the decoder's probability of their own; the codes have the
+        rest. None where the codes have all.
+        """
 
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``: log-probability of each next code after

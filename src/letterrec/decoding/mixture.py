@@ -31,7 +31,15 @@ class Retrieved(NamedTuple):
     shares: Tensor
 
     def before(self, other: Retrieved) -> Retrieved:
-        """These, and of the share that they leave the part that ``other`` has of one."""
+        """These, and behind them ``other``, whose shares are of what these leave.
+
+        >>> remembered = Retrieved(torch.tensor([[3, -1]]), torch.tensor([[0.5, 0.1]]))
+        >>> both = remembered.before(Retrieved(torch.tensor([[7, 3]]), torch.tensor([[0.4, 0.2]])))
+        >>> both.items.tolist()
+        [[3, -1, 7, 3]]
+        >>> both.shares[both.items == 3].tolist(), both.shares[both.items == 7].tolist()
+        ([0.5, 0.10000000149011612], [0.20000000298023224])
+        """
         left = 1 - self.shares.masked_fill(self.items < 0, 0.0).sum(1, keepdim=True)
         shares = torch.cat([self.shares, left * other.shares], 1)
         return Retrieved(torch.cat([self.items, other.items], 1), shares)

@@ -5,6 +5,9 @@ paper that LETTER's quantizer comes from), for item sequences: an item enters as
 code embeddings, its content vector and a droppable item embedding; the hidden state after each
 item is decoded into the next item's codes, level by level. One pass trains every position of a
 sequence, and beams never touch the history again.
+
+The same state is trained to find the next item in a softmax over all items, as SASRec is. What it
+finds likely has a share of the probability of every prefix that leads there, beside the codes.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
-from letterrec.nn.sasrec import full_loss
+from letterrec.nn.sasrec import FULL_SOFTMAX_ITEMS, full_loss
 from letterrec.recommenders.base import Recommender
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
@@ -51,10 +54,10 @@ class Rqt(Recommender):
         use_content: whether content embeddings are read where there are any.
         item_embedding: whether items of the history have a learned embedding of their own.
         temperature: tau of the ranking-guided loss (eq. 6).
-        item_weight: weight of the item softmax in the loss, relative to the codes; 0: there is
-            none.
-        item_share: share of the probability that the item softmax has in the ranking; the codes
-            have the rest.
+        item_weight: weight of a softmax over items in the loss, relative to the codes; 0: there is
+            none, as for more than 100,000 items, whose scores would cost too much.
+        item_share: share of the probability that the softmax over items has in the ranking; the
+            codes have the rest.
     """
 
     tokens: Tensor
@@ -101,8 +104,9 @@ class Rqt(Recommender):
         )
         self.depth_norm = nn.LayerNorm(dim)
         self.output_bias = nn.Parameter(torch.zeros(sum(self.sizes)))
-        self.item_query = nn.Linear(dim, dim) if item_weight else None
-        if item_weight:
+        has_softmax = item_weight > 0 and identifiers.n_items <= FULL_SOFTMAX_ITEMS
+        self.item_query = nn.Linear(dim, dim) if has_softmax else None
+        if has_softmax:
             self.register_buffer("taken_once", torch.tensor(False))
         for table in self.modules():
             if isinstance(table, nn.Embedding):
