@@ -400,7 +400,7 @@ class Beams:
     """
 
     over_legal = True
-    retrieved = None
+    retrieved: None = None
 
     @torch.no_grad()
     def __init__(self, model: LcRec, tokens: Tensor, lengths: Tensor) -> None:
