@@ -38,7 +38,8 @@ import filelock
 import httpx
 import psutil
 
-from letterrec.runs.run import Run, processor
+from letterrec.runs.origin import processor
+from letterrec.runs.run import Run
 
 DEADLINE = 2.0  # seconds, of the server
 LONG = 60.0  # of edits and reloads

@@ -163,7 +163,7 @@ def with_rqt(path: Path, repeats: int) -> Figures:
     identifiers = planted(path)
     rqt = Rqt(identifiers).eval()
     histories = torch.randint(identifiers.n_items, (2 * repeats, BATCH, 8))
-    return per_user(lambda i: rqt.encode(histories[i]), rqt.trie, len(histories))
+    return per_user(lambda i: rqt.encode(histories[i]), Trie.build(identifiers), len(histories))
 
 
 def per_user(decoder: Callable[[int], Decoder], tree: Trie, batches: int) -> Figures:

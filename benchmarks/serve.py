@@ -26,7 +26,8 @@ from typing import Any
 
 import psutil
 
-from letterrec.runs.run import Run, processor
+from letterrec.runs.origin import processor
+from letterrec.runs.run import Run
 
 _BODIES = 2000
 _SCRIPT = """

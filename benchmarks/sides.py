@@ -19,7 +19,7 @@ from torch import Tensor
 
 from letterrec.data import Dataset, read
 from letterrec.identifiers.identifiers import Identifiers, parse_tokens
-from letterrec.runs.run import processor
+from letterrec.runs.origin import processor
 
 Lists = list[tuple[Tensor, Tensor]]  # per batch what was found, and its scores
 Decode = Callable[[Tensor], tuple[Tensor, Tensor]]

@@ -30,7 +30,16 @@ SMALL = [
     "recommender.dropout=0.1",
     "evaluation.beam=10",
 ]
-SLOW = {"shop_run", "cold_run", "smollm2", "minilm", "ablation", "overall", "swept"}  # fixtures
+SLOW = {
+    "trained_baseline",
+    "shop_run",
+    "cold_run",
+    "smollm2",
+    "minilm",
+    "ablation",
+    "overall",
+    "swept",
+}  # fixtures
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks

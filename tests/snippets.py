@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parent.parent / "docs"
 _FENCE = re.compile(
@@ -36,3 +41,12 @@ def blocks(page: Path) -> list[Block]:
     """All fenced blocks of a page, in its order."""
     found = _FENCE.finditer(page.read_text("utf-8"))
     return [Block(m["language"], m["title"] or "", m["text"]) for m in found]
+
+
+def curl(words: Sequence[str], address: str) -> dict[str, Any] | None:
+    """What a server answers to a ``curl`` of a page; None where there is no curl."""
+    if not shutil.which("curl"):
+        return None
+    here = [word.replace("localhost:8000", address) for word in words]
+    done = subprocess.run(["curl", *here], capture_output=True, check=True)
+    return dict(json.loads(done.stdout))

@@ -10,7 +10,7 @@ import letterrec
 FLOORS = (
     *("errors", "progress", "files", "config"),
     *("data", "nn", "training", "embeddings", "identifiers", "tokenizers"),
-    *("decoding", "recommenders", "evaluation", "runs", "pipeline"),
+    *("decoding", "recommenders", "baselines", "evaluation", "runs", "pipeline"),
     *("serving", "api", "reports", "studies", "cli"),
 )
 SOURCE = Path(letterrec.__file__).parent

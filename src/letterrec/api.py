@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict, final
 
 from letterrec import pipeline
 from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, check_source
-from letterrec.data.cold import ColdItems
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.splits import Split
 from letterrec.embeddings.content import embed
@@ -19,15 +18,29 @@ from letterrec.errors import RequestError, RunError, SettingsError
 from letterrec.evaluation import cold_start
 from letterrec.evaluation.protocol import SplitMetrics, evaluate_split
 from letterrec.files import write_json
+from letterrec.identifiers.diagnostics import Diagnosis, LevelUse
+from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import shown
-from letterrec.runs.parts import trained_recommender
+from letterrec.runs.parts import is_baseline, trained_baseline, trained_recommender
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
+from letterrec.serving.models import GenerativeModel, ScoringModel
 from letterrec.tokenizers import Items
 from letterrec.training import distributed
 
 AnySettings = Settings | Mapping[str, object] | str | PathLike[str] | None
 AnyRun = str | PathLike[str] | Run
+
+
+@final
+class Weights(TypedDict):
+    """What `inspect` says of a baseline: the shape of each tensor that training has decided, by
+    name; of identifiers it has no levels.
+    """
+
+    recommender: str
+    levels: list[LevelUse]
+    weights: dict[str, list[int]]
 
 
 def fit(
@@ -89,17 +102,26 @@ def load(folder: AnyRun, edits: bool = True) -> Engine:
     """
     run = Run.open(_as_folder(folder, "folder"))
     run.require("recommender")
+    engine = _baseline_engine(run) if is_baseline(run.settings) else _generative_engine(run)
+    if edits:
+        engine.refresh()
+    return engine
+
+
+def _generative_engine(run: Run) -> Engine:
     dataset = run.dataset()
     identifiers = run.identifiers(dataset)
     content = run.embeddings("content", dataset.n_items)
     recommender = trained_recommender(run, dataset, identifiers, content)
     transitions = run.transitions(dataset.n_items) if run.is_done("transitions") else None
-    engine = Engine(
-        run.folder, run.settings, dataset, identifiers, recommender, content, transitions
-    )
-    if edits:
-        engine.refresh()
-    return engine
+    model = GenerativeModel(recommender, run.settings.evaluation.beam)
+    return Engine(run.folder, run.settings, dataset, identifiers, model, content, transitions)
+
+
+def _baseline_engine(run: Run) -> Engine:
+    dataset = run.dataset()
+    model = ScoringModel(run.settings.recommender.name, trained_baseline(run, dataset))
+    return Engine(run.folder, run.settings, dataset, Identifiers.none(dataset.n_items), model)
 
 
 def evaluate(
@@ -114,25 +136,28 @@ def evaluate(
     Args:
         folder: of the run, or the run that `letterrec.fit` gave.
         split: whose held-out interactions are ranked.
-        beam: prefixes kept per level by beam search; None takes the run's.
+        beam: prefixes kept per level by beam search; None takes the run's. Not for a baseline.
         exclude_seen: rank without the items of the history, as in service.
         progress: show on stderr how far the ranking is.
 
     Raises:
-        RequestError: ``beam`` is below 1.
+        RequestError: ``beam`` is below 1, or is given for a baseline.
         RunError: there is no run, or it is unfinished or damaged.
     """
     beam = _as_beam(beam)
     engine = load(folder, edits=False)
+    if beam is not None:
+        engine.check_searches()
+    generates = engine.model.generates
     with shown(progress):
         return evaluate_split(
             engine.ranker,
             engine.dataset,
             split,
-            beam=beam or engine.settings.evaluation.beam,
+            beam=beam or (engine.settings.evaluation.beam if generates else None),
             batch_size=engine.settings.evaluation.batch_size,
             exclude_seen=exclude_seen,
-            identifiers=engine.identifiers,
+            identifiers=engine.identifiers if generates else None,
         ).metrics
 
 
@@ -144,20 +169,22 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
     """
     beam = _as_beam(beam)
     run = Run.open(_as_folder(folder, "folder"))
-    engine = load(run, edits=False)
-    cold = ColdItems.load(run.folder / "cold")
-    content = engine.content
+    run.require("recommender")
+    dataset = run.dataset()
+    cold = run.cold()
+    content = run.embeddings("content", dataset.n_items)
     if content is None or not run.is_done("tokenizer"):
         raise RunError(
             f"{run.folder} has no tokenizer that makes identifiers from texts; "
             "fit with identifiers.source=learned on items with texts"
         )
+    identifiers = run.identifiers(dataset)
     return cold_start.evaluate_cold(
-        engine.dataset,
+        dataset,
         cold,
-        engine.recommender,
-        engine.identifiers,
-        engine.catalogue.transitions,
+        trained_recommender(run, dataset, identifiers, content),
+        identifiers,
+        run.transitions(dataset.n_items) if run.is_done("transitions") else None,
         tokenizer=run.tokenizer(),
         known=Items(content, run.embeddings("collaborative", len(content))),
         new_content=embed(cold.texts, **run.settings.content.model_dump(exclude={"source"})),
@@ -165,13 +192,19 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
     )
 
 
-def inspect(folder: AnyRun) -> dict[str, Any]:
+def inspect(folder: AnyRun) -> Diagnosis | Weights:
     """What a run's identifiers look like; see `identifiers.diagnostics.diagnose`.
+
+    Of a baseline, which has none: its `Weights`.
 
     Raises:
         RunError: there is no run, or it is unfinished or damaged.
     """
-    return Run.open(_as_folder(folder, "folder")).diagnostics()
+    run = Run.open(_as_folder(folder, "folder"))
+    if not is_baseline(run.settings):
+        return run.diagnostics()
+    weights = {name: list(tensor.shape) for name, tensor in run.weights().items()}
+    return {"recommender": run.settings.recommender.name, "levels": [], "weights": weights}
 
 
 def export(folder: AnyRun, out: str | PathLike[str]) -> None:
@@ -188,7 +221,7 @@ def export(folder: AnyRun, out: str | PathLike[str]) -> None:
     engine, target = load(folder), _as_folder(out, "out")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RequestError(f"{target} is not an empty folder; name another --out")
-    engine.recommender.export(target)
+    engine.model.export(target)
     identifiers, item_ids = engine.identifiers, engine.catalogue.item_ids
     index = {item: identifiers.token_names(row) for row, item in enumerate(item_ids)}
     write_json(target / "index.json", index)

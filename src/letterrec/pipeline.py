@@ -7,7 +7,6 @@ reads it from there where it is done already; `runs.parts` turns settings into w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -18,17 +17,15 @@ from numpy.typing import NDArray
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.data.cold import read_split
-from letterrec.decoding.ranker import GenerativeRanker, Ranker
+from letterrec.decoding.ranker import GenerativeRanker, PersonalRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
-from letterrec.recommenders import Recommender
 from letterrec.runs import parts, steps
 from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
-from letterrec.tokenizers import Items
 from letterrec.training import distributed
 from letterrec.training.devices import device
 
@@ -55,18 +52,33 @@ def fit(
         run.keep_data(dataset, cold)
         refuse_impossible(settings, dataset, has_cf=run.is_done("collaborative"))
         take_over(run, reuse)
+    if parts.is_baseline(settings):
+        return fit_baseline(run, dataset) if until == "evaluation" else run
+    with distributed.main_first():
         content = content_embeddings(run, dataset)
         cf = collaborative_embeddings(run, dataset)
         identifiers = item_identifiers(run, dataset, content, cf)
     if until == "identifiers":
         return run
     with distributed.together():
-        recommender = parts.make_recommender(settings, dataset, identifiers, content)
         trie = Trie.build(identifiers, dataset.popularity).to(device())
+        recommender = parts.make_recommender(settings, dataset, identifiers, content, trie)
         ranker = GenerativeRanker(recommender, trie, beam=settings.evaluation.beam)
         train_recommender(run, dataset, recommender, ranker)
         transitions = item_transitions(run, dataset, content, ranker)
-        evaluate(run, dataset, identifiers, replace(ranker, transitions=transitions))
+        beam = settings.evaluation.beam
+        final = recommender.ranker(trie, dataset.popularity, transitions=transitions, beam=beam)
+        evaluate(run, dataset, final, identifiers if recommender.searches else None)
+    return run
+
+
+def fit_baseline(run: Run, dataset: Dataset) -> Run:
+    """Train a classical system of the paper's Table 1, and measure it as any other."""
+    with distributed.together():
+        baseline = parts.make_baseline(run.settings, dataset)
+        ranker = PersonalRanker(baseline, device())
+        train_recommender(run, dataset, baseline, ranker)
+        evaluate(run, dataset, ranker)
     return run
 
 
@@ -74,7 +86,8 @@ def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     """Semantic embeddings s of the items' texts (section 4.2.1); None where there is no text."""
     texts = dataset.texts
     if run.settings.content.source == "collaborative" or texts is None:
-        say("  no item text is used: the CF embeddings stand in for content")
+        stand_in = parts.tokenizer_reads(run.settings, "content")
+        say(f"  no item text is used{': CF embeddings stand in for content' if stand_in else ''}")
         return None
     return run.step(steps.CONTENT, dataset, partial(parts.encode_texts, run, texts))
 
@@ -82,11 +95,11 @@ def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
 def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     """CF embeddings h of the training interactions, or given ones (section 4.2.2).
 
-    None are trained where identifiers are given or made of titles: those that came with the data,
-    if any, then only serve `cf_overlap`.
+    None are trained where no tokenizer reads them, as when identifiers are given or made of titles:
+    those that came with the data, if any, then only serve `cf_overlap`.
     """
     is_trained = run.settings.collaborative.source == "train"
-    if run.settings.identifiers.source != "learned" and is_trained:
+    if is_trained and not parts.tokenizer_reads(run.settings, "cf"):
         return dataset.given_cf
     make = parts.trained_cf if is_trained else parts.given_cf
     return run.step(steps.COLLABORATIVE, dataset, partial(make, run, dataset))
@@ -102,23 +115,21 @@ def item_identifiers(
     elif source == "titles":
         make = partial(parts.title_identifiers, run, dataset, cf)
     else:
-        semantic = cf if content is None else content
-        assert semantic is not None
-        items = Items(semantic, cf)
+        items = parts.items_of(run.settings, dataset, content, cf)
         fit_tokenizer = partial(parts.fit_tokenizer, run, items)
         tokenizer = run.step(steps.TOKENIZER, dataset, fit_tokenizer)
         make = partial(parts.learned_identifiers, tokenizer, items)
     return run.step(steps.IDENTIFIERS, dataset, make)
 
 
-def train_recommender(run: Run, dataset: Dataset, recommender: Recommender, ranker: Ranker) -> None:
+def train_recommender(run: Run, dataset: Dataset, model: parts.Model, ranker: Ranker) -> None:
     """Train the recommender on histories as identifiers, with eq. 6 (section 4.2.5).
 
     Its weights become those that rank the validation cases best.
     """
-    train = partial(parts.train_recommender, run, dataset, recommender, ranker)
+    train = partial(parts.train_recommender, run, dataset, model, ranker)
     run.step(steps.RECOMMENDER, dataset, train)
-    parts.load_weights(run, recommender)
+    parts.load_weights(run, model)
 
 
 def item_transitions(
@@ -131,6 +142,8 @@ def item_transitions(
     return run.step(steps.TRANSITIONS, dataset, make)
 
 
-def evaluate(run: Run, dataset: Dataset, identifiers: Identifiers, ranker: Ranker) -> None:
+def evaluate(
+    run: Run, dataset: Dataset, ranker: Ranker, identifiers: Identifiers | None = None
+) -> None:
     """Test and validation metrics by full ranking, popularity beside them (section 5.2)."""
     run.step(steps.EVALUATION, dataset, partial(parts.measure, run, dataset, ranker, identifiers))

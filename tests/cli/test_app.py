@@ -205,7 +205,7 @@ BAD = [
     (["fit", "SHOP", "--out", "OUT", "--set", "collaborative.source=given"], "collaborative"),
     (["fit", "SHOP", "--out", "OUT", "--set", "collaborative.source=no.npy"], "no.npy"),
     (["fit", "SHOP", "--out", "OUT", "--set", "content.encoder=no/such-model"], "no/such-model"),
-    (["fit", "SHOP", "--out", "OUT", "--set", "recommender.name=sasrec"], "sasrec"),
+    (["fit", "SHOP", "--out", "OUT", "--set", "recommender.name=gru4rec"], "rqt"),
     (["fit", "SHOP", "--out", "OUT", "--set", "recommender.heads=3"], "heads"),
     (["fit", "SHOP", "--out", "RUN"], "--resume"),
     (["fit", "SHOP", "--out", "RUN", "--resume", "--set", "seed=5"], "other settings"),

@@ -12,7 +12,13 @@ from letterrec import Settings, load_settings
 from letterrec.config.reference import settings_markdown, settings_reference
 from letterrec.errors import SettingsError
 
-KINDS = ["recommender.name=tiger", "recommender.name=lcrec", "tokenizer.name=rqkmeans"]
+KINDS = [
+    "recommender.name=tiger",
+    "recommender.name=lcrec",
+    *(f"tokenizer.name={name}" for name in ("rqkmeans", "p5-semid", "p5-cid")),
+    *(f"recommender.name={name}" for name in ("mf", "lightgcn", "caser", "hgn", "bert4rec")),
+    *(f"recommender.name={name}" for name in ("sasrec", "ease", "slist", "popularity")),
+]
 
 
 def flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:

@@ -4,7 +4,7 @@ What stands in a block marked ``sh`` is run line by line in an empty folder, in 
 ``letterrec`` and has no other settings; the folder gets what a user would bring. The exceptions:
 
 - `SETTING_UP`: not run; CI does that itself, and quickstart fetches data.
-- ``letterrec serve``: started on a free port, asked, and stopped.
+- ``letterrec serve``: on a free port, asked by the first ``curl`` of SERVING.md, and stopped.
 - `ONLY_PARSED`: these train a language model or dozens of runs, or read published data sets.
 """
 
@@ -25,6 +25,7 @@ import pytest
 import typer
 
 from letterrec.cli.app import app
+from snippets import curl
 
 ROOT = Path(__file__).parents[2]
 SETTING_UP = ("git clone ", "make ", "source .venv/bin/activate", "pip install ")
@@ -36,13 +37,14 @@ ONLY_PARSED = (
     "--recipe lcrec",
     " runs/lm ",
 )
+BLOCK = re.MULTILINE | re.DOTALL
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page: Path, language: str = r"\w*") -> list[str]:
     """The fenced blocks of a page in a language."""
     text = page.read_text("utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=BLOCK)
 
 
 def commands(block: str) -> list[str]:
@@ -103,12 +105,10 @@ def serve(line: str, folder: Path, environment: dict[str, str]) -> None:
             said = next(line for line in server.stderr if '"serving"' in line)
             address = json.loads(said)["address"]
             wait_for(f"{address}/readyz")
-            body = json.dumps({"history": ["item-1", "item-7"], "k": 5}).encode()
-            request = urllib.request.Request(
-                f"{address}/v1/recommend", body, {"content-type": "application/json"}
-            )
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                assert len(json.load(answer)["items"]) == 5
+            shown = (line for b in blocks(ROOT / "docs" / "SERVING.md") for line in commands(b))
+            first = next(line for line in shown if line.startswith("curl "))
+            answer = curl(shlex.split(first)[1:], address)
+            assert answer is None or len(answer["items"]) == 5
             server.terminate()
             server.communicate(timeout=60)
             assert server.returncode == 0
@@ -136,7 +136,7 @@ def test_the_readme_as_a_new_user_follows_it(tmp_path: Path) -> None:
     environment |= {k: os.environ[k] for k in ("PYTHONPATH", "OMP_NUM_THREADS") if k in os.environ}
     bring_data(tmp_path)
     page = (ROOT / "README.md").read_text("utf-8")
-    found = re.findall(r"^```(sh|python)\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```(sh|python)\n(.*?)^```", page, flags=BLOCK)
     assert {language for language, _ in found} == {"sh", "python"}
     for language, block in found:
         for line in [block] if language == "python" else commands(block):
@@ -154,3 +154,7 @@ def test_the_readme_as_a_new_user_follows_it(tmp_path: Path) -> None:
                 assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
                 if "--json" in line:
                     assert isinstance(json.loads(done.stdout), dict)
+                if language == "python":
+                    shown = re.search(r"^```text\n(.*?)^```", page.partition(block)[2], BLOCK)
+                    assert shown is not None
+                    assert len(done.stdout.splitlines()) == len(shown[1].splitlines())

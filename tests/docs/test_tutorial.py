@@ -23,7 +23,7 @@ import pytest
 
 from command import letterrec
 from docs_module import docs_module
-from snippets import DOCS, blocks
+from snippets import DOCS, blocks, curl
 
 
 @dataclass
@@ -76,20 +76,11 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
                 if words[0] == "serve":
                     port = stack.enter_context(serving(words))
                 elif program == "curl":
-                    answer = curl(words, port)
+                    answer = curl(words, f"127.0.0.1:{port}")
                 else:
                     assert program == "letterrec", line
                     assert letterrec(*words) == 0, line
         yield Walked(folder, printed.getvalue(), answer)
-
-
-def curl(words: list[str], port: int) -> dict[str, Any] | None:
-    """What the server answers; None where there is no curl."""
-    if not shutil.which("curl"):
-        return None
-    here = [word.replace("localhost:8000", f"127.0.0.1:{port}") for word in words]
-    done = subprocess.run(["curl", *here], capture_output=True, check=True)
-    return dict(json.loads(done.stdout))
 
 
 @pytest.mark.slow

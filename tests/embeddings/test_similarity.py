@@ -1,4 +1,4 @@
-"""Which items are alike: exactly in small catalogues, in a window of an order in large ones."""
+"""Which items are similar: exactly in small catalogues, in a window of an order in large ones."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from letterrec.embeddings import similarity
-from letterrec.embeddings.similarity import alike, most_similar, unit
+from letterrec.embeddings.similarity import most_similar, similar_items, unit
 
 CONTENT = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
 
 
 def test_neighbours_are_the_nearest_others() -> None:
-    rows, weights = alike(CONTENT, np.random.default_rng(1).permutation(300), 0.1)
+    rows, weights = similar_items(CONTENT, np.random.default_rng(1).permutation(300), 0.1)
     assert rows.shape == weights.shape == (300, 20)
     cosines = unit(CONTENT) @ unit(CONTENT).T
     np.fill_diagonal(cosines, -np.inf)
@@ -32,13 +32,13 @@ def test_large_catalogues_look_near_in_the_order(monkeypatch: pytest.MonkeyPatch
     for name, value in (("_EXACT", 100), ("_BLOCK", 16), ("_WINDOW", 30)):
         monkeypatch.setattr(similarity, name, value)
     order = np.argsort(CONTENT[:, 0])
-    rows, _ = alike(CONTENT, order, 0.1)
+    rows, _ = similar_items(CONTENT, order, 0.1)
     place = np.argsort(order)
     assert (np.abs(place[rows] - place[:, None]) <= 30 + 15).all()
     assert (rows != np.arange(300)[:, None]).all()
 
 
 def test_two_items_are_alike() -> None:
-    rows, weights = alike(CONTENT[:2], np.array([1, 0]), 0.1)
+    rows, weights = similar_items(CONTENT[:2], np.array([1, 0]), 0.1)
     assert rows.tolist() == [[1], [0]]
     assert weights.tolist() == [[1.0], [1.0]]

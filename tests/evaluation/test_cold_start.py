@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from letterrec import api
 from letterrec.data import Histories, read
 from letterrec.data.cold import ColdItems
 from letterrec.errors import RunError
-from letterrec.serving.engine import Engine
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +50,11 @@ def test_a_run_without_held_out_items_says_how_to_make_one(shop_run: Path) -> No
 
 
 def test_content_neighbours_find_the_twin_of_the_history() -> None:
-    from letterrec.data import HeldOut
-    from letterrec.evaluation.cold_start import _neighbour_ranks
+    from letterrec.decoding.ranker import Queries, ScoringRanker
+    from letterrec.evaluation.cold_start import ContentNeighbours
 
     content = np.eye(12, dtype=np.float32)
     content[11] = content[3]
-    cases = HeldOut(np.array([0]), Histories.from_lists([[3]]), np.array([11], dtype=np.int32))
-    assert _neighbour_ranks(content, cases, 20).tolist() == [0]
-
-
-def test_popularity_skips_what_was_seen(shop_run: Path) -> None:
-    from letterrec.data import HeldOut
-    from letterrec.evaluation.cold_start import _popularity_ranks
-
-    engine: Engine = api.load(shop_run)
-    order = np.argsort(-engine.catalogue.popularity, kind="stable")
-    history = [order[:3].tolist()]
-    cases = HeldOut(np.array([0]), Histories.from_lists(history), order[3:4].astype(np.int32))
-    assert _popularity_ranks(engine.catalogue.popularity, cases).tolist() == [0]
+    ranker = ScoringRanker(ContentNeighbours(content, 20), torch.device("cpu"))
+    ranking = ranker.rank(Queries(Histories.from_lists([[3]]), 1, exclude_seen=True))
+    assert ranking.items.tolist() == [[11]]

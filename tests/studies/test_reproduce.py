@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from command import letterrec
+from letterrec.config.loading import load_settings
 from letterrec.data import find_sources, read
 from letterrec.errors import DataError, SettingsError
 from letterrec.evaluation.metrics import summarise
-from letterrec.identifiers.diagnostics import cf_overlap
+from letterrec.identifiers.diagnostics import cf_overlap, cf_overlap_any, random_overlap_any
 from letterrec.identifiers.identifiers import parse_tokens
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.run import Run
-from letterrec.studies import tables
+from letterrec.studies import RecommenderName, rendering
+from letterrec.studies.quantized import linear_probe
 from letterrec.studies.reproduce import check_overrides, reproduce
 from letterrec.studies.rows import ROWS, TABLES, rows_for, settings_of
 from letterrec.tokenizers import Items
@@ -44,6 +46,10 @@ def overall(data: Path, out: Path, ablation: dict[str, Any]) -> dict[str, Any]:
 
 def run_of(out: Path, row: str, seed: int = 0) -> Run:
     return Run.open(out / "Beauty" / "rqt" / row / f"seed-{seed}")
+
+
+def run_of_baseline(out: Path, row: str) -> Run:
+    return Run.open(out / "Beauty" / row / row / "seed-0")
 
 
 def test_figures_are_those_of_the_runs(out: Path, ablation: dict[str, Any]) -> None:
@@ -93,8 +99,20 @@ def test_a_finished_table_is_only_read(
 
 def test_overall_has_the_baselines(data: Path, out: Path, overall: dict[str, Any]) -> None:
     rows = {row["row"]: row for row in overall["rows"]}
-    assert list(rows) == list(TABLES["table1"].rows)
     dataset = read(data / "Beauty")
+    assert list(rows) == rows_for(TABLES["table1"], dataset)
+    missing = {row["row"]: row["reason"] for row in overall["unavailable"]}
+    assert rows.keys() | missing.keys() == TABLES["table1"].rows.keys()
+    of_text = ("lcrec", "bigrec", "p5-tid")
+    assert {missing[row] for row in of_text} == {"the items have no text"}
+    assert missing["p5-semid"] == "the items have no categories"
+    sheet = rendering.figures_sheet(overall)
+    labels = [line[0] for line in sheet.rows]
+    assert labels.index("LC-Rec with SmolLM2-135M, plain RQ-VAE identifiers") > labels.index("EASE")
+    assert "not made: LC-Rec" in sheet.note
+    mf = run_of_baseline(out, "mf")
+    assert mf.metrics()["test"]["metrics"] == rows["mf"]["mean"]
+    assert list(mf.about["stages"]) == ["read", "recommender", "evaluation"]  # nothing taken over
     published = run_of(out, "published").identifiers(dataset)
     assert dataset.given_tokens is not None
     assert (published.codes == parse_tokens(dataset.given_tokens).codes).all()
@@ -122,7 +140,13 @@ def test_quantized_embeddings_in_sasrec(data: Path, out: Path, overall: dict[str
     scale = np.linalg.norm(model.item_embeddings()) / np.linalg.norm(quantized)
     model.use_item_embeddings(np.asarray(quantized * scale, dtype=np.float32))
     found = metrics_of(model, dataset.held_out("test"))
-    assert rows["plain"]["mean"] == pytest.approx(found, abs=0.05)  # two of 40 users
+    plain_row = rows["plain"]["mean"]
+    for metric, value in found.items():
+        assert plain_row[metric] == pytest.approx(value, abs=0.05)  # two of 40 users
+    low, mean, high = (plain_row[f"{x} rotated"] for x in ("lowest", "recall@10", "highest"))
+    assert 0 <= low <= mean <= high <= 1
+    assert low < high
+    assert plain_row["R2 of h"] == pytest.approx(linear_probe(quantized, cf))
     assert rows["letter"]["paper"]["recall@10"] == 0.0343
 
 
@@ -138,20 +162,24 @@ def test_overlap_is_on_one_set_of_cf_embeddings(
     for row, figures in rows.items():
         codes = run_of(out, row).identifiers(dataset).codes
         assert figures["cf_overlap"] == cf_overlap(codes, own)
+        assert figures["cf_overlap_any"] == cf_overlap_any(codes, own)
         assert figures["cf_overlap (given CF)"] == cf_overlap(codes, dataset.given_cf)
+        assert figures["cf_overlap_any (given CF)"] == cf_overlap_any(codes, dataset.given_cf)
+        assert figures["random_overlap_any"] == random_overlap_any(codes)
+        assert figures["level-1 codes in use"] == len(np.unique(codes[:, 0])) / 8
     assert result["differences"] == []
-    assert "min per run" not in tables.figures_sheet(result).columns
+    assert "min per run" not in rendering.figures_sheet(result).columns
 
 
 def test_tables_for_people(ablation: dict[str, Any]) -> None:
-    sheet = tables.figures_sheet(ablation)
+    sheet = rendering.figures_sheet(ablation)
     assert ["  paper: (4): LETTER-TIGER", "0.0672", "0.0364", ""] in sheet.rows
     assert "±" in sheet.rows[0][1]
     assert "no text" in sheet.note
-    section = tables.section(ablation, "letterrec reproduce table2")
+    section = rendering.section(ablation, "letterrec reproduce table2")
     assert section.startswith("## Ablation")
     assert "`letterrec reproduce table2`" in section
-    assert "| LETTER, as in the paper - plain RQ-VAE identifiers | NDCG@10 |" in section
+    assert f"| {ROWS['letter'].label} - plain RQ-VAE identifiers | NDCG@10 |" in section
 
 
 def test_a_table_goes_into_a_file(
@@ -166,7 +194,7 @@ def test_a_table_goes_into_a_file(
 
 
 @pytest.mark.parametrize("name", TABLES)
-@pytest.mark.parametrize("recommender", ["rqt", "tiger"])
+@pytest.mark.parametrize("recommender", get_args(RecommenderName))
 def test_every_row_has_settings(name: Any, recommender: Any) -> None:
     overrides = ["tokenizer.training.epochs=7", "training.epochs=3", "collaborative.source=given"]
     for row_name in TABLES[name].rows:
@@ -174,10 +202,30 @@ def test_every_row_has_settings(name: Any, recommender: Any) -> None:
         settings = settings_of(row, recommender, 5, overrides)
         assert settings.seed == 5
         assert settings.training.epochs == 3
-        assert settings.recommender.name == (row.recommender or recommender)
+        wanted = load_settings(row.recommender or recommender).recommender
+        assert settings.recommender.model_copy(update={"temperature": 1.0}) == wanted
         own = settings_of(row, recommender, 5, [])
-        assert settings_of(row, recommender, 5, ["tokenizer.codes=64"]) != own
+        assert settings_of(row, recommender, 5, ["data.max_history=7"]) != own
     assert set(TABLES[name].rows.values()) - {""} <= set(TABLES[name].paper)
+
+
+@pytest.mark.parametrize("recommender", get_args(RecommenderName))
+def test_the_row_that_says_as_in_the_paper_is_the_papers_recipe(recommender: Any) -> None:
+    """Only encoder and epochs differ, as the label says."""
+    row = settings_of(ROWS["letter"], recommender, 0, [])
+    paper = load_settings("paper-letter-tiger")
+    epochs = ["tokenizer.training.epochs=20000", "tokenizer.training.patience=20000"]
+    assert settings_of(ROWS["letter"], recommender, 0, epochs).tokenizer == paper.tokenizer
+    assert row.recommender.temperature == paper.recommender.temperature
+    assert not row.transitions.enabled
+    assert load_settings("paper-letter-rqt").tokenizer == row.tokenizer
+    assert load_settings("paper-letter-lcrec").tokenizer == paper.tokenizer
+    changed = {"plain": {"alpha": 0, "beta": 0}, "collaborative": {"beta": 0}}
+    changed |= {"diversity": {"alpha": 0}, "both": {}}
+    for name, terms in changed.items():
+        ablated = settings_of(ROWS[name], recommender, 0, [])
+        assert ablated.tokenizer == row.tokenizer.model_copy(update=terms)
+        assert ablated.recommender.temperature == 1.0
 
 
 def test_a_row_wins_over_an_override() -> None:

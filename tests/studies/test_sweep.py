@@ -107,6 +107,22 @@ def test_the_default_grid_is_the_papers() -> None:
         "tokenizer.codes",
         "recommender.temperature",
     }
+    of_training = {"training.learning_rate", "training.weight_decay"}
+    own = {f"recommender.{key}" for key in ("dim", "window", "dropout")}
+    assert set(_default_grid("generative", load_settings("hgn"))) == own | of_training
+
+
+def test_the_papers_ranges_are_tried_on_the_papers_recipe(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where alpha weighs what it weighs in the paper."""
+    monkeypatch.setattr("letterrec.studies.sweep._GRIDS", {"generative": {"tokenizer.codes": (8,)}})
+    result = sweep(str(data / "Beauty"), tmp_path / "paper", epochs=[1], overrides=QUICK)
+    run = Run.open(tmp_path / "paper" / "1-epochs" / "base")
+    assert result["base"] == {"tokenizer.codes": 8}
+    assert run.settings.tokenizer.selection == "collisions"
+    assert not run.settings.recommender.use_content
+    assert load_settings(None).tokenizer.selection == "score"
 
 
 def test_the_ladder() -> None:

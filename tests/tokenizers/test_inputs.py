@@ -35,5 +35,17 @@ def test_an_item_without_cf_stands_at_the_centre_of_them():
     assert (alone[:, 2:] == 0).all()
 
 
+def test_raw_inputs_are_what_was_given():
+    inputs = Inputs(2, scale="raw").measure(CONTENT, None)
+    assert torch.equal(inputs(torch.from_numpy(CONTENT)), torch.from_numpy(CONTENT))
+    assert inputs.centre.tolist() == [3, 2]
+    both = Inputs(2, 2, scale="raw").measure(CONTENT, CF)
+    assert torch.equal(
+        both(torch.from_numpy(CONTENT), torch.from_numpy(CF)),
+        torch.from_numpy(np.hstack([CONTENT, CF])),
+    )
+    assert both(torch.from_numpy(CONTENT))[0].tolist() == [1, 2, 3, 2]  # without CF: its centre
+
+
 def test_content_without_any_difference_is_finite():
     assert (read(np.ones((4, 3), dtype=np.float32)) == 0).all()

@@ -8,18 +8,34 @@ from numpy.typing import NDArray
 import letterrec.training.checkpoints
 import letterrec.training.loop
 from conftest import Cut, cut_at_step, steps_done
-from contract_tokenizer import CF, CONTENT, TokenizerContract, training
+from contract_tokenizer import CF, CONTENT, CodebookContract, training
 from letterrec.config.settings import LetterSettings
 from letterrec.errors import SettingsError
-from letterrec.identifiers.diagnostics import cf_overlap, collision_rate
+from letterrec.identifiers.diagnostics import (
+    cf_overlap,
+    cf_overlap_any,
+    collision_rate,
+    random_overlap_any,
+)
 from letterrec.tokenizers import Items
-from letterrec.tokenizers.fitting import prepare_cf
+from letterrec.tokenizers.fitting import Fitting, prepare_cf
 from letterrec.tokenizers.inputs import Inputs
 from letterrec.tokenizers.letter import LetterTokenizer
 from letterrec.tokenizers.rqvae import RQVAE
 from letterrec.training.devices import set_seed
 
 EPOCHS = 10
+PAPER = {
+    "fuse_cf": False,
+    "cf_target": "raw",
+    "input_scale": "raw",
+    "level_loss": "mean",
+    "commitment": "first",
+    "linear_path": False,
+    "codes_from": 0.0,
+    "revive_until": 0.0,
+    "selection": "collisions",
+}
 
 
 def small(**settings: object) -> LetterTokenizer:
@@ -28,19 +44,14 @@ def small(**settings: object) -> LetterTokenizer:
 
 
 @pytest.mark.slow
-class TestLetter(TokenizerContract):
+class TestLetter(CodebookContract):
     name = "letter"
 
     def make(self, **settings: int) -> LetterTokenizer:
         return small(**settings)
 
-    def fit(
-        self, tokenizer: LetterTokenizer, content: NDArray[np.float32], seed: int = 0
-    ) -> LetterTokenizer:
-        cf = CF[: len(content)]
-        return tokenizer.fit(
-            Items(content, cf), training(seed=seed, epochs=EPOCHS, learning_rate=1e-2)
-        )
+    def fit(self, tokenizer: LetterTokenizer, items: Items, seed: int = 0) -> LetterTokenizer:
+        return tokenizer.fit(items, training(seed=seed, epochs=EPOCHS, learning_rate=1e-2))
 
 
 class TestPlainRQVAE(TestLetter):
@@ -48,6 +59,13 @@ class TestPlainRQVAE(TestLetter):
 
     def make(self, **settings: int) -> LetterTokenizer:
         return small(**settings, alpha=0, beta=0, fuse_cf=False)
+
+
+class TestAsInThePaper(TestLetter):
+    """Every setting in which the paper's tokenizer differs from the default."""
+
+    def make(self, **settings: int) -> LetterTokenizer:
+        return small(**settings, **PAPER)
 
 
 def test_the_defaults_are_those_of_the_settings():
@@ -119,6 +137,113 @@ def test_the_collaborative_term_is_as_strong_as_its_setting():
         tokenizer.fit(Items(content, cf), training(epochs=12, learning_rate=1e-2))
         reached.append(tokenizer.log.epochs[-1]["collaborative"])
     assert reached[1] < 0.95 * reached[0]  # 0.90, whatever the seed
+
+
+@pytest.mark.slow
+def test_at_the_papers_alpha_cf_neighbours_share_codes():
+    """Most of what sets the content apart says nothing of the CF embeddings, a small part all."""
+    random = np.random.default_rng(0)
+    meaning, liked = random.integers(0, 30, (2, 600))
+    content = random.normal(size=(30, 16))[meaning]
+    content = np.hstack([content, 0.3 * random.normal(size=(30, 16))[liked]])
+    content += 0.05 * random.normal(size=content.shape)
+    content /= np.linalg.norm(content, axis=1, keepdims=True)  # as text encoders give it
+    cf = random.normal(size=(30, 8))[liked] + 0.1 * random.normal(size=(600, 8))
+    items = Items(content.astype(np.float32), cf.astype(np.float32))
+    above_chance = []
+    for alpha in (0.0, 0.02):
+        tokenizer = small(**PAPER, alpha=alpha, beta=0).fit(
+            items,
+            training(
+                epochs=25,
+                learning_rate=1e-3,
+                schedule="constant",
+                warmup=0.0,
+                weight_decay=1e-4,
+                clip=0.0,
+            ),
+        )
+        codes = tokenizer.quantize(items)
+        above_chance.append(cf_overlap_any(codes, cf) - random_overlap_any(codes))
+    assert above_chance[0] < 0.12  # 0 to .09 over seeds
+    assert above_chance[1] > 0.18  # .25 to .31 over seeds
+
+
+def test_the_papers_content_is_read_as_it_is():
+    tokenizer = small(**PAPER).fit(Items(CONTENT, CF), training(epochs=2))
+    items = Items(CONTENT, CF)
+    first = tokenizer.codebooks, tokenizer.quantize(items)
+    again = small(**PAPER).fit(Items(2 * CONTENT, CF), training(epochs=2))
+    assert not np.array_equal(first[0], again.codebooks)
+    assert np.array_equal(first[1], tokenizer.quantize(Items(CONTENT)))  # no CF embedding is read
+
+
+def network(**settings: object) -> RQVAE:
+    set_seed(0)
+    defaults = {"levels": 3, "codes": 16, "dim": 8, "hidden": (32,), "mu": 0.25}
+    defaults |= {"alpha": 0.0, "beta": 1.0}
+    made = RQVAE(inputs=Inputs(24), **defaults | settings)
+    set_seed(1)
+    return made
+
+
+def test_the_mean_over_levels_is_a_third_of_the_sum_over_three():
+    content = torch.from_numpy(CONTENT)
+    summed = network()(content)
+    set_seed(1)
+    mean = network(level_loss="mean")(content)
+    for term in ("quantization", "diversity"):
+        assert mean[term].item() == pytest.approx(summed[term].item() / 3, rel=1e-5)
+    assert mean["reconstruction"] == summed["reconstruction"]
+
+
+def test_without_a_linear_path_the_layers_are_all():
+    alone = network(linear_path=False)
+    assert not any("straight" in name for name in alone.state_dict())
+    content = torch.from_numpy(CONTENT)
+    assert torch.equal(alone.encoder(content), alone.encoder.layers(content))
+    before = alone.encoder(content)
+    alone.start_linear(content)
+    assert torch.equal(alone.encoder(content), before)
+
+
+def fitting(codes_from: float, revive_until: float) -> tuple[RQVAE, Fitting]:
+    made = network()
+    return made, Fitting(made, CONTENT, None, 8, 64, 4, 0, codes_from, revive_until)
+
+
+def test_codes_begin_with_the_first_latents_or_later():
+    at_once, parts = fitting(0.0, 0.0)
+    drawn = at_once.quantizer.codebooks.detach().clone()
+    parts.before_epoch(0)
+    assert at_once.with_codes
+    assert not torch.equal(at_once.quantizer.codebooks, drawn)
+    late, parts = fitting(0.5, 0.0)
+    parts.before_epoch(3)
+    assert not late.with_codes
+    assert torch.equal(late.quantizer.codebooks, drawn)
+    parts.before_epoch(4)
+    assert late.with_codes
+    assert not torch.equal(late.quantizer.codebooks, drawn)
+
+
+@pytest.mark.parametrize(("revive_until", "moves"), [(0.0, False), (0.5, True)])
+def test_unused_codes_are_revived_or_left(revive_until: float, moves: bool):
+    made, parts = fitting(0.0, revive_until)
+    parts.before_epoch(0)
+    with torch.no_grad():
+        made.quantizer.codebooks[0, 3] = 1e4  # far from every latent
+    parts.before_epoch(1)
+    assert (made.quantizer.codebooks[0, 3].max() < 1e3) == moves
+
+
+@pytest.mark.slow
+def test_fewest_collisions_select_the_weights():
+    tokenizer = small(**PAPER).fit(Items(CONTENT, CF), training(epochs=20, learning_rate=1e-2))
+    entries = [e for e in tokenizer.log.epochs if "valid/collision_rate" in e]
+    fewest = min(e["valid/collision_rate"] for e in entries)
+    assert tokenizer.log.best == pytest.approx(1 - fewest)
+    assert collision_rate(tokenizer.quantize(Items(CONTENT, CF))) == pytest.approx(fewest)
 
 
 @pytest.mark.slow

@@ -59,6 +59,22 @@ def test_the_loss_trains_the_codes_of_every_level():
     assert (quantizer.codebooks.grad.abs().sum((1, 2)) > 0).all()
 
 
+def test_the_commitment_of_the_first_level_alone_moves_the_latents():
+    def gradient(levels: int, commitment: str) -> torch.Tensor:
+        torch.manual_seed(0)
+        quantizer = ResidualQuantizer(levels=3, codes=4, dim=3, commitment=commitment)
+        quantizer.codebooks.data = quantizer.codebooks.data[:levels]
+        latents = torch.randn(50, 3, requires_grad=True)
+        quantizer(latents)[2].backward()
+        assert quantizer.codebooks.grad is not None
+        assert (quantizer.codebooks.grad.abs().sum((1, 2)) > 0).all()  # all codes learn
+        assert latents.grad is not None
+        return latents.grad
+
+    assert torch.equal(gradient(3, "first"), gradient(1, "all"))
+    assert not torch.allclose(gradient(3, "all"), gradient(1, "all"))
+
+
 def test_initialisation_uses_every_code_of_every_level():
     torch.manual_seed(0)
     quantizer = ResidualQuantizer(levels=3, codes=32, dim=4)

@@ -62,13 +62,14 @@ def losses(folder: Path) -> list[float]:
 
 def test_two_processes_make_the_run_that_one_makes(shop: Path, tmp_path: Path) -> None:
     # How much transitions count is chosen by validation, which one user's rank may tip.
-    alike = ["recommender.dropout=0.0", "transitions.enabled=false"]
+    # Sums are rounded otherwise, which adds up where training is steep: the rate is low.
+    alike = ["recommender.dropout=0.0", "transitions.enabled=false", "training.learning_rate=3e-4"]
     settings = [*SMALL, *alike, "training.epochs=3"]
     begin(shop, tmp_path, load_settings(None, settings))
     said = fit_with_two(shop, tmp_path / "two", *settings)
     assert said.count("[6/8] recommender") == 1  # the main process alone speaks
     api.fit(shop, tmp_path / "one", load_settings(None, settings), resume=True)
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=0.01)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=2e-3)
     one, two = (Run.open(tmp_path / name).metrics()["test"] for name in ("one", "two"))
     assert two["users"] == one["users"]
     repeated = api.evaluate(tmp_path / "two")

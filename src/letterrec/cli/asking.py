@@ -32,6 +32,7 @@ def evaluate(
     fitting) and are added by their text alone, beside content-kNN and popularity.
     """
     from letterrec import api
+    from letterrec.evaluation.protocol import Evaluation
     from letterrec.reports.text import print_cold_metrics, print_metrics
 
     if cold:
@@ -46,7 +47,9 @@ def evaluate(
     if as_json:
         print_json(result)
     else:
-        print_metrics(out, {split: result})
+        results: Evaluation = {}
+        results[split] = result
+        print_metrics(out, results)
 
 
 def recommend(
@@ -125,7 +128,7 @@ def recommend(
     known = engine.catalogue.rows
     items = engine.history_of(user) if user is not None else ids_of(given_items, "history", known)
     query = engine.prepare(
-        Query(items, k, not include_seen, instruction=instruction, unknown=unknown)
+        Query(items, k, not include_seen, instruction=instruction, unknown=unknown, user=user)
     )
     (answer,) = engine.answer_ids([query])
     if query.skipped:
@@ -133,14 +136,14 @@ def recommend(
     if not answer:
         note(f"no item is left to recommend: {left_out(engine.catalogue, query)}")
     if as_json:
-        titles = engine.titles
+        titles, score_name = engine.titles, engine.score_name
         print_json(
             {
                 "user": user,
                 "history": items,
                 "skipped": list(query.skipped),
                 "items": [
-                    {"item": i, "title": titles[i], "log_probability": score} for i, score in answer
+                    {"item": i, "title": titles[i], score_name: score} for i, score in answer
                 ],
             }
         )
@@ -149,7 +152,7 @@ def recommend(
 
 
 def inspect(run: RunArgument, as_json: AsJson = False) -> None:
-    """What the identifiers of a run look like."""
+    """What the identifiers of a run look like; of a baseline, its weights."""
     from letterrec import api
     from letterrec.reports.text import print_inspection
 

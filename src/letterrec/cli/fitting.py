@@ -25,9 +25,10 @@ def quickstart(
     from letterrec import api
     from letterrec.config.loading import load_settings
     from letterrec.reports.text import print_inspection, print_metrics, print_recommendations
+    from letterrec.runs.layout import holds_run
 
     settings = load_settings("quickstart")
-    run = api.fit("ml-100k", out_folder, settings, resume=(out_folder / "run.json").exists())
+    run = api.fit("ml-100k", out_folder, settings, resume=holds_run(out_folder))
     engine = api.load(out_folder)
     print_metrics(out, run.metrics())
     print_inspection(out, api.inspect(out_folder))

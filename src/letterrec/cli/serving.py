@@ -66,7 +66,7 @@ def add_items(
 ) -> None:
     """Add new items to a run by their text, without training; they can be recommended at once."""
     from letterrec import api
-    from letterrec.data.readers.tables import read_items
+    from letterrec.data.readers.plain import read_items
     from letterrec.serving.catalogue.edits import AddItems, Editor
 
     new = read_items(items)

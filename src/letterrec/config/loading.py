@@ -1,4 +1,4 @@
-"""Settings from a recipe and overrides of it, and what to tell where a key or value does not fit.
+"""Load settings from a recipe and overrides, with errors that say what was expected.
 
 A recipe is a TOML file in `recipes/`, holding what differs from the defaults.
 """
@@ -15,7 +15,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from letterrec.config.settings import Section, Settings, leaves
+from letterrec.config.section import Section
+from letterrec.config.settings import Settings, leaves
 from letterrec.errors import SettingsError
 
 _WORDS = {  # how a kind of error of pydantic begins -> what was expected
@@ -34,6 +35,7 @@ _RETIRED = {  # settings of earlier versions, section.key -> why there is nothin
 }
 _LATER = {  # settings that earlier versions lacked: recommender -> key -> what was done without
     "rqt": {"item_weight": 0.0, "item_share": 0.0},
+    "sasrec": {"norm_first": True},
 }
 
 
@@ -54,12 +56,12 @@ def load_settings(
     recipe: str | Path | None = None,
     overrides: Sequence[str] | Mapping[str, object] | None = None,
 ) -> Settings:
-    """Settings from a recipe and what is changed of it.
+    """Settings from a recipe with overrides.
 
-    An override changes what it names and nothing else, at any depth. Without a recipe,
-    ``recommender.name=NAME`` among the overrides starts from the recipe NAME. With one, an override
-    that names another tokenizer or recommender than the recipe keeps of the recipe's settings of
-    that section those that the other has too.
+    An override changes only what it names, at any depth. Without a recipe, the override
+    ``recommender.name=NAME`` starts from the recipe NAME. With a recipe, an override that chooses
+    another tokenizer or recommender keeps those of the recipe's settings of that section that the
+    other one has too.
 
     Args:
         recipe: a shipped name or a TOML file; None takes the default.
@@ -164,7 +166,7 @@ def _read_recipe(name: str) -> dict[str, Any]:
 
 
 def _change_kind(values: dict[str, Any], section: str, name: object) -> None:
-    """Leave out of a recipe's section what the kind with that name does not have."""
+    """Drop the recipe's keys that the chosen kind does not have."""
     kind = next((k for k in _kinds(section) if k.model_fields["name"].default == name), None)
     table = values.get(section)
     if kind is not None and isinstance(table, dict):
@@ -208,7 +210,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _expected(error: ErrorDetails) -> str:
-    """What a value should have been, of an error of pydantic."""
+    """What was expected, by an error of pydantic."""
     kind, message = error["type"], error["msg"].lower()
     for start, words in _WORDS.items():
         if kind.startswith(start):
@@ -225,7 +227,7 @@ def _class_of(section: type[BaseModel], key: str) -> type[BaseModel]:
 
 
 def _short(value: object) -> str:
-    """A value as it is written in an error, however long or deep."""
+    """A value for an error message, cut short."""
     shortener = reprlib.Repr()
     shortener.maxstring = shortener.maxother = shortener.maxlong = 120
     return shortener.repr(value)

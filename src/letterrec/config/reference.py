@@ -44,7 +44,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class SettingsSection:
-    """The settings of one section, or of one kind of it (``recommender`` has three).
+    """The settings of one section, or of one kind of it (``recommender`` has several).
 
     Attributes:
         title: its key, and its kind where there are several: ``recommender, name = "tiger"``.
@@ -133,7 +133,7 @@ def _sections(
 
 
 def _name(model: BaseModel) -> str:
-    """What chooses this kind of a section."""
+    """The name that chooses this kind of a section."""
     return str(model.model_dump()["name"])
 
 

@@ -11,46 +11,21 @@ from os import PathLike, fspath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from letterrec.config.baselines import (
+    Bert4RecSettings,
+    CaserSettings,
+    EaseSettings,
+    HgnSettings,
+    LightGcnSettings,
+    MfSettings,
+    PopularitySettings,
+    SasRecSettings,
+    SlistSettings,
+)
+from letterrec.config.section import RecommenderSection, Section, TransformerSettings
 from letterrec.errors import SettingsError
-
-
-class Section(BaseModel):
-    """A table of settings; unknown keys are refused, values cannot be changed.
-
-    A key that is given in a section within this one changes that key and nothing else: the others
-    keep the values that they have here, which may differ from those of the inner class.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_what_is_not_given(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        filled = dict(values)
-        for name, field in cls.model_fields.items():
-            if isinstance(field.default, Section) and isinstance(values.get(name), dict):
-                filled[name] = field.default.overlaid(values[name])
-        return filled
-
-    def overlaid(self, given: dict[str, Any]) -> dict[str, Any]:
-        """This section's values with those given in their place.
-
-        Where ``given`` names another kind (``name``), only what is given: the two have their own
-        defaults.
-        """
-        values = dict(self)
-        if given.get("name", values.get("name")) != values.get("name"):
-            return given
-        for key, value in given.items():
-            inner = values.get(key)
-            if isinstance(inner, Section) and isinstance(value, dict):
-                value = inner.overlaid(value)
-            values[key] = value
-        return values
 
 
 class TrainingSettings(Section):
@@ -74,19 +49,6 @@ class TrainingSettings(Section):
         1.0, ge=0, description="largest norm of the gradient; a longer one is scaled down; 0: none"
     )
     patience: int = Field(5, ge=1, description="validations without gain before training stops")
-
-
-class TransformerSettings(Section):
-    """The shape of a causal transformer."""
-
-    dim: int
-    heads: int
-
-    @model_validator(mode="after")
-    def _heads_divide_dim(self) -> Self:
-        if self.dim % self.heads:
-            raise ValueError(f"dim = {self.dim} is not a multiple of heads = {self.heads}")
-        return self
 
 
 Role = Literal["user", "item", "timestamp", "rating", "title", "preference"]  # of a column
@@ -123,7 +85,7 @@ class DataSettings(Section):
     )
 
     def reading(self) -> dict[str, Any]:
-        """What `letterrec.read` takes of these."""
+        """These settings as keyword arguments of `letterrec.read`."""
         return self.model_dump(include={"k_core", "min_rating", "order", "columns"})
 
 
@@ -179,7 +141,60 @@ class LetterSettings(Section):
     fuse_cf: bool = Field(
         True, description="the encoder reads CF embeddings beside the content; the paper's does not"
     )
+    cf_target: Literal["smoothed", "raw"] = Field(
+        "smoothed",
+        description="the CF embeddings of eq. 3: averaged over neighbours and scaled down, or, as "
+        "in the paper, as they are",
+    )
+    input_scale: Literal["unit", "raw"] = Field(
+        "unit",
+        description="the encoder's inputs are centred with mean square 1, or, as in the paper, "
+        "read as they are",
+    )
+    level_loss: Literal["sum", "mean"] = Field(
+        "sum", description="eq. 2 and eq. 4 over the levels; the paper's code takes the mean"
+    )
+    commitment: Literal["all", "first"] = Field(
+        "all",
+        description="the levels whose commitment, eq. 2, moves the encoder; the paper's code: the "
+        "first",
+    )
+    linear_path: bool = Field(
+        True,
+        description="encoder and decoder have a linear path beside the MLP; the paper's do not",
+    )
+    codes_from: float = Field(
+        0.15,
+        ge=0,
+        le=1,
+        description="share of the epochs before k-means makes codes of the latents; 0: at once, "
+        "as in the paper",
+    )
+    revive_until: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="share of the epochs until which codes without items are revived; 0: never, "
+        "as in the paper",
+    )
+    selection: Literal["score", "collisions"] = Field(
+        "score",
+        description="the weights that are kept: by reconstruction, use of codes and collisions, "
+        "or by collisions alone, as in the paper's code",
+    )
     training: TrainingSettings = TrainingSettings(epochs=30, batch_size=1024, learning_rate=2e-3)
+
+    @property
+    def capacity(self) -> int | None:
+        """How many identifiers there are; None where there are as many as items need."""
+        return int(self.codes**self.levels)
+
+    @property
+    def cf_dim(self) -> int | None:
+        """The width that CF embeddings must have, since eq. 3 compares them with codes; None where
+        any will do.
+        """
+        return self.dim if self.alpha > 0 else None
 
 
 class RQKMeansSettings(Section):
@@ -189,10 +204,50 @@ class RQKMeansSettings(Section):
     levels: int = Field(4, ge=1, description="codes per identifier")
     codes: int = Field(256, ge=2, description="codes per level")
     balanced: bool = Field(False, description="equal cluster sizes (constrained k-means)")
+    cf_dim: ClassVar[None] = None  # CF embeddings are not compared with anything
     training: ClassVar[None] = None  # there is no network
 
+    @property
+    def capacity(self) -> int | None:
+        """How many identifiers there are."""
+        return int(self.codes**self.levels)
 
-TokenizerSettings = Annotated[LetterSettings | RQKMeansSettings, Field(discriminator="name")]
+
+class P5SemIdSettings(Section):
+    """P5-SemID: an item's categories, the widest first, and its number among their items."""
+
+    name: Literal["p5-semid"] = "p5-semid"
+    levels: int = Field(
+        5, ge=2, description="codes per identifier at most: categories, then the item's number"
+    )
+    order: Literal["auto", "given", "frequency"] = Field(
+        "auto",
+        description="of an item's categories; 'given': the data name the widest first; "
+        "'frequency': they are a set, and those of most items come first; 'auto': 'given' where "
+        "each category mostly has the same one before it",
+    )
+    cf_dim: ClassVar[None] = None
+    training: ClassVar[None] = None
+    capacity: ClassVar[None] = None
+
+
+class P5CidSettings(Section):
+    """P5-CID: clusters of items that are used together, divided again and again, and numbers."""
+
+    name: Literal["p5-cid"] = "p5-cid"
+    clusters: int = Field(20, ge=2, description="parts that a group of items is divided into")
+    leaf: int = Field(
+        100, ge=1, description="items of a group, at most, that are numbered instead of divided"
+    )
+    cf_dim: ClassVar[None] = None
+    training: ClassVar[None] = None
+    capacity: ClassVar[None] = None
+
+
+TokenizerSettings = Annotated[
+    LetterSettings | RQKMeansSettings | P5SemIdSettings | P5CidSettings,
+    Field(discriminator="name"),
+]
 
 
 class IdentifierSettings(Section):
@@ -205,7 +260,7 @@ class IdentifierSettings(Section):
     )
 
 
-class RqtSettings(TransformerSettings):
+class RqtSettings(TransformerSettings, RecommenderSection):
     """A causal transformer over items and a shallow decoder over the next item's codes."""
 
     name: Literal["rqt"] = "rqt"
@@ -229,7 +284,7 @@ class RqtSettings(TransformerSettings):
     )
 
 
-class TigerSettings(Section):
+class TigerSettings(RecommenderSection):
     """T5 encoder-decoder over code tokens, the paper's LETTER-TIGER."""
 
     name: Literal["tiger"] = "tiger"
@@ -266,7 +321,7 @@ class TaskSettings(Section):
         return self
 
 
-class LcRecSettings(Section):
+class LcRecSettings(RecommenderSection):
     """A causal language model that reads and writes identifiers, the paper's LETTER-LC-Rec."""
 
     name: Literal["lcrec"] = "lcrec"
@@ -281,15 +336,43 @@ class LcRecSettings(Section):
     alpha: int = Field(16, ge=1, description="scale of LoRA, which counts alpha / rank times")
     dropout: float = Field(0.05, ge=0, lt=1, description="dropout of LoRA")
     train_codes: bool = Field(True, description="train the codes' embedding and output rows")
+    loss_on: Literal["answer", "text"] = Field(
+        "answer", description="what carries loss; 'text': the whole prompt, as in the paper's run"
+    )
     gradient_checkpointing: bool = Field(False, description="less memory for more time")
+    grounding: bool = Field(
+        False,
+        description="with identifiers.source = 'titles': write a title freely and rank items by "
+        "the distance of theirs (BIGRec), instead of searching the trie",
+    )
+    popularity: float = Field(
+        0.0, ge=0, description="gamma of BIGRec: how much popularity counts in that distance"
+    )
     tasks: TaskSettings = TaskSettings()
     temperature: float = Field(
         1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
     )
 
+    @property
+    def text_model(self) -> str:
+        """The language model."""
+        return self.model
+
 
 RecommenderSettings = Annotated[
-    RqtSettings | TigerSettings | LcRecSettings, Field(discriminator="name")
+    RqtSettings
+    | TigerSettings
+    | LcRecSettings
+    | MfSettings
+    | CaserSettings
+    | HgnSettings
+    | Bert4RecSettings
+    | LightGcnSettings
+    | SasRecSettings
+    | EaseSettings
+    | SlistSettings
+    | PopularitySettings,
+    Field(discriminator="name"),
 ]
 
 
@@ -345,13 +428,27 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _dims_agree(self) -> Self:
-        if isinstance(self.tokenizer, LetterSettings) and self.tokenizer.alpha > 0:
-            wanted, there = self.tokenizer.dim, self.collaborative.dim
-            if self.collaborative.source == "train" and wanted != there:
-                raise ValueError(
-                    f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
-                    "two, so they must be equal (or tokenizer.alpha = 0)"
-                )
+        wanted, there = self.tokenizer.cf_dim, self.collaborative.dim
+        if self.collaborative.source == "train" and wanted not in (None, there):
+            raise ValueError(
+                f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
+                "two, so they must be equal (or tokenizer.alpha = 0)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _grounding_has_titles(self) -> Self:
+        if not isinstance(self.recommender, LcRecSettings) or not self.recommender.grounding:
+            return self
+        if self.identifiers.source != "titles":
+            raise ValueError(
+                "recommender.grounding compares titles: set identifiers.source = 'titles'"
+            )
+        if self.transitions.enabled:
+            raise ValueError(
+                "recommender.grounding gives distances, and transitions are mixed into "
+                "probabilities: set transitions.enabled = false"
+            )
         return self
 
     def __repr__(self) -> str:

@@ -73,7 +73,7 @@ def read(
 
 
 def check_source(source: object) -> None:
-    """Refuse what is no path of anything that is there.
+    """Refuse a source that is no path, or a path at which there is nothing.
 
     Raises:
         DataError: nothing is there, or it is no path, such as a data frame.

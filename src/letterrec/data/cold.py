@@ -83,7 +83,7 @@ class ColdItems:
 def read_split(
     source: str | Dataset, settings: DataSettings, seed: int
 ) -> tuple[Dataset, ColdItems | None]:
-    """Read a source, and take the share of its items out that settings want held out.
+    """Read a source, and hold out the share of its items that the settings ask for.
 
     Args:
         source: what `letterrec.read` takes or gave.
@@ -92,7 +92,7 @@ def read_split(
 
     Raises:
         DataError: the source cannot be used.
-        SettingsError: settings say how to read what is read already.
+        SettingsError: ``source`` is a `Dataset` already, and the settings say how to read it.
     """
     reading = settings.reading()
     if isinstance(source, Dataset):
@@ -158,6 +158,7 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdIt
         item_ids=_take(dataset.item_ids, kept),
         titles=_take(dataset.titles, kept),
         texts=_take(dataset.texts, kept),
+        categories=None if dataset.categories is None else _take(dataset.categories, kept),
         interactions=Histories.from_lists([s.tolist() for s in sequences]),
         preferences=None if dataset.preferences is None else _take(dataset.preferences, rows),
         given_tokens=None if dataset.given_tokens is None else _take(dataset.given_tokens, kept),

@@ -29,6 +29,8 @@ class Dataset:
         given_cf: float32 ``(n_items, d)`` CF embeddings that came with the source; None if none.
         preferences: one per user, what the user likes, in words, ``""`` where that is not known;
             None where the source says nothing of its users.
+        categories: one per item: its category and those above it, the widest first, ``()`` where
+            that is not known; None where the source has no categories.
         warnings: what was dropped or doubtful on reading, one counted line each.
     """
 
@@ -41,6 +43,7 @@ class Dataset:
     given_tokens: tuple[tuple[str, ...], ...] | None = None
     given_cf: NDArray[np.float32] | None = None
     preferences: tuple[str, ...] | None = None
+    categories: tuple[tuple[str, ...], ...] | None = None
     warnings: tuple[str, ...] = field(default=())
 
     def __repr__(self) -> str:

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from letterrec.errors import DataError, RequestError
 
-MISSING = ("nan", "null", "none", "<na>")  # whatever their case: what tools write for no value
+MISSING = ("nan", "null", "none", "<na>")  # in any case: how tools write a missing value
 WHOLE = r"^[+-]?[0-9]+\.0+$"  # a whole number that a tool stored as a float
 # A float so large that digits may be lost; 1e16 without sign or fraction may be a hash, an id.
 ROUNDED = r"^[+-]?[0-9](\.[0-9]+)?[eE]\+[0-9]+$|^[+-]?[0-9]\.[0-9]+[eE][0-9]+$"
-_EXACT = 2**53  # from here on, not all whole numbers are floats
+_EXACT = 2**53  # above it, floats cannot hold every whole number
 # what str.isspace says is white space, for Polars, whose own list is another
 SPACE = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
@@ -168,7 +168,7 @@ def as_text(column: str, dtype: pl.DataType) -> pl.Expr:
     """A column of ids as text that `as_ids` reads as `as_id` reads the values.
 
     Raises:
-        ValueError: of such a type no ids are made.
+        ValueError: ids cannot be of this type.
     """
     if dtype.is_decimal():
         return pl.col(column).cast(pl.String).str.replace(r"\.0+$", "")
@@ -255,7 +255,7 @@ def coded(column: pl.Series, noun: str, notes: list[str]) -> Coded:
 
 
 def _changes(changed: pl.DataFrame, noun: str) -> Iterable[str]:
-    """What became of ids, a line for each kind; ``changed``: columns raw, id, rows."""
+    """A line for each kind of change; ``changed`` has the columns raw, id, rows."""
     stripped = pl.col("raw").str.strip_chars(SPACE)
     is_missing = pl.col("id").is_null()
     kinds = [

@@ -25,7 +25,8 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
 
     ``interactions.parquet``: ``user`` (text), ``items`` (list of int32 rows of the other table)
     and, where it is known of some, ``preference`` (text), a user per row. ``items.parquet``:
-    ``item``, ``title``, ``text`` (null where the data set has no texts), an item per row.
+    ``item``, ``title``, ``text`` (null where the data set has no texts) and, where it has any,
+    ``categories`` (list of text), an item per row.
     """
     columns = {
         "user": pl.Series(dataset.user_ids, dtype=pl.String),
@@ -35,8 +36,12 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
         columns["preference"] = pl.Series(dataset.preferences, dtype=pl.String)
     items = {"item": dataset.item_ids, "title": dataset.titles, "text": dataset.texts}
     about = {"name": dataset.name, "warnings": json.dumps(dataset.warnings)}
+    catalogue = pl.DataFrame(items, schema=dict.fromkeys(items, pl.String))
+    if dataset.categories is not None:
+        paths = pl.Series("categories", list(map(list, dataset.categories)), pl.List(pl.String))
+        catalogue = catalogue.with_columns(paths)
     with atomic_path(folder / _ITEMS) as path:
-        pl.DataFrame(items, schema=dict.fromkeys(items, pl.String)).write_parquet(path)
+        catalogue.write_parquet(path)
     with atomic_path(folder / _INTERACTIONS) as path:
         pl.DataFrame(columns).write_parquet(path, metadata=about)
 
@@ -78,6 +83,9 @@ def read_dataset(folder: Path) -> Dataset:
             texts=None if None in texts else tuple(texts),
             preferences=tuple(interactions["preference"])
             if "preference" in interactions.columns
+            else None,
+            categories=tuple(map(tuple, items["categories"].to_list()))
+            if "categories" in items.columns
             else None,
             warnings=tuple(json.loads(about["warnings"])),
         )

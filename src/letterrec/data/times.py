@@ -1,6 +1,6 @@
-"""Times of interactions: every way to write one, as a number whose order is theirs.
+"""Times of interactions, in any notation, as numbers in the same order.
 
-Cell by cell: a time never depends on other cells of its column.
+Each cell is read on its own: a time never depends on other cells of its column.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ISO_8601 = (
 _CTIME = "%a %b %d %T %z %Y"  # Tue Apr 03 18:00:09 +0000 2012
 _FARTHEST = 18  # hours from UTC that any zone may be, as in java.time
 _ROUNDED = r"^[0-9](\.[0-9]{1,6})?[eE]\+?[0-9]+$"  # 1.50000E+09: minutes or days are lost
-_FEW = 3  # dates such as 140717 that are no chance
+_FEW = 3  # times that all look like 140717, and hardly by chance
 _SAMPLE = 1000  # rows by which the quickest way to read a column is chosen
 
 
@@ -138,9 +138,9 @@ def check_unit(times: pl.Series, where: object) -> pl.Series:
 
 
 def _refuse_dates(times: pl.Series, where: object) -> None:
-    """Refuse 20180731, 31072018 or 20180731223954 as seconds: a tenth of them may be otherwise.
+    """Refuse times of which nine tenths look like 20180731, 31072018 or 20180731223954.
 
-    Of 140717, which may be seconds of 1970, all must be dates.
+    Numbers such as 140717, which may be seconds of 1970, are refused only if all look like dates.
     """
     values = times.drop_nulls().to_numpy()
     whole = values[values == np.floor(values)].astype(np.int64)

@@ -15,7 +15,7 @@ from torch import Tensor
 from letterrec.decoding.constraints import Constraints
 from letterrec.decoding.mixture import Mixture, Retrieved
 from letterrec.decoding.topk import DEAD, best_log_probs
-from letterrec.decoding.trie import Trie, take
+from letterrec.decoding.trie import Trie, gather
 from letterrec.errors import RequestError
 
 _AT_ONCE = 2**17  # candidates per piece of work: what caches hold
@@ -183,7 +183,7 @@ def _extend(
     best = best[:, :beam]
     scores = candidates.gather(1, best)
     nodes = children.gather(1, best).clamp_(min=0).to(torch.int64)
-    codes = take(trie.codes[level + 1], nodes).to(torch.int64).clamp_(min=0)
+    codes = gather(trie.codes[level + 1], nodes).to(torch.int64).clamp_(min=0)
     own = scores if mixture is None else decoded.flatten(1).gather(1, best)
     return best // width, nodes, codes, own, scores
 
@@ -191,10 +191,10 @@ def _extend(
 def _children(trie: Trie, level: int, nodes: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
     """The children of each prefix and what their code adds: (batch, beams, most children)."""
     steps = torch.arange(trie.widths[level], dtype=torch.int32, device=nodes.device)
-    start = take(trie.first_child[level], nodes)[..., None]  # (batch, beams, 1)
-    count = take(trie.first_child[level], nodes + 1)[..., None] - start
+    start = gather(trie.first_child[level], nodes)[..., None]  # (batch, beams, 1)
+    count = gather(trie.first_child[level], nodes + 1)[..., None] - start
     children = (start + steps).clamp_(max=trie.n_nodes(level + 1) - 1)
-    codes = take(trie.codes[level + 1], children).to(torch.int64)
+    codes = gather(trie.codes[level + 1], children).to(torch.int64)
     if trie.has_shorter:
         gained = log_probs.gather(2, codes.clamp(min=0)).masked_fill_(codes < 0, 0.0)
     else:
@@ -217,10 +217,10 @@ def _items_of(
 ) -> tuple[Tensor, Tensor]:
     """The first ``k`` valid items of the identifiers, each with its identifier's score."""
     first_item = trie.first_item[-1]
-    positions = take(first_item, nodes)  # (batch, beams)
+    positions = gather(first_item, nodes)  # (batch, beams)
     if trie.most_sharing > 1:
         steps = torch.arange(trie.most_sharing, dtype=torch.int32, device=nodes.device)
-        stop = take(first_item, nodes + 1)[..., None]
+        stop = gather(first_item, nodes + 1)[..., None]
         positions = positions[..., None] + steps  # (batch, beams, most sharing)
         gone = (positions >= stop).flatten(1)
         positions = positions.clamp_(max=trie.n_items - 1).flatten(1)
@@ -229,7 +229,7 @@ def _items_of(
         scores = scores.repeat_interleave(trie.most_sharing, dim=1).masked_fill_(gone, DEAD)
         order = (scores == DEAD).to(torch.uint8).argsort(dim=1, stable=True)[:, :k]
         positions, scores = positions.gather(1, order), scores.gather(1, order)
-    items = take(trie.items, positions[:, :k]).to(torch.int64)
+    items = gather(trie.items, positions[:, :k]).to(torch.int64)
     scores = scores[:, :k]
     nothing = scores == DEAD
     missing = (0, k - items.shape[1])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from letterrec.decoding.mixture import Retrieved
-from letterrec.decoding.trie import Trie, take
+from letterrec.decoding.trie import Trie, gather
 
 _NONE = torch.iinfo(torch.int32).max  # sorts behind every position and every node
 
@@ -20,10 +20,10 @@ class Constraints:
     """Which items may come back, for a batch of histories.
 
     Attributes:
-        allowed_before: int32 ``(1 or batch, n_items + 1)``: how many of the first items of the trie
-            are allowed; None where all are.
-        seen: int32 ``(batch, n)`` rising positions in the trie of the seen items that are allowed,
-            each once, then `_NONE`; None where nothing is seen.
+        allowed_before: int32 ``(1 or batch, n_items + 1)``: the number of allowed items before each
+            position of the trie; None if all are allowed.
+        seen: int32 ``(batch, n)`` distinct positions in the trie of the seen items that are
+            allowed, ascending, padded by `_NONE`; None if nothing is seen.
     """
 
     def __init__(self, trie: Trie, allowed_before: Tensor | None, seen: Tensor | None) -> None:
@@ -33,7 +33,7 @@ class Constraints:
 
     @classmethod
     def of(cls, trie: Trie, seen: Tensor | None, allowed: Tensor | None) -> Constraints:
-        """The counts for seen items and allowed ones as `search` takes them."""
+        """Build them from the arguments ``seen`` and ``allowed`` of `beam_search.search`."""
         valid = cls(trie, None, None)
         if allowed is not None:
             sorted_flags = allowed.reshape(-1, trie.n_items).index_select(1, trie.items)
@@ -52,7 +52,7 @@ class Constraints:
         )
 
     def _positions(self, seen: Tensor) -> Tensor:
-        positions = take(self._trie.position, seen.clamp(min=0))
+        positions = gather(self._trie.position, seen.clamp(min=0))
         ignored = seen < 0
         if self.allowed_before is not None:
             ignored = ignored | (self._allowed_between(positions, positions + 1) == 0)
@@ -62,29 +62,29 @@ class Constraints:
         return positions.sort(dim=1).values
 
     def among(self, retrieved: Retrieved) -> Retrieved:
-        """The retrieved items that are valid."""
-        valid = self.items(take(self._trie.position, retrieved.items.clamp(min=0)))
+        """The retrieved items, without those that are not valid."""
+        valid = self.items(gather(self._trie.position, retrieved.items.clamp(min=0)))
         return Retrieved(retrieved.items.masked_fill(~valid, -1), retrieved.shares)
 
     def n_allowed(self, level: int, nodes: Tensor) -> Tensor:
         """int32, the shape of ``nodes`` (batch first): allowed items below each node."""
         first_item = self._trie.first_item[level]
-        start, stop = take(first_item, nodes), take(first_item, nodes + 1)
+        start, stop = gather(first_item, nodes), gather(first_item, nodes + 1)
         return stop - start if self.allowed_before is None else self._allowed_between(start, stop)
 
     def _allowed_between(self, start: Tensor, stop: Tensor) -> Tensor:
         assert self.allowed_before is not None
         rows = len(self.allowed_before)
         if rows == 1:
-            return take(self.allowed_before[0], stop) - take(self.allowed_before[0], start)
+            return gather(self.allowed_before[0], stop) - gather(self.allowed_before[0], start)
         flat = self.allowed_before.view(-1)
         row = torch.arange(rows, device=start.device) * self.allowed_before.shape[1]
         row = row.view(-1, *[1] * (start.dim() - 1))
-        return take(flat, stop + row) - take(flat, start + row)
+        return gather(flat, stop + row) - gather(flat, start + row)
 
     def nodes_seen(self, level: int) -> Tensor | None:
-        """int32 ``(batch, n)``: the nodes of a level below which every allowed item is seen,
-        rising, `_NONE` where a row has fewer; None where nothing is seen.
+        """int32 ``(batch, n)``: the nodes of a level below which all allowed items are seen,
+        ascending, padded by `_NONE`; None if nothing is seen.
         """
         if self.seen is None:
             return None

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from letterrec.decoding.trie import Trie, take
+from letterrec.decoding.trie import Trie, gather
 
 _NONE = torch.iinfo(torch.int32).max  # sorts behind every position
 
@@ -64,7 +64,7 @@ class Mixture:
     def of(cls, trie: Trie, retrieved: Retrieved) -> Mixture:
         """The masses of the items of `Retrieved`."""
         is_item = retrieved.items >= 0
-        positions = take(trie.position, retrieved.items.clamp(min=0)).masked_fill(~is_item, _NONE)
+        positions = gather(trie.position, retrieved.items.clamp(min=0)).masked_fill(~is_item, _NONE)
         positions, order = positions.sort(dim=1)
         shares = retrieved.shares.masked_fill(~is_item, 0.0).to(torch.float64)
         before = torch.nn.functional.pad(shares.gather(1, order).cumsum(1), (1, 0))
@@ -93,9 +93,9 @@ class Mixture:
         child = torch.searchsorted(trie.first_item[level + 1], self.positions, right=True) - 1
         found = child[row, item]
         if trie.tables[level] is not None:
-            place = take(trie.codes[level + 1], found).long()
+            place = gather(trie.codes[level + 1], found).long()
         else:
-            place = found - take(trie.first_child[level], parents[row, item])
+            place = found - gather(trie.first_child[level], parents[row, item])
         stop = torch.searchsorted(child, child, right=True)
         start = torch.searchsorted(child, child)
         mass = self.before.gather(1, stop) - self.before.gather(1, start)  # (batch, n)

@@ -35,6 +35,8 @@ class Queries:
         allowed: bool ``(n_items,)`` or ``(n, n_items)``: the items that may come back; None: all.
         beam: prefixes kept per level, for a ranker that searches; None takes its own.
         instructions: what is wanted in words, for a ranker that follows instructions.
+        users: int64 ``(n,)`` whose histories they are, as rows of the training data, -1 where that
+            is not known; for a ranker that has learned of each user. None: of none.
     """
 
     histories: Histories
@@ -43,6 +45,7 @@ class Queries:
     allowed: Tensor | None = None
     beam: int | None = None
     instructions: Sequence[str | None] = ()
+    users: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.histories)
@@ -181,7 +184,7 @@ class ScoringRanker:
     def rank(self, queries: Queries) -> Ranking:
         """Score all items, leave out what is seen or not allowed, and take the best."""
         recent = torch.from_numpy(queries.histories.padded(self.max_history)).to(self.device)
-        scores = self.model.scores(recent).float()  # (n, n_items)
+        scores = self._scores(recent, queries).float()  # (n, n_items)
         if queries.allowed is not None:
             scores = scores.masked_fill(~queries.allowed.to(self.device), -torch.inf)
         seen = queries.seen()
@@ -197,3 +200,32 @@ class ScoringRanker:
             torch.nn.functional.pad(items.masked_fill(nothing, -1), missing, value=-1),
             torch.nn.functional.pad(scores, missing, value=-torch.inf),
         )
+
+    def _scores(self, recent: Tensor, queries: Queries) -> Tensor:
+        return self.model.scores(recent)
+
+
+class PersonalScorer(Protocol):
+    """A model that may know whose history it scores."""
+
+    max_history: int
+
+    def scores(self, histories: Tensor, users: Tensor | None = None) -> Tensor:
+        """As `Scorer.scores`; ``users`` int64 ``(n,)`` rows of the training data, -1 for nobody."""
+
+
+@dataclass(frozen=True, eq=False)
+class PersonalRanker(ScoringRanker):
+    """A `ScoringRanker` that tells its model whose history it is, where that is known.
+
+    Attributes:
+        model: scores all items for a batch of histories and their users.
+        device: of the model.
+    """
+
+    model: PersonalScorer
+
+    def _scores(self, recent: Tensor, queries: Queries) -> Tensor:
+        if queries.users is None:
+            return self.model.scores(recent)
+        return self.model.scores(recent, torch.from_numpy(queries.users).to(self.device))

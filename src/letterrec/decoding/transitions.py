@@ -22,7 +22,7 @@ from torch import Tensor
 
 from letterrec.data.sequences import Histories
 from letterrec.decoding.mixture import Retrieved
-from letterrec.embeddings.similarity import alike, as_matrix, most_similar
+from letterrec.embeddings.similarity import as_matrix, most_similar, similar_items
 from letterrec.files import read_tensors, reading, write_tensors
 from letterrec.progress import counting
 
@@ -44,13 +44,13 @@ class Transitions:
     Attributes:
         counts: float32 ``(n_items, n_items)``; the row is the item that came before.
         seen: weight of items that the history contains already, relative to others.
-        like: weight of the similar items of an item, in sum: they count as if they had followed it
-            so often. They are part of ``counts``.
+        like: total weight of an item's similar items: together they count as this many observed
+            transitions. Included in ``counts``.
         decay: weight of an item of the history, relative to the item after it.
         weight: the share of the probability that retrieved items get, below 1.
     """
 
-    counts: sp.csr_array
+    counts: sp.csr_array[np.float32]
     seen: float = 1.0
     like: float = 0.0
     decay: float = _DECAYS[0]
@@ -77,9 +77,10 @@ class Transitions:
             ones = np.full(len(before), 0.5 ** (step - 1), dtype=np.float32)
             forwards = sp.coo_array((ones, (before, after)), shape=counts.shape).tocsr()
             counts = counts + forwards + backwards * forwards.T
-        # A row counts by the square root of its evidence: neither by its sum nor regardless of it.
+        # Divide each row by the square root of its sum: frequent items count more, but less than
+        # in proportion.
         evidence = sp.diags_array(1 / np.sqrt(counts.sum(1) + 1))
-        return cls(_largest(sp.csr_array(evidence @ counts, dtype=np.float32), _FOLLOWING))
+        return cls(_largest(sp.csr_array(evidence @ counts).astype(np.float32), _FOLLOWING))
 
     @property
     def strength(self) -> dict[str, float]:
@@ -112,14 +113,16 @@ class Transitions:
         shares = self.weight * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
         return Retrieved(items.to(histories.device), shares.to(histories.device))
 
-    def _spread(self, rows: NDArray[np.int64], weights: NDArray[np.float32]) -> sp.csr_array:
+    def _spread(
+        self, rows: NDArray[np.int64], weights: NDArray[np.float32]
+    ) -> sp.csr_array[np.float32]:
         """``(batch, n_items)``: the weights of item rows, both ``(batch, n)``."""
         n_items = self.counts.shape[0]
         case, place = np.nonzero((rows >= 0) & (rows < n_items))
         entries = (weights[case, place], (case, rows[case, place]))
         return sp.coo_array(entries, shape=(len(rows), n_items)).tocsr()
 
-    def with_like(self, similarity: sp.csr_array, like: float) -> Transitions:
+    def with_like(self, similarity: sp.csr_array[np.float32], like: float) -> Transitions:
         """The same transitions, with similar items counted as if they had followed each other.
 
         Args:
@@ -163,7 +166,9 @@ class Transitions:
         return replace(self, counts=placed.tocsr())
 
     def chosen(
-        self, score: Callable[[Transitions], float], similarity: sp.csr_array | None = None
+        self,
+        score: Callable[[Transitions], float],
+        similarity: sp.csr_array[np.float32] | None = None,
     ) -> Transitions:
         """The same counts with the weights that score best.
 
@@ -236,12 +241,14 @@ def retrieved(
     return transitions.retrieve(histories, seen)
 
 
-def similarity_of(content: NDArray[np.float32], order: NDArray[np.integer]) -> sp.csr_array:
+def similarity_of(
+    content: NDArray[np.float32], order: NDArray[np.integer]
+) -> sp.csr_array[np.float32]:
     """float32 ``(n_items, n_items)``: weights of the items similar to the row's, one in sum."""
-    return as_matrix(alike(content, order, _SOFTNESS), len(content))
+    return as_matrix(similar_items(content, order, _SOFTNESS), len(content))
 
 
-def _largest(matrix: sp.csr_array, n: int) -> sp.csr_array:
+def _largest(matrix: sp.csr_array[np.float32], n: int) -> sp.csr_array[np.float32]:
     """The ``n`` largest entries of each row."""
     lengths = np.diff(matrix.indptr)
     if lengths.max(initial=0) <= n:
@@ -254,7 +261,7 @@ def _largest(matrix: sp.csr_array, n: int) -> sp.csr_array:
     return sp.coo_array(data, shape=matrix.shape).tocsr()
 
 
-def _lines(matrix: sp.csr_array) -> tuple[Tensor, Tensor]:
+def _lines(matrix: sp.csr_array[np.float32]) -> tuple[Tensor, Tensor]:
     """Columns int64 and entries float32 of each row, ``(rows, longest)``, padded by -1 and 0."""
     lengths = np.diff(matrix.indptr)
     inside = np.arange(max(1, lengths.max(initial=0))) < lengths[:, None]

@@ -25,7 +25,7 @@ class Trie:
 
     Attributes:
         items: int32 ``(n_items,)`` item rows in the order of their identifiers; items that share
-            one stand by falling popularity, then by row.
+            one are sorted by descending popularity, then by row.
         position: int32 ``(n_items,)`` where each item row stands in ``items``.
         codes: per level an int16 or int32 tensor ``(n_nodes,)``, the last code of the nodes at
             that level; -1 at the root and after the end of a shorter identifier.
@@ -117,8 +117,8 @@ class Trie:
         return len(self.codes[level])
 
     def prefixes(self) -> Tensor:
-        """int64 ``(n_items, n_levels)``: the node that each item passes at each level, from the
-        root on; what may follow it decides the item's code at that level.
+        """int64 ``(n_items, n_levels)``: the node of each item's prefix at each level, from the
+        root on; the item's next code is one of those that may follow this node.
         """
         nodes = [torch.searchsorted(f, self.position, right=True) - 1 for f in self.first_item[:-1]]
         return torch.stack(nodes, 1)
@@ -126,7 +126,7 @@ class Trie:
     def n_children(self, level: int, nodes: Tensor) -> Tensor:
         """int32, the shape of ``nodes``: how many codes are legal after each node of a level."""
         first = self.first_child[level]
-        return take(first, nodes + 1) - take(first, nodes)
+        return gather(first, nodes + 1) - gather(first, nodes)
 
     def legal(self, level: int, nodes: Tensor, size: int) -> Tensor:
         """bool ``(n, size)``: which of the level's codes may follow nodes int64 ``(n,)``."""
@@ -143,7 +143,7 @@ class Trie:
 
     @property
     def n_bytes(self) -> int:
-        """Memory that the tensors take."""
+        """Size of the tensors in memory, in bytes."""
         tensors = (self.items, self.position, *self.codes, *self.first_child, *self.first_item)
         return sum(t.nbytes for t in (*tensors, *self.tables) if t is not None)
 
@@ -162,7 +162,7 @@ class Trie:
         )
 
 
-def take(table: Tensor, index: Tensor) -> Tensor:
+def gather(table: Tensor, index: Tensor) -> Tensor:
     """``table[index]`` for a flat table and an integer index of any shape."""
     return table.index_select(0, index.reshape(-1)).view(index.shape)
 
@@ -170,7 +170,7 @@ def take(table: Tensor, index: Tensor) -> Tensor:
 def _table(
     first_child: NDArray[np.int32], codes: NDArray[np.signedinteger], size: int
 ) -> Tensor | None:
-    """Children by code, where at least one entry in eight is used or all are few."""
+    """The child of each node by code; None if large and less than an eighth of it is used."""
     n_nodes = len(first_child) - 1
     if codes.min() < 0 or n_nodes * size > max(8 * len(codes), 2**16):
         return None
@@ -217,7 +217,7 @@ def _check_prefixes(
     first_child: NDArray[np.int32],
     child_codes: NDArray[np.signedinteger],
 ) -> None:
-    """No node both ends an identifier and goes on: an ending sorts first among its siblings."""
+    """Refuse identifiers that are prefixes of others: an end sorts first among its siblings."""
     ends = child_codes[first_child[:-1]] < 0
     both = ends & (np.diff(first_child) > 1)
     if both.any():

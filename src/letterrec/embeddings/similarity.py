@@ -43,7 +43,9 @@ def most_similar(
     return np.concatenate(rows), np.concatenate(weights)
 
 
-def alike(content: NDArray[np.float32], order: NDArray[np.integer], softness: float) -> Neighbours:
+def similar_items(
+    content: NDArray[np.float32], order: NDArray[np.integer], softness: float
+) -> Neighbours:
     """For each item, the other items whose content is most similar.
 
     In a catalogue of more than 65,536 items each item is compared only with those near it in
@@ -74,8 +76,8 @@ def alike(content: NDArray[np.float32], order: NDArray[np.integer], softness: fl
     return rows, weights
 
 
-def as_matrix(neighbours: Neighbours, n_items: int) -> sp.csr_array:
-    """The result of `most_similar` or `alike` as a sparse matrix.
+def as_matrix(neighbours: Neighbours, n_items: int) -> sp.csr_array[np.float32]:
+    """The result of `most_similar` or `similar_items` as a sparse matrix.
 
     Returns:
         float32 ``(m, n_items)`` weights; each row sums to one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +18,51 @@ _GROUPS = 5
 _CUT = 10
 
 
-def analyse(ranker: Ranker, dataset: Dataset, *, batch_size: int = 256) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Group:
+    """A group of cases.
+
+    Attributes:
+        name: what the cases have in common.
+        cases: how many there are.
+        metrics: of `summarise`.
+    """
+
+    name: str
+    cases: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How lists cover the catalogue: their `coverage` and `gini` index."""
+
+    coverage: float
+    gini: float
+
+
+@dataclass(frozen=True)
+class Breakdowns:
+    """What `analyse` gives.
+
+    Attributes:
+        by_popularity: see `by_popularity`.
+        by_length: see `by_length`.
+        lists: of the top 10 of ``letterrec`` and of ``popularity``.
+    """
+
+    by_popularity: list[Group]
+    by_length: list[Group]
+    lists: dict[str, Spread]
+
+
+def analyse(ranker: Ranker, dataset: Dataset, *, batch_size: int = 256) -> Breakdowns:
     """Rank the test split anew and look at it from several sides.
 
     Args:
         ranker: is looked at.
         dataset: holds the cases.
         batch_size: histories ranked at a time.
-
-    Returns:
-        ``by_popularity`` and ``by_length``: per group ``name``, ``cases`` and the metrics of
-        `summarise`; ``lists``: coverage and Gini index of the top 10 for ``letterrec`` and for
-        ``popularity``.
     """
     cases = dataset.held_out("test")
     lists = rank_cases(ranker, cases, k=_CUT, batch_size=batch_size, label="ranking (test)")
@@ -37,24 +70,24 @@ def analyse(ranker: Ranker, dataset: Dataset, *, batch_size: int = 256) -> dict[
     popularity = dataset.popularity
     n_items = dataset.n_items
     most_popular = np.argsort(-popularity, kind="stable")[:_CUT]
-    return {
-        "by_popularity": by_popularity(ranks, cases.targets, popularity),
-        "by_length": by_length(ranks, cases.histories.lengths),
-        "lists": {
+    return Breakdowns(
+        by_popularity(ranks, cases.targets, popularity),
+        by_length(ranks, cases.histories.lengths),
+        {
             "letterrec": _spread(lists, n_items),
             "popularity": _spread(np.tile(most_popular, (len(cases), 1)), n_items),
         },
-    }
+    )
 
 
 def by_popularity(
     ranks: NDArray[np.int64], targets: NDArray[np.integer], popularity: NDArray[np.int64]
-) -> list[dict[str, Any]]:
+) -> list[Group]:
     """Metrics by how often the target occurs in training: five groups with equal shares of the
     catalogue, the rarest items first.
 
     >>> groups = by_popularity(np.array([0, -1]), np.array([4, 0]), np.array([1, 2, 3, 4, 90]))
-    >>> [(g["name"], g["cases"], g["recall@10"]) for g in groups if g["cases"]]
+    >>> [(g.name, g.cases, g.metrics["recall@10"]) for g in groups if g.cases]
     [('0-20 % (1)', 1, 0.0), ('80-100 % (90)', 1, 1.0)]
     """
     order = np.argsort(popularity, kind="stable")
@@ -72,10 +105,10 @@ def by_popularity(
     return groups
 
 
-def by_length(ranks: NDArray[np.int64], lengths: NDArray[np.integer]) -> list[dict[str, Any]]:
+def by_length(ranks: NDArray[np.int64], lengths: NDArray[np.integer]) -> list[Group]:
     """Metrics by the number of items in the history.
 
-    >>> [g["name"] for g in by_length(np.array([0, 1]), np.array([2, 30])) if g["cases"]]
+    >>> [g.name for g in by_length(np.array([0, 1]), np.array([2, 30])) if g.cases]
     ['1-3', '21 or more']
     """
     groups = []
@@ -86,13 +119,13 @@ def by_length(ranks: NDArray[np.int64], lengths: NDArray[np.integer]) -> list[di
     return groups
 
 
-def _group(name: str, ranks: NDArray[np.int64]) -> dict[str, Any]:
-    return {"name": name, "cases": len(ranks), **summarise(ranks)}
+def _group(name: str, ranks: NDArray[np.int64]) -> Group:
+    return Group(name, len(ranks), summarise(ranks))
 
 
-def _spread(lists: NDArray[np.int64], n_items: int) -> dict[str, float]:
+def _spread(lists: NDArray[np.int64], n_items: int) -> Spread:
     counts = np.bincount(lists[lists >= 0], minlength=n_items)
-    return {"coverage": coverage(counts), "gini": gini(counts)}
+    return Spread(coverage(counts), gini(counts))
 
 
 def shares_by_rank(counts: NDArray[np.integer], groups: int) -> Sequence[float]:

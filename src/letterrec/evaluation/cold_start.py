@@ -14,13 +14,16 @@ from typing import TypedDict
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from letterrec.baselines.popularity import Popularity
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import HeldOut
-from letterrec.decoding.ranker import GenerativeRanker, Ranker
+from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
+from letterrec.embeddings.similarity import unit
 from letterrec.evaluation.metrics import Ranks, ranks_of, summarise
 from letterrec.evaluation.protocol import rank_cases
 from letterrec.identifiers.identifiers import Identifiers
@@ -33,11 +36,21 @@ _CUT = 10
 _ROWS = 512  # cases that are ranked at a time
 
 
+class CaseMetrics(TypedDict):
+    """Metrics of three methods on the grown catalogue, and Recall@10 of a random list
+    (``chance``).
+    """
+
+    cases: int
+    letterrec: dict[str, float]
+    content_knn: dict[str, float]
+    popularity: dict[str, float]
+    chance: float
+
+
 class ColdMetrics(TypedDict):
     """What `evaluate_cold` gives.
 
-    ``cold`` and ``warm`` have ``cases``, the metrics of ``letterrec``, ``content_knn`` and
-    ``popularity`` on the grown catalogue, and ``chance`` (Recall@10 of a random list);
     ``warm_before`` has the metrics of ``letterrec`` before the new items were there.
     """
 
@@ -45,8 +58,8 @@ class ColdMetrics(TypedDict):
     cold_items: int
     beam: int
     warm_before: dict[str, float]
-    cold: dict[str, object]
-    warm: dict[str, object]
+    cold: CaseMetrics
+    warm: CaseMetrics
 
 
 def evaluate_cold(
@@ -90,16 +103,17 @@ def evaluate_cold(
         None if transitions is None else transitions.grown(known.content, new_content),
         beam,
     )
+    neighbours = ScoringRanker(ContentNeighbours(content, recommender.max_history), device())
+    popular = ScoringRanker(Popularity.of(popularity), device())
     targets = (cold.targets + dataset.n_items).astype(np.int32)
     cold_cases = HeldOut(np.arange(len(targets)), cold.histories, targets)
 
-    def measured(cases: HeldOut, label: str) -> dict[str, object]:
-        neighbours = _neighbour_ranks(content, cases, recommender.max_history)
+    def measured(cases: HeldOut, label: str) -> CaseMetrics:
         return {
             "cases": len(cases),
             "letterrec": summarise(_ranks(ranker, cases, label)),
-            "content_knn": summarise(neighbours),
-            "popularity": summarise(_popularity_ranks(popularity, cases)),
+            "content_knn": summarise(_ranks(neighbours, cases, f"{label}, content-kNN")),
+            "popularity": summarise(_ranks(popular, cases, f"{label}, popularity")),
             "chance": _CUT / len(content),
         }
 
@@ -120,33 +134,20 @@ def _ranks(ranker: Ranker, cases: HeldOut, label: str) -> Ranks:
     return ranks_of(lists, cases.targets)
 
 
-def _neighbour_ranks(
-    content: NDArray[np.float32], cases: HeldOut, max_history: int
-) -> NDArray[np.int64]:
-    """Content-kNN: an item's score is its mean cosine with the latest items of the history."""
-    norms = np.linalg.norm(content, axis=1, keepdims=True)
-    unit = content / np.where(norms > 0, norms, 1)  # (n_items, d)
-    lists = np.full((len(cases), _CUT), -1, dtype=np.int64)
-    recent = cases.histories.latest(max_history)
-    for start in range(0, len(cases), _ROWS):
-        stop = min(start + _ROWS, len(cases))
-        profiles = np.stack([unit[recent[i]].sum(0) for i in range(start, stop)])
-        scores = profiles @ unit.T  # (rows, n_items)
-        for i, line in enumerate(scores, start=start):
-            line[cases.histories[i]] = -np.inf
-        best = np.argpartition(-scores, _CUT - 1, axis=1)[:, :_CUT]
-        order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable")
-        lists[start:stop] = np.take_along_axis(best, order, 1)
-    return ranks_of(lists, cases.targets)
+class ContentNeighbours:
+    """Content-kNN: an item's score is its mean cosine with the latest items of the history.
 
+    Args:
+        content: float32 ``(n_items, d)`` content embeddings.
+        max_history: how many of the latest items are read.
+    """
 
-def _popularity_ranks(popularity: NDArray[np.int64], cases: HeldOut) -> Ranks:
-    """Popularity, without what each has seen; a new item has none and comes last."""
-    order = np.argsort(-popularity, kind="stable")
-    longest = int(cases.histories.lengths.max(initial=0))
-    top = order[: _CUT + longest]
-    lists = np.full((len(cases), _CUT), -1, dtype=np.int64)
-    for i, history in enumerate(cases.histories):
-        unseen = top[~np.isin(top, history)][:_CUT]
-        lists[i, : len(unseen)] = unseen
-    return ranks_of(lists, cases.targets)
+    def __init__(self, content: NDArray[np.float32], max_history: int) -> None:
+        self.max_history = max_history
+        self._unit = torch.from_numpy(unit(content)).to(device())  # (n_items, d)
+
+    def scores(self, histories: Tensor) -> Tensor:
+        """float32 ``(n, n_items)`` for int64 ``(n, longest)`` histories, -1 padded."""
+        known = histories >= 0
+        items = self._unit[histories.clamp(min=0)] * known[..., None]  # (n, longest, d)
+        return items.sum(1) / known.sum(1, keepdim=True).clamp(min=1) @ self._unit.T

@@ -30,22 +30,22 @@ def ranks_of(lists: NDArray[np.int64], targets: NDArray[np.integer]) -> Ranks:
     return np.where(hit.any(1), hit.argmax(1), -1).astype(np.int64)
 
 
-def hits(ranks: Ranks, k: int) -> NDArray[np.float64]:
+def recall(ranks: Ranks, k: int) -> NDArray[np.float64]:
     """Recall@k of each user: with one relevant item, 1 if it is among the first ``k``.
 
-    >>> hits(np.array([0, 4, 5, -1]), 5).tolist()
+    >>> recall(np.array([0, 4, 5, -1]), 5).tolist()
     [1.0, 1.0, 0.0, 0.0]
     """
     return ((ranks >= 0) & (ranks < k)).astype(np.float64)
 
 
-def gains(ranks: Ranks, k: int) -> NDArray[np.float64]:
+def ndcg(ranks: Ranks, k: int) -> NDArray[np.float64]:
     """NDCG@k of each user: with one relevant item, ``1 / log2(rank + 2)`` if it is within ``k``.
 
-    >>> gains(np.array([0, 2, 7]), 5).tolist()
+    >>> ndcg(np.array([0, 2, 7]), 5).tolist()
     [1.0, 0.5, 0.0]
     """
-    return np.where(hits(ranks, k) > 0, 1.0 / np.log2(np.maximum(ranks, 0) + 2.0), 0.0)
+    return np.where(recall(ranks, k) > 0, 1.0 / np.log2(np.maximum(ranks, 0) + 2.0), 0.0)
 
 
 def summarise(ranks: Ranks) -> dict[str, float]:
@@ -56,8 +56,8 @@ def summarise(ranks: Ranks) -> dict[str, float]:
     """
     if len(ranks) == 0:
         return {f"{name}@{k}": 0.0 for name in ("recall", "ndcg") for k in CUTS}
-    table = {f"recall@{k}": float(hits(ranks, k).mean()) for k in CUTS}
-    return table | {f"ndcg@{k}": float(gains(ranks, k).mean()) for k in CUTS}
+    table = {f"recall@{k}": float(recall(ranks, k).mean()) for k in CUTS}
+    return table | {f"ndcg@{k}": float(ndcg(ranks, k).mean()) for k in CUTS}
 
 
 def coverage(counts: NDArray[np.integer]) -> float:

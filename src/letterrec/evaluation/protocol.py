@@ -7,7 +7,7 @@ the targets, and the ranks become metrics.
 from __future__ import annotations
 
 import time
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -25,21 +25,32 @@ from letterrec.training import distributed
 Lists = NDArray[np.int64]
 
 
-class SplitMetrics(TypedDict, total=False):
+class SplitMetrics(TypedDict):
     """What is said of a ranker on a split.
 
+    ``beam`` is there where it searches; runs of earlier versions lack ``exclude_seen``.
     ``identifier_metrics`` is there where items share identifiers: it scores the identifier instead
     of the item, as published code does.
     """
 
     split: Split
     users: int
-    beam: int
-    exclude_seen: bool
+    beam: NotRequired[int]
+    exclude_seen: NotRequired[bool]
     metrics: dict[str, float]
-    identifier_metrics: dict[str, float]
+    identifier_metrics: NotRequired[dict[str, float]]
     seconds: float
     users_per_second: float
+
+
+class Evaluation(TypedDict, total=False):
+    """What is said of a ranker on the splits that it was measured on, and beside it by split the
+    `popularity_metrics`.
+    """
+
+    valid: SplitMetrics
+    test: SplitMetrics
+    popularity: dict[Split, dict[str, float]]
 
 
 class Measured(NamedTuple):
@@ -92,7 +103,8 @@ def rank_cases(
             mine = first + distributed.rank()
             rows = batches[min(mine, len(batches) - 1)]
             histories = cases.histories.take(rows)
-            items, _ = ranker.rank(Queries(histories, k, exclude_seen, beam=beam))
+            users = cases.users[rows]
+            items, _ = ranker.rank(Queries(histories, k, exclude_seen, beam=beam, users=users))
             if mine < len(batches):
                 lists[rows] = items.cpu().numpy()
             if label:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NotRequired, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,40 @@ from letterrec.identifiers.collisions import group
 from letterrec.identifiers.identifiers import Identifiers
 
 _BLOCK = 16_000_000  # cosines that are held at a time
+_PAIRS, _PARTNERS = 2_000_000, 32  # random pairs, and partners of an item, at most
+
+
+class LevelUse(TypedDict):
+    """How the codes of a level are used."""
+
+    codes_used: int
+    entropy: float
+    largest_share: float
+
+
+class CollisionRate(TypedDict):
+    """`collision_rate` before and after collisions were resolved."""
+
+    before: float
+    after: float
+
+
+@final
+class Diagnosis(TypedDict):
+    """What `diagnose` gives."""
+
+    levels: list[LevelUse]
+    collision_rate: CollisionRate
+    cf_overlap: NotRequired[float | None]  # runs of earlier versions may lack it, and the next two
+    cf_overlap_any: NotRequired[float | None]
+    random_overlap_any: NotRequired[float]
 
 
 def diagnose(
     identifiers: Identifiers,
     before: NDArray[np.int32] | None = None,
     cf: NDArray[np.float32] | None = None,
-) -> dict[str, Any]:
+) -> Diagnosis:
     """What identifiers look like.
 
     Args:
@@ -30,9 +57,11 @@ def diagnose(
     Returns:
         ``levels``: per level ``codes_used``, ``entropy`` of the distribution of codes over items
         in bits, and ``largest_share`` of items with one code; the `collision_rate` ``before`` and
-        ``after`` resolution; and the `cf_overlap`, None without CF embeddings.
+        ``after`` resolution; ``cf_overlap``, the mean share of an item's codes that are those of
+        its CF neighbour, and ``cf_overlap_any``, the share of items with at least one such code,
+        both None without CF embeddings; ``random_overlap_any``, the latter for random pairs.
     """
-    levels = [
+    levels: list[LevelUse] = [
         {
             "codes_used": int((counts > 0).sum()),
             "entropy": entropy(counts),
@@ -41,13 +70,16 @@ def diagnose(
         for counts in code_counts(identifiers)
     ]
     after = collision_rate(identifiers.codes)
+    shared = None if cf is None else _shared(identifiers.codes, cf)
     return {
         "levels": levels,
         "collision_rate": {
             "before": after if before is None else collision_rate(before),
             "after": after,
         },
-        "cf_overlap": None if cf is None else cf_overlap(identifiers.codes, cf),
+        "cf_overlap": None if shared is None else _mean(shared),
+        "cf_overlap_any": None if shared is None else _share_any(shared),
+        "random_overlap_any": random_overlap_any(identifiers.codes),
     }
 
 
@@ -89,33 +121,98 @@ def collision_rate(codes: NDArray[np.int32]) -> float:
 
 
 def cf_overlap(codes: NDArray[np.int32], cf: NDArray[np.float32]) -> float:
-    """Mean share of equal positions between an item's codes and its CF neighbour's (Table 4).
-
-    The neighbour is the other item with the highest cosine between CF embeddings, the first of
-    equals.
+    """Mean share of equal positions between an item's codes and its CF neighbour's.
 
     Args:
-        codes: int32 ``(n, levels)``.
-        cf: float32 ``(n, d)``, row for row.
+        codes: int32 ``(n, levels)``; -1 after a shorter identifier is no code.
+        cf: float32 ``(n, d)``, row for row; see `cf_neighbours`.
 
     >>> codes = np.array([[1, 2], [1, 3], [4, 5]], dtype=np.int32)
     >>> cf = np.array([[1, 0], [1, 0.1], [0, 1]], dtype=np.float32)
     >>> cf_overlap(codes, cf)  # 1/2, 1/2 and 0
     0.3333333333333333
     """
+    return _mean(_shared(codes, cf))
+
+
+def cf_overlap_any(codes: NDArray[np.int32], cf: NDArray[np.float32]) -> float:
+    """Share of items with at least one code equal to their CF neighbour's (Table 4).
+
+    The paper does not say how it counts; on its published identifiers this gives the figures that
+    it prints. Few codes in use are shared by chance: `random_overlap_any` says how often.
+
+    Args:
+        codes: as in `cf_overlap`.
+        cf: as in `cf_overlap`.
+
+    >>> codes = np.array([[1, 2], [1, 3], [4, 5]], dtype=np.int32)
+    >>> cf = np.array([[1, 0], [1, 0.1], [0, 1]], dtype=np.float32)
+    >>> cf_overlap_any(codes, cf)  # the third shares none with the second
+    0.6666666666666666
+    """
+    return _share_any(_shared(codes, cf))
+
+
+def random_overlap_any(codes: NDArray[np.int32]) -> float:
+    """`cf_overlap_any` with random other items in the neighbours' place.
+
+    Args:
+        codes: int32 ``(n, levels)``.
+
+    >>> random_overlap_any(np.array([[1, 2], [1, 3], [1, 2]], dtype=np.int32))
+    1.0
+    """
+    n = len(codes)
+    if n < 2:
+        return 0.0
+    random = np.random.default_rng(0)
+    shares = [
+        _share_any(_equal(codes, codes[(np.arange(n) + random.integers(1, n, n)) % n]))
+        for _ in range(min(_PARTNERS, -(-_PAIRS // n)))
+    ]
+    return float(np.mean(shares))
+
+
+def cf_neighbours(cf: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The other item with the highest cosine between CF embeddings, the first of equals.
+
+    Args:
+        cf: float32 ``(n, d)``, ``n >= 2``.
+
+    Returns:
+        int64 ``(n,)``.
+    """
+    norms = np.linalg.norm(cf, axis=1, keepdims=True)
+    unit = np.asarray(cf / np.where(norms > 0, norms, 1), dtype=np.float32)  # (n, d)
+    rows = max(1, _BLOCK // len(unit))
+    neighbours = []
+    for start in range(0, len(unit), rows):
+        cosines = unit[start : start + rows] @ unit.T  # (rows, n)
+        own = np.arange(len(cosines))
+        cosines[own, start + own] = -np.inf
+        neighbours.append(cosines.argmax(1))
+    return np.concatenate(neighbours)
+
+
+def _shared(codes: NDArray[np.int32], cf: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """bool ``(n, levels)``: whether a code is that of the CF neighbour; of one item alone, none."""
     if len(codes) != len(cf):
         raise IdentifierError(
             f"{len(cf)} CF embeddings for {len(codes)} identifiers; expected one row per item"
         )
     if len(codes) < 2:
-        return 0.0
-    norms = np.linalg.norm(cf, axis=1, keepdims=True)
-    unit = np.asarray(cf / np.where(norms > 0, norms, 1), dtype=np.float32)  # (n, d)
-    rows = max(1, _BLOCK // len(unit))
-    equal = 0.0
-    for start in range(0, len(unit), rows):
-        cosines = unit[start : start + rows] @ unit.T  # (rows, n)
-        own = np.arange(len(cosines))
-        cosines[own, start + own] = -np.inf
-        equal += float((codes[start : start + rows] == codes[cosines.argmax(1)]).mean(1).sum())
-    return equal / len(codes)
+        return np.zeros(codes.shape, dtype=bool)
+    return _equal(codes, codes[cf_neighbours(cf)])
+
+
+def _equal(codes: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.bool_]:
+    equal: NDArray[np.bool_] = (codes == others) & (codes >= 0)
+    return equal
+
+
+def _mean(equal: NDArray[np.bool_]) -> float:
+    return float(equal.mean()) if equal.size else 0.0
+
+
+def _share_any(equal: NDArray[np.bool_]) -> float:
+    return float(equal.any(1).mean()) if len(equal) else 0.0

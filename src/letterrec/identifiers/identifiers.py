@@ -42,6 +42,15 @@ class Identifiers:
     sizes: tuple[int, ...]
     words: tuple[str, ...] | None = None
 
+    @classmethod
+    def none(cls, n_items: int) -> Self:
+        """Of no levels: for items that are ranked without identifiers.
+
+        >>> Identifiers.none(2).spelled(0)
+        ''
+        """
+        return cls(np.zeros((n_items, 0), dtype=np.int32), ())
+
     @property
     def n_items(self) -> int:
         """Number of items."""

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
 from letterrec.decoding.beam_search import Decoder
+from letterrec.decoding.ranker import GenerativeRanker, Ranker
+from letterrec.decoding.transitions import Transitions
+from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError, IdentifierError, RequestError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.training.checkpoints import TrainingLog
@@ -52,12 +58,19 @@ class Recommender(nn.Module, ABC):
     max_history: int
 
     @classmethod
-    def build(cls, identifiers: Identifiers, features: Features, **settings: object) -> Self:
+    def build(
+        cls,
+        identifiers: Identifiers,
+        features: Features,
+        trie: Trie | None = None,
+        **settings: object,
+    ) -> Self:
         """An untrained recommender of a catalogue, its weights drawn from PyTorch's random state.
 
         Args:
             identifiers: of all items.
             features: what else there is to read.
+            trie: of the identifiers, for one that trains over legal codes; see `LegalCodes`.
             settings: flat keywords, ``max_history`` among them.
         """
         return cls(identifiers, features.content, **settings)
@@ -86,6 +99,29 @@ class Recommender(nn.Module, ABC):
     def follows_instructions(self) -> bool:
         """Whether it was trained on wishes in words."""
         return False
+
+    @property
+    def searches(self) -> bool:
+        """Whether `ranker` searches identifiers, so that its scores are log-probabilities."""
+        return True
+
+    def ranker(
+        self,
+        trie: Trie,
+        popularity: NDArray[np.int64],
+        *,
+        transitions: Transitions | None = None,
+        beam: int = 20,
+    ) -> Ranker:
+        """What ranks the items of a catalogue, once the recommender is trained.
+
+        Args:
+            trie: of their identifiers.
+            popularity: int64 ``(n_items,)``: how often each was chosen in training.
+            transitions: mixed into the probabilities of identifiers.
+            beam: prefixes kept per level where queries do not say.
+        """
+        return GenerativeRanker(self, trie, transitions, beam)
 
     @abstractmethod
     def fit(
@@ -143,6 +179,30 @@ class Recommender(nn.Module, ABC):
             f"the run has the recommender {type(self).__name__.lower()!r}, which is no language "
             "model; fit one with: letterrec fit SOURCE --out RUN --recipe lcrec"
         )
+
+
+class LegalCodes:
+    """Which codes may follow which, for a loss over legal codes: the trie, and every item's path.
+
+    Both are built when training first asks for them; ranking asks for neither.
+
+    Args:
+        identifiers: of all items.
+        trie: of the identifiers, where there is one already.
+    """
+
+    def __init__(self, identifiers: Identifiers, trie: Trie | None = None) -> None:
+        self._identifiers, self._trie = identifiers, trie
+        self._prefixes: Tensor | None = None
+
+    def on(self, device: torch.device) -> tuple[Trie, Tensor]:
+        """The trie, and `Trie.prefixes` int64 ``(n_items, n_levels)``, on a device."""
+        if self._trie is None:
+            self._trie = Trie.build(self._identifiers)
+        if self._prefixes is None or self._prefixes.device != device:
+            self._trie = self._trie.to(device)
+            self._prefixes = self._trie.prefixes()
+        return self._trie, self._prefixes
 
 
 def check_sizes(identifiers: Identifiers, expected: tuple[int, ...]) -> None:

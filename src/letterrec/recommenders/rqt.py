@@ -27,7 +27,7 @@ from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
 from letterrec.nn.sasrec import FULL_SOFTMAX_ITEMS, full_loss
-from letterrec.recommenders.base import Recommender
+from letterrec.recommenders.base import Features, LegalCodes, Recommender
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.loop import Rows, batches_by_length, train
@@ -62,7 +62,6 @@ class Rqt(Recommender):
 
     tokens: Tensor
     targets: Tensor
-    prefixes: Tensor
     content: Tensor | None
     item_table: Tensor | None
     taken_once: Tensor  # whether the softmax over items leaves out those of the history
@@ -72,6 +71,7 @@ class Rqt(Recommender):
         identifiers: Identifiers,
         content: Tensor | None = None,
         *,
+        trie: Trie | None = None,
         max_history: int = 20,
         dim: int = 128,
         layers: int = 2,
@@ -114,6 +114,19 @@ class Rqt(Recommender):
                 if table.padding_idx is not None:
                     table.weight.data[table.padding_idx].zero_()
         self.set_catalogue(identifiers, content)
+        self._legal = LegalCodes(identifiers, trie)
+
+    @classmethod
+    def build(
+        cls,
+        identifiers: Identifiers,
+        features: Features,
+        trie: Trie | None = None,
+        **settings: object,
+    ) -> Self:
+        """An untrained recommender of a catalogue."""
+        make: Callable[..., Self] = cls
+        return make(identifiers, features.content, trie=trie, **settings)
 
     def set_catalogue(self, identifiers: Identifiers, content: Tensor | None = None) -> None:
         """Use these identifiers and content embeddings: the same items, or more behind them.
@@ -126,8 +139,7 @@ class Rqt(Recommender):
         device = self.output_bias.device
         self.register_buffer("tokens", tokens.to(device), persistent=False)
         self.register_buffer("targets", codes.to(device), persistent=False)
-        self.trie = Trie.build(identifiers).to(device)
-        self.register_buffer("prefixes", self.trie.prefixes(), persistent=False)
+        self._legal = LegalCodes(identifiers)
         kept = None if self.content_projection is None or content is None else content.to(device)
         self.register_buffer("content", kept, persistent=False)
         self.register_buffer("item_table", None, persistent=False)
@@ -174,16 +186,17 @@ class Rqt(Recommender):
         following = items[:, 1:][is_target]  # (n_targets,)
         prefix = self.prefix_embedding(self.tokens[following])  # (n_targets, levels, dim)
         before = prefix.cumsum(1) - prefix  # sum over the levels before each level
+        trie, prefixes = self._legal.on(hidden.device)
         loss = hidden.new_zeros(())
         for level, size in enumerate(self.sizes):
-            nodes = self.prefixes[following, level]
+            nodes = prefixes[following, level]
             # Where a prefix leaves no choice there is nothing to learn.
-            open_ = self.trie.n_children(level, nodes) > 1
+            open_ = trie.n_children(level, nodes) > 1
             n_open = int(open_.sum())
             if n_open == 0:
                 continue
             state = self._descend(hidden[open_] + before[open_, level], level)
-            legal = self.trie.legal(level, nodes[open_], size)
+            legal = trie.legal(level, nodes[open_], size)
             logits = self._logits(state, level).masked_fill(~legal, -torch.inf)
             targets = self.targets[following[open_], level]
             share = n_open / len(following)

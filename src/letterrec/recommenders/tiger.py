@@ -294,7 +294,10 @@ class _Group:
 
 
 def _of_ancestors(x: Tensor, rows: Tensor) -> Tensor:
-    """``(b, beams then, h, e)`` -> ``(b, beams now, h, e)``; one beam serves all as it is."""
+    """Select for each current beam the cached state of its parent; a single one is broadcast.
+
+    Shapes: ``(b, beams then, h, e)`` -> ``(b, beams now, h, e)``.
+    """
     if x.shape[1] == 1:
         return x
     return x.flatten(0, 1).index_select(0, rows.flatten()).view(*rows.shape, *x.shape[2:])

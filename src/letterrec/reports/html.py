@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from letterrec import api
+from letterrec.data.splits import SPLITS
 from letterrec.embeddings.projection import principal_components, sample
 from letterrec.errors import MissingExtra, RunError
-from letterrec.evaluation.breakdowns import analyse, shares_by_rank
-from letterrec.files import read_metadata, reading, write_text
+from letterrec.evaluation.breakdowns import Breakdowns, Group, analyse, shares_by_rank
+from letterrec.evaluation.protocol import Evaluation
+from letterrec.files import write_text
 from letterrec.identifiers.diagnostics import code_counts
 from letterrec.progress import visible
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.http.views import most_popular_titles
 from letterrec.tokenizers import load_tokenizer
-from letterrec.training.checkpoints import TrainingLog
 
 _METRICS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 _GROUPS = 16
@@ -54,8 +55,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     parts = [
         _section("Metrics", _metrics_table(run.metrics())),
         *_groups(analyse(engine.ranker, engine.dataset)),
-        _section("Identifiers", _identifiers_table(run), *_code_figures(engine)),
-        *_maps(engine),
+        *_identifiers(run, engine),
         *_curves(run),
         _section("How it was made", _facts(run), _settings(run)),
     ]
@@ -68,7 +68,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         summary=_safe(_summary(engine)),
         body="\n".join(parts),
     )
-    path = out if out is not None else folder / "report.html"
+    path = out if out is not None else run.files.report
     try:
         write_text(path, page)
     except OSError as error:
@@ -86,16 +86,18 @@ def _summary(engine: Engine) -> str:
     )
 
 
-def _metrics_table(metrics: Mapping[str, Any]) -> str:
+def _metrics_table(metrics: Evaluation) -> str:
     rows = []
-    for split in ("test", "valid"):
+    for split in reversed(SPLITS):
         result = metrics[split]
         n = result["users"]
         rows.append((f"{split}, {n:,} users", *_cells(result["metrics"], n)))
         if "identifier_metrics" in result:
             rows.append(("by identifier", *_cells(result["identifier_metrics"], n)))
         rows.append(("popularity", *_cells(metrics["popularity"][split], n)))
-    note = f"Full ranking by beam search, beam {metrics['test']['beam']}; seen items compete."
+    beam = metrics["test"].get("beam")
+    how = "score" if beam is None else f"beam search, beam {beam}"
+    note = f"Full ranking by {how}; seen items compete."
     return _table(("", "Recall@5", "Recall@10", "NDCG@5", "NDCG@10"), rows) + _note(note)
 
 
@@ -103,30 +105,35 @@ def _cells(metrics: Mapping[str, float], users: int) -> list[str]:
     return [f"{metrics[name]:.4f}" if users else "-" for name in _METRICS]
 
 
-def _groups(found: Mapping[str, Any]) -> list[str]:
+def _groups(found: Breakdowns) -> list[str]:
     head = ("", "Cases", "Recall@10", "NDCG@10")
 
-    def rows(groups: Iterable[Mapping[str, Any]]) -> list[Sequence[str]]:
+    def rows(groups: Iterable[Group]) -> list[Sequence[str]]:
         return [
-            (g["name"], f"{g['cases']:,}", f"{g['recall@10']:.4f}", f"{g['ndcg@10']:.4f}")
+            (
+                g.name,
+                f"{g.cases:,}",
+                f"{g.metrics['recall@10']:.4f}",
+                f"{g.metrics['ndcg@10']:.4f}",
+            )
             for g in groups
         ]
 
     lists = [
-        (name, f"{values['coverage']:.1%}", f"{values['gini']:.3f}")
-        for name, values in found["lists"].items()
+        (name, f"{spread.coverage:.1%}", f"{spread.gini:.3f}")
+        for name, spread in found.lists.items()
     ]
     return [
         _section(
             "By popularity of the target",
-            _bars(found["by_popularity"]),
-            _table(head, rows(found["by_popularity"])),
+            _bars(found.by_popularity),
+            _table(head, rows(found.by_popularity)),
             _note("Fifths of the catalogue, rarest items first; in brackets the occurrences."),
         ),
         _section(
             "By length of the history",
-            _bars(found["by_length"]),
-            _table(head, rows(found["by_length"])),
+            _bars(found.by_length),
+            _table(head, rows(found.by_length)),
         ),
         _section(
             "What is recommended at all",
@@ -139,14 +146,14 @@ def _groups(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _bars(groups: Sequence[Mapping[str, Any]]) -> str:
+def _bars(groups: Sequence[Group]) -> str:
     import plotly.graph_objects as go
 
-    shown = [g for g in groups if g["cases"]]
-    names = [g["name"] for g in shown]
+    shown = [g for g in groups if g.cases]
+    names = [g.name for g in shown]
     figure = go.Figure(
         [
-            go.Bar(name=label, x=names, y=[g[key] for g in shown], marker_color=hue)
+            go.Bar(name=label, x=names, y=[g.metrics[key] for g in shown], marker_color=hue)
             for label, key, hue in (
                 ("Recall@10", "recall@10", _HUES[0]),
                 ("NDCG@10", "ndcg@10", _HUES[2]),
@@ -154,6 +161,14 @@ def _bars(groups: Sequence[Mapping[str, Any]]) -> str:
         ]
     )
     return _figure(figure, height=280)
+
+
+def _identifiers(run: Run, engine: Engine) -> list[str]:
+    """What there is to see of identifiers and embeddings; of a baseline nothing."""
+    if not engine.model.generates:
+        return []
+    about = _section("Identifiers", _identifiers_table(run), *_code_figures(engine))
+    return [about, *_maps(engine)]
 
 
 def _identifiers_table(run: Run) -> str:
@@ -169,6 +184,11 @@ def _identifiers_table(run: Run) -> str:
     )
     if found.get("cf_overlap") is not None:
         note += f" Codes shared with the nearest neighbour by CF: {found['cf_overlap']:.3f}."
+    if found.get("cf_overlap_any") is not None:
+        note += (
+            f" Items with at least one code of that neighbour: {found['cf_overlap_any']:.3f}; "
+            f"of a random item: {found['random_overlap_any']:.3f}."
+        )
     head = ("Level", "Codes used", "Entropy (bits)", "Largest share")
     return _table(head, rows) + _note(note)
 
@@ -206,9 +226,10 @@ def _maps(engine: Engine) -> list[str]:
     import plotly.graph_objects as go
 
     figures = []
-    folder = engine.folder / "tokenizer"
-    if folder.is_dir():
-        codebook = load_tokenizer(folder).codebooks[0]
+    folder = engine.files.tokenizer
+    codebooks = load_tokenizer(folder).codebooks if folder.is_dir() else None
+    if codebooks is not None:
+        codebook = codebooks[0]
         counts = code_counts(engine.identifiers)[0]
         where, shares = principal_components(codebook)
         titles = most_popular_titles(engine.catalogue, 1)
@@ -265,9 +286,7 @@ def _curves(run: Run) -> list[str]:
     figures = []
     for stage in ("collaborative", "tokenizer", "recommender"):
         try:
-            path = run.checkpoints(stage) / "checkpoint.safetensors"
-            with reading(path):
-                epochs = TrainingLog(**read_metadata(path)["log"]).epochs
+            epochs = run.training_log(stage).epochs
         except RunError:
             continue  # this stage trained nothing, or its checkpoint was deleted or damaged
         names = [n for n in epochs[-1] if n not in ("epoch", "seconds")] if epochs else []

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 from rich.table import Table
 
+from letterrec.api import Weights
+from letterrec.data.splits import SPLITS
+from letterrec.evaluation.cold_start import ColdMetrics
+from letterrec.evaluation.protocol import Evaluation
+from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import Terminal
 from letterrec.progress import table as empty_table
 from letterrec.serving.engine import Engine, Recommendations
 
 _MANY_RETURN = 0.2  # of held-out targets
+_METHODS: dict[Literal["letterrec", "content_knn", "popularity"], str] = {
+    "letterrec": "LetterRec",
+    "content_knn": "content-kNN",
+    "popularity": "popularity",
+}
 _COLUMNS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 
 
-def print_metrics(out: Terminal, results: Mapping[str, Any]) -> None:
-    """Metrics per split, with popularity beside them where it was measured.
-
-    Args:
-        out: where to print.
-        results: split -> what `evaluation.evaluate_split` gave; ``popularity`` -> split -> metrics.
-    """
+def print_metrics(out: Terminal, results: Evaluation) -> None:
+    """Metrics per split, with popularity beside them where it was measured."""
     table = empty_table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS))
-    for split in ("valid", "test"):
+    for split in SPLITS:
         if split not in results:
             continue
         result = results[split]
@@ -39,20 +44,20 @@ def print_metrics(out: Terminal, results: Mapping[str, Any]) -> None:
     if not last["users"]:
         out.print("no user has three interactions, so none is held out: nothing is evaluated")
         return
-    out.print(
-        f"full ranking by beam search{without}, beam {last['beam']}: "
-        f"{last['users_per_second']:.0f} users/s"
+    how = (
+        f"by beam search{without}, beam {last['beam']}" if "beam" in last else f"by score{without}"
     )
+    out.print(f"full ranking {how}: {last['users_per_second']:.0f} users/s")
 
 
-def print_cold_metrics(out: Terminal, result: Mapping[str, Any]) -> None:
+def print_cold_metrics(out: Terminal, result: ColdMetrics) -> None:
     """How new items fare, from `cold.evaluate_cold`."""
     table = empty_table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS))
-    names = {"letterrec": "LetterRec", "content_knn": "content-kNN", "popularity": "popularity"}
-    for part, words in (("cold", "targets added by text"), ("warm", "targets trained on")):
-        table.add_row(f"{words}, {result[part]['cases']} cases")
-        for method, name in names.items():
-            table.add_row(f"  {name}", *_cells(result[part][method]))
+    parts = ((result["cold"], "targets added by text"), (result["warm"], "targets trained on"))
+    for part, words in parts:
+        table.add_row(f"{words}, {part['cases']} cases")
+        for method, name in _METHODS.items():
+            table.add_row(f"  {name}", *_cells(part[method]))
     table.add_row("  LetterRec before items were added", *_cells(result["warm_before"]))
     out.print(table)
     out.print(
@@ -63,10 +68,17 @@ def print_cold_metrics(out: Terminal, result: Mapping[str, Any]) -> None:
     )
 
 
-def print_inspection(out: Terminal, diagnostics: Mapping[str, Any]) -> None:
-    """What the identifiers look like, from `identifiers.diagnostics.diagnose`."""
+def print_inspection(out: Terminal, found: Diagnosis | Weights) -> None:
+    """What the identifiers look like, or the weights of a baseline, from `letterrec.inspect`."""
+    if "weights" in found:
+        weights = empty_table("weights", "shape", whole=("weights",))
+        for name, shape in found["weights"].items():
+            weights.add_row(name, " x ".join(map(str, shape)))
+        out.print(weights)
+        out.print(f"{found['recommender']} scores items as they are: it has no identifiers")
+        return
     table = empty_table("level", "codes used", "entropy (bits)", "largest share")
-    for i, level in enumerate(diagnostics["levels"], start=1):
+    for i, level in enumerate(found["levels"], start=1):
         table.add_row(
             str(i),
             str(level["codes_used"]),
@@ -74,21 +86,26 @@ def print_inspection(out: Terminal, diagnostics: Mapping[str, Any]) -> None:
             f"{level['largest_share']:.1%}",
         )
     out.print(table)
-    rate = diagnostics["collision_rate"]
+    rate = found["collision_rate"]
     out.print(
         f"items sharing an identifier: {rate['before']:.2%} before resolution, "
         f"{rate['after']:.2%} after"
     )
-    if diagnostics.get("cf_overlap") is not None:
+    if found.get("cf_overlap") is not None:
+        out.print(f"cf_overlap (codes shared with the CF neighbour): {found['cf_overlap']:.3f}")
+    if found.get("cf_overlap_any") is not None:
         out.print(
-            f"cf_overlap (codes shared with the CF neighbour): {diagnostics['cf_overlap']:.3f}"
+            "cf_overlap_any (items with a code of their CF neighbour): "
+            f"{found['cf_overlap_any']:.3f}; of random pairs: "
+            f"{found['random_overlap_any']:.3f}"
         )
 
 
 def recommendation_table(engine: Engine, answer: Recommendations) -> Table:
     """One list of recommendations with titles and identifiers."""
-    head = ("", "item", "title", "log-probability", "identifier")
-    table = empty_table(*head, whole=("", "item", "log-probability", "identifier"))
+    score_name = engine.score_name.replace("_", "-")
+    head = ("", "item", "title", score_name, "identifier")
+    table = empty_table(*head, whole=("", "item", score_name, "identifier"))
     catalogue = engine.catalogue  # with the items that were added since training
     for rank, (item, score) in enumerate(answer, start=1):
         row = catalogue.rows[item]

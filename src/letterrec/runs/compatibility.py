@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from letterrec.config.settings import LetterSettings, Settings
+from letterrec.baselines import BASELINES
+from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.embeddings import collaborative
 from letterrec.errors import DataError, IdentifierError, SettingsError
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, Features
+from letterrec.tokenizers import TOKENIZERS
 
 
 def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False) -> None:
@@ -22,6 +24,9 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
         LetterRecError: they do not, in one line.
     """
     _refuse_too_little(dataset)
+    if settings.recommender.name in BASELINES:
+        _refuse_for_baseline(settings, dataset)
+        return
     if settings.identifiers.source == "given":
         if dataset.given_tokens is None:
             raise IdentifierError(
@@ -34,20 +39,15 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
                 f"identifiers.source = 'titles', but the items of {dataset.name} have no titles; "
                 "add an items file, or use identifiers.source=learned"
             )
-    elif settings.tokenizer.codes**settings.tokenizer.levels < dataset.n_items:
-        raise IdentifierError(
-            f"{dataset.n_items} items do not fit a code space of {settings.tokenizer.codes} codes "
-            f"on {settings.tokenizer.levels} levels; raise tokenizer.codes or tokenizer.levels"
-        )
+    else:
+        _refuse_tokenizer(settings, dataset)
     if settings.content.source == "text" and dataset.texts is None:
         raise SettingsError(
             f"content.source = 'text', but {dataset.name} has no item text; "
             "add an items file, or use content.source=auto"
         )
     if settings.collaborative.source != "train" and not has_cf:
-        dim, tokenizer = None, settings.tokenizer
-        if isinstance(tokenizer, LetterSettings) and tokenizer.alpha > 0:
-            dim = tokenizer.dim if settings.identifiers.source == "learned" else None  # eq. 3
+        dim = settings.tokenizer.cf_dim if settings.identifiers.source == "learned" else None
         given = settings.collaborative
         collaborative.given_cf(
             given.source, dataset, ids=given.ids, order=given.order, dim=dim, quiet=True
@@ -55,6 +55,34 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
     features = Features(None, dataset.titles, dataset.texts, dataset.preferences)
     recommender = settings.recommender
     RECOMMENDERS[recommender.name].check(features, recommender.model_dump())
+
+
+def _refuse_tokenizer(settings: Settings, dataset: Dataset) -> None:
+    """Refuse data that lack what the tokenizer reads, or have more items than it can tell apart."""
+    tokenizer = settings.tokenizer
+    if "categories" in TOKENIZERS[tokenizer.name].reads and dataset.categories is None:
+        raise DataError(
+            f"tokenizer.name = {tokenizer.name!r} makes identifiers of categories, and the items "
+            f"of {dataset.name} have none; add an items file with a column 'categories', or take "
+            "another tokenizer"
+        )
+    if tokenizer.capacity is not None and tokenizer.capacity < dataset.n_items:
+        raise IdentifierError(
+            f"{dataset.n_items} items do not fit a code space of {tokenizer.capacity} identifiers; "
+            "raise tokenizer.codes or tokenizer.levels"
+        )
+
+
+def _refuse_for_baseline(settings: Settings, dataset: Dataset) -> None:
+    """Refuse what a baseline cannot do."""
+    name = settings.recommender.name
+    if settings.transitions.enabled:
+        raise SettingsError(
+            f"transitions are mixed into the probabilities of identifiers, and {name!r} has none: "
+            "set transitions.enabled=false"
+        )
+    BASELINES[name].check(dataset.n_items)
+    say(f"  {name} scores items as they are: no embeddings and no identifiers are made")
 
 
 def _refuse_too_little(dataset: Dataset) -> None:

@@ -12,13 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from letterrec.baselines import BASELINES, Baseline
 from letterrec.config.settings import Settings, TrainingSettings
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import SPLITS, Split
 from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
 from letterrec.decoding.transitions import Transitions, similarity_of
+from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
 from letterrec.embeddings.content import embed, encoder_tokenizer
+from letterrec.embeddings.cooccurrence import cooccurrence
 from letterrec.evaluation.protocol import Measured, Validation, evaluate_split
 from letterrec.files import reading
 from letterrec.identifiers import titles
@@ -35,8 +38,11 @@ from letterrec.runs.steps import (
     MadeTokenizer,
 )
 from letterrec.tokenizers import TOKENIZERS, Items, Tokenizer
+from letterrec.tokenizers.base import Part
 from letterrec.training.devices import device, set_seed
 from letterrec.training.options import TrainingOptions
+
+Model = Recommender | Baseline
 
 
 def encode_texts(run: Run, texts: Sequence[str]) -> Embeddings:
@@ -69,6 +75,25 @@ def given_cf(run: Run, dataset: Dataset) -> MadeCf:
     return MadeCf(collaborative.given_cf(source, dataset, ids=ids, order=order))
 
 
+def tokenizer_reads(settings: Settings, part: Part) -> bool:
+    """Whether there is a tokenizer to be fitted that reads a part of what the items bring."""
+    is_learned = settings.identifiers.source == "learned"
+    return is_learned and part in TOKENIZERS[settings.tokenizer.name].reads
+
+
+def items_of(
+    settings: Settings, dataset: Dataset, content: Embeddings | None, cf: Embeddings | None
+) -> Items:
+    """What the catalogue brings to the tokenizer; CF embeddings stand in for missing content."""
+    semantic = cf if content is None else content
+    if semantic is None:
+        semantic = np.zeros((dataset.n_items, 0), dtype=np.float32)
+    graph = None
+    if tokenizer_reads(settings, "cooccurrence"):
+        graph = cooccurrence(dataset.training(), dataset.n_items)
+    return Items(semantic, cf, dataset.categories, graph)
+
+
 def fit_tokenizer(run: Run, items: Items) -> MadeTokenizer:
     """The tokenizer that the settings name, fitted (eq. 1 to 5)."""
     settings = run.settings
@@ -82,7 +107,7 @@ def fit_tokenizer(run: Run, items: Items) -> MadeTokenizer:
 def learned_identifiers(tokenizer: Tokenizer, items: Items) -> MadeIdentifiers:
     """The identifiers that a fitted tokenizer gives."""
     codes = tokenizer.assign(items)
-    identifiers = Identifiers(codes, (tokenizer.codebooks.shape[1],) * codes.shape[1])
+    identifiers = Identifiers(codes, tokenizer.sizes)
     return MadeIdentifiers(identifiers, tokenizer.quantize(items), items.cf)
 
 
@@ -103,11 +128,39 @@ def title_identifiers(run: Run, dataset: Dataset, cf: Embeddings | None) -> Made
     return MadeIdentifiers(*titles.title_identifiers(dataset.titles, tokenizer), cf)
 
 
+def is_baseline(settings: Settings) -> bool:
+    """Whether the settings name a baseline, which needs neither identifiers nor embeddings."""
+    return settings.recommender.name in BASELINES
+
+
+def make_baseline(settings: Settings, dataset: Dataset) -> Baseline:
+    """The baseline that the settings name, untrained, its weights decided by the seed."""
+    set_seed(settings.seed)
+    return BASELINES[settings.recommender.name](
+        n_users=dataset.n_users,
+        n_items=dataset.n_items,
+        max_history=settings.data.max_history,
+        **settings.recommender.model_dump(exclude={"name"}),
+    )
+
+
+def trained_baseline(run: Run, dataset: Dataset) -> Baseline:
+    """The baseline that the run has trained, in eval mode.
+
+    Raises:
+        RunError: its weights are missing, damaged, or of another shape.
+    """
+    baseline = make_baseline(run.settings, dataset)
+    load_weights(run, baseline)
+    return baseline.to(device())
+
+
 def make_recommender(
     settings: Settings,
     dataset: Dataset,
     identifiers: Identifiers,
     content: NDArray[np.float32] | None,
+    trie: Trie | None = None,
 ) -> Recommender:
     """The recommender that the settings name, untrained, its weights decided by the seed."""
     features = Features(
@@ -120,6 +173,7 @@ def make_recommender(
     return RECOMMENDERS[settings.recommender.name].build(
         identifiers,
         features,
+        trie,
         max_history=settings.data.max_history,
         **settings.recommender.model_dump(exclude={"name"}),
     )
@@ -138,7 +192,7 @@ def trained_recommender(
     return recommender
 
 
-def load_weights(run: Run, recommender: Recommender) -> None:
+def load_weights(run: Run, recommender: Model) -> None:
     """Put what training has decided into a recommender, and end its training.
 
     Raises:
@@ -151,7 +205,7 @@ def load_weights(run: Run, recommender: Recommender) -> None:
 
 
 def train_recommender(
-    run: Run, dataset: Dataset, recommender: Recommender, ranker: Ranker
+    run: Run, dataset: Dataset, recommender: Model, ranker: Ranker
 ) -> MadeRecommender:
     """Train a recommender; ``ranker``, which ranks with it, shows when it is best."""
     options = _options(run, "recommender", run.settings.training)

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from letterrec.errors import RunError
+from letterrec.evaluation.protocol import Evaluation
 from letterrec.files import read_json, reading
+from letterrec.identifiers.diagnostics import Diagnosis
 
 FORMAT = 2  # of a run folder; runs made before there were numbers are of format 1
+
+
+class StageRecord(TypedDict, total=False):
+    """A stage that is done: what is read of it again, among other facts."""
+
+    seconds: float
+    finished: str
+    fingerprint: str | None
+    side_fingerprint: str | None
+    side_fingerprints: dict[str, str]
+
+
+class RunRecord(TypedDict):
+    """``run.json``, as it stands there."""
+
+    format: int
+    letterrec: str
+    source: str
+    seed: int
+    started: str
+    commit: str | None
+    python: str
+    packages: dict[str, str]
+    machine: dict[str, object]
+    stages: dict[str, StageRecord]
 
 
 class Record(BaseModel):
@@ -39,7 +66,7 @@ class About(Record):
     commit: str | None
     python: str
     packages: dict[str, str]
-    machine: dict[str, Any]
+    machine: dict[str, object]
     stages: dict[str, Stage]
 
 
@@ -98,15 +125,32 @@ class Diagnostics(Record):
     levels: list[Level]
     collision_rate: CollisionRate
     cf_overlap: float | None = None
+    cf_overlap_any: float | None = None
+    random_overlap_any: float | None = None
 
 
-def read_record(path: Path, kind: type[Record]) -> dict[str, Any]:
+def read_about(path: Path) -> RunRecord:
+    """``run.json``; see `_checked` for what is raised."""
+    return cast(RunRecord, _checked(path, About))
+
+
+def read_metrics(path: Path) -> Evaluation:
+    """``metrics.json``, which has both splits and popularity; see `_checked`."""
+    return cast(Evaluation, _checked(path, Metrics))
+
+
+def read_diagnostics(path: Path) -> Diagnosis:
+    """``diagnostics.json``; see `_checked`."""
+    return cast(Diagnosis, _checked(path, Diagnostics))
+
+
+def _checked(path: Path, kind: type[Record]) -> object:
     """A JSON object of a run, as it stands in the file.
 
     Raises:
         RunError: the file is missing or damaged, holds something else, or is of a newer version.
     """
-    value = read_json(path)
+    value: object = read_json(path)
     made = value.get("format") if isinstance(value, dict) else None
     if kind is About and isinstance(made, int) and made > FORMAT:
         raise RunError(
@@ -122,5 +166,4 @@ def read_record(path: Path, kind: type[Record]) -> dict[str, Any]:
             raise RunError(
                 f"{path} is damaged ({where[:80]}: {first['msg'].lower()}); fit the run again"
             ) from None
-    found: dict[str, Any] = value
-    return found
+    return value

@@ -41,7 +41,7 @@ def take_over(run: Run, others: Iterable[Path]) -> None:
         if not _same_data(run, other):
             continue
         for stage, files in _FILES.items():
-            if run.is_done(stage) or not other.is_done(stage):
+            if stage not in run.stages or run.is_done(stage) or not other.is_done(stage):
                 continue
             ours, theirs = deciding(run.settings, stage), deciding(other.settings, stage)
             if ours is None or ours != theirs:
@@ -70,12 +70,14 @@ def deciding(settings: Settings, stage: str) -> object:
         return cf
     made = content, cf, settings.tokenizer.model_dump(), settings.identifiers.model_dump()
     if settings.identifiers.source == "titles":  # whose tokens they are
-        return *made, getattr(settings.recommender, "model", None)
+        return *made, settings.recommender.text_model
     return made
 
 
 def _same_data(run: Run, other: Run) -> bool:
     """Whether both have read the same: interactions, texts, embeddings that came with them."""
     ours, theirs = (r.about["stages"].get("read", {}) for r in (run, other))
-    keys = ("fingerprint", "side_fingerprint")
-    return all(key in ours and ours[key] == theirs.get(key) for key in keys)
+    data, sides = ours.get("fingerprint"), ours.get("side_fingerprint")
+    if data is None or sides is None:
+        return False
+    return (data, sides) == (theirs.get("fingerprint"), theirs.get("side_fingerprint"))

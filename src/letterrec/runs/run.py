@@ -1,69 +1,32 @@
-"""The run folder: what it holds, how it was made, what of it is done.
+"""A run: begun, opened or gone on with, step by step, in a folder.
 
-```
-RUN/
-  run.json                  format, source, data fingerprints, versions, seed, commit, stages
-  settings.toml             all settings
-  data/                     interactions.parquet, items.parquet
-  content.safetensors       content embeddings
-  collaborative.safetensors CF embeddings
-  sasrec.safetensors        the model that they are from, where it was trained here
-  tokenizer/                the trained tokenizer
-  identifiers.parquet       one code sequence per item
-  recommender.safetensors   the trained recommender
-  transitions.safetensors   which item follows which, mixed into its probabilities
-  diagnostics.json          what the identifiers look like
-  metrics.json              test and validation metrics, popularity beside them
-  ranks.safetensors         the rank of every held-out item, behind metrics.json
-  training/STAGE/           checkpoints and TensorBoard events
-```
-
-Every file is written whole or not at all; a stage is done when run.json says so.
+A stage is done when run.json says so. `layout` says where everything is in the folder, and
+`artefacts` reads and writes it.
 """
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
-import subprocess
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-import letterrec
+from letterrec.baselines import BASELINES
 from letterrec.config.loading import parse_kept_settings
 from letterrec.config.settings import Settings, leaves
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
-from letterrec.data.saved import read_dataset, write_dataset
-from letterrec.data.splits import Split
-from letterrec.decoding.transitions import Transitions
+from letterrec.data.saved import write_dataset
 from letterrec.errors import RunError, SettingsError
-from letterrec.evaluation.metrics import Ranks
-from letterrec.files import (
-    fingerprint,
-    read_matrix,
-    read_tensors,
-    reading,
-    write_json,
-    write_tensors,
-    write_text,
-)
-from letterrec.identifiers.identifiers import Identifiers
+from letterrec.files import reading, write_json, write_text
 from letterrec.progress import say
-from letterrec.runs.records import FORMAT, About, Diagnostics, Metrics, read_record
-from letterrec.tokenizers import Tokenizer, load_tokenizer
+from letterrec.runs.artefacts import Artefacts
+from letterrec.runs.layout import Layout, holds_run
+from letterrec.runs.origin import new_about, timestamp
+from letterrec.runs.records import StageRecord, read_about
 from letterrec.training import distributed
 
 STAGES = (
@@ -76,12 +39,11 @@ STAGES = (
     "transitions",
     "evaluation",
 )
-_PACKAGES = ("numpy", "polars", "safetensors", "sentence-transformers", "torch")
-
+_BASELINE_STAGES = ("read", "recommender", "evaluation")
 
 Made = TypeVar("Made")
 Kept = TypeVar("Kept")
-Facts = dict[str, Any]  # of a stage, for run.json
+Facts = dict[str, object]  # of a stage, for run.json
 
 
 @dataclass(frozen=True)
@@ -99,13 +61,8 @@ class Step(Generic[Made, Kept]):
     load: Callable[[Run, Dataset], Kept]
 
 
-class Run:
-    """A run folder; see the module's docstring for what is in it."""
-
-    def __init__(self, folder: Path, settings: Settings, about: dict[str, Any]) -> None:
-        self.folder = folder
-        self.settings = settings
-        self.about = about
+class Run(Artefacts):
+    """A run folder, and how it comes to hold what it holds."""
 
     def __repr__(self) -> str:
         done = [stage for stage in STAGES if self.is_done(stage)]
@@ -133,7 +90,7 @@ class Run:
     def _start(cls, folder: Path, settings: Settings, source: str, resume: bool) -> Run:
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is a file; --out needs a folder, new or empty")
-        if (folder / "run.json").exists() and cls.open(folder).has_work:
+        if holds_run(folder) and cls.open(folder).has_work:
             if not resume:
                 raise RunError(
                     f"{folder} already holds a run; add --resume to go on with it, "
@@ -149,28 +106,13 @@ class Run:
             for half_written in folder.rglob(".*.tmp"):  # by a process that was killed
                 half_written.unlink(missing_ok=True)
             return run
-        ours = {"settings.toml", "run.json", "data"}
+        files = Layout(folder)
+        ours = {path.name for path in (files.settings, files.about, files.data)}
         found = [p.name for p in folder.iterdir()] if folder.exists() else []
         if any(name not in ours and not name.endswith(".tmp") for name in found):
             raise RunError(f"{folder} is not empty and holds no run; name another --out")
-        write_text(folder / "settings.toml", settings.to_toml())
-        about = {
-            "format": FORMAT,
-            "letterrec": letterrec.__version__,
-            "source": source,
-            "seed": settings.seed,
-            "started": _now(),
-            "commit": _commit(),
-            "python": platform.python_version(),
-            "packages": {name: metadata.version(name) for name in _PACKAGES},
-            "machine": {
-                "processor": processor(),
-                "threads": torch.get_num_threads(),
-                "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            },
-            "stages": {},
-        }
-        run = cls(folder, settings, about)
+        write_text(files.settings, settings.to_toml())
+        run = cls(folder, settings, new_about(source, settings.seed))
         run._write()
         return run
 
@@ -181,44 +123,32 @@ class Run:
         Raises:
             RunError: there is none, it is damaged, or it may not be read.
         """
-        path = folder / "run.json"
-        with reading(path):
-            if not path.exists():
+        files = Layout(folder)
+        with reading(files.about):
+            if not files.about.exists():
                 what = "holds no run (no run.json)" if folder.is_dir() else "does not exist"
                 raise RunError(
                     f"{folder} {what}; make one with: letterrec fit SOURCE --out {folder}"
                 )
-        about = read_record(path, About)
-        path = folder / "settings.toml"
+        about = read_about(files.about)
         try:
-            with reading(path):
-                settings = parse_kept_settings(tomllib.loads(path.read_text("utf-8")))
+            with reading(files.settings):
+                settings = parse_kept_settings(tomllib.loads(files.settings.read_text("utf-8")))
         except SettingsError as error:
             raise RunError(
-                f"{path} is damaged, or of another version ({error}); fit the run again"
+                f"{files.settings} is damaged, or of another version ({error}); fit the run again"
             ) from None
         return cls(folder, settings, about)
 
     @property
     def has_work(self) -> bool:
-        """Whether there is more in the folder than data read: what is worth keeping."""
-        return self.about["stages"].keys() > {"read"} or (self.folder / "training").exists()
+        """Whether anything beyond reading the data has been done."""
+        return self.about["stages"].keys() > {"read"} or self.files.training.exists()
 
-    def is_done(self, stage: str) -> bool:
-        """Whether a stage's results are in the folder."""
-        return stage in self.about["stages"]
-
-    def require(self, stage: str) -> None:
-        """Refuse to go on without a stage.
-
-        Raises:
-            RunError: it is not done.
-        """
-        if not self.is_done(stage):
-            raise RunError(
-                f"{self.folder} is unfinished (stage {stage!r} is missing); finish it with: "
-                f"letterrec fit {self.about['source']} --out {self.folder} --resume"
-            )
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What a run with these settings goes through, in order."""
+        return _BASELINE_STAGES if self.settings.recommender.name in BASELINES else STAGES
 
     def step(self, step: Step[Made, Kept], dataset: Dataset, make: Callable[[], Made]) -> Kept:
         """What a step gives: loaded if the run has it, else made, kept and loaded.
@@ -243,21 +173,17 @@ class Run:
 
         The block may put what should be recorded into the dict that it gets.
         """
-        say(f"[{STAGES.index(name) + 1}/{len(STAGES)}] {name}")
+        say(f"[{self.stages.index(name) + 1}/{len(self.stages)}] {name}")
         started = time.perf_counter()
         record: Facts = {}
         yield record
         record["seconds"] = round(time.perf_counter() - started, 2)
-        record["finished"] = _now()
+        record["finished"] = timestamp()
         self.record(name, record)
-
-    def checkpoints(self, stage: str) -> Path:
-        """Where a stage's training keeps checkpoints and TensorBoard events."""
-        return self.folder / "training" / stage
 
     def record(self, stage: str, record: Mapping[str, object]) -> None:
         """Note that a stage is done."""
-        self.about["stages"][stage] = record
+        self.about["stages"][stage] = cast(StageRecord, record)
         if distributed.is_main():
             self._write()
         distributed.meet()
@@ -283,10 +209,10 @@ class Run:
                 f"  {dataset.name}: {dataset.n_users} users, {dataset.n_items} items, "
                 f"{dataset.n_interactions} interactions"
             )
-            write_dataset(dataset, self.folder / "data")
+            write_dataset(dataset, self.files.data)
             if cold is not None:
                 say(f"  held out of training: {len(cold.item_ids)} items")
-                cold.save(self.folder / "cold")
+                cold.save(self.files.cold)
             facts |= {
                 "name": dataset.name,
                 "users": dataset.n_users,
@@ -312,7 +238,7 @@ class Run:
             RunError: the data's fingerprint is another.
         """
         recorded = self.about["stages"]["read"]
-        if dataset.fingerprint != recorded.get("fingerprint"):
+        if dataset.fingerprint != self.data_fingerprint:
             changed = "interactions (users, items or their order)"
         elif "side_fingerprints" in recorded:
             before, now = recorded["side_fingerprints"], dataset.side_fingerprints
@@ -329,162 +255,13 @@ class Run:
                 "changed since; name another --out, or put the source back as it was"
             )
 
-    def dataset(self) -> Dataset:
-        """The run's data.
-
-        Raises:
-            RunError: they are missing or damaged, or not those that the run was made from.
-        """
-        self.require("read")
-        with reading(self.folder / "data"):
-            dataset = read_dataset(self.folder / "data")
-            if not all(isinstance(t, str) for t in (*dataset.titles, *(dataset.texts or ()))):
-                raise ValueError("a title or a text is none")
-            found, recorded = dataset.fingerprint, self.about["stages"]["read"].get("fingerprint")
-        if recorded is not None and found != recorded:
-            raise RunError(
-                f"{self.folder / 'data'} is damaged (fingerprint {found}, the run was made from "
-                f"{recorded}); fit the run again"
-            )
-        return dataset
-
-    def save_embeddings(self, name: str, values: NDArray[np.float32], dataset: Dataset) -> None:
-        """Keep float32 ``(n_items, d)`` embeddings with the fingerprint of the item ids."""
-        about = {"items": fingerprint(dataset.item_ids)}
-        path = self.folder / f"{name}.safetensors"
-        write_tensors(path, {"embeddings": torch.from_numpy(values)}, about)
-
-    def embeddings(self, name: str, n_items: int) -> NDArray[np.float32] | None:
-        """Embeddings float32 ``(n_items, d)`` kept under a name; None where the run has none.
-
-        Raises:
-            RunError: they are damaged, or not of so many items.
-        """
-        path = self.folder / f"{name}.safetensors"
-        return read_matrix(path, n_items) if path.exists() else None
-
-    def save_identifiers(self, identifiers: Identifiers, dataset: Dataset) -> None:
-        """Keep the identifiers."""
-        identifiers.save(self.folder / "identifiers.parquet", dataset.item_ids)
-
-    def tokenizer(self) -> Tokenizer:
-        """The run's tokenizer.
-
-        Raises:
-            RunError: it has none of its own, or its files are damaged.
-        """
-        return load_tokenizer(self.folder / "tokenizer")
-
-    def identifiers(self, dataset: Dataset) -> Identifiers:
-        """The run's identifiers."""
-        self.require("identifiers")
-        return Identifiers.load(self.folder / "identifiers.parquet", dataset.item_ids)
-
-    def save_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Keep what training the recommender has decided."""
-        write_tensors(self.weights_path, weights)
-
-    @property
-    def weights_path(self) -> Path:
-        """The file of the trained recommender."""
-        return self.folder / "recommender.safetensors"
-
-    def weights(self) -> dict[str, Tensor]:
-        """The weights of the trained recommender.
-
-        Raises:
-            RunError: they are missing or damaged.
-        """
-        self.require("recommender")
-        return read_tensors(self.weights_path)[0]
-
-    def save_transitions(self, transitions: Transitions, dataset: Dataset) -> None:
-        """Keep which item follows which."""
-        about = {"items": fingerprint(dataset.item_ids)}
-        transitions.save(self.folder / "transitions.safetensors", about)
-
-    def transitions(self, n_items: int) -> Transitions | None:
-        """Which of so many items follows which; None where the run does without.
-
-        Raises:
-            RunError: the file is missing or damaged, or of other items.
-        """
-        path = self.folder / "transitions.safetensors"
-        if not self.settings.transitions.enabled:
-            return None
-        with reading(path):
-            found = Transitions.load(path)
-            if found.counts.shape[0] != n_items:
-                raise ValueError(f"{found.counts.shape[0]} items, the run has {n_items}")
-        return found
-
-    def save_ranks(self, ranks: Mapping[str, Ranks], dataset: Dataset) -> None:
-        """Keep the ranks ``(n_cases,)`` of a split's targets, by the split's name."""
-        tensors = {split: torch.from_numpy(r.astype(np.int32)) for split, r in ranks.items()}
-        about = {"data": dataset.fingerprint}
-        write_tensors(self.folder / "ranks.safetensors", tensors, about)
-
-    def ranks(self, split: Split) -> Ranks:
-        """int64 ``(n_cases,)``: the ranks kept for a split, as `evaluation.evaluate_split` gives.
-
-        Raises:
-            RunError: there are none; runs of older versions kept none.
-        """
-        self.require("evaluation")
-        path = self.folder / "ranks.safetensors"
-        with reading(path):
-            return read_tensors(path)[0][split].numpy().astype(np.int64)
-
-    def write_json(self, name: str, value: object) -> None:
-        """Keep a JSON file."""
-        write_json(self.folder / f"{name}.json", value)
-
-    def metrics(self) -> dict[str, Any]:
-        """What evaluation gave: split -> `evaluation.evaluate_split`; ``popularity`` beside it."""
-        self.require("evaluation")
-        return read_record(self.folder / "metrics.json", Metrics)
-
-    def diagnostics(self) -> dict[str, Any]:
-        """What the identifiers look like; see `identifiers.diagnostics.diagnose`."""
-        self.require("identifiers")
-        return read_record(self.folder / "diagnostics.json", Diagnostics)
-
     def _write(self) -> None:
-        write_json(self.folder / "run.json", self.about)
+        write_json(self.files.about, self.about)
 
 
 def _shown(path: Path) -> str:
     text = str(path)
     return text if len(text) <= 120 else f"{text[:60]}... ({len(text)} characters)"
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _commit() -> str | None:
-    """The commit of the source tree that runs; None for an installed package."""
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None
-
-
-def processor() -> str:
-    """How many of which processors this machine has."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-        return f"{len(names)} x {names[0]}"
-    except (OSError, IndexError):
-        return f"{os.cpu_count()} x {platform.machine()}"
 
 
 def _differences(old: Settings, new: Settings) -> str:

@@ -7,7 +7,7 @@ for every step, what is made and which files of the run it becomes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from torch import Tensor
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import Split
 from letterrec.decoding.transitions import Transitions
-from letterrec.evaluation.protocol import Measured, popularity_metrics
+from letterrec.evaluation.protocol import Evaluation, Measured, popularity_metrics
 from letterrec.identifiers.diagnostics import diagnose
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.sasrec import SASRec
@@ -35,10 +35,12 @@ class MadeCf(NamedTuple):
 
 
 class MadeTokenizer(NamedTuple):
-    """A fitted tokenizer, and its reconstruction error on the items that it was fitted to."""
+    """A fitted tokenizer, and its reconstruction error on the items that it was fitted to, if its
+    codes stand for vectors.
+    """
 
     tokenizer: Tokenizer
-    reconstruction_error: float
+    reconstruction_error: float | None
 
 
 class MadeIdentifiers(NamedTuple):
@@ -69,19 +71,19 @@ def _keep_content(run: Run, dataset: Dataset, made: Embeddings) -> Facts:
 
 def _keep_cf(run: Run, dataset: Dataset, made: MadeCf) -> Facts:
     if made.model is not None:
-        made.model.save(run.folder / "sasrec.safetensors", dataset.item_ids)
+        run.save_sasrec(made.model, dataset)
     run.save_embeddings("collaborative", made.embeddings, dataset)
     return {"dim": made.embeddings.shape[1]}
 
 
 def _keep_tokenizer(run: Run, dataset: Dataset, made: MadeTokenizer) -> Facts:
-    made.tokenizer.save(run.folder / "tokenizer")
+    run.save_tokenizer(made.tokenizer)
     return {"reconstruction_error": made.reconstruction_error}
 
 
 def _keep_identifiers(run: Run, dataset: Dataset, made: MadeIdentifiers) -> Facts:
     run.save_identifiers(made.identifiers, dataset)
-    run.write_json("diagnostics", diagnose(made.identifiers, before=made.before, cf=made.cf))
+    run.save_diagnostics(diagnose(made.identifiers, before=made.before, cf=made.cf))
     return {}
 
 
@@ -99,9 +101,11 @@ def _keep_transitions(run: Run, dataset: Dataset, made: Transitions | None) -> F
 
 def _keep_evaluation(run: Run, dataset: Dataset, made: Mapping[Split, Measured]) -> Facts:
     run.save_ranks({split: measured.ranks for split, measured in made.items()}, dataset)
-    metrics: dict[str, object] = {split: measured.metrics for split, measured in made.items()}
+    metrics: Evaluation = {}
+    for split, measured in made.items():
+        metrics[split] = measured.metrics
     metrics["popularity"] = {split: popularity_metrics(dataset, split) for split in made}
-    run.write_json("metrics", metrics)
+    run.save_metrics(metrics)
     return {}
 
 
@@ -125,6 +129,6 @@ RECOMMENDER: Step[MadeRecommender, Mapping[str, Tensor]] = Step(
 TRANSITIONS: Step[Transitions | None, Transitions | None] = Step(
     "transitions", _keep_transitions, lambda run, dataset: run.transitions(dataset.n_items)
 )
-EVALUATION: Step[Mapping[Split, Measured], dict[str, Any]] = Step(
+EVALUATION: Step[Mapping[Split, Measured], Evaluation] = Step(
     "evaluation", _keep_evaluation, lambda run, dataset: run.metrics()
 )

@@ -1,7 +1,7 @@
 """Recommendations for all users of a run, written as one file: Parquet, CSV or JSON lines.
 
-The work is cut into parts, each kept beside the file as soon as it is done, so that a killed
-process goes on where it was. Memory does not grow with the number of users.
+The users are processed in parts. Each finished part is kept beside the file, so that a killed
+process goes on where it stopped. Memory does not grow with the number of users.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def recommend_all(
 ) -> int:
     """Write the ``k`` best next items of every user.
 
-    Columns: ``user``, ``rank`` (from 1), ``item``, ``title``, ``log_probability``; users in the
-    order of the run, best item first.
+    Columns: ``user``, ``rank`` (from 1), ``item``, ``title``, ``log_probability`` (``score`` where
+    a baseline ranks); users in the order of the run, best item first.
 
     Args:
         engine: of the run.
@@ -44,9 +44,9 @@ def recommend_all(
             latter two and ``.gz``.
         k: items per user.
         exclude_seen: leave out what a user has already.
-        force: write over a file of something else. A Parquet file knows what it was made from, and
-            is left as it is if that is the same.
-        part: users whose recommendations are made and written at a time.
+        force: overwrite a file with other content. A Parquet file that already holds these
+            recommendations is left as it is.
+        part: users per part.
 
     Returns:
         How many users there are.
@@ -59,7 +59,7 @@ def recommend_all(
     catalogue = engine.catalogue
     job = fingerprint(
         f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}",
-        (engine.folder / "recommender.safetensors").read_bytes(),
+        engine.files.recommender.read_bytes(),
     )
     parts = path.with_name(f"{path.name}.parts")
     users = engine.dataset.user_ids
@@ -94,10 +94,10 @@ def recommend_all(
 
 
 def format_of(path: Path) -> str:
-    """The ending that says how a file is written.
+    """The format of a file, as the ending of its name.
 
     Raises:
-        RequestError: it is none of those that there are, or ``path`` is a folder.
+        RequestError: the ending is unknown, or ``path`` is a folder.
     """
     if path.is_dir():
         raise RequestError(f"{path} is a folder; name a file, such as recs.parquet")
@@ -134,7 +134,7 @@ def _made_by(path: Path) -> str | None:
 
 
 def _begin(parts: Path, job: str, is_begun: bool) -> None:
-    """Go on with the parts of the same job; parts of another one are thrown away."""
+    """Keep the parts of the same job; delete those of another one."""
     if is_begun:
         done = len(list(parts.glob("0*.parquet")))
         say(f"going on after {done} parts in {parts}")
@@ -145,7 +145,7 @@ def _begin(parts: Path, job: str, is_begun: bool) -> None:
 
 
 def _frame(engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool) -> pl.DataFrame:
-    queries = (Query(engine.history_of(user), k, exclude_seen) for user in users)
+    queries = (Query(engine.history_of(user), k, exclude_seen, user=user) for user in users)
     answers = engine.answer([engine.prepare(query) for query in queries])
     ids, titles = engine.catalogue.item_ids, engine.catalogue.titles
 
@@ -159,6 +159,6 @@ def _frame(engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool) -
         "rank": pl.Int32,
         "item": pl.String,
         "title": pl.String,
-        "log_probability": pl.Float32,
+        engine.score_name: pl.Float32,
     }
     return pl.DataFrame(list(rows()), schema=schema, orient="row")

@@ -22,15 +22,15 @@ from torch import Tensor
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Histories
 from letterrec.data.splits import returning_share
-from letterrec.decoding.ranker import GenerativeRanker, Queries, Ranker
+from letterrec.decoding.ranker import Queries, Ranker
 from letterrec.decoding.transitions import Transitions
-from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound, RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.recommenders import Recommender
+from letterrec.runs.layout import Layout
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import Changes, read_changes, version_of
+from letterrec.serving.models import Model
 from letterrec.serving.queries import (
     Filter,
     Prepared,
@@ -44,6 +44,7 @@ from letterrec.serving.queries import (
     one_id,
     without_rare,
 )
+from letterrec.training.devices import device
 
 Recommendations = list[tuple[str, float]]
 _UNREAD = (-1, -1, -1)  # the version of no file
@@ -51,9 +52,9 @@ _MASKED = 2**24  # items times queries in one search, where queries bring filter
 
 
 class Engine:
-    """A catalogue, its identifiers and a trained recommender, ready to answer.
+    """A catalogue, its identifiers and a trained model, ready to answer.
 
-    Made by `letterrec.load`.
+    Made by `letterrec.load`. The identifiers are of no levels where a baseline ranks.
     """
 
     def __init__(
@@ -62,14 +63,15 @@ class Engine:
         settings: Settings,
         dataset: Dataset,
         identifiers: Identifiers,
-        recommender: Recommender,
+        model: Model,
         content: NDArray[np.float32] | None = None,
         transitions: Transitions | None = None,
     ) -> None:
         self.folder = folder
+        self.files = Layout(folder)
         self.settings = settings
         self.dataset = dataset
-        self.recommender = recommender
+        self.model = model
         self.content = content
         self._trained = Catalogue.trained(dataset, identifiers, transitions)
         self.catalogue = self._trained
@@ -89,18 +91,26 @@ class Engine:
         return self.catalogue.identifiers
 
     @property
-    def trie(self) -> Trie:
-        """Of all items of the catalogue."""
-        return self.catalogue.trie
-
-    @property
     def ranker(self) -> Ranker:
         """What ranks the items of the catalogue as it stands."""
-        return self._ranker(self.catalogue)
+        return self.model.ranker(self.catalogue)
 
-    def _ranker(self, catalogue: Catalogue) -> GenerativeRanker:
-        beam = self.settings.evaluation.beam
-        return GenerativeRanker(self.recommender, catalogue.trie, catalogue.transitions, beam)
+    def check_searches(self) -> None:
+        """Refuse a beam where nothing is searched.
+
+        Raises:
+            RequestError: all items are scored instead.
+        """
+        if not self.model.generates:
+            raise RequestError(
+                f"the run's recommender {self.settings.recommender.name!r} scores all items and "
+                "searches with no beam; leave the beam out"
+            )
+
+    @property
+    def score_name(self) -> str:
+        """What the score of a recommended item is: a natural logarithm, or a number of its own."""
+        return "log_probability" if self.model.generates else "score"
 
     @property
     def titles(self) -> dict[str, str]:
@@ -119,11 +129,11 @@ class Engine:
         return read_changes(self.folder, self.key, sizes, width, self._trained.rows)
 
     def refresh(self) -> bool:
-        """Take over the edits that are on the disk now, if they are others than those served: also
-        older ones that were put back, or none where the file is gone.
+        """Load the edits from the disk if they differ from those served; also when the file was
+        replaced by an older one, or is gone.
 
         Returns:
-            Whether there were any.
+            Whether they differed.
 
         Raises:
             RunError: their file is damaged; the catalogue stays as it was.
@@ -136,25 +146,25 @@ class Engine:
             self._version = version
             if changes.lineage == self.catalogue.lineage:
                 return False
-            with reading(self.folder / "catalogue.parquet"):
-                self._take(changes)
+            with reading(self.files.catalogue):
+                self._apply(changes)
             return True
 
-    def take(self, changes: Changes) -> None:
-        """Go on with an edited catalogue."""
+    def apply(self, changes: Changes) -> None:
+        """Serve an edited catalogue from now on."""
         with self._changing:
-            self._version = _UNREAD  # whatever is on the disk after this is looked at
+            self._version = _UNREAD  # so that the next refresh reads the file again
             if changes.lineage != self.catalogue.lineage:
-                self._take(changes)
+                self._apply(changes)
 
-    def _take(self, changes: Changes) -> None:
+    def _apply(self, changes: Changes) -> None:
         catalogue = self.catalogue.changed(changes, self._trained, self.content)
         if catalogue.n_rows != self.catalogue.n_rows:
             content = self.content
             if content is not None:
                 content = np.concatenate([content, catalogue.added_content])
-            # First the recommender, which then knows more rows than anyone asks it about.
-            self.recommender.set_catalogue(
+            # Update the model first: until the catalogue is replaced, no query uses the new rows.
+            self.model.set_catalogue(
                 catalogue.identifiers, None if content is None else torch.from_numpy(content)
             )
         self.catalogue = catalogue
@@ -165,13 +175,17 @@ class Engine:
         Raises:
             NotFound: the run has not seen this user.
         """
+        row = self._user_row(user)
+        return [self.dataset.item_ids[i] for i in self.dataset.interactions[row]]
+
+    def _user_row(self, user: object) -> int:
         row = self.dataset.user_rows.get(one_id(user, "user", self.dataset.user_rows))
         if row is None:
             raise NotFound(
                 f"user {user!r} is not among the {self.dataset.n_users} users of the run"
                 f"{without_rare(self.dataset.warnings, 'users')}; give a history instead"
             )
-        return [self.dataset.item_ids[i] for i in self.dataset.interactions[row]]
+        return row
 
     @cached_property
     def returning(self) -> float:
@@ -199,19 +213,21 @@ class Engine:
             k: items wanted.
             exclude_seen: leave out the items of the history itself (all of it).
             allowed: recommend only from these items; None allows all.
-            beam: prefixes kept per level, at least ``k``; None takes the run's.
+            beam: prefixes kept per level, at least ``k``, of a model that searches; None takes the
+                run's.
             instruction: what is wanted, in words, beside or instead of a history; for a recommender
                 that was trained on such wishes (`lcrec` with the task ``query``).
             unknown: what becomes of ids that the catalogue does not have: ``"skip"`` goes on
                 without them and warns once of all; ``"refuse"`` raises `NotFound`.
 
         Returns:
-            Per history up to ``k`` pairs of item id and natural log-probability, best first; fewer
-            only where fewer items are left.
+            Per history up to ``k`` pairs of item id and natural log-probability, or score where a
+            baseline ranks, best first; fewer only where fewer items are left.
 
         Raises:
             RequestError: a history or ``allowed`` of which nothing is known, a ``k`` or ``beam``
-                below 1, a value that is no id, or an instruction to a recommender that reads none.
+                below 1, a value that is no id, an instruction to a recommender that reads none, or
+                a beam for a baseline.
         """
         if isinstance(histories, str | bytes | Mapping) or not isinstance(histories, Iterable):
             raise RequestError(
@@ -226,7 +242,7 @@ class Engine:
         return self.answer_ids(queries)
 
     def answer_ids(self, queries: Sequence[Prepared]) -> list[Recommendations]:
-        """The best items of prepared queries, as ids with log-probabilities."""
+        """The best items of prepared queries, as ids with log-probabilities or scores."""
         answers = self.answer(queries)
         item_ids = self.catalogue.item_ids
         return [[(item_ids[i], score) for i, score in answer] for answer in answers]
@@ -240,17 +256,26 @@ class Engine:
         return self._prepared(query, self._filter(query))
 
     def _prepared(self, query: Query, among: Filter) -> Prepared:
-        if among.instruction is not None and not self.recommender.follows_instructions:
+        if among.instruction is not None and not self.model.follows_instructions:
             raise RequestError(
                 "the run was not trained to follow instructions; fit with: --recipe lcrec "
                 "--set recommender.tasks.query=1"
             )
+        if among.beam is not None:
+            self.check_searches()
         rows, skipped = self._rows(query.history, "history", query.unknown)
         k = min(among.k, self.catalogue.n_rows)
         beam = max(k, among.beam or self.settings.evaluation.beam)
         skipped = list(dict.fromkeys([*skipped, *among.skipped]))
         return Prepared(
-            rows, k, beam, query.exclude_seen, among.mask, among.instruction, tuple(skipped)
+            rows,
+            k,
+            beam,
+            query.exclude_seen,
+            among.mask,
+            among.instruction,
+            tuple(skipped),
+            -1 if query.user is None else self._user_row(query.user),
         )
 
     def _filter(self, query: Query) -> Filter:
@@ -293,7 +318,7 @@ class Engine:
         return f"not among the {self.catalogue.n_items} items of the run{rare}"
 
     def answer(self, queries: Sequence[Prepared]) -> list[list[tuple[int, float]]]:
-        """The best items of prepared queries, as rows with log-probabilities.
+        """The best items of prepared queries, as rows with log-probabilities or scores.
 
         Queries are searched together where that changes no answer: those of one beam.
         """
@@ -325,7 +350,7 @@ class Engine:
     def _search(
         self, catalogue: Catalogue, queries: list[Prepared], beam: int
     ) -> list[list[tuple[int, float]]]:
-        items, scores = self._ranker(catalogue).rank(
+        items, scores = self.model.ranker(catalogue).rank(
             Queries(
                 Histories.from_lists([q.rows for q in queries]),
                 max(q.k for q in queries),
@@ -333,6 +358,7 @@ class Engine:
                 _allowed(catalogue, queries),
                 beam,
                 [q.instruction for q in queries],
+                np.array([q.user for q in queries], dtype=np.int64),
             )
         )
         return [
@@ -355,7 +381,7 @@ def _allowed(catalogue: Catalogue, queries: list[Prepared]) -> Tensor | None:
             line[:] = True
         else:
             line[: len(mask)] = mask
-    allowed = torch.from_numpy(flags).to(catalogue.trie.items.device)
+    allowed = torch.from_numpy(flags).to(device())
     if catalogue.active is not None:
         allowed &= catalogue.active
     return allowed[0] if len(masks) == 1 else allowed

@@ -1,4 +1,4 @@
-"""What one recommendation request may ask, and how ids of any type come in."""
+"""Recommendation requests: what they may contain, and how ids of any type are read."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class Query:
         beam: prefixes kept per level, at least ``k``; None takes the run's.
         instruction: what is wanted, in words, for a recommender that reads them.
         unknown: whether ids that the catalogue does not have are skipped or refused.
+        user: whose history it is, by id, if that is a user of the run: a model may have learned of
+            each user.
     """
 
     history: Iterable[object]
@@ -42,11 +44,12 @@ class Query:
     beam: int | None = None
     instruction: str | None = None
     unknown: Unknown = "skip"
+    user: object = None
 
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """What a query asks besides its history; ``mask`` has the items it may get."""
+    """What a query asks besides its history; ``mask`` marks the items that it may get."""
 
     k: int
     beam: int | None
@@ -57,8 +60,10 @@ class Filter:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A query that was found valid, in item rows; ``mask`` has the items it may get, and
-    ``skipped`` the ids that were left out because the catalogue does not have them.
+    """A checked query, in item rows.
+
+    ``mask`` marks the items that it may get, ``skipped`` has the ids that the catalogue does not
+    know, and ``user`` is the row of the user, -1 if that is not known.
     """
 
     rows: list[int]
@@ -68,13 +73,14 @@ class Prepared:
     mask: NDArray[np.bool_] | None
     instruction: str | None = None
     skipped: tuple[str, ...] = ()
+    user: int = -1
 
 
 def checked(query: Query) -> tuple[int, int | None, str | None]:
     """``k``, beam and instruction of a query.
 
     Raises:
-        RequestError: one of them, or another value besides ids, is not what it should be.
+        RequestError: one of them, or another value that is not an id, is invalid.
     """
     numbers: dict[str, object] = {"k": query.k, "beam": 1 if query.beam is None else query.beam}
     for name, number in numbers.items():
@@ -146,7 +152,7 @@ def left_out(catalogue: Catalogue, query: Prepared) -> str:
 
 
 def has_any(items: object) -> bool:
-    """Whether a collection has members, or is none and therefore a mistake to be told."""
+    """Whether a collection has members; also true of other values, which are refused later."""
     try:
         return len(items) > 0  # type: ignore[arg-type]
     except TypeError:
@@ -154,7 +160,7 @@ def has_any(items: object) -> bool:
 
 
 def kind_of(value: object) -> str:
-    """What came, in a few words.
+    """A value's type and content in a few words, for messages.
 
     >>> kind_of("abc"), kind_of(3)
     ("a string ('abc')", 'int (3)')
@@ -175,8 +181,8 @@ def listed(ids: list[str]) -> str:
 
 
 def without_rare(notes: Iterable[str], what: str) -> str:
-    """Why users or items of the data may not be among those of the run: the k-core, if it dropped
-    any when the data were read.
+    """The end of a message on an unknown id: that the k-core dropped rare users or items, if it
+    did.
 
     >>> without_rare(["5-core: 2 users, 3 items and 9 interactions dropped"], "items")
     '; items with fewer than 5 interactions were dropped by the 5-core'
@@ -191,7 +197,7 @@ def without_rare(notes: Iterable[str], what: str) -> str:
 
 
 def one_line(text: str, most: int = 300) -> str:
-    """Text that may hold what a client sent, as one line of bounded length: the middle gives way.
+    """Text that may hold what a client sent, as one line of bounded length: the middle is cut out.
 
     >>> one_line("a\\nb"), one_line("x" * 30 + "; check it", most=20)
     ('a\\\\nb', 'xxxxxxxxxxxxx... it')

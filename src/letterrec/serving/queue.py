@@ -1,8 +1,8 @@
 """One search for many requests: a bounded queue and the thread that empties it.
 
 Requests that arrive while a search runs are answered together by the next one. After a search for
-several, the next waits a moment for as many, since those who were answered often ask again: a small
-share of the time that a search takes, so that searches for one or two do not go in between. A full
+several, the next one waits a moment (a small share of a search's time) for as many, since clients
+that were answered often ask again; otherwise searches for one or two would go in between. A full
 queue refuses at once, and a request whose deadline has passed is dropped before it costs anything.
 """
 
@@ -119,10 +119,10 @@ class Batcher:
             _tell(batch, [[next(parts) for _ in job.queries] for job in batch])
 
     def _next(self, expected: int, linger: float) -> list[_Job]:
-        """The oldest jobs in time, of one engine, up to a batch; none when closed and empty.
+        """The oldest jobs that are not late, of one engine, up to a batch; none if closed and
+        empty.
 
-        Where fewer than half as many again as ``expected`` queries wait, others may come for
-        ``linger`` seconds more.
+        Waits up to ``linger`` seconds while fewer than 1.5 times ``expected`` queries are there.
         """
         with self._changed:
             while not self._jobs and not self._closed:

@@ -1,7 +1,6 @@
 """A run in service: the engine that answers now, its queue, its edits, its reload.
 
-Another engine takes the place of the current one without a request being dropped: requests keep the
-engine that they began with.
+A reload replaces the engine without dropping requests: each keeps the engine that it began with.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from letterrec.errors import LetterRecError, Overloaded, RunError
-from letterrec.files import read_json
+from letterrec.runs.run import Run
 from letterrec.serving.catalogue.edits import Edit, Editor
 from letterrec.serving.catalogue.items import STATES, Catalogue
 from letterrec.serving.engine import Engine
-from letterrec.serving.http.telemetry import Metrics, event
+from letterrec.serving.http.telemetry import ServerMetrics, event
 from letterrec.serving.queue import Batcher
 
 _MOST_EDITS = 1024  # that may wait
@@ -54,11 +53,11 @@ class Service:
         preload: bool = False,
     ) -> None:
         self._load = load
-        self.metrics = Metrics()
+        self.metrics = ServerMetrics()
         self.engine = opened(load)
-        # The garbage collector need not look at the libraries' many objects again and again: that
-        # would hold up all requests. At the start alone: later, what requests have in hand at that
-        # moment would be kept for good where it is garbage in a cycle afterwards.
+        # Exempt the libraries' many objects from garbage collection, which would block all
+        # requests. Only at the start: later, this would also exempt objects of open requests, and
+        # those in reference cycles would never be freed.
         gc.collect()
         gc.freeze()
         self._editor = Editor(self.engine)
@@ -78,12 +77,12 @@ class Service:
 
         Args:
             edit: to make.
-            ends: until when it waits for another process that edits, on the clock of
-                `time.monotonic`; for what is done here (other edits, the encoder that is loaded
-                after the start, a reload) it waits as long as it takes.
+            ends: until when to wait for another process that edits, on the clock of
+                `time.monotonic`. Work in this process (other edits, loading the encoder, a reload)
+                is waited for without a limit.
 
         Returns:
-            The catalogue that has the edit, and is served by now.
+            The catalogue with the edit, which is served already.
 
         Raises:
             LetterRecError: why it was refused; `Overloaded` if another process does not end.
@@ -122,7 +121,7 @@ class Service:
         return engine
 
     async def watch(self) -> None:
-        """Take over edits that other processes make, for as long as it runs."""
+        """Serve the edits of other processes as they appear, until cancelled."""
         problem = ""
         while True:
             await asyncio.sleep(_LOOK_EVERY)
@@ -150,7 +149,7 @@ class Service:
         try:
             lock_by = min(waiting.ends for waiting in taken)
             results = list(self._editor.apply([waiting.edit for waiting in taken], lock_by))
-        except Exception as error:  # whatever it was, everyone who waits must hear of it
+        except Exception as error:  # every waiting request must get the error
             results = [error] * len(taken)
         self._note()
         futures = [waiting.future for waiting in taken]
@@ -179,10 +178,10 @@ class Service:
 
 
 def opened(load: Callable[[], Engine]) -> Engine:
-    """An engine whose data are those that the run was made from, and which answers.
+    """Load an engine, and check that its data are those of the run and that it answers.
 
     Raises:
-        LetterRecError: why there is none; whatever is wrong with a run must not reach requests.
+        LetterRecError: why the run cannot be served.
     """
     try:
         engine = load()
@@ -198,9 +197,9 @@ def opened(load: Callable[[], Engine]) -> Engine:
 
 
 def _preload(editor: Editor) -> None:
-    """Load an editor's encoder without a full garbage collection, now or later.
+    """Load an editor's encoder, and keep its objects out of full garbage collections.
 
-    Its libraries have hundreds of thousands of objects: to look through them holds up all requests
+    Its libraries make hundreds of thousands of objects; collecting among them blocks all requests
     for up to two seconds on a busy machine. What requests leave behind is young, and collected.
     """
     thresholds = gc.get_threshold()
@@ -213,11 +212,10 @@ def _preload(editor: Editor) -> None:
 
 
 def _check(engine: Engine) -> None:
-    about = read_json(engine.folder / "run.json")
-    recorded = about.get("stages", {}).get("read", {}).get("fingerprint")
+    recorded = Run.open(engine.folder).data_fingerprint
     if recorded != engine.dataset.fingerprint:
         raise RunError(
-            f"{engine.folder}/data are not those that the run was made from (fingerprint "
+            f"{engine.files.data} are not those that the run was made from (fingerprint "
             f"{engine.dataset.fingerprint}, recorded {recorded}); fit the run again"
         )
     probe = list(engine.dataset.item_ids[:1])

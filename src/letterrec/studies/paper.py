@@ -18,12 +18,57 @@ def _figures(names: tuple[str, ...], *values: float) -> Figures:
     return dict(zip(names, values, strict=True))
 
 
-# Table 1: model -> data set -> metrics; of its baselines, those that have a row here.
+# Table 1: model -> data set -> metrics.
 TABLE_1: Mapping[str, Mapping[str, Figures]] = {
+    "MF": {
+        "Instruments": _figures(_FOUR, 0.0479, 0.0735, 0.0330, 0.0412),
+        "Beauty": _figures(_FOUR, 0.0294, 0.0474, 0.0145, 0.0191),
+        "Yelp": _figures(_FOUR, 0.0220, 0.0296, 0.0142, 0.0177),
+    },
+    "Caser": {
+        "Instruments": _figures(_FOUR, 0.0543, 0.0710, 0.0355, 0.0409),
+        "Beauty": _figures(_FOUR, 0.0205, 0.0347, 0.0131, 0.0176),
+        "Yelp": _figures(_FOUR, 0.0150, 0.0203, 0.0094, 0.0118),
+    },
+    "HGN": {
+        "Instruments": _figures(_FOUR, 0.0813, 0.1048, 0.0668, 0.0774),
+        "Beauty": _figures(_FOUR, 0.0325, 0.0512, 0.0206, 0.0266),
+        "Yelp": _figures(_FOUR, 0.0186, 0.0245, 0.0118, 0.0147),
+    },
+    "Bert4Rec": {
+        "Instruments": _figures(_FOUR, 0.0671, 0.0822, 0.0560, 0.0608),
+        "Beauty": _figures(_FOUR, 0.0203, 0.0347, 0.0124, 0.0170),
+        "Yelp": _figures(_FOUR, 0.0186, 0.0249, 0.0119, 0.0149),
+    },
+    "LightGCN": {
+        "Instruments": _figures(_FOUR, 0.0794, 0.1000, 0.0662, 0.0728),
+        "Beauty": _figures(_FOUR, 0.0305, 0.0511, 0.0194, 0.0260),
+        "Yelp": _figures(_FOUR, 0.0248, 0.0321, 0.0158, 0.0196),
+    },
     "SASRec": {
         "Instruments": _figures(_FOUR, 0.0751, 0.0947, 0.0627, 0.0690),
         "Beauty": _figures(_FOUR, 0.0380, 0.0588, 0.0246, 0.0313),
         "Yelp": _figures(_FOUR, 0.0183, 0.0238, 0.0117, 0.0146),
+    },
+    "BIGRec": {
+        "Instruments": _figures(_FOUR, 0.0513, 0.0576, 0.0470, 0.0491),
+        "Beauty": _figures(_FOUR, 0.0243, 0.0299, 0.0181, 0.0198),
+        "Yelp": _figures(_FOUR, 0.0154, 0.0191, 0.0110, 0.0127),
+    },
+    "P5-TID": {
+        "Instruments": _figures(_FOUR, 0.0000, 0.0001, 0.0000, 0.0000),
+        "Beauty": _figures(_FOUR, 0.0182, 0.0432, 0.0132, 0.0254),
+        "Yelp": _figures(_FOUR, 0.0184, 0.0251, 0.0124, 0.0156),
+    },
+    "P5-SemID": {
+        "Instruments": _figures(_FOUR, 0.0775, 0.0964, 0.0669, 0.0730),
+        "Beauty": _figures(_FOUR, 0.0393, 0.0584, 0.0273, 0.0335),
+        "Yelp": _figures(_FOUR, 0.0202, 0.0268, 0.0130, 0.0163),
+    },
+    "P5-CID": {
+        "Instruments": _figures(_FOUR, 0.0809, 0.0987, 0.0695, 0.0751),
+        "Beauty": _figures(_FOUR, 0.0404, 0.0597, 0.0284, 0.0347),
+        "Yelp": _figures(_FOUR, 0.0219, 0.0284, 0.0141, 0.0174),
     },
     "TIGER": {
         "Instruments": _figures(_FOUR, 0.0870, 0.1058, 0.0737, 0.0797),
@@ -83,10 +128,10 @@ TABLE_3: Mapping[str, Mapping[str, Figures]] = {
     },
 }
 
-# Table 4: mean share of equal codes between an item and its CF neighbour.
+# Table 4: as far as can be told, share of items with a code equal to their CF neighbour's.
 TABLE_4: Mapping[str, Mapping[str, Figures]] = {
-    "TIGER": {"Instruments": {"cf_overlap": 0.0849}, "Beauty": {"cf_overlap": 0.1135}},
-    "LETTER": {"Instruments": {"cf_overlap": 0.2760}, "Beauty": {"cf_overlap": 0.3312}},
+    "TIGER": {"Instruments": {"cf_overlap_any": 0.0849}, "Beauty": {"cf_overlap_any": 0.1135}},
+    "LETTER": {"Instruments": {"cf_overlap_any": 0.2760}, "Beauty": {"cf_overlap_any": 0.3312}},
 }
 
 # Fig. 8: one setting at a time, the others at the paper's values. The figure's text names the

@@ -15,18 +15,19 @@ from letterrec.data import Dataset, find_sources, read
 from letterrec.data.splits import SPLITS
 from letterrec.decoding.ranker import ScoringRanker
 from letterrec.errors import SettingsError
-from letterrec.evaluation.metrics import Ranks, gains, hits, summarise
+from letterrec.evaluation.metrics import Ranks, ndcg, recall, summarise
 from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
 from letterrec.evaluation.significance import paired_bootstrap
 from letterrec.files import write_json
-from letterrec.identifiers.diagnostics import cf_overlap
-from letterrec.nn.sasrec import SASRec
+from letterrec.identifiers.diagnostics import cf_overlap, cf_overlap_any, random_overlap_any
 from letterrec.progress import say
 from letterrec.runs.run import Run
 from letterrec.studies import TableName
+from letterrec.studies.quantized import PROBE, at_scale_of, linear_probe, over_rotations
 from letterrec.studies.rows import (
     ROWS,
     TABLES,
+    Table,
     rows_for,
     settings_of,
 )
@@ -73,7 +74,9 @@ def reproduce(
         Per data set ``table``, ``title``, ``data``, ``recommender``, ``overrides``, ``seeds``,
         ``made`` (commit, machine, date); ``rows``: each with ``row``, ``label``, ``paper_row``,
         ``paper``, ``mean``, ``spread`` (standard deviation over seeds, None for one), ``by_seed``,
-        ``valid`` and ``seconds`` of a run; ``differences``: each with ``row``, ``against``,
+        ``valid`` and ``seconds`` of a run; ``unavailable``: rows that the data or the machine do
+        not allow, each with ``row``, ``label``, ``paper_row``, ``paper`` and the ``reason``;
+        ``differences``: each with ``row``, ``against``,
         ``metric`` and what `bootstrap.Difference` has.
 
     Raises:
@@ -151,12 +154,16 @@ def _table_of(
         "overrides": overrides,
         "seeds": seeds,
         "made": _circumstances(last),
-        "rows": [
-            _summary(row, table.rows[row], table.paper, data_name, measured[row]) for row in rows
+        "rows": [{**_names(row, table, data_name), **_summary(row, measured[row])} for row in rows],
+        "unavailable": [
+            {**_names(row, table, data_name), "reason": reason}
+            for row in table.rows
+            if (reason := ROWS[row].unavailable(dataset)) is not None
         ],
         "differences": [
             _difference(ours, theirs, metric, measured)
             for ours, theirs in table.differences
+            if ours in measured and theirs in measured
             for metric in _COMPARED
         ],
     }
@@ -174,25 +181,31 @@ def _ranked(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
 
 
 def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
-    """Table 3: SASRec ranks with the row's quantized embeddings for its own.
-
-    They are brought to the root mean square of those that they replace: a tokenizer knows no
-    scale.
-    """
+    """Table 3: SASRec ranks with the row's quantized embeddings for its own."""
     run = runs[row_name]
-    model = SASRec.load(runs["host"].folder / "sasrec.safetensors", dataset.item_ids)
+    model = runs["host"].sasrec(dataset)
+    model.to(device())
+    ranker = ScoringRanker(model, device())
+    of_basis: dict[str, float] = {}
     if ROWS[row_name].model == "generative":
         own, cf = model.item_embeddings(), run.embeddings("collaborative", dataset.n_items)
         content = run.embeddings("content", dataset.n_items)
         read_by_encoder = content if content is not None else cf
         assert read_by_encoder is not None
-        quantized = run.tokenizer().quantized(Items(read_by_encoder, cf))
-        scale = _root_mean_square(own) / max(_root_mean_square(quantized), 1e-12)
-        model.use_item_embeddings(np.asarray(quantized * scale, dtype=np.float32))
-    model.to(device())
-    ranker = ScoringRanker(model, device())
+        found = run.tokenizer().quantized(Items(read_by_encoder, cf))
+        assert found is not None  # the rows of table 3 have codebooks
+        quantized = at_scale_of(found, own)
+
+        def recall(embeddings: NDArray[np.float32]) -> float:
+            model.use_item_embeddings(embeddings)
+            return evaluate_split(ranker, dataset, "test").metrics["metrics"]["recall@10"]
+
+        of_basis = over_rotations(quantized, recall)
+        if cf is not None:
+            of_basis[PROBE] = linear_probe(quantized, cf)
+        model.use_item_embeddings(quantized)
     valid, test = (evaluate_split(ranker, dataset, split) for split in SPLITS)
-    figures = test.metrics["metrics"]
+    figures = test.metrics["metrics"] | of_basis
     return Measured(figures, test.ranks, valid.metrics["metrics"], seconds_of(run))
 
 
@@ -200,11 +213,18 @@ def _overlap(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
     """Table 4, for all rows on the same CF embeddings: those of the first row's run, and those
     that came with the data."""
     run = runs[row_name]
-    codes = run.identifiers(dataset).codes
+    identifiers = run.identifiers(dataset)
     cf = next(iter(runs.values())).embeddings("collaborative", dataset.n_items)
     assert cf is not None
-    figures = {"cf_overlap": cf_overlap(codes, cf)}
+    codes = identifiers.codes
+    figures = {
+        "cf_overlap_any": cf_overlap_any(codes, cf),
+        "cf_overlap": cf_overlap(codes, cf),
+        "random_overlap_any": random_overlap_any(codes),
+        "level-1 codes in use": len(np.unique(codes[:, 0])) / identifiers.sizes[0],
+    }
     if dataset.given_cf is not None:
+        figures["cf_overlap_any (given CF)"] = cf_overlap_any(codes, dataset.given_cf)
         figures["cf_overlap (given CF)"] = cf_overlap(codes, dataset.given_cf)
     return Measured(figures, seconds=seconds_of(run))
 
@@ -217,25 +237,23 @@ _MEASURES: Mapping[TableName, Callable[[str, Runs, Dataset], Measured]] = {
 }
 
 
-def _root_mean_square(values: NDArray[np.float32]) -> float:
-    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
-
-
-def _summary(
-    row_name: str,
-    paper_row: str,
-    paper: Mapping[str, Mapping[str, Any]],
-    data_name: str,
-    by_seed: list[Measured],
-) -> dict[str, Any]:
-    figures = [m.figures for m in by_seed]
-    has_seeds = ROWS[row_name].model != "popularity" and len(by_seed) > 1
-    valid = [m.valid for m in by_seed if m.valid is not None]
+def _names(row_name: str, table: Table, data_name: str) -> dict[str, Any]:
+    """What a row is called, here and in the paper, and the paper's figures for it."""
+    paper_row = table.rows[row_name]
     return {
         "row": row_name,
         "label": ROWS[row_name].label,
         "paper_row": paper_row,
-        "paper": paper.get(paper_row, {}).get(data_name),
+        "paper": table.paper.get(paper_row, {}).get(data_name),
+    }
+
+
+def _summary(row_name: str, by_seed: list[Measured]) -> dict[str, Any]:
+    """The figures of a row over its seeds."""
+    figures = [m.figures for m in by_seed]
+    has_seeds = ROWS[row_name].model != "popularity" and len(by_seed) > 1
+    valid = [m.valid for m in by_seed if m.valid is not None]
+    return {
         "mean": _over_seeds(figures, np.mean),
         "spread": _over_seeds(figures, _deviation) if has_seeds else None,
         "by_seed": [dict(f) for f in figures],
@@ -267,7 +285,7 @@ def _difference(
 def _by_user(measured: Measured, metric: str) -> NDArray[np.float64]:
     assert measured.ranks is not None
     name, _, cut = metric.partition("@")
-    return {"recall": hits, "ndcg": gains}[name](measured.ranks, int(cut))
+    return {"recall": recall, "ndcg": ndcg}[name](measured.ranks, int(cut))
 
 
 def _circumstances(run: Run | None) -> dict[str, Any]:

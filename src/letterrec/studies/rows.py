@@ -14,6 +14,8 @@ from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.studies import Model, TableName, paper
+from letterrec.studies.quantized import OVER_ROTATIONS, PROBE
+from letterrec.training.devices import device
 
 
 @dataclass(frozen=True)
@@ -23,41 +25,121 @@ class Row:
     Attributes:
         label: what people read.
         settings: ``section.key=value``, over the recipe of the recommender.
+        budget: settings too, which those of a user win over.
         recommender: the recipe that it starts from; None takes the one that was asked for.
         model: what ranks: a generative recommender, SASRec (the CF model itself), or popularity.
         given_identifiers: it needs identifiers that came with the data.
+        needs_text: it needs items with text.
+        needs_categories: it needs items with categories.
+        cost: what a run takes on a processor, where that is more than a table should wait for: the
+            row is then made where there is an accelerator.
     """
 
     label: str
     settings: tuple[str, ...] = ()
+    budget: tuple[str, ...] = ()
     recommender: str | None = None
     model: Model | Literal["popularity"] = "generative"
     given_identifiers: bool = False
+    needs_text: bool = False
+    needs_categories: bool = False
+    cost: str = ""
+
+    def unavailable(self, dataset: Dataset) -> str | None:
+        """Why these data or this machine do not allow the row, in a few words; None if they do."""
+        if self.given_identifiers and dataset.given_tokens is None:
+            return "no identifiers came with the data"
+        if self.needs_text and dataset.texts is None:
+            return "the items have no text"
+        if self.needs_categories and dataset.categories is None:
+            return "the items have no categories"
+        if self.cost and device().type == "cpu":
+            return f"needs an accelerator; on a processor: {self.cost}"
+        return None
 
 
 ALONE = "transitions.enabled=false"  # what compares identifiers and networks shows them alone
-_PAPER = ("tokenizer.name=letter", "tokenizer.fuse_cf=false")  # the encoder reads content alone
+_PAPER = (  # the tokenizer of the recipe paper-letter-tiger
+    "tokenizer.name=letter",
+    "tokenizer.fuse_cf=false",
+    "tokenizer.cf_target=raw",
+    "tokenizer.input_scale=raw",
+    "tokenizer.level_loss=mean",
+    "tokenizer.commitment=first",
+    "tokenizer.linear_path=false",
+    "tokenizer.codes_from=0",
+    "tokenizer.revive_until=0",
+    "tokenizer.selection=collisions",
+)
+_BUDGET = (  # its network and training, with a hundredth of its epochs
+    "tokenizer.hidden=[2048,1024,512,256,128,64]",
+    "tokenizer.training.epochs=200",
+    "tokenizer.training.patience=200",
+    "tokenizer.training.learning_rate=1e-3",
+    "tokenizer.training.schedule=constant",
+    "tokenizer.training.warmup=0",
+    "tokenizer.training.weight_decay=1e-4",
+    "tokenizer.training.clip=0",
+)
 _NO_CF, _NO_DIVERSITY = "tokenizer.alpha=0", "tokenizer.beta=0"
-_PLAIN_LOSS, _RANKING_LOSS = "recommender.temperature=1.0", "recommender.temperature=0.9"
+_PLAIN_LOSS, _RANKING_LOSS = "recommender.temperature=1.0", "recommender.temperature=0.7"
 _TUNED_SASREC = (
     "collaborative.dim=64",
     "collaborative.dropout=0.5",
     "collaborative.training.learning_rate=3e-3",
     "collaborative.training.epochs=16",
 )
+_LCREC_COST = "about 29 hours of one core on Beauty (docs/LLM.md)"
+_BIGREC_COST = "about two days of one core on Beauty (estimated from LC-Rec's)"
+_P5_TID_COST = "about six hours of two cores on Beauty (estimated from TIGER's)"
 
 ROWS: Mapping[str, Row] = {
     "popularity": Row("popularity", model="popularity"),
-    "sasrec": Row("SASRec, full cross-entropy", (*_TUNED_SASREC, _NO_CF), "rqt", model="sasrec"),
+    "sasrec": Row(
+        "SASRec, full cross-entropy", (*_TUNED_SASREC, _NO_CF), recommender="rqt", model="sasrec"
+    ),
+    "mf": Row("MF (BPR)", recommender="mf"),
+    "caser": Row("Caser, full cross-entropy", recommender="caser"),
+    "hgn": Row("HGN, full cross-entropy", recommender="hgn"),
+    "bert4rec": Row("BERT4Rec", recommender="bert4rec"),
+    "lightgcn": Row("LightGCN", recommender="lightgcn"),
+    "ease": Row("EASE", recommender="ease"),
+    "slist": Row("SLIST", recommender="slist"),
     "host": Row("SASRec's own embeddings", recommender="rqt", model="sasrec"),
-    "plain": Row("plain RQ-VAE identifiers", (*_PAPER, _NO_CF, _NO_DIVERSITY, _PLAIN_LOSS)),
-    "collaborative": Row("+ collaborative term", (*_PAPER, _NO_DIVERSITY, _PLAIN_LOSS)),
-    "diversity": Row("+ diversity term", (*_PAPER, _NO_CF, _PLAIN_LOSS)),
-    "both": Row("+ both terms", (*_PAPER, _PLAIN_LOSS)),
-    "letter": Row("LETTER, as in the paper", (*_PAPER, _RANKING_LOSS)),
+    "bigrec": Row(
+        "BIGRec with SmolLM2-135M", recommender="bigrec", needs_text=True, cost=_BIGREC_COST
+    ),
+    "p5-tid": Row("P5-TID", recommender="p5-tid", needs_text=True, cost=_P5_TID_COST),
+    "p5-semid": Row("P5-SemID", ("tokenizer.name=p5-semid", _PLAIN_LOSS), needs_categories=True),
+    "p5-cid": Row("P5-CID", ("tokenizer.name=p5-cid", _PLAIN_LOSS)),
+    "plain": Row(
+        "plain RQ-VAE identifiers", (*_PAPER, _NO_CF, _NO_DIVERSITY, _PLAIN_LOSS), _BUDGET
+    ),
+    "collaborative": Row("+ collaborative term", (*_PAPER, _NO_DIVERSITY, _PLAIN_LOSS), _BUDGET),
+    "diversity": Row("+ diversity term", (*_PAPER, _NO_CF, _PLAIN_LOSS), _BUDGET),
+    "both": Row("+ both terms", (*_PAPER, _PLAIN_LOSS), _BUDGET),
+    "letter": Row(
+        "LETTER, as in the paper but for encoder and epochs", (*_PAPER, _RANKING_LOSS), _BUDGET
+    ),
     "rqkmeans": Row("RQ-KMeans identifiers", ("tokenizer.name=rqkmeans", _PLAIN_LOSS)),
     "published": Row(
         "published identifiers", ("identifiers.source=given",), given_identifiers=True
+    ),
+    "lcrec": Row(
+        "LC-Rec with SmolLM2-135M, plain RQ-VAE identifiers",
+        (*_PAPER, _NO_CF, _NO_DIVERSITY, _PLAIN_LOSS),
+        _BUDGET,
+        recommender="lcrec",
+        needs_text=True,
+        cost=_LCREC_COST,
+    ),
+    "letter-lcrec": Row(
+        "LETTER-LC-Rec with SmolLM2-135M",
+        (*_PAPER, _RANKING_LOSS),
+        _BUDGET,
+        recommender="lcrec",
+        needs_text=True,
+        cost=_LCREC_COST,
     ),
     "alone": Row("LetterRec's recipe without transitions", recommender="rqt"),
     "ours": Row("LetterRec's recipe (rqt)", ("transitions.enabled=true",), recommender="rqt"),
@@ -92,13 +174,26 @@ TABLES: Mapping[TableName, Table] = {
         title="Overall performance (the paper's Table 1)",
         rows={
             "popularity": "",
+            "ease": "",
+            "slist": "",
+            "mf": "MF",
+            "caser": "Caser",
+            "hgn": "HGN",
+            "bert4rec": "Bert4Rec",
+            "lightgcn": "LightGCN",
             "sasrec": "SASRec",
+            "bigrec": "BIGRec",
+            "p5-tid": "P5-TID",
+            "p5-semid": "P5-SemID",
+            "p5-cid": "P5-CID",
             "plain": "TIGER",
             "rqkmeans": "",
             "letter": "LETTER-TIGER",
             "published": "LETTER-TIGER",
             "alone": "LETTER-TIGER",
             "ours": "LETTER-TIGER",
+            "lcrec": "LC-Rec",
+            "letter-lcrec": "LETTER-LC-Rec",
         },
         differences=(
             ("letter", "plain"),
@@ -134,21 +229,29 @@ TABLES: Mapping[TableName, Table] = {
         title="Quantized embeddings in place of SASRec's (the paper's Table 3)",
         rows={"host": "", "plain": "TIGER", "letter": "LETTER", "ours": ""},
         differences=(("letter", "plain"), ("ours", "plain")),
-        metrics=_FOUR,
+        metrics=(*_FOUR, *OVER_ROTATIONS, PROBE),
         paper=paper.TABLE_3,
         until="identifiers",
     ),
     "table4": Table(
-        title="Codes shared with the CF neighbour (the paper's Table 4)",
+        title="Items with a code of their CF neighbour (the paper's Table 4)",
         rows={
             "plain": "TIGER",
+            "collaborative": "",
             "rqkmeans": "",
             "letter": "LETTER",
             "published": "LETTER",
             "ours": "LETTER",
         },
         differences=(),
-        metrics=("cf_overlap", "cf_overlap (given CF)"),
+        metrics=(
+            "cf_overlap_any",
+            "cf_overlap",
+            "random_overlap_any",
+            "cf_overlap_any (given CF)",
+            "cf_overlap (given CF)",
+            "level-1 codes in use",
+        ),
         paper=paper.TABLE_4,
         until="identifiers",
     ),
@@ -156,9 +259,8 @@ TABLES: Mapping[TableName, Table] = {
 
 
 def rows_for(table: Table, dataset: Dataset) -> list[str]:
-    """Names of the table's rows that these data allow."""
-    there = dataset.given_tokens is not None
-    return [name for name in table.rows if there or not ROWS[name].given_identifiers]
+    """Names of the table's rows that these data and this machine allow."""
+    return [name for name in table.rows if ROWS[name].unavailable(dataset) is None]
 
 
 def settings_of(row: Row, recommender: str, seed: int, overrides: Sequence[str]) -> Settings:
@@ -178,7 +280,7 @@ def settings_of(row: Row, recommender: str, seed: int, overrides: Sequence[str])
     recipe = row.recommender or recommender
     own = load_settings(recipe, list(row.settings))
     kept = [text for text in overrides if is_known(text, own)]
-    return load_settings(recipe, [ALONE, *kept, *row.settings, f"seed={seed}"])
+    return load_settings(recipe, [ALONE, *row.budget, *kept, *row.settings, f"seed={seed}"])
 
 
 def is_known(override: str, settings: Settings) -> bool:

@@ -11,8 +11,8 @@ from letterrec.config.settings import Settings
 from letterrec.data import check_source
 from letterrec.data.cold import read_split
 from letterrec.decoding.ranker import ScoringRanker
-from letterrec.nn.sasrec import SASRec
 from letterrec.runs import parts, steps
+from letterrec.runs.layout import holds_run, run_folders
 from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
 from letterrec.studies import Model
@@ -43,11 +43,11 @@ def finished_run(
     Raises:
         RunError: the folder holds a run with other settings.
     """
-    if (folder / "run.json").exists():
+    if holds_run(folder):
         run = Run.open(folder)
         if run.settings == settings and run.is_done(until if model == "generative" else _LAST):
             return run
-    others = sorted(path.parent for path in shelf.rglob("run.json"))
+    others = run_folders(shelf)
     if model == "sasrec":
         return fit_sasrec(source, folder, settings, reuse=others)
     return api.fit(source, folder, settings, resume=True, reuse=others, until=until)
@@ -65,7 +65,7 @@ def fit_sasrec(source: str, folder: Path, settings: Settings, *, reuse: list[Pat
     take_over(run, reuse)
     pipeline.collaborative_embeddings(run, dataset)
     if not run.is_done(_LAST):
-        model = SASRec.load(run.folder / "sasrec.safetensors", dataset.item_ids).to(device())
+        model = run.sasrec(dataset).to(device())
         ranker = ScoringRanker(model, device())
         run.step(steps.EVALUATION, dataset, partial(parts.measure, run, dataset, ranker))
     return run

@@ -19,6 +19,7 @@ from letterrec.data import check_source
 from letterrec.errors import IdentifierError, SettingsError
 from letterrec.files import write_json
 from letterrec.progress import say
+from letterrec.runs.parts import is_baseline
 from letterrec.studies import Model
 from letterrec.studies.paper import FIGURE_8
 from letterrec.studies.rows import ALONE, is_known
@@ -36,11 +37,25 @@ _GRIDS: Mapping[Model, Mapping[str, tuple[float, ...]]] = {
     "generative": FIGURE_8,
     "sasrec": _SASREC,
 }
+_BASELINE: Mapping[str, tuple[float, ...]] = {  # what a baseline has of these
+    "recommender.dim": (32, 64, 128),
+    "recommender.layers": (1, 2, 3),
+    "recommender.dropout": (0.0, 0.3, 0.5, 0.7),
+    "recommender.window": (3, 5, 8),
+    "recommender.masked": (0.2, 0.4),
+    "recommender.last": (0.2, 0.5),
+    "recommender.ridge": (100.0, 300.0, 1000.0),
+    "recommender.decay": (0.6, 0.85),
+    "recommender.ahead": (0.2, 0.5, 0.8),
+    "training.learning_rate": (1e-3, 2e-3, 5e-3),
+    "training.weight_decay": (0.01, 0.1, 1.0),
+}
 _EPOCHS: Mapping[Model, str] = {
     "generative": "training.epochs",
     "sasrec": "collaborative.training.epochs",
 }
 _BASE = "base"
+_PAPERS = "paper-letter-rqt"  # the recipe that the paper's ranges are tried on
 
 
 @dataclass
@@ -76,7 +91,8 @@ def sweep(
         source: the data.
         out: where the runs go, and ``sweep.json`` with what is returned.
         over: ``section.key=value,value,...``; none takes the grid of the paper's Fig. 8, or one
-            for SASRec.
+            for SASRec or for what the baseline of the recipe has. Without a recipe, the first
+            starts from ``paper-letter-rqt``, where alpha and beta mean what they mean in the paper.
         epochs: the ladder, rising; none takes a quarter of the recipe's epochs, then all of them.
         model: what is trained; ``"sasrec"`` tunes the baseline.
         recipe: where settings start from.
@@ -89,6 +105,8 @@ def sweep(
     Raises:
         SettingsError: a setting does not exist, or the ladder does not rise.
     """
+    if recipe is None and not over and model == "generative":
+        recipe = _PAPERS
     shared = [ALONE, *overrides, *(["tokenizer.alpha=0"] if model == "sasrec" else [])]
     base = load_settings(recipe, shared)
     grid = _parse_grid(over) or _default_grid(model, base)
@@ -200,7 +218,8 @@ def _parse_grid(over: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _default_grid(model: Model, base: Settings) -> dict[str, list[str]]:
-    grid = _GRIDS[model]
+    is_scoring = model == "generative" and is_baseline(base)
+    grid = _BASELINE if is_scoring else _GRIDS[model]
     return {key: [str(v) for v in grid[key]] for key in grid if is_known(key, base)}
 
 

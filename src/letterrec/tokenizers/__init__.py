@@ -11,15 +11,26 @@ from letterrec.errors import RunError
 from letterrec.files import read_json, reading
 from letterrec.tokenizers.base import Items, Tokenizer
 from letterrec.tokenizers.letter import LetterTokenizer
+from letterrec.tokenizers.p5 import CategoryTokenizer, CooccurrenceTokenizer
 from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer
 
 __all__ = ["TOKENIZERS", "Items", "Tokenizer", "load_tokenizer"]
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {
-    tokenizer.name: tokenizer for tokenizer in (LetterTokenizer, RQKMeansTokenizer)
+    tokenizer.name: tokenizer
+    for tokenizer in (LetterTokenizer, RQKMeansTokenizer, CategoryTokenizer, CooccurrenceTokenizer)
 }
 
 
+_WORDS = (
+    "name",
+    "cf_target",
+    "input_scale",
+    "level_loss",
+    "commitment",
+    "selection",
+    "order",
+)  # settings that are words
 _LARGEST = 2**24  # of the sizes in tokenizer.json: before memory for them is asked for
 
 
@@ -36,7 +47,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         for key, value in about.items():
             numbers = value if key == "hidden" else [value]
             is_sane = all(isinstance(n, int | float) and abs(n) <= _LARGEST for n in numbers)
-            if key != "name" and not is_sane:
+            if key not in _WORDS and not is_sane:
                 raise ValueError(f"{key}: expected numbers up to {_LARGEST:,}")
         if name not in TOKENIZERS:
             raise RunError(

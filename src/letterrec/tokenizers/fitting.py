@@ -26,8 +26,6 @@ from letterrec.tokenizers.rqvae import (
 from letterrec.training.loop import Rows
 
 SAMPLE = 65_536  # items that linear paths, codebooks and CF neighbours are found on, at most
-_PLAIN = 0.15  # share of the epochs that train an autoencoder, before there are codes
-_REVIVE = 0.75  # share of the epochs after which dead codes stay dead, so that codes settle
 _CF_SCALE = 0.05  # root mean square of the CF embeddings in eq. 3: small, its softmax stays soft
 _CF_NEIGHBOURS = 10  # over which CF embeddings are smoothed, at most
 _SCORED = 2048  # items whose reconstruction is scored, at most
@@ -75,11 +73,13 @@ class Fitting:
         batch_size: int,
         clusters: int,
         seed: int,
+        codes_from: float,
+        revive_until: float,
     ) -> None:
         self._network, self._inputs, self._cf = network, inputs, cf
         self._batch_size, self._clusters, self._seed = batch_size, clusters, seed
-        self._first_with_codes = min(round(epochs * _PLAIN), epochs - 1)
-        self._last_revival = round(epochs * _REVIVE)
+        self._first_with_codes = min(round(epochs * codes_from), epochs - 1)
+        self._last_revival = round(epochs * revive_until)
 
     def batches(self, epoch: int) -> list[Rows]:
         """Passes over the items in random order until there are enough steps."""
@@ -102,18 +102,20 @@ class Fitting:
         if not network.with_codes:
             return
         with torch.no_grad():
-            if epoch <= self._last_revival:
-                sample = self._inputs
-                if len(sample) > SAMPLE:
-                    sample = sample[torch.randperm(len(sample))[:SAMPLE].numpy()]
-                latents = latents_of(network, sample)  # (n, dim)
-                if epoch == self._first_with_codes:
-                    network.quantizer.initialise(latents)
-                else:
-                    network.quantizer.revive(latents)
+            if epoch == self._first_with_codes:
+                network.quantizer.initialise(self._latents())
+            elif epoch <= self._last_revival:
+                network.quantizer.revive(self._latents())
             if network.beta > 0:
                 for level, codebook in enumerate(network.quantizer.codebooks):
                     network.clusters[level] = constrained_clusters(codebook, self._clusters)
+
+    def _latents(self) -> Tensor:
+        """float32 ``(n, dim)``: of all items, or of a random sample where there are many."""
+        sample = self._inputs
+        if len(sample) > SAMPLE:
+            sample = sample[torch.randperm(len(sample))[:SAMPLE].numpy()]
+        return latents_of(self._network, sample)
 
     def state_dict(self) -> dict[str, Any]:
         """What `before_epoch` sets and the network's weights do not hold."""
@@ -126,7 +128,7 @@ class Fitting:
         self._network.clusters.copy_(torch.tensor(state["clusters"]))
 
     def validate(self) -> dict[str, float]:
-        """The score that selects the weights, and what it is made of.
+        """What may select the weights, the score or the share of distinct codes, and its parts.
 
         ``score = kept * share of codes used * (1 - collision rate)``, all between 0 and 1: a
         tokenizer that is bad in any of them is bad. ``kept`` is the share of the inputs'
@@ -136,7 +138,7 @@ class Fitting:
         later score replaces.
         """
         if not self._network.with_codes:
-            return {"score": math.nan}
+            return {"score": math.nan, "distinct": math.nan}
         codes = codes_of(self._network, latents_of(self._network, self._inputs))
         sample = np.random.default_rng(self._seed).permutation(len(codes))[:_SCORED]
         metrics = {
@@ -153,4 +155,5 @@ class Fitting:
         used = float(np.mean([len(np.unique(level)) / possible for level in codes.T]))
         collisions = collision_rate(codes)
         score = kept * used * (1 - collisions)
-        return {"score": score, **metrics, "codes_used": used, "collision_rate": collisions}
+        metrics |= {"codes_used": used, "collision_rate": collisions, "distinct": 1 - collisions}
+        return {"score": score, **metrics}

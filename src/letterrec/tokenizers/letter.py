@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -29,9 +29,11 @@ from letterrec.tokenizers.base import (
     read_about,
 )
 from letterrec.tokenizers.fitting import SAMPLE, SCORED_EVERY, Fitting, prepare_cf
-from letterrec.tokenizers.inputs import Inputs
+from letterrec.tokenizers.inputs import Inputs, InputScale
+from letterrec.tokenizers.quantizer import Commitment
 from letterrec.tokenizers.rqvae import (
     RQVAE,
+    LevelLoss,
     codes_of,
     inputs_of,
     latents_of,
@@ -42,6 +44,11 @@ from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.devices import set_seed
 from letterrec.training.loop import train
 from letterrec.training.options import TrainingOptions
+
+_OF_THE_NETWORK = (
+    *("levels", "codes", "dim", "mu", "alpha", "beta"),
+    *("linear_path", "level_loss", "commitment"),
+)
 
 
 class LetterTokenizer(Tokenizer):
@@ -55,6 +62,11 @@ class LetterTokenizer(Tokenizer):
     initialise the codebooks by residual k-means; then eq. 5, codes that no item chooses being
     revived before each epoch until 75 % of the epochs; then eq. 5 alone.
 
+    So the defaults; the paper's way is ``fuse_cf=False, cf_target="raw", input_scale="raw",
+    level_loss="mean", commitment="first", linear_path=False, codes_from=0, revive_until=0,
+    selection="collisions"``, as in the recipe ``paper-letter-tiger``. There alpha and beta mean
+    what they mean in the paper.
+
     Args:
         levels: codes per identifier L.
         codes: codes per level N.
@@ -66,6 +78,17 @@ class LetterTokenizer(Tokenizer):
         clusters: K, clusters of codes in eq. 4.
         fuse_cf: whether the encoder reads CF embeddings too, where there are any; the paper's
             reads content alone.
+        cf_target: what eq. 3 contrasts, CF embeddings ``"smoothed"`` (`prepare_cf`) or ``"raw"``.
+        input_scale: of content (and CF) embeddings as the encoder reads them, see `Inputs`.
+        level_loss: whether eq. 2 and eq. 4 are the ``"sum"`` over the levels or the ``"mean"``.
+        commitment: whose commitment, eq. 2, moves the encoder: that of ``"all"`` levels or of the
+            ``"first"``.
+        linear_path: whether encoder and decoder have a linear path beside their layers.
+        codes_from: share of the epochs before there are codes; 0 initialises the codebooks on the
+            first latents.
+        revive_until: share of the epochs until which unused codes are revived; 0 revives none.
+        selection: the weights that are kept: those of the highest ``"score"``
+            (`Fitting.validate`), or of the fewest ``"collisions"``.
     """
 
     name = "letter"
@@ -82,6 +105,14 @@ class LetterTokenizer(Tokenizer):
         beta: float = 1e-4,
         clusters: int = 10,
         fuse_cf: bool = True,
+        cf_target: Literal["smoothed", "raw"] = "smoothed",
+        input_scale: InputScale = "unit",
+        level_loss: LevelLoss = "sum",
+        commitment: Commitment = "all",
+        linear_path: bool = True,
+        codes_from: float = 0.15,
+        revive_until: float = 0.75,
+        selection: Literal["score", "collisions"] = "score",
     ) -> None:
         self.settings: dict[str, Any] = {
             "levels": levels,
@@ -93,9 +124,22 @@ class LetterTokenizer(Tokenizer):
             "beta": beta,
             "clusters": clusters,
             "fuse_cf": fuse_cf,
+            "cf_target": cf_target,
+            "input_scale": input_scale,
+            "level_loss": level_loss,
+            "commitment": commitment,
+            "linear_path": linear_path,
+            "codes_from": codes_from,
+            "revive_until": revive_until,
+            "selection": selection,
         }
         self.log = TrainingLog()
         self._network: RQVAE | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Codes per level, of which all have as many."""
+        return (int(self.settings["codes"]),) * int(self.settings["levels"])
 
     @property
     def codebooks(self) -> NDArray[np.float32]:
@@ -103,7 +147,7 @@ class LetterTokenizer(Tokenizer):
         return self._fitted().quantizer.codebooks.detach().cpu().numpy()
 
     def fit(self, items: Items, options: TrainingOptions) -> Self:
-        """Train on a catalogue and keep the weights with the highest score (`Fitting.validate`).
+        """Train on a catalogue and keep the weights that ``selection`` asks for.
 
         An epoch has at least 12 steps, so that a small catalogue is passed several times.
 
@@ -126,21 +170,23 @@ class LetterTokenizer(Tokenizer):
         inputs = inputs_of(network, content, cf)
         sample = np.random.default_rng(options.seed).permutation(len(inputs))[:SAMPLE]
         network.start_linear(torch.from_numpy(inputs[sample]))
-        scaled = prepare_cf(cf) if cf is not None and self._alpha > 0 else None
         fitting = Fitting(
             network,
             inputs,
-            scaled,
+            self._cf_target(cf),
             options.epochs,
             options.batch_size,
             self.settings["clusters"],
             options.seed,
+            self.settings["codes_from"],
+            self.settings["revive_until"],
         )
+        criterion = {"score": "score", "collisions": "distinct"}[self.settings["selection"]]
         self.log = train(
             network,
             batches=fitting.batches,
             collate=fitting.collate,
-            options=replace(options, criterion="score", every=SCORED_EVERY),
+            options=replace(options, criterion=criterion, every=SCORED_EVERY),
             validate=fitting.validate,
             before_epoch=fitting.before_epoch,
             stateful=fitting,
@@ -211,10 +257,17 @@ class LetterTokenizer(Tokenizer):
         return float(self.settings["alpha"])
 
     def _build(self, d_content: int, d_cf: int) -> RQVAE:
-        names = ("levels", "codes", "dim", "mu", "alpha", "beta")
-        own = {name: self.settings[name] for name in names}
-        hidden = tuple(self.settings["hidden"])
-        return RQVAE(inputs=Inputs(d_content, d_cf), hidden=hidden, **own)
+        own = {name: self.settings[name] for name in _OF_THE_NETWORK}
+        inputs = Inputs(d_content, d_cf, self.settings["input_scale"])
+        return RQVAE(inputs=inputs, hidden=tuple(self.settings["hidden"]), **own)
+
+    def _cf_target(self, cf: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        """CF embeddings ``(n, dim)`` as eq. 3 takes them; None where it takes none."""
+        if cf is None or self._alpha == 0:
+            return None
+        if self.settings["cf_target"] == "raw":
+            return np.asarray(cf, dtype=np.float32)
+        return prepare_cf(cf)
 
     def _fitted(self, content: NDArray[np.float32] | None = None) -> RQVAE:
         check_fitted(0 if self._network is None else self._network.inputs.d_content, content)

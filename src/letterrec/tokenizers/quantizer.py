@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from letterrec.tokenizers.kmeans import nearest, residual_kmeans
 from letterrec.tokenizers.losses import quantization_loss
 
+Commitment = Literal["all", "first"]
 _MOVE = 1e-3  # of the residuals' deviation: how far from a point a revived code is put
 
 
@@ -20,14 +23,25 @@ class ResidualQuantizer(nn.Module):
         codes: codes per codebook N.
         dim: dimension d of latents and codes.
         mu: weight of the commitment term of eq. 2.
+        commitment: whose commitment moves the latents: that of ``"all"`` levels, or of the
+            ``"first"``, further residuals being constants.
 
     Attributes:
         codebooks: float32 ``(levels, codes, dim)``.
     """
 
-    def __init__(self, *, levels: int, codes: int, dim: int, mu: float = 0.25) -> None:
+    def __init__(
+        self,
+        *,
+        levels: int,
+        codes: int,
+        dim: int,
+        mu: float = 0.25,
+        commitment: Commitment = "all",
+    ) -> None:
         super().__init__()
         self.mu = mu
+        self._first_alone = commitment == "first"
         self.codebooks = nn.Parameter(torch.randn(levels, codes, dim) * dim**-0.5)
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -57,6 +71,8 @@ class ResidualQuantizer(nn.Module):
             embedding = F.embedding(chosen, codebook)  # (n, dim)
             loss = loss + quantization_loss(residual, embedding, self.mu)
             residual = residual - embedding.detach()  # (n, dim)
+            if self._first_alone:
+                residual = residual.detach()
             codes.append(chosen)
         quantized = latents - residual.detach()  # (n, dim), gradient of the latents
         return quantized, torch.stack(codes, 1), loss

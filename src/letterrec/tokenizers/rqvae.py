@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 from letterrec.tokenizers import losses
 from letterrec.tokenizers.inputs import Inputs
-from letterrec.tokenizers.quantizer import ResidualQuantizer
+from letterrec.tokenizers.quantizer import Commitment, ResidualQuantizer
 
+LevelLoss = Literal["sum", "mean"]
 _CHUNK = 8192  # items that are encoded at a time
 
 
@@ -25,12 +27,15 @@ class RQVAE(nn.Module):
         levels: codes per identifier L.
         codes: codes per level N.
         dim: dimension d of latents and codes.
-        hidden: widths of the encoder's hidden layers; the decoder mirrors them. Both have a
-            linear path beside the layers, which starts from the principal components
-            (`start_linear`): distances between latents then speak of the inputs from the start.
+        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
+        linear_path: whether both have a linear path beside the layers, which starts from the
+            principal components (`start_linear`): distances between latents then speak of the
+            inputs from the start.
         mu: commitment, eq. 2.
         alpha: strength of the collaborative term, eq. 5.
         beta: strength of the diversity term, eq. 5.
+        level_loss: what eq. 2 and eq. 4 are over the levels, ``"sum"`` or ``"mean"``.
+        commitment: see `ResidualQuantizer`.
 
     Attributes:
         clusters: int64 ``(levels, codes)``, cluster of each code (eq. 4).
@@ -50,13 +55,19 @@ class RQVAE(nn.Module):
         mu: float,
         alpha: float,
         beta: float,
+        linear_path: bool = True,
+        level_loss: LevelLoss = "sum",
+        commitment: Commitment = "all",
     ) -> None:
         super().__init__()
         self.alpha, self.beta = alpha, beta
+        self._level_weight = 1.0 if level_loss == "sum" else 1 / levels
         self.inputs = inputs
-        self.encoder = _ResidualMLP((inputs.dim, *hidden, dim))
-        self.decoder = _ResidualMLP((dim, *reversed(hidden), inputs.dim))
-        self.quantizer = ResidualQuantizer(levels=levels, codes=codes, dim=dim, mu=mu)
+        self.encoder = _MLP((inputs.dim, *hidden, dim), linear_path)
+        self.decoder = _MLP((dim, *reversed(hidden), inputs.dim), linear_path)
+        self.quantizer = ResidualQuantizer(
+            levels=levels, codes=codes, dim=dim, mu=mu, commitment=commitment
+        )
         clusters = torch.zeros(levels, codes, dtype=torch.int64)
         self.register_buffer("clusters", clusters, persistent=False)
         self.with_codes = True
@@ -65,8 +76,10 @@ class RQVAE(nn.Module):
     def start_linear(self, inputs: Tensor) -> None:
         """Let the linear paths project on the principal components of inputs ``(n, d)`` and back.
 
-        The latents' mean square becomes 1.
+        The latents' mean square becomes 1. Without linear paths nothing happens.
         """
+        if self.encoder.straight is None or self.decoder.straight is None:
+            return
         dim = self.quantizer.codebooks.shape[2]
         values, vectors = torch.linalg.eigh(inputs.T @ inputs / len(inputs))
         axes = vectors[:, -dim:].flip(1)  # (d, at most dim), the largest first
@@ -86,7 +99,8 @@ class RQVAE(nn.Module):
         parts = {"quantization": none, "collaborative": none, "diversity": none}
         with torch.autocast(target.device.type, enabled=False):  # distances need float32
             if self.with_codes:
-                quantized, codes, parts["quantization"] = self.quantizer(quantized)
+                quantized, codes, over_levels = self.quantizer(quantized)
+                parts["quantization"] = over_levels * self._level_weight
                 if self.beta > 0:
                     parts["diversity"] = self._diversity(codes)
             if cf is not None:
@@ -100,12 +114,12 @@ class RQVAE(nn.Module):
         return {"loss": loss, **{k: v.detach() for k, v in parts.items()}}
 
     def _diversity(self, codes: Tensor) -> Tensor:
-        """Eq. 4, summed over the levels."""
+        """Eq. 4, over the levels as eq. 2."""
         total = codes.new_zeros((), dtype=torch.float32)
         for level, codebook in enumerate(self.quantizer.codebooks):
             positives = losses.draw_positives(codes[:, level], self.clusters[level])
             total = total + losses.diversity_loss(codebook, codes[:, level], positives)
-        return total
+        return total * self._level_weight
 
 
 def quantized_of(codebooks: NDArray[np.float32], codes: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -152,33 +166,38 @@ def codes_of(network: RQVAE, latents: Tensor) -> NDArray[np.int32]:
 
 @torch.no_grad()
 def reconstruction_error_of(network: RQVAE, inputs: NDArray[np.float32]) -> float:
-    """Squared error of decoded inputs ``(n, d)``, as a share of their sum of squares."""
+    """Squared error of decoded inputs ``(n, d)``, as a share of that of their centre."""
     error, variance = 0.0, 0.0
     for chunk in _chunks(network, inputs):
         quantized = network.quantizer(network.encoder(chunk))[0]
         error += float((network.decoder(quantized) - chunk).square().sum())
-        variance += float(chunk.square().sum())
+        variance += float((chunk - network.inputs.centre).square().sum())
     return error / variance if variance > 0 else 0.0
 
 
-class _ResidualMLP(nn.Module):
-    """A multilayer perceptron beside a linear path; it starts as the linear path alone."""
+class _MLP(nn.Module):
+    """A multilayer perceptron, alone or beside a linear path.
 
-    def __init__(self, widths: tuple[int, ...]) -> None:
+    With the path it starts as that path; alone, from normal weights of Glorot's variance.
+    """
+
+    straight: nn.Linear | None
+
+    def __init__(self, widths: tuple[int, ...], linear_path: bool) -> None:
         super().__init__()
-        self.straight = nn.Linear(widths[0], widths[-1])
-        self.layers = _mlp(widths)
-        last = self.layers[-1]
-        for parameter in (self.straight.bias, *last.parameters()):
-            nn.init.zeros_(parameter)
+        self.straight = nn.Linear(widths[0], widths[-1]) if linear_path else None
+        linears = [nn.Linear(width, wider) for width, wider in itertools.pairwise(widths)]
+        if self.straight is not None:
+            for parameter in (self.straight.bias, *linears[-1].parameters()):
+                nn.init.zeros_(parameter)
+        else:
+            for linear in linears:
+                nn.init.xavier_normal_(linear.weight)
+                nn.init.zeros_(linear.bias)
+        layers = [part for linear in linears for part in (linear, nn.ReLU())]
+        self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, widths[0])`` -> ``(n, widths[-1])``."""
-        return torch.add(self.straight(x), self.layers(x))
-
-
-def _mlp(widths: tuple[int, ...]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for width, next_width in itertools.pairwise(widths):
-        layers += [nn.Linear(width, next_width), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+        mapped: Tensor = self.layers(x)
+        return mapped if self.straight is None else torch.add(self.straight(x), mapped)

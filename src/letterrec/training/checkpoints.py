@@ -1,7 +1,7 @@
-"""The checkpoint of a training: one safetensors file, from which it goes on exactly.
+"""The checkpoint of a training: one safetensors file, from which it resumes exactly.
 
-Holds weights, best weights, the optimizer's state and the log; within an epoch also how far it is
-and every random state, of each process that takes part.
+Holds weights, best weights, the optimizer's state and the log; within an epoch also the progress
+and the random states of every process.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ import torch
 from torch import Tensor, nn
 
 from letterrec.errors import RunError
-from letterrec.files import read_tensors, write_tensors
+from letterrec.files import read_metadata, read_tensors, reading, write_tensors
 from letterrec.training import distributed
 
 AFTER_EPOCH = 10.0  # seconds, at least, between checkpoints at the ends of epochs
 WITHIN_EPOCH = 180.0  # seconds of training that a killed run loses at most
 
+_FILE = "checkpoint.safetensors"
 _DAMAGE = (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError)
 
 
 class Stateful(Protocol):
-    """What changes in an epoch beside a module: its state is plain values that JSON can hold."""
+    """State outside the module that changes within an epoch, as values that JSON can hold."""
 
     def state_dict(self) -> dict[str, Any]:
         """The state now."""
@@ -41,13 +42,13 @@ class Stateful(Protocol):
 
 @dataclass
 class TrainingLog:
-    """What happened: one entry per epoch, and which of them won.
+    """The log of a training: one entry per epoch, and which of them was best.
 
     Attributes:
         epochs: per epoch its number, mean losses, validation metrics and seconds.
         best_epoch: the epoch whose weights the module holds now.
         best: its value of the criterion; NaN where nothing was validated.
-        seconds: of training, over all sittings.
+        seconds: of training, including those before it was resumed.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -58,12 +59,12 @@ class TrainingLog:
 
 @dataclass
 class Position:
-    """How far an epoch is.
+    """Progress within an epoch.
 
     Attributes:
         step: batches that are done.
         sums: of their losses, in this process.
-        seconds: of this epoch, in earlier sittings.
+        seconds: spent on this epoch before it was resumed.
         state: this process's random states and those of `Stateful`, to be set before the next
             batch; None at the start of an epoch, or where other processes take part than before.
     """
@@ -105,13 +106,13 @@ def _bytes(text: str) -> Tensor:
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """The trained parameters and the buffers; frozen parameters can be loaded elsewhere."""
+    """The trained parameters and the buffers; frozen parameters are loaded from their model."""
     frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
     return {name: t for name, t in module.state_dict().items() if name not in frozen}
 
 
 class Checkpoint:
-    """Where a training stands, in ``folder/checkpoint.safetensors``; without a folder, nowhere."""
+    """The checkpoint in ``folder/checkpoint.safetensors``; without a folder, none is kept."""
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class Checkpoint:
         stateful: Stateful | None,
     ) -> None:
         self._module, self._optimizer, self._stateful = module, optimizer, stateful
-        self._path = folder / "checkpoint.safetensors" if folder else None
+        self._path = folder / _FILE if folder else None
         self._began = time.monotonic()
         self._saved_at = -math.inf
 
@@ -200,7 +201,7 @@ class Checkpoint:
             raise self._damaged(error) from None
 
     def restore(self, position: Position) -> None:
-        """Set the random states, and what else changes, as they were there.
+        """Restore the random states and that of `Stateful`.
 
         Raises:
             RunError: they are damaged.
@@ -216,6 +217,17 @@ class Checkpoint:
             f"{self._path} is damaged ({type(error).__name__}: {str(error)[:200]}); delete it to "
             "train this part again, with fit --resume"
         )
+
+
+def read_log(folder: Path) -> TrainingLog:
+    """The log of a training, from the checkpoint in its folder.
+
+    Raises:
+        RunError: there is no checkpoint, or it is damaged.
+    """
+    path = folder / _FILE
+    with reading(path):
+        return TrainingLog(**read_metadata(path)["log"])
 
 
 def _position(within: dict[str, Any] | None) -> Position:

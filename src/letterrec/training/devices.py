@@ -24,8 +24,8 @@ def device() -> torch.device:
 def has_bfloat16() -> bool:
     """Whether bfloat16 is fast here: in hardware, not emulated.
 
-    On a processor, oneDNN must be allowed the instructions, too: ``ONEDNN_MAX_CPU_ISA=AVX2`` in
-    the environment makes it one without bfloat16.
+    On a CPU, oneDNN must be allowed to use the instructions: with ``ONEDNN_MAX_CPU_ISA=AVX2`` in
+    the environment it has no bfloat16.
     """
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

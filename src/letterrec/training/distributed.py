@@ -1,8 +1,8 @@
 """Several processes that make one run, one per device, as ``torchrun`` starts them.
 
-All of them run the same code. Up to the recommender the main process works while the others wait,
-and then read what it has kept; inside `together` they share steps and rankings, in lockstep. Only
-the main process writes files and speaks to the user. A process that was started alone never waits.
+All of them run the same code. Up to the recommender, the main process works alone; the others wait,
+then load its results. Inside `together` they share training steps and rankings in lockstep. Only
+the main process writes files and prints. A process that was started alone never waits.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def gather(text: str) -> list[str]:
 
 
 def keep_largest(tensor: Tensor) -> None:
-    """Replace each element of a tensor by the largest that any process has there."""
+    """Replace each element of a tensor by its maximum over the processes."""
     if count() > 1:
         _all_reduce(tensor, dist.ReduceOp.MAX)
 
@@ -125,8 +125,9 @@ def keep_largest(tensor: Tensor) -> None:
 def _leave() -> None:
     """End gloo's threads before Python ends.
 
-    They take the GIL to let go of the last tensor; one that asks for it later aborts the process.
-    Where a sharded model was, caches of PyTorch keep them alive: those get time instead.
+    They need the GIL to release the last tensor; a thread that asks for it after Python has ended
+    aborts the process. After a sharded model, caches of PyTorch keep the threads alive: they are
+    given time instead.
     """
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -24,14 +24,16 @@ from letterrec.training.devices import device, has_bfloat16
 
 Collate = Callable[[NDArray[np.int64]], tuple[Tensor, ...]]
 Parts = dict[str, Tensor]
-_ROWS = 64  # of a share, at least: below, adding gradients up costs more than it brings
+_ROWS = 64  # the smallest share: below it, adding up gradients costs more than it saves
 
 
 class Team:
-    """Threads among which PyTorch's are divided; a context that ends with them.
+    """Threads that share batches, with PyTorch's own threads divided among them.
+
+    A context manager: the threads end with it.
 
     Args:
-        rows: of a batch; there is a member for every 64, at most one for each of PyTorch's threads.
+        rows: of a batch; one thread for every 64, at most as many as PyTorch has.
     """
 
     def __init__(self, rows: int) -> None:

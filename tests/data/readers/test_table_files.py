@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from letterrec.data import Dataset, find_sources, read
+from letterrec.data.readers.plain import read_items
 from letterrec.data.readers.table_files import open_table
-from letterrec.data.readers.tables import read_items
 from letterrec.errors import DataError
 
 SequencesOf = Callable[[Dataset], dict[str, list[str]]]

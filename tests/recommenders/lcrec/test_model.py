@@ -94,6 +94,23 @@ def test_titles_are_ranked_as_exhaustive_scoring_ranks_them(tiny_model: Path) ->
             assert score == pytest.approx(alone, abs=1e-4)
 
 
+def test_loss_on_the_answer_or_on_the_whole_text(tiny_model: Path) -> None:
+    parts = [Part("Seen: "), Part(items=(3,)), Part("\nNext: "), Part(items=(5,), wanted=True)]
+    settings = {"model": str(tiny_model), "max_history": 4}
+    answer = LcRec(planted_identifiers(), **settings)
+    whole = LcRec(planted_identifiers(), **settings, loss_on="text")
+    of_answer, of_text = answer.prompts.example(parts), whole.prompts.example(parts)
+    assert of_answer.tokens == of_text.tokens
+    assert not any(of_answer.is_text)
+    assert set(of_answer.items) == {-1, 5}
+    assert set(of_text.items) == {-1, 3, 5}
+    start = len(whole.prompts.example([]).tokens)
+    has_loss = [a or item >= 0 for a, item in zip(of_text.is_text, of_text.items, strict=True)]
+    assert has_loss == [False] * start + [True] * (len(has_loss) - start)
+    batch = whole.prompts.batch([of_text])
+    assert torch.isfinite(whole(*batch)["loss"])
+
+
 @pytest.mark.slow
 def test_lora_alone_learns_titles() -> None:
     identifiers, _ = title_identifiers(TITLES, llm.load_tokenizer("smollm2"))

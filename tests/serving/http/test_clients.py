@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from letterrec.serving.http import admission, middleware, protocol, server
+from letterrec.serving.http import admission, connections, middleware, server
 from letterrec.serving.http.drawings import Drawings
 from served import process
 
@@ -87,7 +87,7 @@ def test_headers_have_64_kb(client: httpx.Client, size: int) -> None:
 def test_half_a_head_is_given_up(
     serve: Callable[..., Any], own_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     with serve(own_run) as served, served.client() as client:
         with connected(client) as connection:
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
@@ -154,7 +154,7 @@ def test_many_questions_at_once_whose_answers_nobody_reads(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(protocol, "UNREAD_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.3)
     ask = b"GET /static/plotly.js HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with serve(own_run) as served, served.client() as client:
         with connected(client) as connection:
@@ -288,11 +288,11 @@ def test_what_many_ask_to_be_drawn_is_drawn_once() -> None:
             drawn.append(1)
             return b"[" + b"1," * 2000 + b"1]"
 
-        together = await asyncio.gather(*(drawings.sheet("map", one, draw) for _ in range(200)))
+        together = await asyncio.gather(*(drawings.get("map", one, draw) for _ in range(200)))
         assert len({id(sheet) for sheet in together}) == 1
-        assert await drawings.sheet("map", one, draw) is together[0]
+        assert await drawings.get("map", one, draw) is together[0]
         assert len(drawn) == 1
-        assert await drawings.sheet("map", two, draw) is not together[0]
+        assert await drawings.get("map", two, draw) is not together[0]
         assert len(drawn) == 2
         drawings.close()
 

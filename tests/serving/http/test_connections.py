@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from letterrec.serving.http import protocol
+from letterrec.serving.http import connections
 
 HEAD = "Host: 127.0.0.1\r\nContent-Type: application/json\r\n"
 ASK = b'{"history": ["i05"], "k": 5}'
@@ -101,7 +101,7 @@ def test_a_body_that_is_no_http_is_told_at_once(
 def test_stray_bytes_keep_no_connection_open(
     serve: Callable[..., Any], own_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
     get = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     with serve(own_run) as served, served.client() as client:
         served.server.config.timeout_keep_alive = 1

@@ -13,7 +13,7 @@ from letterrec.data.readers.columns import find_columns
 from letterrec.data.readers.interactions import read_interactions
 from letterrec.data.readers.jsonlines import holds_keys, is_json_lines, numbered_lines, parse
 from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
-from letterrec.data.readers.table_files import Table
+from letterrec.data.readers.table_files import TableFile
 from letterrec.data.text import ItemText, item_text, title_of, title_words
 from letterrec.errors import DataError
 
@@ -46,7 +46,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     """
     path = source if source.is_file() else _reviews_in(source)
     options.refuse_title(path)
-    table = Table(path, "jsonl", (path,))
+    table = TableFile(path, "jsonl", (path,))
     found = table.names()
     keys = _KEYS_2018 if _KEYS_2018["user"] in found else _KEYS_2023
     notes: list[str] = []
@@ -111,7 +111,8 @@ def metadata_in(path: Path) -> LookUp[ItemText]:
 def _item(path: Path, number: int, line: bytes) -> ItemText:
     """Title and text; of titles, which were cut out of web pages, the words only."""
     item = parse(path, number, line)
-    return item_text(title_words(title_of(item.get("title"))), _further_texts(item))
+    categories = item.get("categories") or item.get("category")
+    return item_text(title_words(title_of(item.get("title"))), _further_texts(item), categories)
 
 
 def _further_texts(item: Mapping[str, object]) -> list[object]:

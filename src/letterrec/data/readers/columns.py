@@ -1,6 +1,6 @@
-"""Which column of a table is what: by its own name, by names that are common, or as told.
+"""The role of each column of a table: by its own name, by common other names, or as told.
 
-A column that has a part already is never taken for another, nor proposed for one.
+A column that has a role is never taken for another one, nor proposed for it.
 """
 
 from __future__ import annotations

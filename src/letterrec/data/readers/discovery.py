@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from letterrec.data.dataset import Dataset
-from letterrec.data.readers import amazon, letter, published, recbole, tables, yelp
+from letterrec.data.readers import amazon, letter, plain, published, recbole, yelp
 from letterrec.data.readers.base import Reader, ReadOptions, files_of
 from letterrec.data.readers.columns import listed
 from letterrec.data.readers.table_files import kind_of, open_table
@@ -15,7 +15,7 @@ from letterrec.errors import DataError
 # Every format but the word 'ml-100k'. To add one, write its module and name its reader here.
 READERS: tuple[Reader, ...] = (
     letter.READER,
-    tables.READER,
+    plain.READER,
     recbole.READER,
     *published.READERS,
     *amazon.READERS,
@@ -72,19 +72,19 @@ def _table(path: Path) -> Reader:
         raise DataError(f"{path} is packed; unpack it and give what was in it")
     if kind_of(path) is None:
         raise DataError(f"{path} is of no known format; expected {KNOWN}")
-    return tables.READER
+    return plain.READER
 
 
 def _only_table(path: Path, options: ReadOptions) -> Reader:
     """The reader of a folder for its only table that can be a log, or for parts of one table."""
     if path.name.lower().endswith((".parquet", ".pq")) and kind_of(path):
-        return tables.READER
+        return plain.READER
     inside = sorted(path.iterdir())
-    logs = [p for p in inside if kind_of(p) and tables.is_log(p, options)]
+    logs = [p for p in inside if kind_of(p) and plain.is_log(p, options)]
     if len(logs) == 1:
         return _at(logs[0])
     if logs and all(kind_of(p) == "parquet" and p.is_file() for p in logs) and _are_parts(logs):
-        return tables.READER
+        return plain.READER
     if logs:
         raise DataError(
             f"{path} holds {len(logs)} tables of users and items "
@@ -103,11 +103,11 @@ def _at(log: Path) -> Reader:
     """The reader of a folder that reads one table in it, and says which."""
 
     def read(_folder: Path, options: ReadOptions) -> Dataset:
-        dataset = tables.READER.read(log, options)
+        dataset = plain.READER.read(log, options)
         note = f"{log.name} is the only table of users and items here: read"
         return replace(dataset, warnings=(note, *dataset.warnings))
 
-    return replace(tables.READER, read=read)
+    return replace(plain.READER, read=read)
 
 
 def _columns_of(inside: list[Path]) -> str:

@@ -20,15 +20,16 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.ids import as_text, coded, in_row_order
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.jsonlines import frames
-from letterrec.data.readers.k_core import duplicates, note_short, stable_order, take_core
+from letterrec.data.readers.k_core import duplicates, filter_k_core, note_short, stable_order
 from letterrec.data.readers.malformed import as_data_error
 from letterrec.data.readers.side_tables import (
     LookUp,
+    categories_of,
     check_match,
     counted,
     titles_and_texts,
 )
-from letterrec.data.readers.table_files import Table
+from letterrec.data.readers.table_files import TableFile
 from letterrec.data.sequences import Histories
 from letterrec.data.text import ItemText
 from letterrec.errors import DataError
@@ -38,7 +39,7 @@ MOST_TIMELESS = 0.1  # share of the rows that may lack a time, and are dropped t
 
 
 def read_interactions(
-    table: Table,
+    table: TableFile,
     columns: Mapping[str, str],
     options: ReadOptions,
     *,
@@ -71,12 +72,12 @@ def read_interactions(
         keys["rating"] = columns["rating"]
     rows = _Rows(options, times_format)
     if table.kind == "jsonl":
-        events = collect_json_lines(table.path, keys, rows.taken_of)
+        events = collect_json_lines(table.path, keys, rows.high_rated)
     else:
         with as_data_error(table.path, table.separator):
             scanned = reshape(table.scan()) if reshape else table.scan()
-            taken = rows.taken_of(scanned.select(**{k: pl.col(c) for k, c in keys.items()}))
-        events = collect_events(taken, where=table.path, separator=table.separator)
+            kept = rows.high_rated(scanned.select(**{k: pl.col(c) for k, c in keys.items()}))
+        events = collect_events(kept, where=table.path, separator=table.separator)
     rows.report(table, columns.get("rating", ""), said)
     return dataset_from_events(
         events,
@@ -89,15 +90,15 @@ def read_interactions(
 
 
 class _Rows:
-    """Rows of a log as they come, whole or in blocks: which count, and when they happened."""
+    """The rows of a log, whole or in blocks: filters them by rating and gives them their time."""
 
     def __init__(self, options: ReadOptions, times_format: str) -> None:
         self._options = options
         self._times_format = times_format
-        self._n = self._rated = self._taken = 0
+        self._n = self._rated = self._kept = 0
         self._highest: float | None = None
 
-    def taken_of(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+    def high_rated(self, frame: pl.LazyFrame) -> pl.LazyFrame:
         """Columns user, item, time of the rows that are rated high enough."""
         if self._options.order == "rows":
             frame = frame.with_row_index("time", offset=self._n)
@@ -121,7 +122,7 @@ class _Rows:
             frame.select(
                 n=pl.len(),
                 rated=pl.col("rating").count(),
-                taken=enough.sum(),
+                kept=enough.sum(),
                 highest=pl.col("rating").max(),
             )
             .collect(engine="streaming")
@@ -129,12 +130,12 @@ class _Rows:
         )
         self._n += counts["n"]
         self._rated += counts["rated"]
-        self._taken += counts["taken"]
+        self._kept += counts["kept"]
         highest = [v for v in (self._highest, counts["highest"]) if v is not None]
         self._highest = max(highest, default=None)
         return frame.filter(enough).select("user", "item", "time")
 
-    def report(self, table: Table, rating: str, notes: list[str]) -> None:
+    def report(self, table: TableFile, rating: str, notes: list[str]) -> None:
         """Say what was left out, and what the order is.
 
         Raises:
@@ -147,12 +148,12 @@ class _Rows:
                     f"{table.path}: column {rating!r} has no number in any row; expected ratings "
                     "for data.min_rating: name their column with --columns rating=NAME"
                 )
-            if not self._taken:
+            if not self._kept:
                 raise DataError(
                     f"{table.path}: no rating in {rating!r} is {least:g} or more, the highest is "
                     f"{self._highest:g}; lower data.min_rating"
                 )
-            low, without = self._rated - self._taken, self._n - self._rated
+            low, without = self._rated - self._kept, self._n - self._rated
             if low:
                 notes.append(f"{counted(low, 'interaction')} rated below {least:g}: dropped")
             if without:
@@ -264,7 +265,7 @@ def dataset_from_events(
     """Build the data set out of what `collect_events` gave.
 
     Rows without an id, then those without a time, then exact duplicates (same user, item and
-    time) are dropped, then the k-core is taken; all are counted in the warnings. None for
+    time) are dropped, then those outside the k-core; all are counted in the warnings. None for
     ``k_core`` means 5.
 
     Raises:
@@ -307,7 +308,7 @@ def dataset_from_events(
             "(same user, item and time): dropped"
         )
         user, item = user[~repeated], item[~repeated]
-    kept = take_core(user, item, k, where, notes)
+    kept = filter_k_core(user, item, k, where, notes)
     user, item = user[kept], item[kept]
 
     user_ids, user_codes = _rows(user, names["user"])
@@ -327,7 +328,16 @@ def dataset_from_events(
             n = counted(found.others, "catalogue item")
             notes.append(f"{n} without interactions: dropped")
     titles, texts = titles_and_texts(item_ids, entries, notes)
-    return Dataset(name, user_ids, item_ids, interactions, titles, texts, warnings=tuple(notes))
+    return Dataset(
+        name,
+        user_ids,
+        item_ids,
+        interactions,
+        titles,
+        texts,
+        categories=categories_of(item_ids, entries),
+        warnings=tuple(notes),
+    )
 
 
 def _drop_timeless(

@@ -59,8 +59,8 @@ def frames(path: Path, *, ids: Sequence[str], others: Sequence[str] = ()) -> Ite
 
 
 def _is_doubtful(ids: pl.DataFrame, block: bytes) -> bool:
-    """Whether a text may not be what the file has: for Polars, true and "true" are alike, as are
-    -0.0 and "-0", 1e16 and its digits, a list and its text.
+    """Whether an id may not be what the file has: Polars does not tell true from "true", -0.0 from
+    "-0", 1e16 from its digits, or a list from its text.
     """
     text = pl.all()
     other = (text.is_in(["true", "false", "-0"]) | text.str.contains(r"^[\[{]")).any()
@@ -84,7 +84,7 @@ def _text_of(value: object, is_id: bool, where: str) -> str | None:
 
 
 def first_record(path: Path) -> dict[str, object]:
-    """The first object of the file, of which no more is read; empty where there is none.
+    """The first object of the file, and nothing after it is read; empty if there is none.
 
     Raises:
         DataError: as `frames`.

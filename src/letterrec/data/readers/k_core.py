@@ -71,14 +71,14 @@ def k_core(users: NDArray[np.integer], items: NDArray[np.integer], k: int) -> ND
     return kept
 
 
-def take_core(
+def filter_k_core(
     users: NDArray[np.integer],
     items: NDArray[np.integer],
     k: int,
     where: object,
     notes: list[str],
 ) -> NDArray[np.int64]:
-    """`k_core`; what it dropped is counted in a line of ``notes``.
+    """The rows of the `k_core`; a line of ``notes`` counts what was dropped.
 
     Raises:
         DataError: nothing is left.

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from letterrec.data.dataset import Dataset
 from letterrec.data.ids import checked_id, sorted_ids
 from letterrec.data.readers.base import Reader, ReadOptions, files_of
-from letterrec.data.readers.k_core import note_short, take_core
+from letterrec.data.readers.k_core import filter_k_core, note_short
 from letterrec.data.readers.side_tables import (
+    categories_of,
     check_match,
     counted,
     look_up_in,
@@ -85,7 +86,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     flat_users = np.repeat(np.arange(len(user_ids)), lengths)
     flat_items = np.array([rows[i] for u in user_ids for i in sequences[u]], dtype=np.int64)
     if k_core:
-        kept = take_core(flat_users, flat_items, k_core, path, notes)
+        kept = filter_k_core(flat_users, flat_items, k_core, path, notes)
         flat_users, flat_items = flat_users[kept], flat_items[kept]
     kept_users, counts = np.unique(flat_users, return_counts=True)
     kept_items, item_rows = np.unique(flat_items, return_inverse=True)
@@ -118,6 +119,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
         titles=titles,
         texts=texts,
         preferences=preferences_of(kept_ids, likings.entries),
+        categories=categories_of(item_ids, found.entries),
         given_tokens=None if tokens is None else tuple(tokens[i] for i in kept_items),
         given_cf=None if cf is None else cf[kept_items],
         warnings=tuple(notes),
@@ -143,7 +145,7 @@ def _read_object(path: Path) -> dict[str, object]:
 
 
 def _once(path: Path, pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object whose keys come once each; of keys that come twice, JSON would lose one."""
+    """Build an object; refuse duplicate keys, of which Python would keep the last alone."""
     value = dict(pairs)
     if len(value) < len(pairs):
         twice = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
@@ -152,7 +154,7 @@ def _once(path: Path, pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _by_id(path: Path, value: Mapping[str, T], noun: str, notes: list[str]) -> dict[str, T]:
-    """An object by the ids that its keys stand for (`as_id`)."""
+    """The object with its keys replaced by the ids that they stand for (`as_id`)."""
     found: dict[str, T] = {}
     before: dict[str, str] = {}
     for key, entry in value.items():
@@ -208,7 +210,7 @@ def _text(fields: object) -> ItemText:
 
 
 def _preferences(path: Path) -> Mapping[str, object]:
-    """User -> words or a list of them, as such or in LC-Rec's form, by kinds of words."""
+    """User -> words or a list of them; the file is this object, or holds it in LC-Rec's form."""
     users = _read_object(path)
     explicit = users.get("user_explicit_preference", users)
     if not isinstance(explicit, Mapping):

@@ -37,7 +37,7 @@ def as_data_error(path: object, separator: str = "") -> Iterator[None]:
 
 
 def check_text(path: Path) -> None:
-    """Refuse a text file (not gzipped) that polars would read without an error, and wrongly.
+    """Refuse a text file (not gzipped) that polars would misread without an error.
 
     Raises:
         DataError: it is UTF-16, or binary, or its lines end as on old Macs.

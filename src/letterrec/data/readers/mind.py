@@ -10,10 +10,9 @@ _TIME = "%m/%d/%Y %I:%M:%S %p"  # 11/15/2019 8:55:22 AM
 def clicks(behaviors: pl.LazyFrame) -> pl.LazyFrame:
     """A row per click: ``user``, ``item`` (text) and ``timestamp`` (seconds since 1970).
 
-    The history of a user is that of the earliest impression. Its clicks have no times of their
-    own: they get the seconds before that impression, the latest click the last of them. Of each
-    impression (``N1-0 N2-1``: shown, and whether it was clicked) the clicked ones follow at its
-    time.
+    A user's history is that of the earliest impression. Its clicks have no times of their own: they
+    are put one second apart, the latest one second before that impression. The items clicked in an
+    impression (``N1-0 N2-1``: shown, and whether clicked) have the time of the impression.
     """
     moment = pl.col("timestamp").str.strip_chars().str.to_datetime(_TIME, strict=False)
     rows = behaviors.with_columns(timestamp=moment.dt.epoch("s"))

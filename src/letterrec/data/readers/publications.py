@@ -20,7 +20,7 @@ _COMMAS = Layout()
 
 
 @dataclass(frozen=True)
-class Items:
+class ItemsFile:
     """Where the items of a publication are described.
 
     Attributes:
@@ -66,7 +66,7 @@ class Publication:
     documented: str
     kind: Literal["csv", "jsonl"] = "csv"
     layout: Layout = _COMMAS
-    items: Items | None = None
+    items: ItemsFile | None = None
     texts: tuple[str, ...] = ()
     times: str = ""
     assumed: str = ""
@@ -80,7 +80,7 @@ def _tab(*header: str, latin1: bool = False) -> Layout:
 
 
 def _asins_in(column: int) -> Callable[[Sequence[Sequence[str]]], bool]:
-    """Whether all of a column, and not all of the other of the first two, look like an ASIN."""
+    """A check that of the first two columns, ``column`` holds ASINs and the other does not."""
     asin, rating = re.compile("[0-9A-Z]{10}"), re.compile(r"[0-5](\.[0-9])?")
 
     def fits(rows: Sequence[Sequence[str]]) -> bool:
@@ -104,7 +104,7 @@ PUBLICATIONS = (
         log="ratings.dat",
         layout=Layout("::", ("userId", "movieId", "rating", "timestamp"), quote=None),
         columns=_MOVIELENS,
-        items=Items(
+        items=ItemsFile(
             ("movies.dat",),
             item="movieId",
             title="title",
@@ -118,7 +118,9 @@ PUBLICATIONS = (
         documented="https://files.grouplens.org/datasets/movielens/ml-25m-README.html",
         log="ratings.csv",
         columns=_MOVIELENS,
-        items=Items(("movies.csv",), item="movieId", title="title", texts=("genres",), split="|"),
+        items=ItemsFile(
+            ("movies.csv",), item="movieId", title="title", texts=("genres",), split="|"
+        ),
     ),
     Publication(
         name="MovieLens 100K",
@@ -126,7 +128,7 @@ PUBLICATIONS = (
         log="u.data",
         layout=_tab("userId", "movieId", "rating", "timestamp"),
         columns=_MOVIELENS,
-        items=Items(
+        items=ItemsFile(
             ("u.item",),
             item="movieId",
             title="title",
@@ -149,7 +151,7 @@ PUBLICATIONS = (
         layout=Layout(header=("user", "item", "rating", "timestamp")),
         columns={k: k for k in ("user", "item", "rating", "timestamp")},
         fits=_asins_in(1),
-        items=Items((_AMAZON_META,), item="asin", title="title"),
+        items=ItemsFile((_AMAZON_META,), item="asin", title="title"),
     ),
     Publication(
         name="Amazon 2018, ratings only",
@@ -158,7 +160,7 @@ PUBLICATIONS = (
         layout=Layout(header=("item", "user", "rating", "timestamp")),
         columns={k: k for k in ("user", "item", "rating", "timestamp")},
         fits=_asins_in(0),
-        items=Items((_AMAZON_META,), item="asin", title="title"),
+        items=ItemsFile((_AMAZON_META,), item="asin", title="title"),
     ),
     Publication(
         name="Amazon 2023, benchmark files",
@@ -170,7 +172,7 @@ PUBLICATIONS = (
             "rating": "rating",
             "timestamp": "timestamp",
         },
-        items=Items((_AMAZON_META,), item="parent_asin", title="title"),
+        items=ItemsFile((_AMAZON_META,), item="parent_asin", title="title"),
     ),
     Publication(
         name="Steam reviews",
@@ -178,7 +180,7 @@ PUBLICATIONS = (
         log="*",
         kind="jsonl",
         columns={"user": "username", "item": "product_id", "timestamp": "date"},
-        items=Items(
+        items=ItemsFile(
             ("steam_games.json", "steam_games.jsonl"),
             item="id",
             title="app_name",
@@ -200,7 +202,7 @@ PUBLICATIONS = (
         "recommendations/data",
         log="transactions_train.csv",
         columns={"user": "customer_id", "item": "article_id", "timestamp": "t_dat"},
-        items=Items(
+        items=ItemsFile(
             ("articles.csv",),
             item="article_id",
             title="prod_name",
@@ -227,7 +229,7 @@ PUBLICATIONS = (
         log="user_artists.dat",
         layout=Layout("\t", quote=None, latin1=True),
         columns={"user": "userID", "item": "artistID", "rating": "weight"},
-        items=Items(
+        items=ItemsFile(
             ("artists.dat",),
             item="id",
             title="name",
@@ -290,7 +292,7 @@ PUBLICATIONS = (
             "rating": "rating",
             "timestamp": "date_added",
         },
-        items=Items(
+        items=ItemsFile(
             ("goodreads_books*.json",), item="book_id", title="title", texts=("description",)
         ),
         times=_UCSD_TIME,
@@ -301,7 +303,7 @@ PUBLICATIONS = (
         log="bx-book-ratings.csv",
         layout=Layout(";", backslash=True, latin1=True),
         columns={"user": "User-ID", "item": "ISBN", "rating": "Book-Rating"},
-        items=Items(
+        items=ItemsFile(
             ("bx-books.csv", "bx_books.csv"),
             item="ISBN",
             title="Book-Title",
@@ -317,7 +319,7 @@ PUBLICATIONS = (
         log="behaviors.tsv",
         layout=_tab("impression", "user", "timestamp", "history", "impressions"),
         columns={"user": "user", "item": "item", "timestamp": "timestamp"},
-        items=Items(
+        items=ItemsFile(
             ("news.tsv",),
             item="news",
             title="title",

@@ -17,9 +17,9 @@ from letterrec.data.readers.base import Reader, ReadOptions, files_of
 from letterrec.data.readers.columns import find_columns
 from letterrec.data.readers.interactions import read_interactions
 from letterrec.data.readers.jsonlines import first_record, is_json_lines
-from letterrec.data.readers.publications import PUBLICATIONS, Items, Publication
+from letterrec.data.readers.publications import PUBLICATIONS, ItemsFile, Publication
 from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
-from letterrec.data.readers.table_files import Table, first_lines, kind_of, plain_name, split
+from letterrec.data.readers.table_files import TableFile, first_lines, kind_of, plain_name, split
 from letterrec.data.text import ItemText, item_text
 from letterrec.errors import DataError
 
@@ -34,7 +34,7 @@ def recognises(publication: Publication, source: Path) -> bool:
 
 
 def _logs_of(publication: Publication, source: Path) -> list[Path]:
-    """The logs of a publication; tables that are read by their own names are none."""
+    """The logs of a publication, without tables such as ``items.csv`` whose names are our own."""
     files = [f for f in files_of(source) if fnmatchcase(plain_name(f), publication.log)]
     if source.is_dir():
         files = [f for f in files if plain_name(f).partition(".")[0] not in _OWN]
@@ -49,7 +49,7 @@ def read(publication: Publication, source: Path, options: ReadOptions) -> Datase
     """
     logs = _in_order(_logs_of(publication, source), publication)
     log = logs[0]
-    table = Table(log, publication.kind, logs, publication.layout)
+    table = TableFile(log, publication.kind, logs, publication.layout)
     notes = [f"{log.name} is read as {publication.name}: {_parts(publication, options)}"]
     if len(logs) > 1:
         notes.append(f"{', '.join(p.name for p in logs)} are read together, and split anew")
@@ -84,7 +84,7 @@ def _publication_of(file: Path) -> Publication | None:
     return _looked_at(file, stat.st_mtime_ns, stat.st_size)
 
 
-@lru_cache(maxsize=1024)  # every publication asks, and a file is opened once
+@lru_cache(maxsize=1024)  # every publication asks; the file is opened once
 def _looked_at(file: Path, modified: int, size: int) -> Publication | None:
     name = plain_name(file)
     named = [p for p in PUBLICATIONS if fnmatchcase(name, p.log)]
@@ -136,7 +136,7 @@ def _parts(publication: Publication, options: ReadOptions) -> str:
 
 def _catalogue(
     publication: Publication,
-    log: Table,
+    log: TableFile,
     columns: Mapping[str, str],
     options: ReadOptions,
     notes: list[str],
@@ -169,10 +169,10 @@ def _same_category(metadata: Path, log: Path) -> bool:
     return amazon.category_of(metadata) == category
 
 
-def _by_row(path: Path, items: Items) -> LookUp[ItemText]:
+def _by_row(path: Path, items: ItemsFile) -> LookUp[ItemText]:
     """The items of a catalogue, a row for each."""
     kind = kind_of(path) or "csv"
-    table = Table(path, kind, (path,), items.layout)
+    table = TableFile(path, kind, (path,), items.layout)
     names = table.names()
     if kind == "csv" and items.title not in names:
         raise DataError(
@@ -188,14 +188,14 @@ def _by_row(path: Path, items: Items) -> LookUp[ItemText]:
     return look_up_in(path, rows)
 
 
-def _texts(row: Mapping[str, object], items: Items) -> dict[str, object]:
+def _texts(row: Mapping[str, object], items: ItemsFile) -> dict[str, object]:
     found = {column: row.get(column) for column in items.texts}
     if not items.split:
         return found
     return {c: v.split(items.split) if isinstance(v, str) else v for c, v in found.items()}
 
 
-def _in_log(log: Table, item: str, title: str | None, texts: list[str]) -> LookUp[ItemText]:
+def _in_log(log: TableFile, item: str, title: str | None, texts: list[str]) -> LookUp[ItemText]:
     """What the rows of a log say of their items: the first that is said of each."""
     columns = ([title] if title else []) + texts
 

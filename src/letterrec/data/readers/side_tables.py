@@ -20,21 +20,21 @@ from letterrec.data.text import ItemText, title_of
 from letterrec.errors import DataError
 
 T = TypeVar("T")
-_PAIRS = 100  # ids that are like others are looked at
+_PAIRS = 100  # near misses that are kept
 FEW = 0.5  # the share of the log's ids that a table beside it should know
 
 
 @dataclass(frozen=True)
-class Found(Generic[T]):
+class SideTable(Generic[T]):
     """What a table beside the log says of the ids that are wanted.
 
     Attributes:
         where: the table.
         entries: id -> what is said of it.
         others: how many other ids the table has.
-        example: one of them, ``""`` where there are none; one that differs from a wanted id in
-            leading zeros, case or Unicode normalisation only, where there is such.
-        like: the wanted id that it is like and that has no entry, or ``""``.
+        example: one of them, ``""`` if there are none; preferably one that differs from a wanted id
+            only in leading zeros, case or Unicode normalisation.
+        like: the missing id that `example` nearly equals; ``""`` if there is none.
         notes: what was passed over or read differently, a counted line each.
     """
 
@@ -47,7 +47,7 @@ class Found(Generic[T]):
 
 
 # Given the ids that are wanted: what a table says of them. The table is read when this is called.
-LookUp = Callable[[Collection[str]], Found[T]]
+LookUp = Callable[[Collection[str]], SideTable[T]]
 # The rows of such a table: an id as the file has it, and what makes the entry of that row.
 Rows = Iterable[tuple[object, Callable[[], T]]]
 
@@ -64,12 +64,12 @@ def look_up_in(where: Path, rows: Callable[[], Rows[T]], noun: str = "item") -> 
         DataError: an id cannot be one.
     """
 
-    def look_up(wanted: Collection[str]) -> Found[T]:
+    def look_up(wanted: Collection[str]) -> SideTable[T]:
         entries: dict[str, T] = {}
         likes = {_like(i): i for i in wanted}
         row = without = repeated = floats = spaces = 0
         example = float_example = ""
-        pairs: list[tuple[str, str]] = []  # other id, wanted id that it is like
+        pairs: list[tuple[str, str]] = []  # other id, wanted id that it nearly equals
         others = array("q")  # a hash each: catalogues are large
         for row, (value, make) in enumerate(rows(), start=1):
             key = checked_id(value, where, f"row {row}")
@@ -106,7 +106,7 @@ def look_up_in(where: Path, rows: Callable[[], Rows[T]], noun: str = "item") -> 
         if not row and noun == "item":
             notes = (f"{where.name} has no rows: nothing is read from it",)
         pair = next((p for p in pairs if p[1] not in entries), (example, ""))
-        return Found(where, entries, n, pair[0], pair[1], notes)
+        return SideTable(where, entries, n, pair[0], pair[1], notes)
 
     return look_up
 
@@ -122,9 +122,9 @@ def _like(key: str) -> str:
 
 
 def check_match(
-    found: Found[T], ids: Sequence[str], log: object, notes: list[str], noun: str = "item"
+    found: SideTable[T], ids: Sequence[str], log: object, notes: list[str], noun: str = "item"
 ) -> None:
-    """Say what a table beside the log lacks, has besides, or calls differently.
+    """Note the ids that a table beside the log lacks, has besides, or writes differently.
 
     Args:
         found: what it says of the ids.
@@ -165,8 +165,8 @@ def check_match(
 def titles_and_texts(
     item_ids: Sequence[str], found: Mapping[str, ItemText], warnings: list[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-    """Titles and texts in row order, completed: the id for a missing title, and for a missing
-    text, each counted in ``warnings``; no texts where no item has one.
+    """Titles and texts in row order. The id replaces a missing title or text, which is counted in
+    ``warnings``; texts are None if no item has one.
     """
     empty = ItemText("", "")
     entries = [found.get(i, empty) for i in item_ids]
@@ -183,8 +183,19 @@ def titles_and_texts(
     return titles, tuple(e.text or i for e, i in zip(entries, item_ids, strict=True))
 
 
+def categories_of(
+    item_ids: Sequence[str], found: Mapping[str, ItemText]
+) -> tuple[tuple[str, ...], ...] | None:
+    """The category of each item with those above it, ``()`` where it has none; None where no item
+    has one.
+    """
+    empty = ItemText("", "")
+    categories = tuple(found.get(i, empty).categories for i in item_ids)
+    return categories if any(categories) else None
+
+
 def preferences_of(user_ids: Sequence[str], said: Mapping[str, object]) -> tuple[str, ...] | None:
-    """What each user likes, in words, ``""`` where that is not said; None where it is of nobody.
+    """What each user likes, in words; ``""`` for users without one, None if no user has one.
 
     >>> preferences_of(["1", "2"], {"2": ["mild soap", "no  scent"]})
     ('', 'mild soap, no scent')

@@ -1,7 +1,6 @@
 """Files that hold tables: CSV of any separator, Parquet (one file or parts), JSON lines; gz or not.
 
-A path is taken as it is: brackets and stars in it mean nothing. What the columns mean is said by
-`columns`.
+Paths are literal: brackets and stars in them are no patterns. `columns` finds the roles of columns.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableFile:
     """A table on disk.
 
     Attributes:
@@ -77,7 +76,7 @@ class Table:
 
     @property
     def separator(self) -> str:
-        """Of a CSV file that a person may have broken; else none."""
+        """Between the fields of a CSV file with quotes, for errors; else ``""``."""
         one = self.kind == "csv" and len(self.layout.separator) == 1
         return self.layout.separator if one and self.layout.quote else ""
 
@@ -142,7 +141,7 @@ class Table:
 
 
 def kind_of(path: Path) -> Kind | None:
-    """What the name of a file says that it holds; of a folder, what its parts are."""
+    """The kind of a file by its name; of a folder, by its parts."""
     if path.is_dir():
         return "parquet" if _parts(path) else None
     return _KINDS.get(plain_name(path).rpartition(".")[2])
@@ -153,7 +152,7 @@ def plain_name(path: Path) -> str:
     return path.name.lower().removesuffix(".gz")
 
 
-def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> Table:
+def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> TableFile:
     """Open a table, with the separator that its header shows.
 
     Args:
@@ -171,7 +170,7 @@ def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> T
             "folder of its parts"
         )
     if kind != "csv":
-        return Table(path, kind, tuple(_parts(path)) if path.is_dir() else (path,))
+        return TableFile(path, kind, tuple(_parts(path)) if path.is_dir() else (path,))
     check_text(path)
     lines = first_lines(path)
     if not lines:
@@ -191,7 +190,7 @@ def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> T
         notes.append(f"{path.name}: fields are separated by {_SEPARATORS[separator]}")
     quote = _quote_of(lines, separator)
     backslash = quote is not None and any(_escaped(separator).search(line) for line in lines)
-    return Table(path, kind, (path,), Layout(separator, (), quote, backslash, skip=skip))
+    return TableFile(path, kind, (path,), Layout(separator, (), quote, backslash, skip=skip))
 
 
 def _lines_before_header(path: Path, lines: list[str]) -> int:
@@ -219,12 +218,12 @@ def _width(line: str) -> int:
 
 
 def _escaped(separator: str) -> re.Pattern[str]:
-    """A quote after a backslash that is no end of a field."""
+    """A quote after a backslash, unless it ends the field."""
     return re.compile(rf'\\"(?!"|{re.escape(separator)}|$)')
 
 
 def first_lines(path: Path) -> list[str]:
-    """The lines at the beginning of a text file, gzipped or not; those that are whole.
+    """The whole lines in the first 64 KB of a text file, gzipped or not.
 
     Raises:
         DataError: it cannot be read.
@@ -245,7 +244,7 @@ def split(line: str, separator: str, quote: str | None = '"') -> list[str]:
     return next(csv.reader([line], delimiter=separator, quotechar=quote), [])
 
 
-def hive_keys(table: Table) -> list[str]:
+def hive_keys(table: TableFile) -> list[str]:
     """The columns that the folders inside a table's own folder name, as in ``day=2020-01-31``."""
     if not table.path.is_dir():
         return []

@@ -11,7 +11,7 @@ from letterrec.data.readers.columns import find_columns
 from letterrec.data.readers.interactions import read_interactions
 from letterrec.data.readers.jsonlines import holds_keys, is_json_lines, records
 from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
-from letterrec.data.readers.table_files import Table
+from letterrec.data.readers.table_files import TableFile
 from letterrec.data.text import ItemText, item_text
 from letterrec.errors import DataError
 
@@ -30,7 +30,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     if path is None:
         raise DataError(f"{source} has no yelp_academic_dataset_review.json; give the file itself")
     options.refuse_title(path)
-    table = Table(path, "jsonl", (path,))
+    table = TableFile(path, "jsonl", (path,))
     notes: list[str] = []
     columns = find_columns(
         table.names(),

@@ -38,13 +38,15 @@ def merged(recommender: LcRec) -> tuple[llm.CausalLM, PreTrainedTokenizerBase]:
         The network in float32: LoRA added to its linear layers, the codes' rows appended to its
         embedding and output layer. And the tokenizer, which knows the codes as tokens (``<a_12>``).
     """
+    from peft.tuners import lora
     from transformers import AddedToken
 
     base = llm.load(recommender.model, torch.float32)
     network, tokenizer = copy.deepcopy(base.network), copy.deepcopy(base.tokenizer)
     for name, layer in recommender.network.named_modules():
-        if hasattr(layer, "get_delta_weight"):
-            network.get_submodule(name).weight += layer.get_delta_weight("default").float()
+        if isinstance(layer, lora.Linear):
+            delta = layer.get_delta_weight("default").float()
+            network.get_parameter(f"{name}.weight").add_(delta)
     if recommender.code_input is None:  # titles are spelled in tokens that the model has
         return network, tokenizer
     first = len(tokenizer)

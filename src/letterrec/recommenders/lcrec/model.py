@@ -8,7 +8,8 @@ Where a code comes next, the logits are those of the level's codes, and the loss
 ones. Where text comes next, both are over the model's own vocabulary.
 
 `llm` finds the model, `tasks` words the prompts, `prompts` turns them into tokens, `lora` says what
-is trained, and `export` merges it into the model.
+is trained, `beams` searches, `grounding` writes titles freely instead, and `export` merges all that
+is trained into the model.
 """
 
 from __future__ import annotations
@@ -20,15 +21,27 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from letterrec.config.settings import LcRecSettings
 from letterrec.data.sequences import Histories
+from letterrec.decoding.ranker import Ranker, ScoringRanker
+from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, Identifiers
-from letterrec.recommenders.base import Features, Recommender, check_sizes, check_trainable
+from letterrec.recommenders.base import (
+    Features,
+    LegalCodes,
+    Recommender,
+    check_sizes,
+    check_trainable,
+)
 from letterrec.recommenders.lcrec import llm
+from letterrec.recommenders.lcrec.beams import Beams
 from letterrec.recommenders.lcrec.export import export as write_merged
+from letterrec.recommenders.lcrec.grounding import Grounding, embed_titles, title_end
 from letterrec.recommenders.lcrec.lora import (
     attention_for_training,
     code_rows,
@@ -36,7 +49,7 @@ from letterrec.recommenders.lcrec.lora import (
     shard_frozen,
     with_lora,
 )
-from letterrec.recommenders.lcrec.prompts import Prompts
+from letterrec.recommenders.lcrec.prompts import LossOn, Prompts
 from letterrec.recommenders.lcrec.tasks import TASKS, Case, history
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training import distributed
@@ -68,10 +81,16 @@ class LcRec(Recommender):
         dropout: of the adapters.
         train_codes: whether the codes' rows of the embedding and the output layer are trained;
             otherwise they stay as they were drawn. Titles have no such rows.
+        loss_on: what carries loss: the ``"answer"``, or the whole ``"text"``, the words and codes
+            of the prompt too, as in the paper's run.
         gradient_checkpointing: save memory by computing activations again in the backward pass.
         tasks: how often each task is drawn, relative to the others; see `tasks.TASKS`. None:
             ``seqrec`` alone.
         temperature: tau of the ranking-guided loss (eq. 6).
+        grounding: where items are called by titles: write a title freely, and rank items by how
+            near theirs are (`Grounding`), instead of searching the trie. The loss is then over all
+            words of titles, not over the legal ones.
+        popularity: how much an item's popularity counts there, gamma of `grounding.nearness`.
 
     Raises:
         SettingsError: the model cannot be loaded.
@@ -79,7 +98,6 @@ class LcRec(Recommender):
         MissingExtra: peft is not installed.
     """
 
-    prefixes: Tensor
     item_codes: Tensor
     offsets: Tensor
     code_tokens: Tensor
@@ -90,6 +108,7 @@ class LcRec(Recommender):
         identifiers: Identifiers,
         content: Tensor | None = None,
         *,
+        trie: Trie | None = None,
         titles: Sequence[str] | None = None,
         texts: Sequence[str] | None = None,
         preferences: Sequence[str] | None = None,
@@ -100,11 +119,17 @@ class LcRec(Recommender):
         alpha: int = 16,
         dropout: float = 0.05,
         train_codes: bool = True,
+        loss_on: LossOn = "answer",
         gradient_checkpointing: bool = False,
         tasks: Mapping[str, float] | None = None,
         temperature: float = 1.0,
+        grounding: bool = False,
+        popularity: float = 0.0,
     ) -> None:
         super().__init__()
+        self._grounds, self._gamma = grounding, popularity
+        self._title_embeddings: Tensor | None = None  # made when they are first asked for
+        self.register_load_state_dict_post_hook(LcRec._forget_titles)  # type: ignore[no-untyped-call]
         self.max_history = max_history
         self.temperature = temperature
         self.model = model
@@ -135,19 +160,28 @@ class LcRec(Recommender):
             vocabulary = base.tokenizer.get_vocab()
             tokens = [vocabulary[word] for word in identifiers.words]
             word_rows = output.detach()[tokens]
-        self.prompts = Prompts(base.tokenizer, tokens)
+        self.prompts = Prompts(base.tokenizer, tokens, loss_on)
         self.register_buffer("word_rows", word_rows, persistent=False)
         self.register_buffer("code_tokens", torch.tensor(tokens), persistent=False)
         offsets = torch.tensor(identifiers.level_offsets) - FIRST_CODE_TOKEN
         self.register_buffer("offsets", offsets, persistent=False)
         keep_only_trained(self)
         self.set_catalogue(identifiers)
+        self._legal = LegalCodes(identifiers, trie)
 
     @classmethod
-    def build(cls, identifiers: Identifiers, features: Features, **settings: Any) -> Self:
+    def build(
+        cls,
+        identifiers: Identifiers,
+        features: Features,
+        trie: Trie | None = None,
+        **settings: object,
+    ) -> Self:
         """An untrained recommender of a catalogue, with the words that its tasks read or write."""
-        return cls(
+        make: Callable[..., Self] = cls
+        return make(
             identifiers,
+            trie=trie,
             titles=features.titles,
             texts=features.texts,
             preferences=features.preferences,
@@ -155,15 +189,17 @@ class LcRec(Recommender):
         )
 
     @classmethod
-    def check(cls, features: Features, settings: Mapping[str, Any]) -> None:
+    def check(cls, features: Features, settings: Mapping[str, object]) -> None:
         """Refuse tasks without the words that they need, and models that cannot be loaded."""
-        _refuse_tasks_without_text(settings["tasks"], features.texts, features.preferences)
-        llm.check(settings["model"])
+        chosen = LcRecSettings.model_validate(settings)
+        tasks = chosen.tasks.model_dump()
+        _refuse_tasks_without_text(tasks, features.texts, features.preferences)
+        llm.check(chosen.model)
 
     @classmethod
-    def text_tokenizer(cls, settings: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    def text_tokenizer(cls, settings: Mapping[str, object]) -> PreTrainedTokenizerBase:
         """The language model's."""
-        return llm.load_tokenizer(settings["model"])
+        return llm.load_tokenizer(LcRecSettings.model_validate(settings).model)
 
     def export(self, folder: Path) -> None:
         """Write the model, with what was trained merged into its weights; see `lcrec.export`."""
@@ -187,6 +223,35 @@ class LcRec(Recommender):
         """Whether the task ``query`` was trained, which takes wishes in words."""
         return "query" in self.tasks
 
+    @property
+    def searches(self) -> bool:
+        """Whether items are ranked by searching their identifiers, and not by `Grounding`."""
+        return not self._grounds
+
+    def ranker(
+        self,
+        trie: Trie,
+        popularity: NDArray[np.int64],
+        *,
+        transitions: Transitions | None = None,
+        beam: int = 20,
+    ) -> Ranker:
+        """Beam search; or `Grounding`, which reads neither transitions nor beam."""
+        if self.searches:
+            return super().ranker(trie, popularity, transitions=transitions, beam=beam)
+        if self._title_embeddings is None:
+            end = int(self.code_tokens[title_end(self)])
+            titles = [self.prompts.title(item, end) for item in range(len(self.item_codes))]
+            self._title_embeddings = embed_titles(self, titles)
+        scorer = Grounding(self, self._title_embeddings, popularity, self._gamma)
+        return ScoringRanker(scorer, self.offsets.device)
+
+    @staticmethod
+    def _forget_titles(module: nn.Module, keys: object = None) -> None:
+        """Embeddings of titles are those of the weights that made them."""
+        assert isinstance(module, LcRec)
+        module._title_embeddings = None
+
     def set_catalogue(self, identifiers: Identifiers, content: Tensor | None = None) -> None:
         """Go on with the same items and possibly more behind them.
 
@@ -195,11 +260,11 @@ class LcRec(Recommender):
         """
         check_sizes(identifiers, self.sizes)
         device = self.offsets.device
-        self.trie = Trie.build(identifiers).to(device)
-        self.register_buffer("prefixes", self.trie.prefixes(), persistent=False)
+        self._legal = LegalCodes(identifiers)
         codes = torch.from_numpy(identifiers.codes).to(device, torch.int64)
         self.register_buffer("item_codes", codes, persistent=False)
         self.prompts.set_catalogue(identifiers)
+        self._forget_titles(self)
 
     def fit(
         self,
@@ -220,6 +285,7 @@ class LcRec(Recommender):
                 preferences were given.
         """
         check_trainable(histories)
+        self._forget_titles(self)
         windows = histories.windows(self.max_history + 1)
         user_of = np.repeat(np.arange(len(histories)), histories.n_windows(self.max_history + 1))
         likes = self.preferences or [""] * len(histories)
@@ -234,7 +300,7 @@ class LcRec(Recommender):
         draws = _Draws(options.seed)
 
         def collate(rows: Rows) -> tuple[Tensor, ...]:
-            n_items = len(self.prefixes)
+            n_items = len(self.item_codes)
             examples = []
             for row in rows:
                 task = TASKS[names[int(draws.random.choice(len(names), p=shares))]]
@@ -290,16 +356,20 @@ class LcRec(Recommender):
             items: int64 ``(n,)`` items that the codes belong to.
             levels: int64 ``(n,)`` levels of the codes.
         """
+        trie, prefixes = self._legal.on(hidden.device)
         loss = hidden.new_zeros((), dtype=torch.float32)
         for level, size in enumerate(self.sizes):
             at = (levels == level).nonzero()[:, 0]
-            nodes = self.prefixes[items[at], level]
-            # Where a prefix leaves no choice there is nothing to learn.
-            open_ = self.trie.n_children(level, nodes) > 1
-            at, nodes = at[open_], nodes[open_]
+            nodes = prefixes[items[at], level]
+            if not self._grounds:
+                # Where a prefix leaves no choice there is nothing to learn.
+                open_ = trie.n_children(level, nodes) > 1
+                at, nodes = at[open_], nodes[open_]
             if len(at):
-                legal = self.trie.legal(level, nodes, size)
-                logits = self.code_logits(hidden[at], level).masked_fill(~legal, -torch.inf)
+                logits = self.code_logits(hidden[at], level)
+                if not self._grounds:
+                    legal = trie.legal(level, nodes, size)
+                    logits = logits.masked_fill(~legal, -torch.inf)
                 targets = self.item_codes[items[at], level]
                 loss = loss + len(at) * ranking_guided_loss(logits, targets, self.temperature)
         return loss
@@ -388,55 +458,6 @@ class _Draws:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.random.bit_generator.state = state
-
-
-class Beams:
-    """The `beam_search.Decoder` of `LcRec`: prompts, each read once, and the state of their beams.
-
-    The beams of a prompt are further positions of its sequence, side by side, and a mask lets each
-    of them attend to the prompt and to its own ancestors alone. So the cache holds the keys and
-    values of a prompt once for all of its beams, and those of a code once for all beams that go on
-    from it.
-    """
-
-    over_legal = True
-    retrieved: None = None
-
-    @torch.no_grad()
-    def __init__(self, model: LcRec, tokens: Tensor, lengths: Tensor) -> None:
-        from transformers import DynamicCache
-
-        self._model, self._lengths = model, lengths
-        self._level = 0
-        self._cache = DynamicCache()
-        states = model.read(tokens, cache=self._cache)
-        row = torch.arange(len(tokens), device=tokens.device)
-        self._state = states[row, lengths - 1][:, None]  # (batch, beams, d)
-        place = torch.arange(tokens.shape[1], device=tokens.device)
-        self._visible = (place < lengths[:, None])[:, None]  # (batch, beams, places)
-
-    @torch.no_grad()
-    def log_probs(self, is_open: Tensor | None = None) -> Tensor:
-        """float32 ``(batch, beams, n_codes)``: the logits of this level's codes after each beam."""
-        return self._model.code_logits(self._state, self._level)
-
-    @torch.no_grad()
-    def advance(self, parents: Tensor, codes: Tensor) -> None:
-        """Append ``codes`` to the beams ``parents``, both int64 ``(batch, beams)``."""
-        batch, beams = codes.shape
-        ancestors = self._visible.shape[2]
-        own = torch.eye(beams, dtype=torch.bool, device=codes.device).expand(batch, -1, -1)
-        inherited = self._visible.gather(1, parents[..., None].expand(-1, -1, ancestors))
-        self._visible = torch.cat([inherited, own], 2)  # (batch, beams, places + beams)
-        model = self._model
-        tokens = model.code_tokens[model.offsets[self._level] + codes]
-        self._state = model.read(
-            tokens,
-            cache=self._cache,
-            visible=self._visible[:, None],
-            positions=(self._lengths + self._level)[:, None].expand(-1, beams),
-        )
-        self._level += 1
 
 
 def _refuse_tasks_without_text(

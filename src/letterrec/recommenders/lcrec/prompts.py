@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from letterrec.recommenders.lcrec.tasks import Part
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+LossOn = Literal["answer", "text"]
 
 
 @dataclass
@@ -61,11 +63,18 @@ class Prompts:
         tokenizer: of the language model.
         code_tokens: the token of every code, level after level; where items are called by titles,
             the token of every word that titles use.
+        loss_on: what carries loss in training, the ``"answer"`` or the whole ``"text"``.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, code_tokens: Sequence[int]) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        code_tokens: Sequence[int],
+        loss_on: LossOn = "answer",
+    ) -> None:
         self.tokenizer = tokenizer
         self._code_tokens = code_tokens
+        self._all_wanted = loss_on == "text"
         bos = tokenizer.bos_token_id
         self._start = [bos] if bos is not None and tokenizer("a")["input_ids"][:1] == [bos] else []
         self._end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
@@ -76,17 +85,23 @@ class Prompts:
         self._spelled = identifiers.tokens
 
     def example(self, parts: Sequence[Part]) -> Example:
-        """The tokens of a prompt. Wanted text is followed by the tokenizer's end token."""
+        """The tokens of a prompt. A wanted part's text is followed by the tokenizer's end token."""
         example = Example()
         example.add(self._start)
         for part in parts:
+            wanted = part.wanted or self._all_wanted
             if part.text:
-                example.add(self._said(part.text), is_text=part.wanted)
+                example.add(self._said(part.text), is_text=wanted)
                 if part.wanted:
                     example.add(self._end, is_text=True)
             for item in part.items:
-                example.add(self._codes(item), item if part.wanted else -1)
+                example.add(self._codes(item), item if wanted else -1)
         return example
+
+    def title(self, item: int, end: int) -> list[int]:
+        """The tokens of an item's title before its end, where items are called by titles."""
+        tokens = self._codes(item)
+        return tokens[: tokens.index(end)]
 
     def batch(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pad examples to the longest of them.

@@ -53,8 +53,8 @@ class Editor:
         self._engine = engine
 
     def preload(self) -> None:
-        """Load what makes identifiers from texts, if the run can take new items."""
-        if self._engine.content is not None and (self._engine.folder / "tokenizer").is_dir():
+        """Load the encoder and the tokenizer now, if the run can take new items."""
+        if self._engine.content is not None and self._engine.files.tokenizer.is_dir():
             _ = self._encoder, self._assign
 
     def make(self, edit: Edit) -> None:
@@ -91,7 +91,7 @@ class Editor:
             if isinstance(edit, AddItems):
                 try:
                     self._check_new(edit)
-                    now.check_new(edit.items)  # before the costly part; others may still be first
+                    now.check_new(edit.items)  # before the costly encoding; checked again below
                 except LetterRecError as error:
                     errors[i] = error
         sound = [i for i, error in enumerate(errors) if error is None]
@@ -113,13 +113,13 @@ class Editor:
                 except LetterRecError as error:
                     errors[i] = error
             if draft.is_changed:
-                changes = draft.finished(self._assign)
+                changes = draft.finished(lambda new, taken: self._assign(new, taken))
                 write_changes(engine.folder, engine.key, changes)
-            engine.take(changes)
+            engine.apply(changes)
         return errors
 
     def _check_new(self, edit: AddItems) -> None:
-        if self._engine.content is None or not (self._engine.folder / "tokenizer").is_dir():
+        if self._engine.content is None or not self._engine.files.tokenizer.is_dir():
             raise RequestError(
                 f"{self._engine.folder} cannot take new items: its identifiers were not made from "
                 "item texts by a tokenizer of its own; fit a run on items with texts"
@@ -142,7 +142,7 @@ class Editor:
 
     @cached_property
     def _assign(self) -> Callable[[NDArray[np.float32], Codes], Codes]:
-        """Identifiers of new items ``(n, d_content)``, none in those that are taken."""
+        """Assigns identifiers to new items by content ``(n, d_content)``; none that is taken."""
         content = self._engine.content
         assert content is not None
         run = Run.open(self._engine.folder)
@@ -151,7 +151,7 @@ class Editor:
 
 
 class _Draft:
-    """The catalogue's changes with some edits more, before identifiers are given."""
+    """The catalogue's changes plus pending edits, whose new items have no identifiers yet."""
 
     def __init__(self, engine: Engine, changes: Changes) -> None:
         self._trained = engine.dataset.item_rows

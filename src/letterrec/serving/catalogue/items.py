@@ -1,10 +1,9 @@
-"""The catalogue as it stands at one moment: items trained on, items added since, who may appear.
+"""The catalogue as it stands at one moment: trained items, items added since, and their states.
 
-A catalogue never changes. An edit makes the next one, in which every row and every identifier of
-the one before is the same and new items stand behind. That holds even when an older or another file
-of edits is put in the place of the one that was served: rows of items that the file lacks are
-*gone*. They keep their identifier, so that queries prepared before still mean what they meant, and
-no id leads to them.
+A catalogue is immutable. An edit makes a new one that keeps every row and identifier and appends
+the new items. This also holds when the file of edits is replaced by an older or another one: rows
+whose items the file lacks are *gone*. They keep their identifiers, so that queries prepared before
+keep their meaning, but no id maps to them.
 """
 
 from __future__ import annotations
@@ -47,7 +46,8 @@ class Catalogue:
             are gone may occur in a history.
         n_trained: the first so many rows are the items trained on.
         generation: counts the edits since training.
-        trie: of ``identifiers``, on the device of the recommender.
+        trie: of ``identifiers``, on the device of the model; None where they are of no levels, as
+            a baseline has no use for them.
         transitions: which item follows which; None where the run does without.
         added_texts: what was encoded of the added items.
         added_content: float32 ``(n_added, d_content)`` of the added items.
@@ -61,7 +61,7 @@ class Catalogue:
     states: NDArray[np.int8]
     n_trained: int
     generation: int
-    trie: Trie
+    trie: Trie | None
     transitions: Transitions | None = None
     added_texts: tuple[str, ...] = ()
     added_content: NDArray[np.float32] = field(
@@ -82,7 +82,7 @@ class Catalogue:
             np.zeros(dataset.n_items, dtype=np.int8),
             dataset.n_items,
             0,
-            Trie.build(identifiers, dataset.popularity).to(device()),
+            _trie(identifiers, dataset.popularity),
             transitions,
         )
 
@@ -94,8 +94,8 @@ class Catalogue:
         Args:
             changes: all edits since training.
             trained: the catalogue without edits.
-            content: float32 ``(n_trained, d_content)``: by it the transitions of added items are
-                those of the items like them; None gives them none.
+            content: float32 ``(n_trained, d_content)``: added items inherit the transitions of
+                their nearest items in it. None: they have no transitions.
         """
         n = self.n_trained
         rows, new = self._places(changes)
@@ -117,7 +117,7 @@ class Catalogue:
         is_same = not len(new) and np.array_equal(states != _GONE, self.is_present)
         trie, transitions = self.trie, self.transitions
         if not is_same:
-            trie = Trie.build(_searched(identifiers, states), popularity).to(device())
+            trie = _trie(_searched(identifiers, states), popularity)
             transitions = self._followed(changes, rows, new, trained.transitions, content, len(ids))
         made = Catalogue(
             ids,
@@ -141,10 +141,10 @@ class Catalogue:
         return made
 
     def _places(self, changes: Changes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """int64: the row of every added item, and which of them get new rows, at the end.
+        """int64: the row of each added item, and which of them get new rows, at the end.
 
-        An item has the row that it had, gone or not, if it is the same: id, title, text, codes
-        and content.
+        An item that was there before, gone or not, keeps its row if id, title, text, codes and
+        content are the same.
         """
         n, n_added = self.n_trained, self.n_rows - self.n_trained
         m = len(changes.item_ids)
@@ -194,7 +194,7 @@ class Catalogue:
         content: NDArray[np.float32] | None,
         n_rows: int,
     ) -> Transitions | None:
-        """Transitions of the items at ``rows`` and those trained on, for a catalogue of rows."""
+        """Transitions of trained and added items, at their rows of the new catalogue."""
         if trained is None or self.transitions is None or content is None:
             return self.transitions
         is_longer = len(rows) - len(new) == self.n_rows - self.n_trained
@@ -205,12 +205,12 @@ class Catalogue:
 
     @property
     def n_rows(self) -> int:
-        """Rows, also of items that are gone."""
+        """Number of rows, including those of items that are gone."""
         return len(self.item_ids)
 
     @cached_property
     def n_items(self) -> int:
-        """Items, whatever their state, without those that are gone."""
+        """Number of items in any state, except those that are gone."""
         return int(self.is_present.sum())
 
     @cached_property
@@ -233,7 +233,7 @@ class Catalogue:
         return {item: row for row, item in enumerate(self.item_ids) if self.is_present[row]}
 
     def spelled(self, row: int) -> str:
-        """The identifier of a row as people read it; cached, since few items are in most lists."""
+        """The identifier of a row as text; cached, since most lists show the same few items."""
         text = self._spelled.get(row)
         if text is None:
             text = self._spelled[row] = self.identifiers.spelled(row)
@@ -245,10 +245,10 @@ class Catalogue:
 
     @cached_property
     def active(self) -> Tensor | None:
-        """bool ``(n_rows,)`` on the device of the trie: what may be recommended; None if all."""
+        """bool ``(n_rows,)`` on the device of the model: what may be recommended; None if all."""
         if not self.states.any():
             return None
-        return torch.from_numpy(self.states == 0).to(self.trie.items.device)
+        return torch.from_numpy(self.states == 0).to(device())
 
     def row(self, item: str) -> int:
         """The row of an item that is not deleted.
@@ -270,8 +270,8 @@ class Catalogue:
     def neighbours(self, row: int, n: int) -> list[tuple[int, int, int]]:
         """The nearest active items in code space.
 
-        Near is who shares more leading codes, then more codes at equal places; ties go to the more
-        popular.
+        Items that share more leading codes are nearer, then those that share more codes at equal
+        levels; ties go to the more popular one.
 
         Returns:
             Per neighbour its row, the shared leading codes, and the codes shared in all.
@@ -321,10 +321,14 @@ class Catalogue:
         return pl.DataFrame(columns)
 
 
-def _searched(identifiers: Identifiers, states: NDArray[np.int8]) -> Identifiers:
-    """Identifiers to search by: rows that are gone share those of other items.
+def _trie(identifiers: Identifiers, popularity: NDArray[np.int64]) -> Trie | None:
+    return Trie.build(identifiers, popularity).to(device()) if identifiers.n_levels else None
 
-    So they add no prefix, and an answer is the one of a catalogue that never had them.
+
+def _searched(identifiers: Identifiers, states: NDArray[np.int8]) -> Identifiers:
+    """Identifiers for the trie, in which rows that are gone repeat those of other items.
+
+    Such rows add no prefix, so that answers are those of a catalogue that never had them.
     """
     gone = np.flatnonzero(states == _GONE)
     if not len(gone):

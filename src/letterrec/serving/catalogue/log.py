@@ -1,15 +1,15 @@
 """What changed in a run's catalogue since training, in one file: `RUN/catalogue.parquet`.
 
-The file is replaced as a whole, under a lock: a process killed in the middle, or a full disk,
-leaves the one before.
+The file is replaced as a whole, under a lock: after a kill or on a full disk, the previous file is
+still there.
 
 Columns: ``item``, ``title``, ``text``, ``state``, ``level_1`` to ``level_L``, ``content`` (float32
 list). Added items have all of them; an item trained on appears only when it is blocked or deleted,
-with its state alone. A deleted item's row and identifier stay taken, so that whatever refers to
-them (a log, a history) never comes to mean another item.
+with its state alone. A deleted item's row and identifier stay taken, so that a log or a history
+that refers to them never means another item.
 
-Every write gives the file a new lineage id, so that a server knows a file by what it is: an older
-one that was put back, or another one, has another lineage whatever its number of edits.
+Every write gives the file a new lineage id, by which a server notices that the file was replaced by
+an older or another one, even with the same number of edits.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 
 from letterrec.errors import Overloaded, RunError
 from letterrec.files import atomic_path, denied, fingerprint
+from letterrec.runs.layout import Layout
 
-_FILE = "catalogue.parquet"
-_MOST_EDITS = 2**53  # what JSON's readers count exactly
+_MOST_EDITS = 2**53  # the largest count that JSON readers represent exactly
 PATIENCE = 60.0  # seconds that an edit waits for another one's lock
 
 
@@ -47,8 +47,8 @@ class Changes:
         codes: int32 ``(n_added, n_levels)``.
         content: float32 ``(n_added, d_content)``.
         states: item id -> ``blocked`` or ``deleted``, of any item.
-        generation: counts the edits.
-        lineage: of this state of the catalogue and no other one; empty as trained.
+        generation: number of edits since training.
+        lineage: unique id of this state of the catalogue; empty as trained.
     """
 
     item_ids: tuple[str, ...]
@@ -69,18 +69,18 @@ class Changes:
 
 @contextmanager
 def locked(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold the run's catalogue against every other editor, in this process or another.
+    """Lock the run's catalogue against other editors, in this process or another.
 
     Args:
         folder: of the run.
         patience: seconds to wait for another editor.
 
     Raises:
-        Overloaded: another editor does not let go.
+        Overloaded: another editor holds the lock for longer.
         RunError: the folder is not there, or cannot be written.
     """
-    _check_there(folder)  # the lock would make it anew
-    lock = filelock.FileLock(folder / ".catalogue.lock", timeout=max(0.0, patience))
+    _check_there(folder)  # creating the lock would create the folder
+    lock = filelock.FileLock(Layout(folder).catalogue_lock, timeout=max(0.0, patience))
     try:
         lock.acquire()
     except filelock.Timeout:
@@ -104,9 +104,9 @@ def _check_there(folder: Path) -> None:
 
 
 def version_of(folder: Path) -> tuple[int, int, int] | None:
-    """Differs whenever the file was replaced; None where there is none."""
+    """The version of the file, which differs after every replacement; None if there is no file."""
     try:
-        about = (folder / _FILE).stat()
+        about = Layout(folder).catalogue.stat()
     except FileNotFoundError:
         return None
     return about.st_ino, about.st_mtime_ns, about.st_size
@@ -128,9 +128,9 @@ def read_changes(
         RunError: the file is damaged, may not be read, or belongs to another training of the run;
             or the folder is not there.
     """
-    path = folder / _FILE
+    path = Layout(folder).catalogue
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe is to wait for its writer
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             raise RunError(f"{path} is no regular file; put back a copy, or move it away")
         data = path.read_bytes()  # once: the file may be replaced at any moment
         about = pl.read_parquet_metadata(BytesIO(data))
@@ -162,12 +162,12 @@ def _parsed(
     width: int | None,
     trained: Container[str],
 ) -> Changes:
-    """What the file's bytes say; any error that polars or numpy raises means damage."""
+    """Parse the file's bytes; any error that polars or numpy raises means damage."""
     frame = pl.read_parquet(BytesIO(data))
     for name in ("item", "title", "text", "state"):
         if frame.schema[name] != pl.String:
             raise ValueError(f"the column {name} holds {frame.schema[name]} instead of text")
-    added = frame.filter(pl.col("level_1").is_not_null())
+    added = frame.filter(pl.col("level_1").is_not_null()) if sizes else frame.clear()
     texts = (frame["item"], added["title"], added["text"])
     if any(column.null_count() for column in texts):
         raise ValueError("an id, a title or a text is missing")
@@ -232,7 +232,7 @@ def write_changes(folder: Path, run: str, changes: Changes) -> None:
     content = pl.Series(changes.content).cast(lists) if n else pl.Series([], dtype=lists)
     columns["content"] = content.extend_constant(None, len(outside))
     about = {"run": run, "generation": str(changes.generation), "lineage": changes.lineage}
-    path = folder / _FILE
+    path = Layout(folder).catalogue
     try:
         with atomic_path(path) as temporary:
             pl.DataFrame(columns).write_parquet(temporary, metadata=about)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -11,17 +11,40 @@ from letterrec.errors import NotFound
 from letterrec.serving.catalogue.items import STATES, Catalogue
 
 
-def children(catalogue: Catalogue, prefix: Sequence[int], titles: int = 3) -> dict[str, Any]:
+class Branch(TypedDict):
+    """A code that follows a prefix; ``item_ids`` at the last level alone."""
+
+    code: int
+    items: int
+    titles: list[str]
+    item_ids: list[str]
+
+
+class Branches(TypedDict):
+    """The codes that follow a prefix, and how many items are below it."""
+
+    prefix: list[int]
+    items: int
+    children: list[Branch]
+
+
+class Shared(TypedDict):
+    """An item, and per level whether its code is that of another one."""
+
+    row: int
+    shared: list[bool]
+
+
+def children(catalogue: Catalogue, prefix: Sequence[int], titles: int = 3) -> Branches:
     """The codes that follow a prefix in the tree of identifiers.
 
     Args:
-        catalogue: whose identifiers are looked at; deleted items are left out.
+        catalogue: its items have the identifiers; deleted ones are left out.
         prefix: codes from the first level on; empty at the root.
         titles: sample titles per code, the most popular items'.
 
     Returns:
-        ``prefix``, ``items`` (below it) and ``children``: per code ``code``, ``items`` and sample
-        ``titles``, most items first; at the last level each child also has its ``item`` ids.
+        The codes, most items first.
 
     Raises:
         NotFound: no identifier begins so.
@@ -37,7 +60,7 @@ def children(catalogue: Catalogue, prefix: Sequence[int], titles: int = 3) -> di
     if not len(rows):
         raise NotFound(f"no identifier begins with the codes {list(prefix)}")
     depth = len(prefix)
-    result: dict[str, Any] = {"prefix": list(prefix), "items": len(rows), "children": []}
+    result: Branches = {"prefix": list(prefix), "items": len(rows), "children": []}
     if depth == codes.shape[1]:
         return result
     rows = rows[np.lexsort((-catalogue.popularity[rows], codes[rows, depth]))]
@@ -58,12 +81,12 @@ def children(catalogue: Catalogue, prefix: Sequence[int], titles: int = 3) -> di
 
 def shared_codes(
     catalogue: Catalogue, history: Sequence[int], item: int, most: int = 3
-) -> list[dict[str, Any]]:
-    """Why an item: the items of the history that share codes with it at equal places.
+) -> list[Shared]:
+    """Explain an item by the items of the history that share codes with it at equal levels.
 
     Returns:
-        Per history item with a code in common ``row`` and ``shared`` (a flag per level), those
-        with more leading codes in common first, then more codes, then the latest; each once.
+        Each such item once. Items with more leading codes in common come first, then more codes,
+        then the latest.
     """
     codes = catalogue.identifiers.codes
     latest = list(dict.fromkeys(reversed(history)))

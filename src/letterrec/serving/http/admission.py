@@ -36,15 +36,15 @@ Refusal = tuple[int, str]  # status and detail
 
 @dataclass(frozen=True)
 class Admission:
-    """The rules.
+    """The rules of admission.
 
     Attributes:
-        token: that clients must bring as ``Authorization: Bearer TOKEN``; None lets everyone in.
+        token: that clients must send as ``Authorization: Bearer TOKEN``; None lets everyone in.
         may_change: whether requests may change the catalogue or reload the run.
         body_limit: bytes of a body.
         hosts: names and addresses, without ports, by which clients may call this server; None
-            takes any. Without a token, a page of another site whose name is made to point here
-            would otherwise be taken for our own.
+            takes any. For a server without a token this prevents DNS rebinding, where another
+            site's name resolves to this server.
     """
 
     token: str | None = None
@@ -174,13 +174,13 @@ def host_name(host: str | None) -> str | None:
 
 
 def known_hosts(host: str, bound: str, allowed: Collection[str], token: bool) -> set[str] | None:
-    """By which names clients may call a server; None for any.
+    """The host names by which clients may call a server; None for any.
 
     Args:
-        host: that it was told to listen on.
-        bound: the address that this is.
-        allowed: names that were allowed beside it.
-        token: whether clients must bring one.
+        host: the host that it was told to listen on.
+        bound: the address of that host.
+        allowed: further names that were allowed.
+        token: whether clients must send one.
     """
     own = {name for name in map(_spelled, (host, bound, *allowed)) if name}
     address: Any = ipaddress.ip_address(bound.partition("%")[0])

@@ -1,4 +1,4 @@
-"""The HTTP application, and its routes of catalogue, exploring, operating and page."""
+"""The HTTP application, with its routes for the catalogue, exploring, operating and the page."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
 from letterrec.serving.http.admission import Admission
 from letterrec.serving.http.bodies import StrictRoute
-from letterrec.serving.http.drawings import Drawings, Sheet
-from letterrec.serving.http.middleware import Guard, ends_of
+from letterrec.serving.http.drawings import CachedBody, Drawings
+from letterrec.serving.http.middleware import RequestMiddleware, ends_of
 from letterrec.serving.http.problems import add_error_handlers, problems
 from letterrec.serving.http.recommending import add_recommending
 from letterrec.serving.http.telemetry import event
@@ -52,18 +52,18 @@ def create_app(
         token: that clients must bring; None lets everyone in.
         may_change: whether requests may change the catalogue or reload the run.
         body_limit: bytes of a request's body.
-        deadline: seconds in which a request is answered, with a 503 if it must be.
+        deadline: seconds within which every request is answered, if need be with a 503.
         hosts: names by which clients may call the server; None for any.
     """
     drawings = Drawings()
 
     @cache
-    def description() -> Sheet:
-        return Sheet.of(json.dumps(app.openapi()).encode())
+    def description() -> CachedBody:
+        return CachedBody.of(json.dumps(app.openapi()).encode())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
-        for make in (_files, description):  # before anyone asks for them, who would wait
+        for make in (_files, description):  # so that the first request for them need not wait
             await asyncio.to_thread(make)
         watching = asyncio.create_task(service.watch())
         app.state.ready = True
@@ -80,14 +80,14 @@ def create_app(
         description="Recommendations by generated item identifiers.",
         lifespan=lifespan,
         openapi_url=None,  # served below, as bytes
-        docs_url=None,  # their pages load scripts from elsewhere
+        docs_url=None,  # FastAPI's pages load scripts from other sites
         redoc_url=None,
-        redirect_slashes=False,  # the address would be made of the Host header
+        redirect_slashes=False,  # a redirect would repeat what the client sent as Host
         responses={422: {"model": s.Problem, "description": "The request is not valid"}},
     )
     app.state.ready = False
     app.add_middleware(
-        Guard,
+        RequestMiddleware,
         metrics=service.metrics,
         admission=Admission(token, may_change, body_limit, hosts),
         deadline=deadline,
@@ -96,7 +96,7 @@ def create_app(
     add_error_handlers(app, service)
     add_recommending(app, service, drawings)
     _add_catalogue(app, service, drawings)
-    _add_looking(app, service, drawings)
+    _add_exploring(app, service, drawings)
     _add_operating(app, service)
     _add_page(app, description)
     return app
@@ -158,7 +158,7 @@ def _add_catalogue(app: FastAPI, service: Service, drawings: Drawings) -> None:
         return await set_state(item, "deleted", ends_of(http))
 
 
-def _add_looking(app: FastAPI, service: Service, drawings: Drawings) -> None:
+def _add_exploring(app: FastAPI, service: Service, drawings: Drawings) -> None:
     @app.get("/v1/run", response_model=s.RunInfo, responses=problems(), tags=["explore"])
     async def run(http: Request) -> Response:
         """What is served."""
@@ -168,7 +168,7 @@ def _add_looking(app: FastAPI, service: Service, drawings: Drawings) -> None:
         def draw() -> bytes:
             return views.run_info(engine, catalogue).model_dump_json().encode()
 
-        return (await drawings.sheet("run", catalogue, draw)).answer(http)
+        return (await drawings.get("run", catalogue, draw)).response(http)
 
     @app.get("/v1/tree", response_model=s.Tree, responses=problems(404), tags=["explore"])
     async def tree(
@@ -188,7 +188,7 @@ def _add_looking(app: FastAPI, service: Service, drawings: Drawings) -> None:
         def draw() -> bytes:
             return s.Tree(**children(catalogue, codes)).model_dump_json().encode()
 
-        return (await drawings.sheet(("tree", codes), catalogue, draw)).answer(http)
+        return (await drawings.get(("tree", codes), catalogue, draw)).response(http)
 
     @app.get("/v1/map", response_model=s.Map, responses=problems(404), tags=["explore"])
     async def embedding_map(
@@ -207,11 +207,11 @@ def _add_looking(app: FastAPI, service: Service, drawings: Drawings) -> None:
         def draw() -> bytes:
             return views.embedding_map(engine, catalogue, of, level, points)
 
-        if of == "items":  # of what was trained on, which edits do not change
-            sheet = await drawings.sheet(("items", min(points, catalogue.n_trained)), engine, draw)
+        if of == "items":  # only trained items are shown: edits change nothing
+            body = await drawings.get(("items", min(points, catalogue.n_trained)), engine, draw)
         else:
-            sheet = await drawings.sheet(("codes", level), catalogue, draw)
-        return sheet.answer(http)
+            body = await drawings.get(("codes", level), catalogue, draw)
+        return body.response(http)
 
 
 def _add_operating(app: FastAPI, service: Service) -> None:
@@ -254,36 +254,36 @@ def _add_operating(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def _add_page(app: FastAPI, description: Callable[[], Sheet]) -> None:
+def _add_page(app: FastAPI, description: Callable[[], CachedBody]) -> None:
     @app.get("/", include_in_schema=False)
     async def page(http: Request) -> Response:
-        return _files()["index.html"].answer(http)
+        return _files()["index.html"].response(http)
 
     @app.get("/static/{name}", include_in_schema=False)
     async def static(name: str, http: Request) -> Response:
-        sheet = _files().get(name)
-        if sheet is None:
+        body = _files().get(name)
+        if body is None:
             raise HTTPException(404)
         kept = "max-age=86400" if name == _PLOTLY else "no-cache"
-        return sheet.answer(http, **{"cache-control": kept})
+        return body.response(http, **{"cache-control": kept})
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi(http: Request) -> Response:
-        return description().answer(http)
+        return description().response(http)
 
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 @cache
-def _files() -> dict[str, Sheet]:
+def _files() -> dict[str, CachedBody]:
     """The page's files and Plotly's own script, by name."""
     from plotly.offline import get_plotlyjs
 
     files = (resources.files("letterrec.serving") / "page").iterdir()
-    sheets = {
-        file.name: Sheet.of(file.read_bytes(), _TYPES[file.name.rpartition(".")[2]])
+    bodies = {
+        file.name: CachedBody.of(file.read_bytes(), _TYPES[file.name.rpartition(".")[2]])
         for file in files
         if file.name.rpartition(".")[2] in _TYPES
     }
-    return {**sheets, _PLOTLY: Sheet.of(get_plotlyjs().encode(), "text/javascript")}
+    return {**bodies, _PLOTLY: CachedBody.of(get_plotlyjs().encode(), "text/javascript")}

@@ -1,7 +1,7 @@
-"""Bodies as strict JSON: what two readers could understand differently is refused.
+"""Request bodies as strict JSON: what two parsers could read differently is refused.
 
-Python's reader takes NaN, numbers beyond floats, a key twice (the last counts) and any Unicode
-encoding.
+Python's own parser accepts NaN, numbers beyond the range of floats, duplicate keys (the last wins)
+and any Unicode encoding.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-_SMALL = 16_384  # bytes of a body that is read at once
+_SMALL = 16_384  # bytes; larger bodies are parsed on a thread
 
 
 def parse(body: bytes) -> object:
-    """A body's value.
+    """Parse a body.
 
     Raises:
-        ValueError: it is no strict JSON; in one line.
+        ValueError: it is not strict JSON; the message is one line.
 
     >>> parse(b'{"k": 3}')
     {'k': 3}
@@ -71,11 +71,11 @@ def _finite(text: str) -> float:
 
 
 class _StrictRequest(Request):
-    """A request whose body is strict JSON, of a model.
+    """A request whose body is parsed as strict JSON and validated by a model.
 
     Args:
-        request: as it came.
-        model: of the body; None where the route takes none.
+        request: the original one.
+        model: of the body; None if the route takes no body.
     """
 
     def __init__(self, request: Request, model: type[BaseModel] | None) -> None:
@@ -107,7 +107,7 @@ class StrictRoute(APIRoute):
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, which sees the request as a strict one."""
+        """The route's handler, called with a `_StrictRequest`."""
         handle = super().get_route_handler()
         body = None if self.body_field is None else self.body_field.field_info.annotation
         model = body if isinstance(body, type) and issubclass(body, BaseModel) else None

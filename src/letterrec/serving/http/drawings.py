@@ -1,7 +1,7 @@
-"""What the page draws, made on a few threads beside the search and kept as bytes.
+"""What the page shows beside recommendations, drawn on a small thread pool and cached as bytes.
 
-The run, the tree and the maps are the same for everyone until the catalogue changes: each is made
-once, zipped once, and sent as it is.
+The run, the tree and the maps are the same for everyone until the catalogue changes: each is drawn
+once, compressed once, and sent as it is.
 """
 
 from __future__ import annotations
@@ -21,76 +21,76 @@ from fastapi import Request, Response
 from letterrec.errors import Overloaded
 
 _THREADS = 2
-_WAITING = 64  # looks that may wait for a thread
-_KEPT = 64 * 2**20  # bytes of drawings
-_ZIPPED = 1024  # bytes from which on it is worth while
+_WAITING = 64  # drawings that may wait for a thread
+_KEPT = 64 * 2**20  # bytes of cached drawings
+_ZIPPED = 1024  # bytes; shorter bodies are not worth compressing
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A body as it is sent, zipped where that pays."""
+class CachedBody:
+    """The body of a response, also compressed where that makes it smaller."""
 
     body: bytes
     zipped: bytes | None
     media_type: str
 
     @classmethod
-    def of(cls, body: bytes, media_type: str = "application/json") -> Sheet:
-        """Zip a body, unless it is short."""
+    def of(cls, body: bytes, media_type: str = "application/json") -> CachedBody:
+        """Compress a body, unless it is short."""
         zipped = gzip.compress(body, 6) if len(body) >= _ZIPPED else None
         return cls(body, zipped, media_type)
 
     @property
     def size(self) -> int:
-        """Bytes in memory."""
+        """Size in memory, in bytes."""
         return len(self.body) + len(self.zipped or b"")
 
-    def answer(self, request: Request, **headers: str) -> Response:
-        """The answer to a request, zipped if its client reads that."""
+    def response(self, request: Request, **headers: str) -> Response:
+        """The response to a request, compressed if the client accepts that."""
         headers["vary"] = "accept-encoding"
         body = self.body
-        if self.zipped is not None and takes_gzip(request.headers.get("accept-encoding", "")):
+        if self.zipped is not None and accepts_gzip(request.headers.get("accept-encoding", "")):
             headers["content-encoding"] = "gzip"
             body = self.zipped
         return Response(body, headers=headers, media_type=self.media_type)
 
 
 class Drawings:
-    """Runs looks on threads of their own and keeps what they drew."""
+    """Draws what the page shows on a small thread pool, and caches it."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="looking")
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="drawing")
         self._running = 0
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, tuple[weakref.ref[object], Sheet]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[weakref.ref[object], CachedBody]] = OrderedDict()
         self._size = 0
-        self._begun: dict[Hashable, asyncio.Future[Sheet]] = {}
+        self._begun: dict[Hashable, asyncio.Future[CachedBody]] = {}
 
-    async def run(self, look: Callable[[], T]) -> T:
-        """The result of a look.
+    async def run(self, draw: Callable[[], T]) -> T:
+        """Call a function on the thread pool and return its result; nothing is cached.
 
         Raises:
-            Overloaded: too many wait.
+            Overloaded: too many calls are waiting already.
         """
         if self._running >= _THREADS + _WAITING:
-            raise Overloaded(f"{_WAITING} looks are waiting already; try again in a second")
+            raise Overloaded(f"{_WAITING} such requests are waiting already; try again in a second")
         with self._lock:
             self._running += 1
-        future = self._threads.submit(look)
+        future = self._threads.submit(draw)
         future.add_done_callback(self._ended)
         return await asyncio.wrap_future(future)
 
-    async def sheet(self, key: Hashable, version: object, draw: Callable[[], bytes]) -> Sheet:
-        """What was drawn under a key from this version of something; drawn if it is not there.
+    async def get(self, key: Hashable, version: object, draw: Callable[[], bytes]) -> CachedBody:
+        """The cached drawing for ``key`` and ``version``; drawn now if missing or outdated.
 
-        Requests for a sheet that is being drawn wait for it together.
+        Requests for the same drawing share one call of ``draw``.
 
         Args:
-            key: what is drawn, with all that it depends on beside the version.
-            version: the object that is drawn; another one makes the sheet anew.
-            draw: makes JSON, on one of the threads.
+            key: what is drawn: all that the drawing depends on, except the version.
+            version: the object that is drawn; for another object it is drawn again.
+            draw: returns JSON; called on the thread pool.
         """
         kept = self._kept.get(key)
         if kept is not None and kept[0]() is version:
@@ -99,13 +99,13 @@ class Drawings:
         drawing = (key, id(version))
         begun = self._begun.get(drawing)
         if begun is None:
-            begun = asyncio.ensure_future(self.run(lambda: Sheet.of(draw())))
+            begun = asyncio.ensure_future(self.run(lambda: CachedBody.of(draw())))
             self._begun[drawing] = begun
             begun.add_done_callback(lambda done: self._drew(drawing, version, done))
         return await asyncio.shield(begun)  # others wait for it too
 
     def close(self) -> None:
-        """Stop; what has not begun is given up."""
+        """Stop the threads; calls that are still waiting are cancelled."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _ended(self, future: Future[T]) -> None:
@@ -113,15 +113,15 @@ class Drawings:
             self._running -= 1
 
     def _drew(
-        self, drawing: tuple[Hashable, int], version: object, done: asyncio.Future[Sheet]
+        self, drawing: tuple[Hashable, int], version: object, done: asyncio.Future[CachedBody]
     ) -> None:
         del self._begun[drawing]
         if done.cancelled() or done.exception() is not None:
             return
-        key, sheet = drawing[0], done.result()
+        key, body = drawing[0], done.result()
         self._forget(key)
-        self._kept[key] = weakref.ref(version), sheet
-        self._size += sheet.size
+        self._kept[key] = weakref.ref(version), body
+        self._size += body.size
         while self._size > _KEPT:
             self._forget(next(iter(self._kept)))
 
@@ -131,11 +131,11 @@ class Drawings:
             self._size -= kept[1].size
 
 
-def takes_gzip(accepted: str) -> bool:
-    """Whether an Accept-Encoding header lets an answer be zipped.
+def accepts_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding header allows gzip.
 
-    >>> takes_gzip("br, GZIP;q=0.5"), takes_gzip("gzip;q=0"), takes_gzip("*"), takes_gzip("")
-    (True, False, True, False)
+    >>> [accepts_gzip(each) for each in ("br, GZIP;q=0.5", "gzip;q=0", "*", "")]
+    [True, False, True, False]
     """
     weights: dict[str, bool] = {}
     for part in accepted.lower().split(","):

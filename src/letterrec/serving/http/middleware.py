@@ -1,4 +1,4 @@
-"""The gate before every request: admission, the deadline, limits of bodies, metrics, the log."""
+"""What every request passes through: admission, the deadline, body limits, metrics, the log."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from letterrec.serving.http.admission import Admission
-from letterrec.serving.http.telemetry import Metrics, event, log
+from letterrec.serving.http.telemetry import ServerMetrics, event, log
 
 _BODY_SECONDS = 10.0  # in which a body must arrive, where the deadline is later
 _DRAINED = 64 * 2**20  # bytes of a refused body that are read, so that the client sees the answer
-_ROOM = 0.5  # seconds before the deadline in which a 503 must get out, also when much else is done
+_ROOM = 0.5  # seconds before the deadline at which a request is given up: its 503 must be in time
 _LONG = 60.0  # seconds in which edits and reloads are answered
 _POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -31,27 +31,28 @@ _HEADERS = [
 
 
 class _Late(Exception):
-    """An answer that is ready after the deadline; nobody is to wait for it."""
+    """Raised when an answer is ready only after its deadline."""
 
 
-class Guard:
-    """Refuses what must not pass, answers in time, and notes what was answered.
+class RequestMiddleware:
+    """Refuses inadmissible requests, enforces the deadline, and records every response.
 
-    A request's time runs from its first byte until its answer is ready to be sent: what it waits
-    for its turn counts, how fast the client reads does not. The application finds the end of that
-    time, on the clock of `time.monotonic`, in ``state["ends"]``. The log has it as ``ms``, and as
-    ``sent_ms`` the time until the answer was written to the connection.
+    A request's time runs from its first byte until its response is ready to be sent: waiting in the
+    queue counts, the client's reading speed does not. The application finds the deadline, on the
+    clock of `time.monotonic`, in ``state["ends"]``. The log reports the time as ``ms``, and the
+    time until the response was written to the connection as ``sent_ms``.
 
     Args:
-        app: what is guarded.
+        app: the application behind it.
         metrics: where requests are counted.
         admission: which requests may pass.
-        deadline: seconds in which a request is answered; edits and reloads have a minute. It is
-            given up half a second earlier (a quarter of a short deadline), and answered 503.
+        deadline: seconds within which a request is answered; edits and reloads have a minute. A
+            request is given up half a second earlier (for short deadlines, a quarter) and answered
+            with 503.
     """
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, admission: Admission, deadline: float
+        self, app: ASGIApp, *, metrics: ServerMetrics, admission: Admission, deadline: float
     ) -> None:
         self._app, self._metrics, self._admission = app, metrics, admission
         self._deadline = deadline
@@ -78,7 +79,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 status, ready = message["status"], time.monotonic()
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
-                if state.get("arriving"):  # what is still to come is not read as a request
+                if state.get("arriving"):  # the rest of the body is not the next request
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
@@ -86,7 +87,7 @@ class Guard:
             if not status and not limit.expired():
                 if time.monotonic() > ends:
                     raise _Late
-                limit.reschedule(None)  # how fast the client reads is up to the client
+                limit.reschedule(None)  # the client's reading speed does not count
             await noted(message)
 
         try:
@@ -101,11 +102,11 @@ class Guard:
             if status or not (limit.expired() or isinstance(error, _Late)):
                 raise
             await _answer(noted, 503, "the deadline passed; try again later", close=True)
-        except asyncio.CancelledError:  # uvicorn stops, and gives up what is not answered
+        except asyncio.CancelledError:  # uvicorn is stopping and cancels open requests
             if status:
                 raise
             await _answer(noted, 503, "the server is stopping; ask another one", close=True)
-        except Exception:  # a defect: the log tells it, the client and the connection live on
+        except Exception:  # a defect: logged, and answered with 500
             if status:
                 raise
             log.exception("defect")
@@ -126,7 +127,7 @@ class Guard:
             )
 
     def _limited(self, receive: Receive, state: dict[str, Any], ends: float) -> Receive:
-        """Bodies without a length are counted as they come, and must come in time."""
+        """Limit the size of bodies without a declared length, and the time in which all arrive."""
         most = self._admission.body_limit
         arrived = state["arrived"]
         taken = 0
@@ -134,7 +135,7 @@ class Guard:
 
         async def limited() -> Message:
             nonlocal taken, complete
-            if complete:  # what follows the body is the news that the client has left
+            if complete:  # only the client's disconnect follows the body
                 return await receive()
             try:
                 async with asyncio.timeout(_body_ends(arrived, ends) - time.monotonic()):
@@ -174,7 +175,7 @@ def _is_long(scope: Scope) -> bool:
 
 
 def _body_ends(arrived: float, ends: float) -> float:
-    """When the body must be there: in time for an answer before the deadline."""
+    """When a body must have arrived, so that it can be answered before the deadline."""
     return arrived + min(_BODY_SECONDS, 0.9 * (ends - arrived))
 
 
@@ -195,7 +196,7 @@ async def _answer(send: Send, status: int, detail: str, *, close: bool = False) 
 
 
 async def _drained(scope: Scope, receive: Receive, arrived: float, ends: float) -> bool:
-    """Read a refused body and forget it, within limits; whether it was read to its end."""
+    """Read and discard a refused body, within limits; return whether it was read to its end."""
     taken = 0
     more = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
     while more and taken < _DRAINED and "broken" not in scope["state"]:
@@ -210,6 +211,6 @@ async def _drained(scope: Scope, receive: Receive, arrived: float, ends: float) 
 
 
 def ends_of(request: Request) -> float:
-    """When a request's time is over, on the clock of `time.monotonic`."""
+    """The deadline of a request, on the clock of `time.monotonic`."""
     ends: float = request.scope["state"]["ends"]
     return ends

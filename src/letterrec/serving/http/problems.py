@@ -1,4 +1,4 @@
-"""How errors become answers: their status, their words, what the description says of them."""
+"""How errors become responses: status, message, and entry in the OpenAPI description."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def add_error_handlers(app: FastAPI, service: Service) -> None:
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
-    """What may be asked at the address of a request."""
+    """The HTTP methods that the path of a request allows."""
     found = {"OPTIONS"}
     for route in app.routes:
         if isinstance(route, Route) and route.matches(dict(request.scope))[0] != Match.NONE:
@@ -90,7 +90,7 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
 
 
 def without_paths(error: LetterRecError, folder: str) -> str:
-    """An error as clients are told it: without the server's folders, in one line.
+    """An error's message for clients: in one line, without the server's folders.
 
     >>> without_paths(NotFound("item '/etc/a' is not among the items of /srv/run"), "/srv/run")
     "item '/etc/a' is not among the items of the run"

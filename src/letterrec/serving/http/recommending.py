@@ -22,7 +22,7 @@ from letterrec.serving.queries import Prepared
 from letterrec.serving.service import Service
 
 T = TypeVar("T")
-_FEW = 500  # ids or recommendations that are worked on in between; more are on a thread
+_FEW = 500  # ids or recommendations; larger requests are processed on a thread
 
 
 def add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> None:
@@ -31,11 +31,11 @@ def add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> None
     async def answers_to(
         requests: Sequence[s.RecommendRequest | ValidationError], ends: float
     ) -> list[bytes | LetterRecError]:
-        """Per request the answer as JSON, or why it was refused."""
+        """For each request its answer as JSON, or the error that refused it."""
         engine = service.engine
 
         async def worked_out(work: Callable[[], T], size: int) -> T:
-            """Here, or on a thread where it would keep other requests waiting."""
+            """Call ``work`` here, or on a thread if it is large enough to delay other requests."""
             return work() if size <= _FEW else await drawings.run(work)
 
         prepared = await worked_out(
@@ -106,6 +106,7 @@ def _prepared(
                 request.blocked,
                 instruction=request.instruction,
                 unknown=request.unknown,
+                user=request.user,
             )
         )
     except LetterRecError as error:
@@ -113,7 +114,7 @@ def _prepared(
 
 
 def _refused(error: LetterRecError, folder: str) -> bytes:
-    """The place of an answer that there is not, as JSON."""
+    """The entry of a batch response for a refused request, as JSON."""
     refusal = s.Refusal(status=status_of(error), detail=without_paths(error, folder))
     return s.Refused(error=refusal).model_dump_json().encode()
 
@@ -133,11 +134,12 @@ def _response(
     answer: list[tuple[int, float]],
     ends: float,
 ) -> bytes:
-    """An answer as JSON: one at a time, since all of a large batch would hold the interpreter."""
+    """An answer as JSON; one per call, since a large batch at once would block other threads."""
     if time.monotonic() > ends:
         raise Overloaded("the deadline passed; try again later, or ask for less")
     catalogue, history = engine.catalogue, query.rows
     items = []
+    generates = engine.model.generates
     for row, score in answer:
         because = None
         if request.explain:
@@ -146,7 +148,12 @@ def _response(
                 for why in shared_codes(catalogue, history, row)
             ]
         items.append(
-            s.Recommendation(**views.name(catalogue, row), log_probability=score, because=because)
+            s.Recommendation(
+                **views.name(catalogue, row),
+                score=score,
+                log_probability=score if generates else None,
+                because=because,
+            )
         )
     names = None
     if request.explain:

@@ -1,4 +1,4 @@
-"""What requests and answers look like, and how large they may be."""
+"""The schemas of requests and responses, with their size limits."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ MAX_INSTRUCTION = 500
 
 
 def _as_text(value: object) -> object:
-    """A number as the id that it stands for; text stays as it is until it is looked up."""
+    """A number as its id; text is kept, and checked when it is looked up."""
     if isinstance(value, str) or value is None:
         return value
-    if type(value) is int:  # what most are, where they are many
+    if type(value) is int:  # the common case in long lists
         return str(value)
     item = as_id(value)
     return value if item is None else item
@@ -62,7 +62,7 @@ NewId = Annotated[
     WithJsonSchema(_ID_SCHEMA, mode="validation"),
 ]
 Text = Annotated[str, Field(max_length=10_000)]
-# The first wrong id of a list is told: half a million of them must not be.
+# Validation stops at the first invalid id of a list: there may be half a million.
 Ids = Annotated[list[Id], Field(fail_fast=True)]
 State = Literal["active", "blocked", "deleted"]
 
@@ -107,7 +107,7 @@ class RecommendRequest(_Strict):
 
 
 def _on_its_own(value: object, check: ValidatorFunctionWrapHandler) -> object:
-    """A request of a batch, or why it is none: the others are answered all the same."""
+    """Validate one request of a batch; return its error, so that the others are still answered."""
     try:
         return check(value)
     except ValidationError as error:
@@ -122,7 +122,7 @@ class BatchRequest(_Strict):
     )
 
     def parsed(self) -> list[RecommendRequest | ValidationError]:
-        """Per request what was asked, or why it cannot be."""
+        """Each request, parsed, or its validation error."""
         return list(self.requests)
 
 
@@ -143,7 +143,10 @@ class Because(ItemName):
 class Recommendation(ItemName):
     """A recommended item."""
 
-    log_probability: float = Field(description="natural logarithm, given the history")
+    score: float = Field(description="what items are ranked by, higher is better")
+    log_probability: float | None = Field(
+        description="natural logarithm, given the history; null where a baseline ranks"
+    )
     because: list[Because] | None = Field(None, description="with explain; nearest first")
 
 
@@ -166,13 +169,13 @@ class Refusal(BaseModel):
 
 
 class Refused(BaseModel):
-    """The place of an answer that there is not."""
+    """The entry of a batch response for a refused request."""
 
     error: Refusal
 
 
 class BatchResponse(BaseModel):
-    """In the order of the requests, an answer or an error each."""
+    """An answer or an error for each request, in their order."""
 
     answers: list[RecommendResponse | Refused]
 
@@ -232,7 +235,7 @@ class AddedItems(BaseModel):
 
 
 class StateChange(_Strict):
-    """What is to become of an item."""
+    """The new state of an item."""
 
     state: State = Field(
         description="active: recommended; blocked: never recommended; deleted: not found either"
@@ -257,7 +260,7 @@ class Level(BaseModel):
 
 
 class RunInfo(BaseModel):
-    """What is served."""
+    """The run that is served."""
 
     name: str
     recommender: str
@@ -272,7 +275,7 @@ class RunInfo(BaseModel):
     created: str
     letterrec: str
     metrics: dict[str, float] | None = Field(description="on the test split")
-    levels: list[Level]
+    levels: list[Level] = Field(description="of the identifiers; none where a baseline ranks")
     example_user: str
     example_items: list[ItemName]
 

@@ -1,6 +1,6 @@
 """The process that serves a run: sockets, signals, the token.
 
-It reloads on SIGHUP and stops on SIGTERM and SIGINT: requests that were begun are answered.
+It reloads on SIGHUP and stops on SIGTERM and SIGINT: requests in progress are still answered.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def serve(
 
     Args:
         run: folder of a finished run.
-        load: opens it, now and whenever it is reloaded.
+        load: loads the run, at the start and at every reload.
         host: address to listen on.
         port: to listen on; 0 takes a free one, which the first log line names.
         token_file: file with the token that clients must bring; None takes the environment
@@ -92,7 +92,7 @@ def serve(
     token = read_token(token_file)
     listener = _listen(host, port)
     may_change = not read_only and (token is not None or _is_loopback(host))
-    folder = run.absolute()  # answers name no folder; and it stays the same link
+    folder = run.absolute()  # to keep it out of answers; a link stays a link, for reloads
     with _loading():
         say(f"loading {run} ...")
         service = Service(
@@ -133,11 +133,11 @@ def serve(
     def stop(signum: int, frame: object) -> None:
         server.should_exit = True
 
-    # For signals that come before uvicorn listens to them; it raises those that it has heard
-    # again, and that the server was stopped is no failure of the process.
+    # For signals before uvicorn sets its own handlers. When it has stopped it raises the signals
+    # that it caught once more: with these handlers the process then still exits with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    listener.listen(_BACKLOG)  # whoever reads that it serves can connect
+    listener.listen(_BACKLOG)  # clients can connect once the log says so
     address = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
     event(
         "serving",
@@ -155,8 +155,8 @@ def serve(
 def _share_arenas() -> None:
     """Let all threads allocate from two arenas where the C library is glibc.
 
-    It gives each thread one of its own, and each keeps the memory of the largest answer that its
-    thread ever made: twice what a busy server needs. ``MALLOC_ARENA_MAX`` in the environment
+    glibc gives each thread an arena of its own, which keeps the memory of the largest response that
+    the thread ever made: twice what a busy server needs. ``MALLOC_ARENA_MAX`` in the environment
     decides otherwise.
     """
     if "MALLOC_ARENA_MAX" in os.environ:
@@ -167,8 +167,8 @@ def _share_arenas() -> None:
 
 @contextmanager
 def _loading() -> Iterator[None]:
-    """While the run is loaded, SIGTERM and SIGINT end the process, as it was told, and SIGHUP does
-    nothing; until the server sets its own handlers.
+    """Until the server sets its own signal handlers, SIGTERM and SIGINT end the process and SIGHUP
+    is ignored.
     """
     handlers: dict[int, Any] = dict.fromkeys(
         (signal.SIGTERM, signal.SIGINT), lambda *_: os._exit(0)
@@ -185,10 +185,10 @@ def _loading() -> Iterator[None]:
 
 
 def uvicorn_config(app: Any) -> uvicorn.Config:
-    """How the application is served: connections, heads of requests and stopping are bounded."""
+    """uvicorn's configuration, with limits on connections, request heads and shutdown."""
     import uvicorn
 
-    from letterrec.serving.http.protocol import BoundedHttpProtocol
+    from letterrec.serving.http.connections import BoundedHttpProtocol
 
     return uvicorn.Config(
         app,
@@ -205,10 +205,10 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
 
 
 def _end_in_time(server: uvicorn.Server) -> None:
-    """End the process when it was told to stop and has not in time.
+    """End the process if it does not stop in time.
 
-    A search or an encoder that runs cannot be interrupted. Files are whole or absent whenever a
-    process ends.
+    A running search or encoder cannot be interrupted, and need not be: files are whole or absent
+    whenever a process ends.
     """
     from letterrec.serving.http.telemetry import event
 
@@ -269,7 +269,7 @@ def read_token(path: Path | None) -> str | None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket before anything is loaded: a port that is taken is told at once."""
+    """Open the socket before the run is loaded, so that a port in use is reported at once."""
     listener: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -277,7 +277,7 @@ def _listen(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections take this over: an answer's body must not wait 40 ms for its headers' receipt.
+        # Connections inherit this: without it a body waits 40 ms for its headers' acknowledgement.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(address)
     except OSError as error:

@@ -26,11 +26,11 @@ from prometheus_client import (
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-_LINES = 10_000  # that may wait to be written
+_LINES = 10_000  # that may be pending
 log = logging.getLogger("letterrec.serving")
 
 
-class Metrics:
+class ServerMetrics:
     """The server's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Metrics:
         self.search_seconds.observe(seconds)
 
     def refused(self, status: int) -> None:
-        """Count what was refused before it was a request."""
+        """Count what was refused before it was a complete request."""
         self.requests.labels("unmatched", "", status).inc()
         event("refused", status=status)
 
@@ -99,10 +99,10 @@ class JsonLines(logging.Formatter):
 
 
 class Writer(logging.Handler):
-    """Writes records on a thread of its own, all that wait in one go.
+    """Writes log records on a thread of its own, all pending ones at once.
 
-    A terminal or a pipe that is read slowly must not hold up requests: whoever logs waits only
-    where as many as `_LINES` records are still to be written.
+    A slow terminal or pipe does not delay requests: logging blocks only while `_LINES` records are
+    pending.
 
     Args:
         stream: that they are written to.

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 import letterrec
 from letterrec.embeddings.projection import Axes, principal_axes, principal_components, sample
 from letterrec.errors import NotFound, RunError
-from letterrec.files import read_json
 from letterrec.identifiers.diagnostics import code_counts, entropy
+from letterrec.runs.run import Run
 from letterrec.serving.catalogue.items import STATES, Catalogue
 from letterrec.serving.engine import Engine
 from letterrec.serving.http import schemas as s
 from letterrec.tokenizers import load_tokenizer
 
-_FITTED = 20_000  # embeddings whose principal axes are taken for those of all
+_FITTED = 20_000  # embeddings from which the principal axes are computed
 _AXES: WeakKeyDictionary[Engine, Axes] = WeakKeyDictionary()
 
 
@@ -62,18 +62,18 @@ def item(engine: Engine, catalogue: Catalogue, item_id: str, neighbours: int) ->
 
 def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
     """What is served."""
-    about = read_json(engine.folder / "run.json")
-    settings = engine.settings
+    run, settings = Run.open(engine.folder), engine.settings
     try:
-        metrics = read_json(engine.folder / "metrics.json")["test"]["metrics"]
-    except (RunError, KeyError):
+        metrics = run.metrics()["test"]["metrics"]
+    except RunError:
         metrics = None  # not evaluated yet
     popular = np.argsort(-catalogue.popularity, kind="stable")[:6]
     made = {"given": "given with the data", "titles": "titles"}
+    tokenizer = made.get(settings.identifiers.source, settings.tokenizer.name)
     return s.RunInfo(
         name=engine.dataset.name,
         recommender=settings.recommender.name,
-        tokenizer=made.get(settings.identifiers.source, settings.tokenizer.name),
+        tokenizer=tokenizer if catalogue.identifiers.n_levels else "none",
         encoder=None if engine.content is None else settings.content.encoder,
         users=engine.dataset.n_users,
         items=catalogue.count("active"),
@@ -81,7 +81,7 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
         deleted=catalogue.count("deleted"),
         added=catalogue.n_items - catalogue.n_trained,
         generation=catalogue.generation,
-        created=str(about.get("started", "")),
+        created=run.about["started"],
         letterrec=letterrec.__version__,
         metrics=metrics,
         levels=[
@@ -106,6 +106,8 @@ def embedding_map(
     Raises:
         NotFound: the run has no such embeddings.
     """
+    if not catalogue.identifiers.n_levels:
+        raise NotFound("the run has no embeddings to show: a baseline ranks its items")
     first = catalogue.identifiers.codes[:, 0]
     if of == "codes":
         return _code_map(engine, catalogue, level)
@@ -127,7 +129,7 @@ def embedding_map(
 
 
 def _axes(engine: Engine, content: NDArray[np.float32]) -> Axes:
-    """Of the content embeddings: found once, whatever number of points is asked for."""
+    """Principal axes of the content embeddings, computed once per engine."""
     axes = _AXES.get(engine)
     if axes is None:
         axes = _AXES[engine] = principal_axes(content[sample(len(content), _FITTED)])
@@ -137,10 +139,11 @@ def _axes(engine: Engine, content: NDArray[np.float32]) -> Axes:
 def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> bytes:
     if level > catalogue.identifiers.n_levels:
         raise NotFound(f"level {level} of {catalogue.identifiers.n_levels}: there is none")
-    folder = engine.folder / "tokenizer"
-    if not folder.is_dir():
-        raise NotFound("the run has no code embeddings: its identifiers came with the data")
-    codebook = load_tokenizer(folder).codebooks[level - 1]  # (codes, d)
+    folder = engine.files.tokenizer
+    codebooks = load_tokenizer(folder).codebooks if folder.is_dir() else None
+    if codebooks is None:
+        raise NotFound("the run has no code embeddings: no network learned its identifiers")
+    codebook = codebooks[level - 1]  # (codes, d)
     counts = code_counts(catalogue.present)[level - 1]
     where, explained = principal_components(codebook)
     titles = most_popular_titles(catalogue, level)
@@ -157,7 +160,7 @@ def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> bytes:
 
 
 def _json(**columns: object) -> bytes:
-    """A `s.Map`, a column at a time: one call for all would hold the interpreter for long."""
+    """A `s.Map` as JSON, a column per call: one long call would block other threads."""
     pairs = (f"{json.dumps(key)}:{json.dumps(value)}" for key, value in columns.items())
     return ("{" + ",".join(pairs) + "}").encode()
 

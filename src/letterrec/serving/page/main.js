@@ -71,8 +71,9 @@ async function start() {
   const added = run.added ? `, ${number(run.added)} added since` : "";
   $("run").textContent =
     `${run.name} · ${number(run.items)} items${added} · ${number(run.users)} users · ` +
-    `${run.recommender} on ${run.tokenizer} identifiers`;
+    (run.levels.length ? `${run.recommender} on ${run.tokenizer} identifiers` : run.recommender);
   document.title = `${run.name} · LetterRec`;
+  if (!run.levels.length) for (const view of views.splice(1)) $(`tab-${view}`).hidden = true;
   fillExamples(run);
   fillMapChoices(run);
   const wanted = location.hash.slice(1);

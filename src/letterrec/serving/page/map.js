@@ -16,7 +16,7 @@ export function fillMapChoices(run) {
 export async function drawMap() {
   const choice = $("map-of").value;
   if (!choice) {
-    $("map-note").textContent = "This run has no embeddings to show: its identifiers came with the data.";
+    $("map-note").textContent = "This run has no embeddings to show.";
     return;
   }
   const [of, level = "1"] = choice.split(" ");

@@ -109,16 +109,17 @@ function show(found, skipped) {
     : "Without a history: what is most popular. Find an item to begin.";
   if (skipped) $("status").textContent += `; ${skipped} of them no longer in the catalogue, left out`;
   if (!found.length) $("status").textContent += ". Everything else is in the history, blocked or deleted.";
-  const best = Math.exp(found[0]?.log_probability ?? 0);
+  const weight = (item) => (item.log_probability === null ? Math.max(item.score, 0) : Math.exp(item.score));
+  const best = (found[0] && weight(found[0])) || 1;
   $("answers").replaceChildren(...found.map((item, i) => {
-    const probability = Math.exp(item.log_probability);
+    const scored = item.log_probability === null;
     const why = item.because?.[0];
     return el("li", {},
       el("span", { class: "rank" }, `${i + 1}`),
       el("span", { class: "title" }, itemLink(item)),
-      el("span", { class: "score", title: "probability, and its natural logarithm" },
-        `${percent(probability)} (${item.log_probability.toFixed(2)})`),
-      el("span", { class: "bar" }, el("i", { style: `width:${(100 * probability) / best}%` })),
+      el("span", { class: "score", title: scored ? "score" : "probability, and its natural logarithm" },
+        scored ? item.score.toPrecision(3) : `${percent(weight(item))} (${item.score.toFixed(2)})`),
+      el("span", { class: "bar" }, el("i", { style: `width:${(100 * weight(item)) / best}%` })),
       el("span", { class: "detail" },
         codePills(item.identifier, why?.shared), el("span", { class: "id" }, item.item)),
       why ? explain(why) : null);

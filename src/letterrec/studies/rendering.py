@@ -1,4 +1,4 @@
-"""How a reproduced table looks: in the terminal and as a section of a Markdown file."""
+"""A reproduced table, rendered for the terminal and as a section of a Markdown file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ def figures_sheet(result: Mapping[str, Any]) -> Sheet:
     whole_runs = table.until == "evaluation"
     columns = [result["data"], *(heading(m) for m in metrics), *["min per run"][:whole_runs]]
     sheet = Sheet(f"{result['title']}: {result['data']}", columns)
-    for row in result["rows"]:
-        spread = row["spread"] or {}
-        cells = [figure(row["mean"].get(m), spread.get(m)) for m in metrics]
-        minutes = f"{row['seconds'] / 60:.1f}" if row["seconds"] else ""
-        sheet.rows.append([row["label"], *cells, *[minutes][:whole_runs]])
+    order = list(table.rows)
+    there = [*result["rows"], *result["unavailable"]]
+    for row in sorted(there, key=lambda row: order.index(row["row"])):
+        if "reason" in row:
+            sheet.rows.append([row["label"], *["-"] * len(metrics), *[""][:whole_runs]])
+        else:
+            spread = row["spread"] or {}
+            cells = [figure(row["mean"].get(m), spread.get(m)) for m in metrics]
+            minutes = f"{row['seconds'] / 60:.1f}" if row["seconds"] else ""
+            sheet.rows.append([row["label"], *cells, *[minutes][:whole_runs]])
         if row["paper"]:
             printed = [figure(row["paper"].get(m)) for m in metrics]
             sheet.rows.append([f"  paper: {row['paper_row']}", *printed, *[""][:whole_runs]])
@@ -83,4 +88,5 @@ def _note(result: Mapping[str, Any]) -> str:
         parts.append("test split, full ranking")
     if not result["items_have_text"]:
         parts.append("items have no text: identifiers are learned from CF embeddings alone")
+    parts += [f"not made: {row['label']} ({row['reason']})" for row in result["unavailable"]]
     return "; ".join(parts)

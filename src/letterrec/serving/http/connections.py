@@ -1,7 +1,7 @@
-"""Connections and the head of a request: how many, how large, how long; errors before there is one.
+"""Limits on connections and request heads, and errors before a request is complete.
 
-uvicorn's protocol on httptools, which bounds none of these. Also bounds what a body has around its
-data: extensions of chunks, and trailers.
+Extends uvicorn's httptools protocol, which limits neither. Limits the framing of bodies as well:
+chunk extensions and trailers.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-HEAD_BYTES = 65_536  # of request line and headers; and of what is around a body's data
+HEAD_BYTES = 65_536  # of request line and headers; also of a body's framing
 HEAD_SECONDS = 10.0  # in which they must arrive
 UNREAD_SECONDS = 30.0  # that an answer waits for a client that does not read
 _CHUNK = 24  # bytes that a chunk may have around its data: the length, line ends
 _PIECE = 16_384  # bytes given to the parser at once
 _FRAMING = (b"content-length", b"transfer-encoding")
-_LINGER = 2.0  # seconds in which a refused client's bytes are thrown away, so that it sees why
+_LINGER = 2.0  # seconds of discarding a refused client's bytes, so that it can read the response
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection.
 
-    ``limit_concurrency`` of uvicorn's configuration is the number of connections: where there are
-    as many, a new one takes the place of the one that has been idle longest, or gets a 503.
+    ``limit_concurrency`` of uvicorn's configuration is the largest number of connections. Beyond it
+    a new one replaces the one that has been idle longest; if none is idle, it gets a 503.
 
-    Every request's ``scope["state"]["arrived"]`` is when its first byte was read, on the clock of
-    `time.monotonic`; for a request that waits for its turn it is later by the time in which the
-    client did not read the answers before. ``"arriving"`` says whether its body is still to come,
-    and ``"broken"`` is the status and the reason for which the rest of the body is not read.
+    In ``scope["state"]`` of a request, ``"arrived"`` is when its first byte was read, on the clock
+    of `time.monotonic`; for a pipelined request, plus the time during which the client did not read
+    earlier responses. ``"arriving"`` says whether its body is incomplete; ``"broken"`` holds status
+    and reason if the rest of the body is not read.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -100,8 +100,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.send_400_response("")
 
     def _go_on(self) -> None:
-        """Read on in HTTP/1.1 after a request to change to another protocol, which the parser takes
-        for the end of the request whether it has a body or not.
+        """Go on in HTTP/1.1 after an Upgrade header, at which the parser ends the request even if
+        it has a body.
         """
         self.parser = httptools.HttpRequestParser(self)
         if self._upgrading:
@@ -128,7 +128,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; trailers, which nothing here reads, are none."""
+        """A header; trailers are ignored."""
         if self._in_head:
             self._fields += len(name) + len(value) + 4
             super().on_header(name, value)
@@ -192,7 +192,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._unread.cancel()
             self._unread = None
         now = time.monotonic()
-        for waiting, _ in self.pipeline:  # it was the client that kept them waiting
+        for waiting, _ in self.pipeline:  # the client's delay does not count
             state = waiting.scope["state"]
             state["arrived"] += now - max(self._paused, state["arrived"])
 
@@ -204,7 +204,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
+        """Answer bytes that are not HTTP."""
         if self._in_head:
             self._refuse(
                 400, "this is not a valid HTTP/1.1 request; check its first line and headers"
@@ -253,7 +253,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         )
 
     def _refuse_body(self, status: int, detail: str) -> None:
-        """Read nothing further of a request that the application has already."""
+        """Stop reading a request that the application is already handling."""
         self._refused = True
         self.scope["state"]["broken"] = (status, detail)
         if self.cycle is not None:

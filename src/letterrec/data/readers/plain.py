@@ -1,4 +1,4 @@
-"""Tables: ``interactions.*`` and, if present, ``items.*`` and ``users.*``, or one table alone.
+"""Plain tables: ``interactions.*``, with ``items.*`` and ``users.*`` if present, or one table.
 
 Files are opened by `table_files`; `columns` says which column is what.
 """
@@ -19,15 +19,15 @@ from letterrec.data.readers.base import Reader, ReadOptions
 from letterrec.data.readers.columns import candidates_for, find_columns, item_of_catalogue
 from letterrec.data.readers.interactions import read_interactions
 from letterrec.data.readers.side_tables import (
-    Found,
     LookUp,
     Rows,
+    SideTable,
     check_match,
     counted,
     look_up_in,
     preferences_of,
 )
-from letterrec.data.readers.table_files import Table, hive_keys, kind_of, open_table, plain_name
+from letterrec.data.readers.table_files import TableFile, hive_keys, kind_of, open_table, plain_name
 from letterrec.data.text import ItemText, is_year, item_text
 from letterrec.errors import DataError
 
@@ -73,7 +73,7 @@ def has_interactions(source: Path) -> bool:
 
 
 def _name_of(source: Path, log: Path) -> str:
-    """The folder's name for tables that are called as they should be, else the file's."""
+    """The folder's name if the log is called ``interactions``, else the source's own."""
     if _stem(log) == "interactions":
         return log.resolve().parent.name
     return source.resolve().name if source.is_dir() else source.resolve().name.split(".")[0]
@@ -84,7 +84,7 @@ def _stem(path: Path) -> str:
 
 
 def is_log(path: Path, options: ReadOptions) -> bool:
-    """Whether a file is a table that says which user did something with which item."""
+    """Whether a file is a table with all the columns that a log needs."""
     try:
         found = open_table(path, notes=[], told=options.columns.values()).names()
     except DataError:
@@ -130,7 +130,7 @@ def read_items(path: Path) -> dict[str, ItemText]:
     return items
 
 
-def _log_columns(table: Table, options: ReadOptions, notes: list[str]) -> dict[str, str]:
+def _log_columns(table: TableFile, options: ReadOptions, notes: list[str]) -> dict[str, str]:
     def find(found: list[str]) -> dict[str, str]:
         return find_columns(
             found,
@@ -150,9 +150,9 @@ def _log_columns(table: Table, options: ReadOptions, notes: list[str]) -> dict[s
 
 
 def _catalogue_beside(
-    log: Table, folder: Path, columns: Mapping[str, str], options: ReadOptions, notes: list[str]
+    log: TableFile, folder: Path, columns: Mapping[str, str], options: ReadOptions, notes: list[str]
 ) -> LookUp[ItemText] | None:
-    """What the items are called: ``items.*``, the titles of the log, or one other table."""
+    """Where titles and texts come from: ``items.*``, the log's titles, or one other table."""
     item, title = columns["item"], options.columns.get("title")
     found = log.names()
     path = named(folder, "items")
@@ -200,11 +200,11 @@ def _catalogue_by_id(
     read: list[str] = []
     catalogue = _items_in(others[0], item, options.columns, read)
 
-    def where_they_match(wanted: Collection[str]) -> Found[ItemText]:
+    def where_they_match(wanted: Collection[str]) -> SideTable[ItemText]:
         found = catalogue(wanted)
         if not found.entries:
             note = f"{name} is not read: its ids are none of the log's items; if they should be, "
-            return Found(found.where, {}, 0, notes=(f"{note}write them alike",))
+            return SideTable(found.where, {}, 0, notes=(f"{note}write them alike",))
         said = (f"{name} beside it is read for titles and texts", *read)
         return replace(found, notes=(*said, *found.notes))
 
@@ -228,7 +228,7 @@ def _items_in(path: Path, item: str, told: Mapping[str, str], notes: list[str]) 
     table = open_table(path, notes=notes)
     columns = _item_columns(table, item, told, notes)
 
-    def look_up(wanted: Collection[str]) -> Found[ItemText]:
+    def look_up(wanted: Collection[str]) -> SideTable[ItemText]:
         objects: list[object] = []
         found = look_up_in(path, partial(_items, table, columns, objects))(wanted)
         if not objects:
@@ -240,7 +240,7 @@ def _items_in(path: Path, item: str, told: Mapping[str, str], notes: list[str]) 
     return look_up
 
 
-def _titles_in(log: Table, item: str, title: str) -> LookUp[ItemText]:
+def _titles_in(log: TableFile, item: str, title: str) -> LookUp[ItemText]:
     """The first title that a log has for each item."""
 
     def pairs() -> Rows[ItemText]:
@@ -260,9 +260,9 @@ def _titles_in(log: Table, item: str, title: str) -> LookUp[ItemText]:
 
 
 def _item_columns(
-    table: Table, log_item: str, told: Mapping[str, str], notes: list[str]
+    table: TableFile, log_item: str, told: Mapping[str, str], notes: list[str]
 ) -> dict[str, str]:
-    """Where a catalogue has its items and their titles; the log's name for items counts too."""
+    """The columns of ids and titles in a catalogue; ids may be named as in the log."""
     found = table.names(of_all=True)
     told = {role: name for role, name in told.items() if role == "title" and name in found}
     if log_item in found and "item" not in found:
@@ -281,7 +281,7 @@ def _item_columns(
 
 
 def _items(
-    table: Table, columns: Mapping[str, str], objects: list[object] | None = None
+    table: TableFile, columns: Mapping[str, str], objects: list[object] | None = None
 ) -> Rows[ItemText]:
     """The rows of a table of items: the id, and what makes title and text of the row.
 
@@ -295,7 +295,7 @@ def _items(
         yield row.get(item), partial(item_text, row.get(title), further)
 
 
-def _texts(table: Table, keys: Collection[str]) -> list[str]:
+def _texts(table: TableFile, keys: Collection[str]) -> list[str]:
     """The columns of ids and titles, and those that hold texts, lists of texts or years."""
 
     def is_text(dtype: pl.DataType) -> bool:
@@ -312,7 +312,7 @@ def _texts(table: Table, keys: Collection[str]) -> list[str]:
 
 
 def _preferences(path: Path, options: ReadOptions, notes: list[str]) -> LookUp[object] | None:
-    """What users like, of a table with the columns user and preference; None of another one."""
+    """What users like, from a table with the columns user and preference; None for others."""
     table = open_table(path, notes=notes)
     roles: tuple[Role, ...] = ("user", "preference")
     found = table.names(of_all=True)

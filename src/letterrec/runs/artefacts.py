@@ -1,0 +1,233 @@
+"""What a run folder holds, written and read: data, embeddings, identifiers, weights, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from letterrec.config.settings import Settings
+from letterrec.data.cold import ColdItems
+from letterrec.data.dataset import Dataset
+from letterrec.data.saved import read_dataset
+from letterrec.data.splits import Split
+from letterrec.decoding.transitions import Transitions
+from letterrec.errors import RunError
+from letterrec.evaluation.metrics import Ranks
+from letterrec.evaluation.protocol import Evaluation
+from letterrec.files import (
+    fingerprint,
+    read_matrix,
+    read_tensors,
+    reading,
+    write_json,
+    write_tensors,
+)
+from letterrec.identifiers.diagnostics import Diagnosis
+from letterrec.identifiers.identifiers import Identifiers
+from letterrec.nn.sasrec import SASRec
+from letterrec.runs.layout import Layout
+from letterrec.runs.records import RunRecord, read_diagnostics, read_metrics
+from letterrec.tokenizers import Tokenizer, load_tokenizer
+from letterrec.training.checkpoints import TrainingLog, read_log
+
+
+class Artefacts:
+    """What the steps of a run have left in its folder.
+
+    Args:
+        folder: of the run; `layout` says what is where.
+        settings: of the run.
+        about: what run.json says.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, about: RunRecord) -> None:
+        self.folder = folder
+        self.files = Layout(folder)
+        self.settings = settings
+        self.about = about
+
+    def is_done(self, stage: str) -> bool:
+        """Whether a stage's results are in the folder."""
+        return stage in self.about["stages"]
+
+    def require(self, stage: str) -> None:
+        """Refuse to go on without a stage.
+
+        Raises:
+            RunError: it is not done.
+        """
+        if not self.is_done(stage):
+            raise RunError(
+                f"{self.folder} is unfinished (stage {stage!r} is missing); finish it with: "
+                f"letterrec fit {self.about['source']} --out {self.folder} --resume"
+            )
+
+    @property
+    def data_fingerprint(self) -> str | None:
+        """Of the data that the run was made from; None where it has read none, or does not say."""
+        return self.about["stages"].get("read", {}).get("fingerprint")
+
+    def dataset(self) -> Dataset:
+        """The run's data.
+
+        Raises:
+            RunError: they are missing or damaged, or not those that the run was made from.
+        """
+        self.require("read")
+        with reading(self.files.data):
+            dataset = read_dataset(self.files.data)
+            if not all(isinstance(t, str) for t in (*dataset.titles, *(dataset.texts or ()))):
+                raise ValueError("a title or a text is none")
+            found, recorded = dataset.fingerprint, self.data_fingerprint
+        if recorded is not None and found != recorded:
+            raise RunError(
+                f"{self.files.data} is damaged (fingerprint {found}, the run was made from "
+                f"{recorded}); fit the run again"
+            )
+        return dataset
+
+    def cold(self) -> ColdItems:
+        """The items held out of training, and the cases that ask for them.
+
+        Raises:
+            RunError: nothing was held out, or the files are damaged.
+        """
+        return ColdItems.load(self.files.cold)
+
+    def save_embeddings(self, name: str, values: NDArray[np.float32], dataset: Dataset) -> None:
+        """Keep float32 ``(n_items, d)`` embeddings with the fingerprint of the item ids."""
+        about = {"items": fingerprint(dataset.item_ids)}
+        path = self.files.embeddings(name)
+        write_tensors(path, {"embeddings": torch.from_numpy(values)}, about)
+
+    def embeddings(self, name: str, n_items: int) -> NDArray[np.float32] | None:
+        """Embeddings float32 ``(n_items, d)`` kept under a name; None where the run has none.
+
+        Raises:
+            RunError: they are damaged, or not of so many items.
+        """
+        path = self.files.embeddings(name)
+        return read_matrix(path, n_items) if path.exists() else None
+
+    def save_identifiers(self, identifiers: Identifiers, dataset: Dataset) -> None:
+        """Keep the identifiers."""
+        identifiers.save(self.files.identifiers, dataset.item_ids)
+
+    def save_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Keep a fitted tokenizer."""
+        tokenizer.save(self.files.tokenizer)
+
+    def tokenizer(self) -> Tokenizer:
+        """The run's tokenizer.
+
+        Raises:
+            RunError: it has none of its own, or its files are damaged.
+        """
+        return load_tokenizer(self.files.tokenizer)
+
+    def identifiers(self, dataset: Dataset) -> Identifiers:
+        """The run's identifiers."""
+        self.require("identifiers")
+        return Identifiers.load(self.files.identifiers, dataset.item_ids)
+
+    def save_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Keep what training the recommender has decided."""
+        write_tensors(self.weights_path, weights)
+
+    @property
+    def weights_path(self) -> Path:
+        """The file of the trained recommender."""
+        return self.files.recommender
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the trained recommender.
+
+        Raises:
+            RunError: they are missing or damaged.
+        """
+        self.require("recommender")
+        return read_tensors(self.weights_path)[0]
+
+    def save_transitions(self, transitions: Transitions, dataset: Dataset) -> None:
+        """Keep which item follows which."""
+        about = {"items": fingerprint(dataset.item_ids)}
+        transitions.save(self.files.transitions, about)
+
+    def transitions(self, n_items: int) -> Transitions | None:
+        """Which of so many items follows which; None where the run does without.
+
+        Raises:
+            RunError: the file is missing or damaged, or of other items.
+        """
+        path = self.files.transitions
+        if not self.settings.transitions.enabled:
+            return None
+        with reading(path):
+            found = Transitions.load(path)
+            if found.counts.shape[0] != n_items:
+                raise ValueError(f"{found.counts.shape[0]} items, the run has {n_items}")
+        return found
+
+    def save_ranks(self, ranks: Mapping[str, Ranks], dataset: Dataset) -> None:
+        """Keep the ranks ``(n_cases,)`` of a split's targets, by the split's name."""
+        tensors = {split: torch.from_numpy(r.astype(np.int32)) for split, r in ranks.items()}
+        about = {"data": dataset.fingerprint}
+        write_tensors(self.files.ranks, tensors, about)
+
+    def ranks(self, split: Split) -> Ranks:
+        """int64 ``(n_cases,)``: the ranks kept for a split, as `evaluation.evaluate_split` gives.
+
+        Raises:
+            RunError: there are none; runs of older versions kept none.
+        """
+        self.require("evaluation")
+        path = self.files.ranks
+        with reading(path):
+            return read_tensors(path)[0][split].numpy().astype(np.int64)
+
+    def save_metrics(self, metrics: Evaluation) -> None:
+        """Keep what evaluation gave."""
+        write_json(self.files.metrics, metrics)
+
+    def metrics(self) -> Evaluation:
+        """What evaluation gave on both splits, and popularity beside it."""
+        self.require("evaluation")
+        return read_metrics(self.files.metrics)
+
+    def save_diagnostics(self, diagnostics: Diagnosis) -> None:
+        """Keep what the identifiers look like."""
+        write_json(self.files.diagnostics, diagnostics)
+
+    def diagnostics(self) -> Diagnosis:
+        """What the identifiers look like; see `identifiers.diagnostics.diagnose`."""
+        self.require("identifiers")
+        return read_diagnostics(self.files.diagnostics)
+
+    def save_sasrec(self, model: SASRec, dataset: Dataset) -> None:
+        """Keep the SASRec that the CF embeddings are from."""
+        model.save(self.files.sasrec, dataset.item_ids)
+
+    def sasrec(self, dataset: Dataset) -> SASRec:
+        """The SASRec that the CF embeddings are from, in eval mode.
+
+        Raises:
+            RunError: none was trained here, or its file is damaged.
+        """
+        return SASRec.load(self.files.sasrec, dataset.item_ids)
+
+    def checkpoints(self, stage: str) -> Path:
+        """Where a stage's training keeps checkpoints and TensorBoard events."""
+        return self.files.training / stage
+
+    def training_log(self, stage: str) -> TrainingLog:
+        """How a stage's training went.
+
+        Raises:
+            RunError: it trained nothing, or its checkpoint was deleted or damaged.
+        """
+        return read_log(self.checkpoints(stage))

@@ -1,0 +1,72 @@
+"""Where everything is in a run folder, and which folders hold a run; no other room knows names.
+
+```
+RUN/
+  run.json                  format, source, data fingerprints, versions, seed, commit, stages
+  settings.toml             all settings
+  data/                     interactions.parquet, items.parquet
+  cold/                     items held out of training, where there are any
+  content.safetensors       content embeddings
+  collaborative.safetensors CF embeddings
+  sasrec.safetensors        the model that they are from, where it was trained here
+  tokenizer/                the trained tokenizer
+  identifiers.parquet       one code sequence per item
+  recommender.safetensors   the trained recommender
+  transitions.safetensors   which item follows which, mixed into its probabilities
+  diagnostics.json          what the identifiers look like
+  metrics.json              test and validation metrics, popularity beside them
+  ranks.safetensors         the rank of every held-out item, behind metrics.json
+  training/STAGE/           checkpoints and TensorBoard events
+  catalogue.parquet         what was changed in the catalogue since training
+  report.html               the report, unless it went elsewhere
+```
+
+Every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_ABOUT = "run.json"
+
+
+class Layout:
+    """The paths in a run folder, whether anything is there or not.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.about = folder / _ABOUT
+        self.settings = folder / "settings.toml"
+        self.data = folder / "data"
+        self.cold = folder / "cold"
+        self.sasrec = folder / "sasrec.safetensors"
+        self.tokenizer = folder / "tokenizer"
+        self.identifiers = folder / "identifiers.parquet"
+        self.recommender = folder / "recommender.safetensors"
+        self.transitions = folder / "transitions.safetensors"
+        self.diagnostics = folder / "diagnostics.json"
+        self.metrics = folder / "metrics.json"
+        self.ranks = folder / "ranks.safetensors"
+        self.training = folder / "training"
+        self.catalogue = folder / "catalogue.parquet"
+        self.catalogue_lock = folder / ".catalogue.lock"
+        self.report = folder / "report.html"
+
+    def embeddings(self, name: str) -> Path:
+        """Of the embeddings of a name, such as ``content``."""
+        return self.folder / f"{name}.safetensors"
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds a run, be it unfinished."""
+    return (folder / _ABOUT).exists()
+
+
+def run_folders(under: Path) -> list[Path]:
+    """The folders of runs, wherever they lie under a folder, in alphabetical order."""
+    return sorted(path.parent for path in under.rglob(_ABOUT))

@@ -1,0 +1,111 @@
+"""The trained model of a run as an engine asks it: what ranks a catalogue, and what it can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from torch import Tensor
+
+from letterrec.baselines import Baseline
+from letterrec.decoding.ranker import PersonalRanker, Ranker
+from letterrec.errors import RequestError
+from letterrec.identifiers.identifiers import Identifiers
+from letterrec.recommenders import Recommender
+from letterrec.serving.catalogue.items import Catalogue
+from letterrec.training.devices import device
+
+
+class Model(ABC):
+    """What ranks the items of a catalogue.
+
+    Attributes:
+        generates: whether it spells identifiers by beam search, its scores being natural
+            log-probabilities; one that does not gives items scores of its own.
+        follows_instructions: whether it was trained on wishes in words.
+    """
+
+    generates: bool
+    follows_instructions: bool
+
+    @abstractmethod
+    def ranker(self, catalogue: Catalogue) -> Ranker:
+        """What ranks this catalogue."""
+
+    @abstractmethod
+    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None) -> None:
+        """Go on with the same items and possibly more behind them."""
+
+    @abstractmethod
+    def export(self, folder: Path) -> None:
+        """Write the model as a folder that loads without LetterRec.
+
+        Raises:
+            RequestError: it is no language model.
+        """
+
+
+class GenerativeModel(Model):
+    """A generative recommender, which searches the trie of identifiers.
+
+    Args:
+        recommender: trained, in eval mode.
+        beam: prefixes kept per level where queries do not say.
+    """
+
+    def __init__(self, recommender: Recommender, beam: int) -> None:
+        self._recommender, self._beam = recommender, beam
+        self.generates = recommender.searches
+        self.follows_instructions = recommender.follows_instructions
+
+    def ranker(self, catalogue: Catalogue) -> Ranker:
+        """Beam search over the catalogue's trie, or what the recommender ranks by instead."""
+        assert catalogue.trie is not None
+        return self._recommender.ranker(
+            catalogue.trie,
+            catalogue.popularity,
+            transitions=catalogue.transitions,
+            beam=self._beam,
+        )
+
+    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None) -> None:
+        """See `Recommender.set_catalogue`."""
+        self._recommender.set_catalogue(identifiers, content)
+
+    def export(self, folder: Path) -> None:
+        """See `Recommender.export`."""
+        self._recommender.export(folder)
+
+
+class ScoringModel(Model):
+    """A baseline, which scores the items that it was trained on.
+
+    Args:
+        name: of the baseline, as people know it.
+        baseline: trained, in eval mode, on its device.
+    """
+
+    generates = False
+    follows_instructions = False
+
+    def __init__(self, name: str, baseline: Baseline) -> None:
+        self._name = name
+        self._ranker = PersonalRanker(baseline, device())
+
+    def ranker(self, catalogue: Catalogue) -> Ranker:
+        """All items that the catalogue has: those trained on."""
+        return self._ranker
+
+    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None) -> None:
+        """Nothing: an item that was not trained on has no score, and none can be added."""
+
+    def export(self, folder: Path) -> None:
+        """Refuse.
+
+        Raises:
+            RequestError: always.
+        """
+        raise RequestError(
+            f"the run has the baseline {self._name!r}, which is no language model; fit one with: "
+            "letterrec fit SOURCE --out RUN --recipe lcrec"
+        )

@@ -1,0 +1,16 @@
+"""HGN keeps to the seam."""
+
+from __future__ import annotations
+
+from contract_baseline import BaselineContract
+from letterrec.baselines import Baseline
+from letterrec.baselines.hgn import Hgn
+
+
+class TestHgn(BaselineContract):
+    finds_taste = False
+
+    def baseline(self, n_users: int, n_items: int) -> Baseline:
+        return Hgn(
+            n_users=n_users, n_items=n_items, known_users=True, dim=16, window=4, dropout=0.1
+        )
