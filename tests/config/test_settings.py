@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
+from letterrec.config.baselines import SasRecSettings
 from letterrec.config.loading import (
     describe_recipes,
     load_settings,
@@ -17,7 +18,6 @@ from letterrec.config.loading import (
     parse_settings,
     recipes,
 )
-from letterrec.config.baselines import SasRecSettings
 from letterrec.config.settings import RqtSettings, Settings
 from letterrec.errors import SettingsError
 
