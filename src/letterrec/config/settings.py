@@ -268,7 +268,7 @@ class RqtSettings(TransformerSettings, RecommenderSection):
     layers: int = Field(2, ge=1, description="transformer layers over the history")
     heads: int = Field(2, ge=1, description="attention heads; they divide dim")
     depth_layers: int = Field(2, ge=1, description="blocks per level of the code decoder")
-    dropout: float = Field(0.15, ge=0, lt=1, description="share of activations dropped in training")
+    dropout: float = Field(0.3, ge=0, lt=1, description="share of activations dropped in training")
     use_content: bool = Field(True, description="add the content vector to each history item")
     item_embedding: bool = Field(True, description="add a learned, droppable item embedding")
     temperature: float = Field(
@@ -280,7 +280,7 @@ class RqtSettings(TransformerSettings, RecommenderSection):
         description="weight of a softmax over items in the loss; 0, or over 100,000 items: none",
     )
     item_share: float = Field(
-        0.5, ge=0, lt=1, description="share of the probability that the softmax over items has"
+        0.8, ge=0, lt=1, description="share of the probability that the softmax over items has"
     )
 
 

@@ -77,12 +77,12 @@ class Rqt(Recommender):
         layers: int = 2,
         heads: int = 2,
         depth_layers: int = 2,
-        dropout: float = 0.15,
+        dropout: float = 0.3,
         use_content: bool = True,
         item_embedding: bool = True,
         temperature: float = 1.0,
         item_weight: float = 1.0,
-        item_share: float = 0.5,
+        item_share: float = 0.8,
     ) -> None:
         super().__init__()
         content = content if use_content else None
