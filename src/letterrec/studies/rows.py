@@ -59,6 +59,9 @@ class Row:
 
 
 ALONE = "transitions.enabled=false"  # what compares identifiers and networks shows them alone
+_CODES_ALONE = {  # rqt, in rows that compare identifiers: ranked by what is spelled, as they are
+    "rqt": ("recommender.item_weight=0", "recommender.dropout=0.15")
+}
 _PAPER = (  # the tokenizer of the recipe paper-letter-tiger
     "tokenizer.name=letter",
     "tokenizer.fuse_cf=false",
@@ -280,7 +283,10 @@ def settings_of(row: Row, recommender: str, seed: int, overrides: Sequence[str])
     recipe = row.recommender or recommender
     own = load_settings(recipe, list(row.settings))
     kept = [text for text in overrides if is_known(text, own)]
-    return load_settings(recipe, [ALONE, *row.budget, *kept, *row.settings, f"seed={seed}"])
+    spelled = () if row.recommender else _CODES_ALONE.get(own.recommender.name, ())
+    return load_settings(
+        recipe, [ALONE, *spelled, *row.budget, *kept, *row.settings, f"seed={seed}"]
+    )
 
 
 def is_known(override: str, settings: Settings) -> bool:
