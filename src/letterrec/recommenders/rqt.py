@@ -30,11 +30,12 @@ from letterrec.nn.sasrec import FULL_SOFTMAX_ITEMS, full_loss
 from letterrec.recommenders.base import Features, LegalCodes, Recommender
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
-from letterrec.training.loop import Rows, batches_by_length, train
+from letterrec.training.loop import Rows, random_batches, train
 from letterrec.training.options import TrainingOptions
 
 _LIKELY = 50  # items of the item softmax that are mixed in
 _FEW_REPEATS = 0.01  # share of interactions with an item of the own history that is called none
+_GROUPS = 4  # of similar length, in a batch
 _STEPS_PER_EPOCH = 40  # at least: a small data set is passed several times in an epoch
 
 
@@ -162,8 +163,8 @@ class Rqt(Recommender):
             self.taken_once.fill_(_share_of_repeats(histories) < _FEW_REPEATS)
         return train(
             self,
-            batches=lambda epoch: batches_by_length(
-                windows.lengths, options, epoch, at_least=_STEPS_PER_EPOCH
+            batches=lambda epoch: random_batches(
+                len(windows), options, epoch, at_least=_STEPS_PER_EPOCH
             ),
             collate=lambda rows: _collate(windows, rows),
             options=options,
@@ -171,19 +172,20 @@ class Rqt(Recommender):
             label="recommender (rqt)",
         )
 
-    def forward(self, items: Tensor) -> dict[str, Tensor]:
+    def forward(self, *groups: Tensor) -> dict[str, Tensor]:
         """The loss of predicting each item from those before it.
 
         Args:
-            items: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end.
+            groups: int64 ``(sequences, longest)`` item rows each, left-aligned, ``-1`` after the
+                end: together a batch.
 
         Returns:
-            ``loss``: the ranking-guided loss (eq. 6), summed over levels, mean over items.
+            ``loss``: the ranking-guided loss (eq. 6), summed over levels, mean over items. With a
+            softmax over items ``codes`` is this, ``items`` the cross-entropy over the items, and
+            ``loss`` their weighted sum.
         """
-        hidden = self._read(items[:, :-1])  # (batch, longest - 1, dim)
-        is_target = items[:, 1:] >= 0
-        hidden = hidden[is_target]  # (n_targets, dim)
-        following = items[:, 1:][is_target]  # (n_targets,)
+        parts = [self._following(items) for items in groups]
+        hidden, following = (torch.cat([part[i] for part in parts]) for i in (0, 1))
         prefix = self.prefix_embedding(self.tokens[following])  # (n_targets, levels, dim)
         before = prefix.cumsum(1) - prefix  # sum over the levels before each level
         trie, prefixes = self._legal.on(hidden.device)
@@ -205,11 +207,24 @@ class Rqt(Recommender):
             return {"loss": loss}
         read = None
         if self.taken_once:
-            steps = torch.arange(items.shape[1] - 1, device=items.device)
-            read = items[:, None, :-1].expand(-1, len(steps), -1)  # (batch, longest - 1, same)
-            read = read.masked_fill(steps > steps[:, None], -1)[is_target]
+            longest = max(part[2].shape[1] for part in parts)
+            each = [F.pad(r, (0, longest - r.shape[1]), value=-1) for _, _, r in parts]
+            read = torch.cat(each)  # (n_targets, longest)
         of_items = full_loss(self.item_query(hidden), self._items(), following, read)
         return {"loss": loss + self.item_weight * of_items, "codes": loss, "items": of_items}
+
+    def _following(self, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Each item that follows others, of item rows ``(sequences, longest)``.
+
+        Returns:
+            Hidden states ``(n, dim)`` before it, its row ``(n,)``, and the rows of those read
+            before it ``(n, longest - 1)``, -1 padded.
+        """
+        is_target = items[:, 1:] >= 0
+        steps = torch.arange(items.shape[1] - 1, device=items.device)
+        read = items[:, None, :-1].expand(-1, len(steps), -1)  # (sequences, longest - 1, same)
+        read = read.masked_fill(steps > steps[:, None], -1)
+        return self._read(items[:, :-1])[is_target], items[:, 1:][is_target], read[is_target]
 
     @torch.no_grad()
     def encode(
@@ -349,7 +364,10 @@ class _LevelBlocks(nn.Module):
 
 
 def _collate(windows: Histories, rows: Rows) -> tuple[Tensor, ...]:
-    return (torch.from_numpy(windows.take(rows).padded()),)
+    """A batch as groups of similar length, which pad little."""
+    by_length = rows[np.argsort(windows.lengths[rows], kind="stable")]
+    groups = np.array_split(by_length, min(_GROUPS, len(rows)))
+    return tuple(torch.from_numpy(windows.take(group).padded()) for group in groups)
 
 
 def _share_of_repeats(histories: Histories) -> float:
