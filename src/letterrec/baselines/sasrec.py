@@ -65,7 +65,9 @@ class SasRecBaseline(Baseline):
         counts = np.bincount(histories.items, minlength=self.n_items)
         self.network.popularity = torch.from_numpy(counts + 1).float()
         windows = histories.windows(self.max_history + 1)
-        return train_on_sequences(self, windows, options, validate, "recommender (SASRec)")
+        return train_on_sequences(
+            self, windows, options, validate, "recommender (SASRec)", by_length=False
+        )
 
     def forward(self, items: Tensor) -> dict[str, Tensor]:
         """Mean cross-entropy of each item after those before it.

@@ -86,21 +86,13 @@ _BUDGET = (  # its network and training, with a hundredth of its epochs
 )
 _NO_CF, _NO_DIVERSITY = "tokenizer.alpha=0", "tokenizer.beta=0"
 _PLAIN_LOSS, _RANKING_LOSS = "recommender.temperature=1.0", "recommender.temperature=0.7"
-_TUNED_SASREC = (
-    "collaborative.dim=64",
-    "collaborative.dropout=0.5",
-    "collaborative.training.learning_rate=3e-3",
-    "collaborative.training.epochs=16",
-)
 _LCREC_COST = "about 29 hours of one core on Beauty (docs/LLM.md)"
 _BIGREC_COST = "about two days of one core on Beauty (estimated from LC-Rec's)"
 _P5_TID_COST = "about six hours of two cores on Beauty (estimated from TIGER's)"
 
 ROWS: Mapping[str, Row] = {
     "popularity": Row("popularity", model="popularity"),
-    "sasrec": Row(
-        "SASRec, full cross-entropy", (*_TUNED_SASREC, _NO_CF), recommender="rqt", model="sasrec"
-    ),
+    "sasrec": Row("SASRec, full cross-entropy", recommender="sasrec"),
     "mf": Row("MF (BPR)", recommender="mf"),
     "caser": Row("Caser, full cross-entropy", recommender="caser"),
     "hgn": Row("HGN, full cross-entropy", recommender="hgn"),
