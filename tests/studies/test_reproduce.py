@@ -116,7 +116,7 @@ def test_overall_has_the_baselines(data: Path, out: Path, overall: dict[str, Any
     published = run_of(out, "published").identifiers(dataset)
     assert dataset.given_tokens is not None
     assert (published.codes == parse_tokens(dataset.given_tokens).codes).all()
-    sasrec = run_of(out, "sasrec")
+    sasrec = run_of_baseline(out, "sasrec")
     assert sasrec.settings.recommender == load_settings("sasrec").recommender
     assert summarise(sasrec.ranks("test")) == rows["sasrec"]["mean"]
     assert rows["popularity"]["seconds"] == 0
