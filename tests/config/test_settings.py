@@ -72,6 +72,7 @@ def test_a_file_is_a_recipe(tmp_path: Path) -> None:
         ("data.max_history=no", "data.max_history"),
         ("seed", "section.key=value"),
         ("identifiers.sinkhorn_epsilon=0.1", "is retired: .* is exact now; leave it out"),
+        ("transitions.steps=3", "is retired: .*transitions.window is their reach; leave it out"),
     ],
 )
 def test_wrong_overrides_are_explained(override: str, message: str) -> None:

@@ -30,8 +30,9 @@ _WORDS = {  # how a kind of error of pydantic begins -> what was expected
     "tuple": "a list",
 }
 _RETIRED = {  # settings of earlier versions, section.key -> why there is nothing to set any more
-    f"identifiers.sinkhorn_{key}": "the assignment of free codes to colliding items is exact now"
-    for key in ("epsilon", "iterations")
+    "identifiers.sinkhorn_epsilon": "the assignment of free codes to colliding items is exact now",
+    "identifiers.sinkhorn_iterations": "the assignment of free codes to items is exact now",
+    "transitions.steps": "transitions are learned, not counted: transitions.window is their reach",
 }
 _LATER = {  # settings that earlier versions lacked: recommender -> key -> what was done without
     "rqt": {"item_weight": 0.0, "item_share": 0.0},

@@ -377,14 +377,20 @@ RecommenderSettings = Annotated[
 
 
 class TransitionSettings(Section):
-    """Which item follows which in training, mixed into the recommender's probabilities; how much
-    it counts is chosen on the validation split.
+    """Which item speaks for which as the next one, learned by a ridge regression and mixed into the
+    recommender's probabilities; how much it counts is chosen on the validation split.
     """
 
     enabled: bool = Field(True, description="off: the recommender alone, as in the paper")
-    steps: int = Field(3, ge=1, description="followers up to so many items later are counted")
+    window: int = Field(20, ge=2, description="items so many places apart do not count together")
     backwards: float = Field(
-        0.3, ge=0, description="weight of what came before, relative to what came after"
+        0.5, ge=0, description="weight of what came before, relative to what came after"
+    )
+    ridge: float = Field(
+        100.0, gt=0, description="how often an item is used until half of what it says counts"
+    )
+    neighbours: int = Field(
+        200, ge=1, description="items that predict an item, in catalogues of more than 4,096"
     )
 
 

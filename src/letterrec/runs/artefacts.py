@@ -154,12 +154,12 @@ class Artefacts:
         return read_tensors(self.weights_path)[0]
 
     def save_transitions(self, transitions: Transitions, dataset: Dataset) -> None:
-        """Keep which item follows which."""
+        """Keep which item speaks for which."""
         about = {"items": fingerprint(dataset.item_ids)}
         transitions.save(self.files.transitions, about)
 
     def transitions(self, n_items: int) -> Transitions | None:
-        """Which of so many items follows which; None where the run does without.
+        """Which of so many items speaks for which; None where the run does without.
 
         Raises:
             RunError: the file is missing or damaged, or of other items.
@@ -169,8 +169,8 @@ class Artefacts:
             return None
         with reading(path):
             found = Transitions.load(path)
-            if found.counts.shape[0] != n_items:
-                raise ValueError(f"{found.counts.shape[0]} items, the run has {n_items}")
+            if found.table.shape[0] != n_items:
+                raise ValueError(f"{found.table.shape[0]} items, the run has {n_items}")
         return found
 
     def save_ranks(self, ranks: Mapping[str, Ranks], dataset: Dataset) -> None:

@@ -17,7 +17,7 @@ from letterrec.config.settings import Settings, TrainingSettings
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import SPLITS, Split
 from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
-from letterrec.decoding.transitions import Transitions, similarity_of
+from letterrec.decoding.transitions import Transitions, learned, similarity_of
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
 from letterrec.embeddings.content import embed, encoder_tokenizer
@@ -227,18 +227,22 @@ def fit_transitions(
     settings = run.settings.transitions
     if not settings.enabled:
         return None
-    histories, keywords = dataset.training(), settings.model_dump(exclude={"enabled"})
-    counts = Transitions.count(histories, dataset.n_items, **keywords)
-    cases = _validation(run, dataset)
-    similar = None
+    similarity = None
     if content is not None and len(content) > 1:
-        similar = similarity_of(content, ranker.trie.items.cpu().numpy())
+        similarity = similarity_of(content, ranker.trie.items.cpu().numpy())
+    transitions, similar = learned(
+        dataset.training(),
+        dataset.n_items,
+        similarity,
+        **settings.model_dump(exclude={"enabled"}),
+    )
+    cases = _validation(run, dataset)
 
     def score(transitions: Transitions) -> float:
         metrics = cases.metrics(replace(ranker, transitions=transitions))
         return metrics[run.settings.evaluation.criterion]
 
-    chosen = counts.chosen(score, similar) if cases else counts
+    chosen = transitions.chosen(score, similar) if cases else transitions
     say(
         f"  chosen on validation: seen items {chosen.seen:g}, like items {chosen.like:g}, "
         f"decay {chosen.decay:g}, weight {chosen.weight:g}"
