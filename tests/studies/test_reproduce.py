@@ -18,7 +18,7 @@ from letterrec.identifiers.diagnostics import cf_overlap, cf_overlap_any, random
 from letterrec.identifiers.identifiers import parse_tokens
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.run import Run
-from letterrec.studies import RecommenderName, rendering
+from letterrec.studies import RecommenderName, paper, rendering
 from letterrec.studies.reproduce import check_overrides, reproduce
 from letterrec.studies.rows import ROWS, TABLES, rows_for, settings_of
 from letterrec.tokenizers import Items
@@ -226,6 +226,10 @@ def test_the_row_that_says_as_in_the_paper_is_the_papers_recipe(recommender: Any
         ablated = settings_of(ROWS[name], recommender, 0, [])
         assert ablated.tokenizer == row.tokenizer.model_copy(update=terms)
         assert ablated.recommender.temperature == 1.0
+
+
+def test_no_row_of_the_papers_table_1_is_missing() -> None:
+    assert set(paper.TABLE_1) == set(TABLES["table1"].rows.values()) - {""}
 
 
 def test_a_row_wins_over_an_override() -> None:
