@@ -74,7 +74,10 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
-KINDS = {"tokenizer": ("letter", "rqkmeans"), "recommender": ("rqt", "tiger", "lcrec")}
+KINDS = {
+    "tokenizer": ("letter", "rqkmeans", "p5-semid", "p5-cid"),
+    "recommender": ("rqt", "tiger", "lcrec"),
+}
 
 
 def chosen_kinds() -> list[tuple[str, ...]]:
@@ -90,6 +93,8 @@ def other_value(key: str, annotation: Any, value: Any) -> Any:
     options = [a for a in get_args(annotation) if a is not type(None)]
     if get_origin(annotation) is Literal:
         return next(option for option in options if option != value)
+    if get_origin(annotation) is tuple and get_origin(options[0]) is Literal:
+        return [next(option for option in get_args(options[0]) if option not in value)]
     kind = options[0] if options and get_origin(annotation) is not tuple else annotation
     if kind is bool:
         return not value
@@ -115,7 +120,10 @@ def one_key_each(settings: BaseModel, prefix: str = "") -> list[tuple[str, Any]]
 
 
 # what a single change cannot be, because another setting has to go with it
-TAKEN = {"tokenizer.dim", "collaborative.dim", "collaborative.ids", "collaborative.order"}
+TAKEN = {
+    *("tokenizer.dim", "collaborative.dim", "collaborative.ids", "collaborative.order"),
+    "recommender.grounding",
+}
 
 
 @pytest.mark.parametrize("recipe", [None, *recipes()])
@@ -125,7 +133,7 @@ def test_an_override_changes_what_it_names_and_nothing_else(
 ) -> None:
     before = load_settings(recipe, list(kinds))
     walked = one_key_each(before)
-    assert len(walked) > 40
+    assert len(walked) >= 40
     for key, value in walked:
         after = load_settings(recipe, [*kinds, f"{key}={json.dumps(value)}"])
         told = flat(after.model_dump(mode="json")), flat(before.model_dump(mode="json"))

@@ -21,11 +21,11 @@ class MfSettings(RecommenderSection):
     name: Literal["mf"] = "mf"
     dim: int = Field(64, ge=1, description="width of the factors of users and items")
     loss: Literal["softmax", "bpr"] = Field(
-        "softmax", description="over the whole catalogue, or against one sampled item (BPR)"
+        "bpr", description="over the whole catalogue, or against one sampled item (BPR)"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of factors dropped in training")
     penalty: float = Field(
-        0.01, ge=0, description="weight of the squared factors of a batch in the loss"
+        0.05, ge=0, description="weight of the squared factors of a batch in the loss"
     )
     known_users: bool = Field(
         False,
@@ -41,7 +41,7 @@ class LightGcnSettings(RecommenderSection):
     dim: int = Field(64, ge=1, description="width of the embeddings of users and items")
     layers: int = Field(3, ge=0, description="steps through the graph; 0 is plain factorization")
     loss: Literal["softmax", "bpr"] = Field(
-        "softmax", description="over the whole catalogue, or against one sampled item (BPR)"
+        "bpr", description="over the whole catalogue, or against one sampled item (BPR)"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of factors dropped in training")
     penalty: float = Field(

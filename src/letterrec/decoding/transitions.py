@@ -173,6 +173,21 @@ class Transitions:
                 counter.advance(1)
         return best
 
+    def strong_as(
+        self, other: Transitions, similar: sp.csr_array[np.float32] | None = None
+    ) -> Transitions:
+        """The same transitions with the weights that were chosen for others.
+
+        Earlier versions counted, and tried a ``like`` of 1 to 8 in the unit of counts: such a one
+        becomes the largest that is tried now.
+
+        Args:
+            other: as `chosen` gave them.
+            similar: what similarity adds, from `learned`; None where items have no content.
+        """
+        same = replace(self, seen=other.seen, decay=other.decay, weight=other.weight)
+        return same if similar is None else same.with_like(similar, min(other.like, _LIKES[-1]))
+
     def save(self, path: Path, about: Mapping[str, str]) -> None:
         """Write one safetensors file, with ``about`` beside what `load` needs."""
         write_tensors(

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
@@ -121,6 +123,17 @@ class Rqt(Recommender):
         self._legal = LegalCodes(identifiers)
         kept = None if self.content_projection is None or content is None else content.to(device)
         self.register_buffer("content", kept, persistent=False)
+
+    def start_from(self, weights: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
+        """See `Recommender.start_from`; new items keep the embeddings that they were drawn."""
+        taken = dict(weights)
+        if self.item_embedding is not None:
+            own = self.item_embedding.weight.detach().clone()  # (n_items, dim)
+            known = torch.from_numpy(rows >= 0)
+            before = torch.from_numpy(rows)[known]
+            own[known.to(own.device)] = taken["item_embedding.weight"][before].to(own)
+            taken["item_embedding.weight"] = own
+        self.load_state_dict(taken)
 
     def fit(
         self,
