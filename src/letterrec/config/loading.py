@@ -34,7 +34,9 @@ _RETIRED = {  # settings of earlier versions, section.key -> why there is nothin
     "identifiers.sinkhorn_iterations": "the assignment of free codes to items is exact now",
     "transitions.steps": "transitions are learned, not counted: transitions.window is their reach",
 }
-_LATER = {  # settings that earlier versions lacked: recommender -> key -> what was done without
+_LATER: Mapping[
+    str, Mapping[str, object]
+] = {  # settings that earlier versions lacked: recommender -> key -> what was done without
     "rqt": {"item_weight": 0.0, "item_share": 0.0},
     "sasrec": {"norm_first": True},
 }
@@ -112,7 +114,7 @@ def parse_kept_settings(values: dict[str, Any]) -> Settings:
             kept[section] = {k: v for k, v in kept[section].items() if k != key}
     recommender = kept.get("recommender")
     if isinstance(recommender, dict):
-        kept["recommender"] = _LATER.get(str(recommender.get("name")), {}) | recommender
+        kept["recommender"] = {**_LATER.get(str(recommender.get("name")), {}), **recommender}
     return parse_settings(kept)
 
 
