@@ -115,6 +115,8 @@ def other_value(key: str, annotation: Any, value: Any) -> Any:
     options = [a for a in get_args(annotation) if a is not type(None)]
     if get_origin(annotation) is Literal:
         return next(option for option in options if option != value)
+    if get_origin(annotation) is tuple and get_origin(options[0]) is Literal:
+        return [next(option for option in get_args(options[0]) if option not in value)]
     kind = options[0] if options and get_origin(annotation) is not tuple else annotation
     if kind is bool:
         return not value

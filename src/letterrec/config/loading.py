@@ -34,9 +34,8 @@ _RETIRED = {  # settings of earlier versions, section.key -> why there is nothin
     "identifiers.sinkhorn_iterations": "the assignment of free codes to items is exact now",
     "transitions.steps": "transitions are learned, not counted: transitions.window is their reach",
 }
-_LATER: Mapping[
-    str, Mapping[str, object]
-] = {  # settings that earlier versions lacked: recommender -> key -> what was done without
+# Settings that earlier versions lacked: recommender -> key -> what was done without.
+_LATER: dict[str, dict[str, Any]] = {
     "rqt": {"item_weight": 0.0, "item_share": 0.0},
     "sasrec": {"norm_first": True},
 }

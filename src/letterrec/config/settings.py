@@ -11,7 +11,7 @@ from os import PathLike, fspath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from letterrec.config.baselines import (
     Bert4RecSettings,
@@ -53,6 +53,7 @@ class TrainingSettings(Section):
 
 Role = Literal["user", "item", "timestamp", "rating", "title", "preference"]  # of a column
 Order = Literal["time", "rows"]
+SplitKind = Literal["leave-one-out", "temporal"]
 
 
 class DataSettings(Section):
@@ -75,6 +76,21 @@ class DataSettings(Section):
     columns: dict[Role, str] = Field(
         {}, description="what the columns of the source are called, as in columns.user = 'userId'"
     )
+    split: SplitKind = Field(
+        "leave-one-out",
+        description="what is held out: of each user the latest interaction and the one before it, "
+        "or, 'temporal', what comes after one time for all",
+    )
+    test_from: str = Field(
+        "0.1",
+        description="temporal: where the test begins: a date or time (2024-03-01), or a share of "
+        "the interactions, the latest",
+    )
+    valid_from: str | None = Field(
+        None,
+        description="temporal: where validation begins, in the same forms; unset: so that it has "
+        "as many interactions as the test",
+    )
     max_history: int = Field(20, ge=1, description="latest items of a history that are used")
     cold_share: float = Field(
         0.0,
@@ -83,6 +99,12 @@ class DataSettings(Section):
         description="share of the items held out of training, to measure how new items do "
         "(evaluate --cold)",
     )
+
+    @field_validator("test_from", "valid_from", mode="before")
+    @classmethod
+    def _any_time(cls, value: object) -> str | None:
+        """A number or a date of TOML as the text that it was."""
+        return None if value is None else str(value)
 
     def reading(self) -> dict[str, Any]:
         """These settings as keyword arguments of `letterrec.read`."""
@@ -394,6 +416,10 @@ class TransitionSettings(Section):
     )
 
 
+LARGEST_CUT = 1000  # beams of a wider search do not fit the memory
+MetricName = Literal["recall", "ndcg", "mrr", "hit_rate"]
+
+
 class EvaluationSettings(Section):
     """Full ranking by beam search."""
 
@@ -404,6 +430,27 @@ class EvaluationSettings(Section):
     )
     every: int = Field(1, ge=1, description="epochs between validations")
     users: int = Field(5000, ge=1, description="validation users during training, at most")
+    cuts: tuple[int, ...] = Field(
+        (5, 10),
+        description="k of Recall@k and the others, beside 5 and 10; one above the beam widens it",
+    )
+    metrics: tuple[MetricName, ...] = Field(
+        ("recall", "ndcg"),
+        description="what is measured beside Recall and NDCG; with one held-out item a user, the "
+        "hit rate is Recall",
+    )
+    test_users: int | None = Field(
+        None,
+        ge=1,
+        description="users measured at the end, at most: a sample, the same in every run of the "
+        "same data; unset: all",
+    )
+
+    @model_validator(mode="after")
+    def _cuts_are_places(self) -> Self:
+        if any(not 1 <= k <= LARGEST_CUT for k in self.cuts):
+            raise ValueError(f"cuts = {list(self.cuts)}: expected numbers from 1 to {LARGEST_CUT}")
+        return self
 
 
 class Settings(Section):

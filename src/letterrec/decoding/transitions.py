@@ -173,6 +173,18 @@ class Transitions:
                 counter.advance(1)
         return best
 
+    def strong_as(
+        self, other: Transitions, similar: sp.csr_array[np.float32] | None = None
+    ) -> Transitions:
+        """The same transitions with the weights that were chosen for others.
+
+        Args:
+            other: as `chosen` gave them.
+            similar: what similarity adds, from `learned`; None where items have no content.
+        """
+        same = replace(self, seen=other.seen, decay=other.decay, weight=other.weight)
+        return same if similar is None else same.with_like(similar, other.like)
+
     def save(self, path: Path, about: Mapping[str, str]) -> None:
         """Write one safetensors file, with ``about`` beside what `load` needs."""
         write_tensors(

@@ -169,6 +169,15 @@ class Recommender(nn.Module, ABC):
             IdentifierError: the levels have other sizes than those trained on.
         """
 
+    def start_from(self, weights: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
+        """Take over what training has decided on an earlier catalogue, to train on from there.
+
+        Args:
+            weights: the ``state_dict`` of a recommender of the same settings and code sizes.
+            rows: int64 ``(n_items,)``: the row that each item had then; -1 for one that is new.
+        """
+        self.load_state_dict(dict(weights))
+
     def export(self, folder: Path) -> None:
         """Write the trained model as a folder that loads without LetterRec.
 

@@ -18,6 +18,7 @@ from typing import Self, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
@@ -149,6 +150,17 @@ class Rqt(Recommender):
         """As of any module; what was made of the weights is made anew."""
         self.item_table = None
         return super().train(mode)
+
+    def start_from(self, weights: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
+        """See `Recommender.start_from`; new items keep the embeddings that they were drawn."""
+        taken = dict(weights)
+        if self.item_embedding is not None:
+            own = self.item_embedding.weight.detach().clone()  # (n_items, dim)
+            known = torch.from_numpy(rows >= 0)
+            before = torch.from_numpy(rows)[known]
+            own[known.to(own.device)] = taken["item_embedding.weight"][before].to(own)
+            taken["item_embedding.weight"] = own
+        self.load_state_dict(taken)
 
     def fit(
         self,

@@ -61,10 +61,25 @@ class Artefacts:
         Raises:
             RunError: it is not done.
         """
+        if stage == "evaluation":
+            self.refuse_learned()
         if not self.is_done(stage):
             raise RunError(
                 f"{self.folder} is unfinished (stage {stage!r} is missing); finish it with: "
                 f"letterrec fit {self.about['source']} --out {self.folder} --resume"
+            )
+
+    def refuse_learned(self) -> None:
+        """Refuse to measure a run on interactions that it has learned.
+
+        Raises:
+            RunError: it was refitted on all of them.
+        """
+        if (refitted := self.about.get("refitted")) is not None:
+            raise RunError(
+                f"{self.folder} was refitted on all interactions, so that nothing is held out to "
+                f"measure it by; what it does is measured on the run that chose its epochs and "
+                f"strengths: letterrec evaluate {refitted['run']}"
             )
 
     @property

@@ -94,8 +94,9 @@ def _refuse_too_little(dataset: Dataset) -> None:
         )
     if dataset.training().lengths.max(initial=0) < 2:
         raise DataError(
-            f"{dataset.name}: no user has two training interactions (of three and more, two are "
-            "held out), so there is nothing to learn from; use a log with longer histories"
+            f"{dataset.name}: no user has two training interactions (by leave-one-out two are held "
+            "out of three and more), so there is nothing to learn from; use a log with longer "
+            "histories"
         )
     if not len(dataset.held_out("test")):
         say("  note: no user has three interactions, so none is held out: nothing is evaluated")

@@ -172,8 +172,10 @@ def _table_of(
 def _ranked(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
     """Tables 1 and 2: what a recommender ranks."""
     if ROWS[row_name].model == "popularity":
-        ranks = popularity_ranks(dataset, "test")
-        return Measured(summarise(ranks), ranks, summarise(popularity_ranks(dataset, "valid")))
+        sizes = (run.settings.evaluation.test_users for run in runs.values())
+        users = next(sizes, None)
+        test, before = (popularity_ranks(dataset, s, users=users) for s in reversed(SPLITS))
+        return Measured(summarise(test), test, summarise(before))
     run = runs[row_name]
     ranks = run.ranks("test")
     valid = run.metrics()["valid"]["metrics"]
