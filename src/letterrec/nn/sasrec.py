@@ -32,6 +32,7 @@ _EARLIER_NAMES = {  # of a block's layers -> the present ones
     ".feed_forward.3.": ".mlp.2.",
 }
 _CHUNK_LOGITS = 24_576  # logits at a time, per dimension: they stay in the processor's cache
+_DEVICE_LOGITS = 2**27  # the same on an accelerator, in all: a GiB with their shares
 
 
 class SASRec(nn.Module):
@@ -196,8 +197,9 @@ def _rename_weights(
 def full_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy over the whole catalogue, without ever holding all logits.
 
-    The softmax over ``(n, n_items)`` logits is computed a few rows at a time, together with its
-    gradient, so that the logits stay in the processor's cache.
+    The softmax over ``(n, n_items)`` logits is computed some rows at a time, together with its
+    gradient: on a processor few, so that the logits stay in its cache; elsewhere as many as keep
+    an accelerator busy.
 
     Args:
         states: float ``(n, dim)``.
@@ -217,7 +219,9 @@ class _FullCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
         n, dim = states.shape
-        rows = max(16, _CHUNK_LOGITS * dim // len(items))
+        on_cpu = states.device.type == "cpu"
+        chunk = _CHUNK_LOGITS * dim if on_cpu else _DEVICE_LOGITS
+        rows = max(16, chunk // len(items))
         wanted = any(ctx.needs_input_grad)
         total = torch.zeros((), device=states.device)
         states_gradient = torch.empty_like(states, dtype=torch.float32)
