@@ -10,8 +10,15 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from letterrec.config.loading import describe_recipes, load_settings, parse_settings, recipes
-from letterrec.config.settings import Settings
+from letterrec.config.baselines import SasRecSettings
+from letterrec.config.loading import (
+    describe_recipes,
+    load_settings,
+    parse_kept_settings,
+    parse_settings,
+    recipes,
+)
+from letterrec.config.settings import RqtSettings, Settings
 from letterrec.errors import SettingsError
 
 
@@ -24,6 +31,21 @@ def test_every_recipe_loads_and_says_what_it_is(name: str) -> None:
 def test_settings_survive_toml() -> None:
     settings = load_settings(None, ["training.epochs=7", "recommender.name=tiger"])
     assert parse_settings(tomllib.loads(settings.to_toml())) == settings
+
+
+def test_what_an_earlier_version_had_no_setting_for_stays_as_it_was() -> None:
+    kept = tomllib.loads(load_settings().to_toml())
+    for key in ("item_weight", "item_share"):
+        del kept["recommender"][key]
+    recommender = parse_kept_settings(kept).recommender
+    assert isinstance(recommender, RqtSettings)
+    assert (recommender.item_weight, recommender.item_share) == (0, 0)
+    assert parse_settings(kept).recommender == RqtSettings()  # a recipe takes the defaults
+    kept = tomllib.loads(load_settings("sasrec").to_toml())
+    del kept["recommender"]["norm_first"]
+    assert parse_kept_settings(kept).recommender == SasRecSettings(norm_first=True)
+    tiger = tomllib.loads(load_settings("tiger").to_toml())
+    assert parse_kept_settings(tiger) == load_settings("tiger")
 
 
 def test_a_recommender_brings_its_recipe() -> None:

@@ -108,6 +108,9 @@ class SasRecSettings(TransformerSettings, RecommenderSection):
     layers: int = Field(2, ge=1, description="transformer layers")
     heads: int = Field(2, ge=1, description="attention heads; they divide dim")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
+    norm_first: bool = Field(
+        False, description="normalize what layers read, instead of what they are added to"
+    )
 
 
 class EaseSettings(RecommenderSection):

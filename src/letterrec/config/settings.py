@@ -140,6 +140,9 @@ class CollaborativeSettings(TransformerSettings):
     layers: int = Field(2, ge=1, description="transformer layers")
     heads: int = Field(2, ge=1, description="attention heads; they divide dim")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of activations dropped in training")
+    norm_first: bool = Field(
+        True, description="normalize what layers read, instead of what they are added to"
+    )
     training: TrainingSettings = TrainingSettings(epochs=14, batch_size=256, learning_rate=4e-3)
 
 
@@ -287,11 +290,19 @@ class RqtSettings(TransformerSettings, RecommenderSection):
     layers: int = Field(2, ge=1, description="transformer layers over the history")
     heads: int = Field(2, ge=1, description="attention heads; they divide dim")
     depth_layers: int = Field(2, ge=1, description="blocks per level of the code decoder")
-    dropout: float = Field(0.15, ge=0, lt=1, description="share of activations dropped in training")
+    dropout: float = Field(0.3, ge=0, lt=1, description="share of activations dropped in training")
     use_content: bool = Field(True, description="add the content vector to each history item")
     item_embedding: bool = Field(True, description="add a learned, droppable item embedding")
     temperature: float = Field(
         1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
+    )
+    item_weight: float = Field(
+        1.0,
+        ge=0,
+        description="weight of a softmax over items in the loss; 0, or over 100,000 items: none",
+    )
+    item_share: float = Field(
+        0.8, ge=0, lt=1, description="share of the probability that the softmax over items has"
     )
 
 

@@ -19,6 +19,7 @@ from letterrec.decoding.trie import Trie, gather
 from letterrec.errors import RequestError
 
 _AT_ONCE = 2**17  # candidates per piece of work: what caches hold
+_ON_DEVICE = 2**24  # the same on an accelerator: some hundred MiB
 
 
 class Decoder(Protocol):
@@ -30,6 +31,12 @@ class Decoder(Protocol):
     """
 
     over_legal: bool
+
+    @property
+    def retrieved(self) -> Retrieved | None:
+        """Items that have a share of the decoder's probability of their own; the codes have the
+        rest. None where the codes have all.
+        """
 
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``: log-probability of each next code after
@@ -98,6 +105,10 @@ def search(
     beam = max(beam, k)
     valid = Constraints.of(trie, seen, allowed) if seen is not None or allowed is not None else None
     mixture = None
+    if retrieved is not None and decoder.retrieved is not None:
+        retrieved = retrieved.before(decoder.retrieved)
+    elif retrieved is None:
+        retrieved = decoder.retrieved
     if retrieved is not None:
         mixture = Mixture.of(trie, retrieved if valid is None else valid.among(retrieved))
     log_probs = decoder.log_probs()
@@ -109,9 +120,10 @@ def search(
     batch = len(log_probs)
     nodes = log_probs.new_zeros((batch, 1), dtype=torch.int64)
     own = scores = log_probs.new_zeros((batch, 1))  # of the decoder, and of the mixture
+    at_once = _AT_ONCE if nodes.device.type == "cpu" else _ON_DEVICE
     for level in range(trie.n_levels):
         keep = min(beam, trie.n_nodes(level + 1))
-        step = max(1, _AT_ONCE // (nodes.shape[1] * trie.widths[level]))
+        step = max(1, at_once // (nodes.shape[1] * trie.widths[level]))
         parts = [
             _extend(
                 trie,

@@ -59,6 +59,9 @@ class Row:
 
 
 ALONE = "transitions.enabled=false"  # what compares identifiers and networks shows them alone
+_CODES_ALONE = {  # rqt, in rows that compare identifiers: ranked by what is spelled, as they are
+    "rqt": ("recommender.item_weight=0", "recommender.dropout=0.15")
+}
 _PAPER = (  # the tokenizer of the recipe paper-letter-tiger
     "tokenizer.name=letter",
     "tokenizer.fuse_cf=false",
@@ -83,21 +86,13 @@ _BUDGET = (  # its network and training, with a hundredth of its epochs
 )
 _NO_CF, _NO_DIVERSITY = "tokenizer.alpha=0", "tokenizer.beta=0"
 _PLAIN_LOSS, _RANKING_LOSS = "recommender.temperature=1.0", "recommender.temperature=0.7"
-_TUNED_SASREC = (
-    "collaborative.dim=64",
-    "collaborative.dropout=0.5",
-    "collaborative.training.learning_rate=3e-3",
-    "collaborative.training.epochs=16",
-)
 _LCREC_COST = "about 29 hours of one core on Beauty (docs/LLM.md)"
 _BIGREC_COST = "about two days of one core on Beauty (estimated from LC-Rec's)"
 _P5_TID_COST = "about six hours of two cores on Beauty (estimated from TIGER's)"
 
 ROWS: Mapping[str, Row] = {
     "popularity": Row("popularity", model="popularity"),
-    "sasrec": Row(
-        "SASRec, full cross-entropy", (*_TUNED_SASREC, _NO_CF), recommender="rqt", model="sasrec"
-    ),
+    "sasrec": Row("SASRec, full cross-entropy", recommender="sasrec"),
     "mf": Row("MF (BPR)", recommender="mf"),
     "caser": Row("Caser, full cross-entropy", recommender="caser"),
     "hgn": Row("HGN, full cross-entropy", recommender="hgn"),
@@ -280,7 +275,10 @@ def settings_of(row: Row, recommender: str, seed: int, overrides: Sequence[str])
     recipe = row.recommender or recommender
     own = load_settings(recipe, list(row.settings))
     kept = [text for text in overrides if is_known(text, own)]
-    return load_settings(recipe, [ALONE, *row.budget, *kept, *row.settings, f"seed={seed}"])
+    spelled = () if row.recommender else _CODES_ALONE.get(own.recommender.name, ())
+    return load_settings(
+        recipe, [ALONE, *spelled, *row.budget, *kept, *row.settings, f"seed={seed}"]
+    )
 
 
 def is_known(override: str, settings: Settings) -> bool:

@@ -66,6 +66,25 @@ def batches_by_length(
     return batches
 
 
+def random_batches(n: int, options: TrainingOptions, epoch: int, at_least: int = 1) -> list[Rows]:
+    """Random batches whose sizes differ by one at most.
+
+    Args:
+        n: sequences.
+        options: sequences per batch, at most, and the seed, which decides the order with the epoch.
+        epoch: number of the epoch, from 0.
+        at_least: batches wanted, as of `batches_by_length`.
+
+    Returns:
+        Batches of row numbers; each pass holds each row once.
+    """
+    random_state = np.random.default_rng([options.seed, epoch])
+    batches: list[Rows] = []
+    while n and len(batches) < at_least:
+        batches += np.array_split(random_state.permutation(n), -(-n // options.batch_size))
+    return batches
+
+
 def train(
     module: nn.Module,
     *,

@@ -21,6 +21,7 @@ class Beams:
     """
 
     over_legal = True
+    retrieved: None = None
 
     @torch.no_grad()
     def __init__(self, model: LcRec, tokens: Tensor, lengths: Tensor) -> None:
