@@ -157,3 +157,16 @@ def test_training_leaves_out_what_ranking_leaves_out() -> None:
     with torch.no_grad():
         loss = recommender(torch.tensor([sequence]))["items"]
     assert float(loss) == pytest.approx(-np.mean(expected), abs=1e-4)
+
+
+def test_a_grown_catalogue_starts_from_what_was_learned() -> None:
+    codes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.int32)
+    old = Rqt(Identifiers(codes[:3], (2, 2)), dim=8, heads=2, item_weight=0.0)
+    new = Rqt(Identifiers(codes[[2, 3, 0]], (2, 2)), dim=8, heads=2)
+    drawn = new.item_embedding.weight.detach().clone()  # type: ignore[union-attr]
+    new.start_from(old.state_dict(), np.array([2, -1, 0]))
+    assert new.item_embedding is not None
+    assert old.item_embedding is not None
+    torch.testing.assert_close(new.item_embedding.weight[[0, 2]], old.item_embedding.weight[[2, 0]])
+    torch.testing.assert_close(new.item_embedding.weight[1], drawn[1])
+    torch.testing.assert_close(new.code_embedding.weight, old.code_embedding.weight)

@@ -152,8 +152,10 @@ class Rqt(Recommender):
         return super().train(mode)
 
     def start_from(self, weights: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
-        """See `Recommender.start_from`; new items keep the embeddings that they were drawn."""
-        taken = dict(weights)
+        """See `Recommender.start_from`; new items keep the embeddings that they were drawn, and so
+        does the softmax over items where only one of both has it.
+        """
+        taken = {name: weights.get(name, own) for name, own in self.state_dict().items()}
         if self.item_embedding is not None:
             own = self.item_embedding.weight.detach().clone()  # (n_items, dim)
             known = torch.from_numpy(rows >= 0)
