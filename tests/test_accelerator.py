@@ -15,7 +15,7 @@ from letterrec.serving.catalogue import items
 from rings import QUICK, write_rings
 
 GIVEN = "identifiers.source=given"
-KINDS = {"rqt": QUICK, "tiger": [*QUICK, GIVEN]}
+KINDS = {"rqt": QUICK, "tiger": [*QUICK, GIVEN], "bert4rec": ["training.epochs=1"], "ease": []}
 
 pytestmark = pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
 

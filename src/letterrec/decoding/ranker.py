@@ -191,7 +191,7 @@ class ScoringRanker:
         if seen is not None:
             seen = seen.to(self.device)
             row, place = (seen >= 0).nonzero(as_tuple=True)
-            scores = scores.index_put((row, seen[row, place]), scores.new_tensor(-torch.inf))
+            scores = scores.index_put((row, seen[row, place]), scores.new_full((), -torch.inf))
         items = best(scores, queries.k)
         scores = scores.gather(1, items)
         missing = (0, queries.k - items.shape[1])
