@@ -31,6 +31,7 @@ from letterrec.nn.sasrec import FULL_SOFTMAX_ITEMS, full_loss
 from letterrec.recommenders.base import Features, LegalCodes, Recommender
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
+from letterrec.training.devices import has_bfloat16
 from letterrec.training.loop import Rows, random_batches, train
 from letterrec.training.options import TrainingOptions
 
@@ -270,13 +271,18 @@ class Rqt(Recommender):
             return None
         if self.item_table is None:
             self.item_table = self._items()
-        logits = self.item_query(hidden) @ self.item_table.T  # (batch, n_items)
+        query = self.item_query(hidden)  # (batch, dim)
+        dtype = torch.bfloat16 if has_bfloat16() else query.dtype
+        logits = (query.to(dtype) @ self.item_table.to(dtype).T).float()  # (batch, n_items)
         if self.taken_once:
             row, place = (histories >= 0).nonzero(as_tuple=True)
             logits[row, histories[row, place]] = -torch.inf
-        top = logits.topk(min(_LIKELY, logits.shape[1]), dim=1)
-        shares = (top.values - logits.logsumexp(1, keepdim=True)).exp()
-        return Retrieved(top.indices, self.item_share * shares)
+        rough, items = logits.topk(min(_LIKELY, logits.shape[1]), dim=1)  # (batch, n)
+        exact = (self.item_table[items] @ query[..., None]).squeeze(2)
+        exact = exact.masked_fill(rough == -torch.inf, -torch.inf)
+        logits.scatter_(1, items, exact)
+        shares = (exact - logits.logsumexp(1, keepdim=True)).exp()
+        return Retrieved(items, self.item_share * shares)
 
     def _items(self) -> Tensor:
         """What stands for each item in the softmax over items: ``(n_items, dim)``."""
