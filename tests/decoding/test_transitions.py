@@ -187,6 +187,20 @@ def test_the_strengths_that_score_best_are_chosen() -> None:
     assert transitions.chosen(lambda one: -one.weight).weight == 0
 
 
+def test_strengths_chosen_for_others_are_taken_over() -> None:
+    """Those of earlier versions' counts, whose ``like`` had another unit, as far as they go."""
+    similarity = similarity_of(np.eye(6, dtype=np.float32), np.arange(6))
+    transitions, similar = learned(HISTORIES, 6, similarity)
+    for like, taken in ((0.1, 0.1), (8.0, 0.4)):
+        other = Transitions(counted(), seen=0.0, like=like, decay=0.85, weight=0.7)
+        same = transitions.strong_as(other, similar)
+        assert same.strength == {"seen": 0, "like": taken, "decay": 0.85, "weight": 0.7}
+        assert similar is not None
+        expected = transitions.table.toarray() + taken * similar.toarray()
+        assert same.table.toarray() == pytest.approx(expected, abs=1e-6)
+    assert transitions.strong_as(other).like == 0
+
+
 def test_reads_what_it_wrote(tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
     kept = Transitions(counted(), like=2.0, seen=0.0, decay=0.7, weight=0.3)

@@ -116,7 +116,7 @@ def test_overall_has_the_baselines(data: Path, out: Path, overall: dict[str, Any
     assert dataset.given_tokens is not None
     assert (published.codes == parse_tokens(dataset.given_tokens).codes).all()
     sasrec = run_of_baseline(out, "sasrec")
-    assert sasrec.settings.recommender == load_settings("sasrec").recommender
+    assert sasrec.settings.recommender.name == "sasrec"
     assert summarise(sasrec.ranks("test")) == rows["sasrec"]["mean"]
     assert rows["popularity"]["seconds"] == 0
     assert rows["ours"]["spread"] is None

@@ -19,6 +19,7 @@ from letterrec.decoding.trie import Trie, gather
 from letterrec.errors import RequestError
 
 _AT_ONCE = 2**17  # candidates per piece of work: what caches hold
+_ON_DEVICE = 2**24  # the same on an accelerator: some hundred MiB
 
 
 class Decoder(Protocol):
@@ -119,9 +120,10 @@ def search(
     batch = len(log_probs)
     nodes = log_probs.new_zeros((batch, 1), dtype=torch.int64)
     own = scores = log_probs.new_zeros((batch, 1))  # of the decoder, and of the mixture
+    at_once = _AT_ONCE if nodes.device.type == "cpu" else _ON_DEVICE
     for level in range(trie.n_levels):
         keep = min(beam, trie.n_nodes(level + 1))
-        step = max(1, _AT_ONCE // (nodes.shape[1] * trie.widths[level]))
+        step = max(1, at_once // (nodes.shape[1] * trie.widths[level]))
         parts = [
             _extend(
                 trie,

@@ -126,7 +126,7 @@ class GenerativeRanker:
         device = self.trie.items.device
         recent = torch.from_numpy(queries.histories.padded(self.max_history)).to(device)
         whole = torch.from_numpy(queries.histories.padded())
-        seen = queries.seen()
+        seen, allowed = queries.seen(), queries.allowed
         with torch.no_grad():
             return Ranking(
                 *search(
@@ -135,7 +135,7 @@ class GenerativeRanker:
                     beam=self.beam if queries.beam is None else queries.beam,
                     k=queries.k,
                     seen=None if seen is None else seen.to(device),
-                    allowed=queries.allowed,
+                    allowed=None if allowed is None else allowed.to(device),
                     retrieved=retrieved(self.transitions, recent, whole),
                 )
             )

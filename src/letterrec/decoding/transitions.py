@@ -178,12 +178,15 @@ class Transitions:
     ) -> Transitions:
         """The same transitions with the weights that were chosen for others.
 
+        Earlier versions counted, and tried a ``like`` of 1 to 8 in the unit of counts: such a one
+        becomes the largest that is tried now.
+
         Args:
             other: as `chosen` gave them.
             similar: what similarity adds, from `learned`; None where items have no content.
         """
         same = replace(self, seen=other.seen, decay=other.decay, weight=other.weight)
-        return same if similar is None else same.with_like(similar, other.like)
+        return same if similar is None else same.with_like(similar, min(other.like, _LIKES[-1]))
 
     def save(self, path: Path, about: Mapping[str, str]) -> None:
         """Write one safetensors file, with ``about`` beside what `load` needs."""

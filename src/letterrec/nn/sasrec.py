@@ -32,6 +32,7 @@ _EARLIER_NAMES = {  # of a block's layers -> the present ones
     ".feed_forward.3.": ".mlp.2.",
 }
 _CHUNK_LOGITS = 2**21  # logits at a time: they stay in the processor's cache
+_DEVICE_LOGITS = 2**27  # the same on an accelerator: a GiB with their shares
 
 
 class SASRec(nn.Module):
@@ -216,8 +217,9 @@ def full_loss(
 ) -> Tensor:
     """Mean cross-entropy over the whole catalogue, without ever holding all logits.
 
-    The softmax over ``(n, n_items)`` logits is computed a few rows at a time, together with its
-    gradient, so that the logits stay in the processor's cache.
+    The softmax over ``(n, n_items)`` logits is computed some rows at a time, together with its
+    gradient: on a processor few, so that the logits stay in its cache; elsewhere as many as keep
+    an accelerator busy.
 
     Args:
         states: float ``(n, dim)``.
@@ -267,7 +269,8 @@ def _chunked(
     states_gradient = torch.empty_like(states, dtype=torch.float32)
     items_gradient = torch.zeros_like(items, dtype=torch.float32)
     weights = items.to(dtype)
-    rows = max(16, _CHUNK_LOGITS // len(items))
+    chunk = _CHUNK_LOGITS if states.device.type == "cpu" else _DEVICE_LOGITS
+    rows = max(16, chunk // len(items))
     for start in range(0, n, rows):
         part = slice(start, start + rows)
         h, target = states[part].to(dtype), targets[part, None]  # (rows, dim), (rows, 1)

@@ -148,14 +148,14 @@ def make_baseline(settings: Settings, dataset: Dataset) -> Baseline:
 
 
 def trained_baseline(run: Run, dataset: Dataset) -> Baseline:
-    """The baseline that the run has trained, in eval mode.
+    """The baseline that the run has trained, in eval mode, on the device.
 
     Raises:
         RunError: its weights are missing, damaged, or of another shape.
     """
     baseline = make_baseline(run.settings, dataset)
     load_weights(run, baseline)
-    return baseline.to(device())
+    return baseline
 
 
 def make_recommender(
@@ -185,7 +185,7 @@ def make_recommender(
 def trained_recommender(
     run: Run, dataset: Dataset, identifiers: Identifiers, content: NDArray[np.float32] | None
 ) -> Recommender:
-    """The recommender that the run has trained, in eval mode.
+    """The recommender that the run has trained, in eval mode, on the device.
 
     Raises:
         RunError: its weights are missing, damaged, or of another shape.
@@ -196,7 +196,7 @@ def trained_recommender(
 
 
 def load_weights(run: Run, recommender: Model) -> None:
-    """Put what training has decided into a recommender, and end its training.
+    """Put what training has decided into a recommender, on the device, and end its training.
 
     Raises:
         RunError: the weights are missing, damaged, or of another shape.
@@ -204,7 +204,7 @@ def load_weights(run: Run, recommender: Model) -> None:
     weights = run.weights()
     with reading(run.weights_path):
         recommender.load_state_dict(weights)
-    recommender.eval()
+    recommender.to(device()).eval()
 
 
 def train_recommender(

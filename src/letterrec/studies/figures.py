@@ -27,7 +27,7 @@ from letterrec.studies.runs import finished_run
 from letterrec.studies.sheets import heading
 from letterrec.studies.sweep import sweep
 
-_GROUPS = 20  # of codes along the first axis of figures 3 and 6
+_GROUPS = 20  # of codes along the first axis of Fig. 3
 _TOP = 10  # items of a list that count as generated in Fig. 3
 _WITHOUT, _WITH = "collaborative", "both"  # rows that differ by eq. 4 alone
 
@@ -148,16 +148,21 @@ def _generation_bias(study: Study) -> list[Panel]:
 
 
 def _first_codes(study: Study) -> list[Panel]:
-    """Fig. 6: how items are spread over the first codes, without and with eq. 4."""
-    panels = []
+    """Fig. 6: how items are spread over the first codes, without and with eq. 4; codes without any
+    item are left out where both have such.
+    """
+    found = []
     for row, title in ((_WITHOUT, "without diversity"), (_WITH, "with diversity")):
         identifiers = study.run(row, "identifiers").identifiers(study.dataset)
         counts = np.sort(code_counts(identifiers)[0])[::-1]
-        groups = _group_names(len(counts))
-        bars = Series("items", "bars", _shares(counts, len(groups)))
-        used = f"{title}: {int((counts > 0).sum())} of {len(counts)} in use"
+        found.append((f"{title}: {int((counts > 0).sum())} of {len(counts)} in use", counts))
+    n = max(int((counts > 0).sum()) for _, counts in found)
+    labels = [f"{rank}" for rank in range(1, n + 1)]
+    panels = []
+    for title, counts in found:
+        bars = Series("items", "bars", _shares(counts, len(counts))[:n])
         panels.append(
-            Panel(used, "first codes, most items first", "share of items", [bars], groups)
+            Panel(title, "first codes, most items first", "share of items", [bars], labels)
         )
     return panels
 
