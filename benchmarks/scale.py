@@ -134,6 +134,7 @@ class RandomScores:
     """A decoder whose scores are ready, so that searching is all that takes time."""
 
     over_legal = True
+    retrieved: None = None
 
     def __init__(self) -> None:
         self._first = torch.randn(BATCH, 1, 256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -73,7 +74,9 @@ class RecommenderContract:
     def teacher_forced(
         self, recommender: Any, history: Tensor, trie: Trie, codes: list[int]
     ) -> float:
-        """The log-probability of an identifier after a history ``(n,)``, without any search."""
+        """The log-probability of an identifier after a history ``(n,)``, without any search: that
+        of its codes, mixed with what the decoder retrieved.
+        """
         decoder = recommender.encode(history[None])
         total = 0.0
         for level, code in enumerate(codes):
@@ -84,16 +87,27 @@ class RecommenderContract:
             total += float(log_probs[code])
             if level + 1 < len(codes):
                 decoder.advance(torch.zeros(1, 1, dtype=torch.int64), torch.tensor([[code]]))
+        if decoder.retrieved is not None:
+            items, shares = decoder.retrieved
+            first, last = trie.first_item[len(codes)][self.node(trie, codes) :][:2].tolist()
+            own = torch.isin(items, trie.items[first:last])
+            mass = float((shares * own).sum())
+            total = math.log(mass + (1 - float(shares.sum())) * math.exp(total))
         return total
+
+    def node(self, trie: Trie, prefix: list[int]) -> int:
+        """The number of a prefix among those of its level."""
+        node = 0
+        for level, code in enumerate(prefix):
+            first, last = trie.first_child[level][node : node + 2].tolist()
+            node = first + trie.codes[level + 1][first:last].tolist().index(code)
+        return node
 
     def legal(self, trie: Trie, prefix: list[int]) -> list[int]:
         """The codes that may follow a prefix."""
-        node = 0
-        for level in range(len(prefix) + 1):
-            first, last = trie.first_child[level][node : node + 2].tolist()
-            codes = trie.codes[level + 1][first:last].tolist()
-            if level < len(prefix):
-                node = first + codes.index(prefix[level])
+        node, level = self.node(trie, prefix), len(prefix)
+        first, last = trie.first_child[level][node : node + 2].tolist()
+        codes: list[int] = trie.codes[level + 1][first:last].tolist()
         return codes
 
     def random(self, identifiers: Identifiers, seed: int = 0) -> Any:

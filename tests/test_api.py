@@ -28,6 +28,7 @@ def test_all_is_pinned_and_importable() -> None:
         "load",
         "load_settings",
         "read",
+        "refit",
     ]
     for name in letterrec.__all__:
         assert getattr(letterrec, name) is not None

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from letterrec.api import evaluate, fit, inspect, load
+    from letterrec.api import evaluate, fit, inspect, load, refit
     from letterrec.config.loading import load_settings
     from letterrec.config.settings import Settings
     from letterrec.data import Dataset, read
@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "load_settings",
     "read",
+    "refit",
 ]
 
 _HOME = {
@@ -47,6 +48,7 @@ _HOME = {
     "load": "letterrec.api",
     "load_settings": "letterrec.config.loading",
     "read": "letterrec.data",
+    "refit": "letterrec.api",
 }
 
 

@@ -1,14 +1,14 @@
-"""What people import: fit, load, evaluate, inspect; their arguments in all usual forms."""
+"""What people import: fit, refit, load, evaluate, inspect; their arguments in all usual forms."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypedDict, final
+from typing import Literal, TypedDict, final, get_args
 
 from letterrec import pipeline
-from letterrec.config.loading import load_settings
+from letterrec.config.loading import load_settings, parse_settings
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, check_source
 from letterrec.data.readers.base import ReadOptions
@@ -16,15 +16,18 @@ from letterrec.data.splits import Split
 from letterrec.embeddings.content import embed
 from letterrec.errors import RequestError, RunError, SettingsError
 from letterrec.evaluation import cold_start
-from letterrec.evaluation.protocol import SplitMetrics, evaluate_split
+from letterrec.evaluation.breakdowns import By, grouped
+from letterrec.evaluation.protocol import SplitMetrics, evaluate_split, measured_cases
 from letterrec.files import write_json
 from letterrec.identifiers.diagnostics import Diagnosis, LevelUse
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import shown
-from letterrec.runs.parts import is_baseline, trained_baseline, trained_recommender
+from letterrec.runs.parts import is_baseline, measures_of, trained_baseline, trained_recommender
+from letterrec.runs.refitting import Weights as StartingWeights
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.models import GenerativeModel, ScoringModel
+from letterrec.serving.refit import refit_served
 from letterrec.tokenizers import Items
 from letterrec.training import distributed
 
@@ -124,14 +127,71 @@ def _baseline_engine(run: Run) -> Engine:
     return Engine(run.folder, run.settings, dataset, Identifiers.none(dataset.n_items), model)
 
 
+def refit(
+    folder: AnyRun,
+    out: str | PathLike[str] | None = None,
+    *,
+    data: str | PathLike[str] | Dataset | None = None,
+    weights: StartingWeights | None = None,
+    epochs: int | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Train what a run recommends with on all interactions, those held out too, into a new run.
+
+    Identifiers, tokenizer and embeddings stay as they are. Epochs and the strengths of transitions
+    are those that validation chose. Nothing is left to measure the new run by: `evaluate` refuses
+    it.
+
+    Args:
+        folder: of a finished run, or the run.
+        out: the new run's folder; None: beside the run's, with ``-refit`` behind its name.
+        data: a newer log, in any form that `fit` takes, read by the run's settings. Items that the
+            run knows keep their identifiers, new ones get theirs from their texts.
+        weights: where training starts: ``"nothing"``, or ``"run"``, from what the run has learned,
+            for a third of the epochs. None: from nothing, and with ``data`` from the run. A
+            baseline starts from nothing.
+        epochs: how many instead of those chosen.
+        resume: go on where a refit into ``out`` was stopped.
+        progress: show on stderr what is being done.
+
+    Returns:
+        The new run.
+
+    Raises:
+        LetterRecError: the run is unfinished, ``out`` is in use, or the data do not fit the run.
+    """
+    if weights not in (None, "nothing", "run"):
+        raise RequestError(f"weights = {_shown(weights)}: expected 'nothing', 'run' or None")
+    if epochs is not None and (isinstance(epochs, bool) or epochs < 1):
+        raise RequestError(f"epochs = {_shown(epochs)}: expected a whole number of at least 1")
+    path = _as_folder(folder, "folder")
+    target = path.with_name(f"{path.name}-refit") if out is None else _as_folder(out, "out")
+    distributed.join()
+    if data is not None and not isinstance(data, Dataset):
+        check_source(data)
+        data = str(data)
+    run, engine = Run.open(path), load(path)
+    with shown(progress):
+        return refit_served(
+            engine, run, target, data=data, weights=weights, epochs=epochs, resume=resume
+        )
+
+
 def evaluate(
     folder: AnyRun,
     split: Split = "test",
     beam: int | None = None,
     exclude_seen: bool = False,
     progress: bool = True,
+    *,
+    by: By | None = None,
+    cuts: Iterable[int] = (),
+    metrics: Iterable[str] = (),
+    users: int | None = None,
 ) -> SplitMetrics:
-    """Metrics of a finished run on a split; see `evaluation.protocol.evaluate_split`.
+    """Metrics of a finished run on a split, with their standard errors; see
+    `evaluation.protocol.evaluate_split`.
 
     Args:
         folder: of the run, or the run that `letterrec.fit` gave.
@@ -139,26 +199,61 @@ def evaluate(
         beam: prefixes kept per level by beam search; None takes the run's. Not for a baseline.
         exclude_seen: rank without the items of the history, as in service.
         progress: show on stderr how far the ranking is.
+        by: also by group of users: ``"history"``, by its length; ``"popularity"`` of what was held
+            out; ``"user"``, by how much of the user is in training.
+        cuts: further ones, beside the run's (``evaluation.cuts``).
+        metrics: further ones, beside the run's: ``"mrr"``, ``"hit_rate"``.
+        users: rank a sample of at most so many; None takes the run's ``evaluation.test_users``.
 
     Raises:
-        RequestError: ``beam`` is below 1, or is given for a baseline.
-        RunError: there is no run, or it is unfinished or damaged.
+        RequestError: ``beam`` is below 1, or is given for a baseline; ``by`` is no kind of group.
+        RunError: there is no run, or it is unfinished or damaged, or was refitted on all
+            interactions.
+        SettingsError: a cut, a metric or the number of users is none.
     """
     beam = _as_beam(beam)
+    if by is not None and by not in get_args(By):
+        names = ", ".join(map(repr, get_args(By)))
+        raise RequestError(f"by = {_shown(by)}: expected one of {names}, or None")
+    Run.open(_as_folder(folder, "folder")).refuse_learned()
     engine = load(folder, edits=False)
     if beam is not None:
         engine.check_searches()
-    generates = engine.model.generates
+    settings = _measured_as(engine.settings, cuts, metrics, users)
+    measures, users = measures_of(settings), settings.evaluation.test_users
+    dataset, generates = engine.dataset, engine.model.generates
     with shown(progress):
-        return evaluate_split(
+        measured = evaluate_split(
             engine.ranker,
-            engine.dataset,
+            dataset,
             split,
-            beam=beam or (engine.settings.evaluation.beam if generates else None),
-            batch_size=engine.settings.evaluation.batch_size,
+            beam=beam or (settings.evaluation.beam if generates else None),
+            batch_size=settings.evaluation.batch_size,
             exclude_seen=exclude_seen,
             identifiers=engine.identifiers if generates else None,
-        ).metrics
+            measures=measures,
+            users=users,
+        )
+    result = measured.metrics
+    if by is not None:
+        cases = measured_cases(dataset, split, users)
+        result["groups"] = grouped(by, measured.ranks, cases, dataset, measures)
+    return result
+
+
+def _measured_as(
+    settings: Settings, cuts: Iterable[int], metrics: Iterable[str], users: int | None
+) -> Settings:
+    """Settings of a run with further cuts and metrics, and another number of users.
+
+    Raises:
+        SettingsError: one of them is none.
+    """
+    there = settings.evaluation
+    more = {"cuts": [*there.cuts, *cuts], "metrics": [*there.metrics, *metrics]}
+    sample = {} if users is None else {"test_users": users}
+    kept = settings.model_dump(mode="json", exclude_none=True)
+    return parse_settings(kept | {"evaluation": kept["evaluation"] | more | sample})
 
 
 def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMetrics:
@@ -169,6 +264,7 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
     """
     beam = _as_beam(beam)
     run = Run.open(_as_folder(folder, "folder"))
+    run.refuse_learned()
     run.require("recommender")
     dataset = run.dataset()
     cold = run.cold()

@@ -7,7 +7,6 @@ reads it from there where it is done already; `runs.parts` turns settings into w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -27,7 +26,6 @@ from letterrec.runs import parts, steps
 from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
-from letterrec.tokenizers import Items
 from letterrec.training import distributed
 from letterrec.training.devices import device
 
@@ -68,7 +66,9 @@ def fit(
         ranker = GenerativeRanker(recommender, trie, beam=settings.evaluation.beam)
         train_recommender(run, dataset, recommender, ranker)
         transitions = item_transitions(run, dataset, content, ranker)
-        evaluate(run, dataset, replace(ranker, transitions=transitions), identifiers)
+        beam = settings.evaluation.beam
+        final = recommender.ranker(trie, dataset.popularity, transitions=transitions, beam=beam)
+        evaluate(run, dataset, final, identifiers if recommender.searches else None)
     return run
 
 
@@ -86,7 +86,8 @@ def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     """Semantic embeddings s of the items' texts (section 4.2.1); None where there is no text."""
     texts = dataset.texts
     if run.settings.content.source == "collaborative" or texts is None:
-        say("  no item text is used: the CF embeddings stand in for content")
+        stand_in = parts.tokenizer_reads(run.settings, "content")
+        say(f"  no item text is used{': CF embeddings stand in for content' if stand_in else ''}")
         return None
     return run.step(steps.CONTENT, dataset, partial(parts.encode_texts, run, texts))
 
@@ -94,11 +95,11 @@ def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
 def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     """CF embeddings h of the training interactions, or given ones (section 4.2.2).
 
-    None are trained where identifiers are given or made of titles: those that came with the data,
-    if any, then only serve `cf_overlap`.
+    None are trained where no tokenizer reads them, as when identifiers are given or made of titles:
+    those that came with the data, if any, then only serve `cf_overlap`.
     """
     is_trained = run.settings.collaborative.source == "train"
-    if run.settings.identifiers.source != "learned" and is_trained:
+    if is_trained and not parts.tokenizer_reads(run.settings, "cf"):
         return dataset.given_cf
     make = parts.trained_cf if is_trained else parts.given_cf
     return run.step(steps.COLLABORATIVE, dataset, partial(make, run, dataset))
@@ -114,9 +115,7 @@ def item_identifiers(
     elif source == "titles":
         make = partial(parts.title_identifiers, run, dataset, cf)
     else:
-        semantic = cf if content is None else content
-        assert semantic is not None
-        items = Items(semantic, cf)
+        items = parts.items_of(run.settings, dataset, content, cf)
         fit_tokenizer = partial(parts.fit_tokenizer, run, items)
         tokenizer = run.step(steps.TOKENIZER, dataset, fit_tokenizer)
         make = partial(parts.learned_identifiers, tokenizer, items)

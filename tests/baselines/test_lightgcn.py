@@ -19,5 +19,5 @@ class TestLightGcn(BaselineContract):
         )
 
 
-class TestBpr(TestLightGcn):
-    settings: ClassVar[dict[str, Any]] = {"loss": "bpr"}
+class TestSoftmax(TestLightGcn):
+    settings: ClassVar[dict[str, Any]] = {"loss": "softmax"}

@@ -19,5 +19,5 @@ class TestMatrixFactorization(BaselineContract):
         )
 
 
-class TestBpr(TestMatrixFactorization):
-    settings: ClassVar[dict[str, Any]] = {"loss": "bpr", "penalty": 0.02}
+class TestSoftmax(TestMatrixFactorization):
+    settings: ClassVar[dict[str, Any]] = {"loss": "softmax", "penalty": 0.02}

@@ -108,7 +108,7 @@ def test_settings_are_refused_in_plain_words(override: str, answer: str) -> None
 
 def test_a_choice_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("reproduce", "table9", "x", "--out", "y") == 2
-    assert "Invalid value for 'table': 'table9' is not one of" in capsys.readouterr().err
+    assert "Invalid value for 'TABLE|FIGURE': 'table9' is not one of" in capsys.readouterr().err
 
 
 def test_the_columns_of_tables_under_unknown_names_are_listed(tmp_path: Path) -> None:

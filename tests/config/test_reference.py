@@ -15,7 +15,7 @@ from letterrec.errors import SettingsError
 KINDS = [
     "recommender.name=tiger",
     "recommender.name=lcrec",
-    "tokenizer.name=rqkmeans",
+    *(f"tokenizer.name={name}" for name in ("rqkmeans", "p5-semid", "p5-cid")),
     *(f"recommender.name={name}" for name in ("mf", "lightgcn", "caser", "hgn", "bert4rec")),
     *(f"recommender.name={name}" for name in ("sasrec", "ease", "slist", "popularity")),
 ]

@@ -25,14 +25,20 @@ def a_dataset() -> Dataset:
 
 
 @pytest.mark.parametrize(
-    ("texts", "preferences"),
-    [(("Zahnbürste. neu", "a"), None), (None, ("mild", "", "grün"))],
+    ("texts", "preferences", "categories"),
+    [
+        (("Zahnbürste. neu", "a"), None, (("Bad", "Zähne"), ())),
+        (None, ("mild", "", "grün"), None),
+    ],
     ids=["texts", "preferences"],
 )
 def test_a_written_dataset_comes_back_exactly(
-    tmp_path: Path, texts: tuple[str, ...] | None, preferences: tuple[str, ...] | None
+    tmp_path: Path,
+    texts: tuple[str, ...] | None,
+    preferences: tuple[str, ...] | None,
+    categories: tuple[tuple[str, ...], ...] | None,
 ) -> None:
-    dataset = replace(a_dataset(), texts=texts, preferences=preferences)
+    dataset = replace(a_dataset(), texts=texts, preferences=preferences, categories=categories)
     write_dataset(dataset, tmp_path)
     again = read_dataset(tmp_path)
     for field in fields(Dataset):

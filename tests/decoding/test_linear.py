@@ -8,10 +8,10 @@ import scipy.sparse as sp
 
 from letterrec.data.sequences import Histories
 from letterrec.decoding.linear import (
-    Moments,
     ease,
     fitted,
     largest,
+    nearby,
     neighbourhoods,
     prefixes,
     slist,
@@ -43,52 +43,92 @@ def by_definition(gram: np.ndarray, cross: np.ndarray, ridge: float) -> np.ndarr
 
 
 def test_histories_count_an_item_once() -> None:
-    gram = whole(Histories.from_lists([[0, 1, 1, 1], [1, 0], [2], []]), 3).gram.toarray()
+    gram = whole(Histories.from_lists([[0, 1, 1, 1], [1, 0], [2], []]), 3).toarray()
     assert gram.tolist() == [[2, 2, 0], [2, 2, 0], [0, 0, 1]]
 
 
 def test_prefixes_and_futures_by_hand() -> None:
     """0 1 2 has two places: 0 -> 1 2 and 0 1 -> 2."""
-    moments = prefixes(Histories.from_lists([[0, 1, 2], [3]]), 4, decay=0.5, ahead=0.25)
+    gram, cross = prefixes(Histories.from_lists([[0, 1, 2], [3]]), 4, decay=0.5, ahead=0.25)
     before = np.array([[1, 0, 0, 0], [0.5, 1, 0, 0]])
     after = np.array([[0, 1, 0.25, 0], [0, 0, 1, 0]])
-    assert moments.cross is not None
-    assert moments.gram.toarray() == pytest.approx(before.T @ before)
-    assert moments.cross.toarray() == pytest.approx(before.T @ after)
+    assert gram.toarray() == pytest.approx(before.T @ before)
+    assert cross.toarray() == pytest.approx(before.T @ after)
+
+
+def test_near_items_count_more_by_hand() -> None:
+    """In windows of three, neighbours count two thirds, those with one between them a third."""
+    gram, cross = nearby(Histories.from_lists([[0, 1, 2, 3], [1]]), 4, 3, backwards=0.5)
+    assert (3 * gram.toarray()).round(4).tolist() == [
+        [3, 2, 1, 0],
+        [2, 6, 2, 1],
+        [1, 2, 3, 2],
+        [0, 1, 2, 3],
+    ]
+    assert (3 * cross.toarray()).round(4).tolist() == [
+        [0, 2, 1, 0],
+        [1, 0, 2, 1],
+        [0.5, 1, 0, 2],
+        [0, 0.5, 1, 0],
+    ]
+
+
+def test_near_items_are_windows() -> None:
+    """The sum over windows of what each holds, divided by their width, whatever the histories."""
+    random = np.random.default_rng(0)
+    history = random.integers(6, size=30)
+    gram, _ = nearby(Histories.from_lists([history.tolist()]), 6, 5, backwards=0.3)
+    padded = np.concatenate([np.full(4, 6), history, np.full(4, 6)])
+    windows = [np.bincount(padded[i : i + 5], minlength=7)[:6] for i in range(34)]
+    assert gram.toarray() == pytest.approx(sum(np.outer(w, w) for w in windows) / 5, rel=1e-5)
 
 
 def test_no_item_is_predicted_from_itself() -> None:
     histories = planted()
-    ordered = prefixes(histories, 120, decay=0.8, ahead=0.5)
-    assert ordered.cross is not None
-    symmetric = whole(histories, 120)
-    for moments, cross in ((symmetric, symmetric.gram), (ordered, ordered.cross)):
-        expected = by_definition(moments.gram.toarray(), cross.toarray(), 20.0)
-        weights = solved(moments, 20.0)
-        assert weights.dtype == np.float32
-        assert weights == pytest.approx(expected, abs=1e-4)
-        assert (weights.diagonal() == 0).all()
+    gram, cross = prefixes(histories, 120, decay=0.8, ahead=0.5)
+    shared = whole(histories, 120)
+    for moments, targets in ((shared, [shared]), (gram, [cross, 2 * cross, gram])):
+        found = solved(moments, targets, 20.0)
+        for weights, target in zip(found, targets, strict=True):
+            expected = by_definition(moments.toarray(), target.toarray(), 20.0)
+            assert weights.dtype == np.float32
+            assert weights == pytest.approx(expected, abs=1e-4)
+            assert (weights.diagonal() == 0).all()
 
 
 def test_blocks_make_no_difference() -> None:
     """Of more items than are worked on at a time, the last block smaller."""
-    histories = planted(n_groups=55)
-    symmetric = whole(histories, 550)
-    as_cross = solved(Moments(symmetric.gram, symmetric.gram), 5.0)
-    assert solved(symmetric, 5.0) == pytest.approx(as_cross, abs=1e-4)
-    assert fitted(symmetric, ridge=5.0, kept=550).toarray() == pytest.approx(as_cross, abs=1e-4)
+    gram = whole(planted(n_groups=55), 550)
+    (short,), (long,) = solved(gram, [gram], 5.0), solved(gram, [gram.copy()], 5.0)
+    assert short == pytest.approx(long, abs=1e-4)
+    (kept,) = fitted(gram, [gram], ridge=5.0, kept=550)
+    assert kept.toarray() == pytest.approx(short, abs=1e-6)
 
 
 def test_neighbourhoods_that_hold_all_that_matters_are_exact() -> None:
     """Histories stay within groups of ten: nine others decide, and nine neighbours are enough."""
     histories = planted()
-    for moments in (whole(histories, 120), prefixes(histories, 120, decay=0.8, ahead=0.5)):
-        exact = solved(moments, 10.0)
-        near = neighbourhoods(moments, 10.0, neighbours=9).toarray()
-        group = np.arange(120) // 10
-        assert (near[group[:, None] != group] == 0).all()
-        assert near == pytest.approx(exact, abs=1e-4)
-        assert fitted(moments, ridge=10.0, exact=100).toarray() == pytest.approx(exact, abs=1e-4)
+    shared = whole(histories, 120)
+    group = np.arange(120) // 10
+    for gram, cross in ((shared, shared), nearby(histories, 120, 5, backwards=0.5)):
+        targets = [cross, sp.csr_array(cross.T)]
+        found = neighbourhoods(gram, targets, 10.0, 9)
+        kept = fitted(gram, targets, ridge=10.0, exact=100)
+        for exact, near, largest_of in zip(solved(gram, targets, 10.0), found, kept, strict=True):
+            assert (near.toarray()[group[:, None] != group] == 0).all()
+            assert near.toarray() == pytest.approx(exact, abs=1e-4)
+            assert largest_of.toarray() == pytest.approx(exact, abs=1e-4)
+
+
+def test_few_neighbours_are_those_that_matter_most() -> None:
+    histories = planted()
+    gram = whole(histories, 120)
+    (near,) = neighbourhoods(gram, [gram], 10.0, 3)
+    others = gram.toarray() - np.diag(gram.diagonal())
+    for item in range(120):
+        predictors = near.toarray()[:, item].nonzero()[0]
+        assert len(predictors) == 3
+        assert others[predictors, item].min() >= np.sort(others[:, item])[-3]
 
 
 def test_order_decides_what_is_predicted() -> None:
@@ -103,7 +143,8 @@ def test_order_decides_what_is_predicted() -> None:
 
 def test_keeps_the_largest_of_each_row() -> None:
     histories = planted()
-    exact = solved(whole(histories, 120), 10.0)
+    gram = whole(histories, 120)
+    (exact,) = solved(gram, [gram], 10.0)
     kept = ease(histories, 120, ridge=10.0, kept=5)
     assert np.diff(kept.indptr).max() == 5
     best = np.sort(exact, axis=1)[:, -5:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +13,24 @@ import scipy.sparse as sp
 import torch
 
 from letterrec.data.sequences import Histories
-from letterrec.decoding.transitions import Transitions, similarity_of
+from letterrec.decoding.linear import nearby, solved
+from letterrec.decoding.transitions import Transitions, learned, similarity_of
 from letterrec.errors import RunError
 from letterrec.files import read_tensors, write_tensors
 
 HISTORIES = Histories.from_lists([[0, 1, 2, 3], [0, 1], [4], [], [1, 0]])
 
 
-def counted(steps: int = 1, backwards: float = 0.0) -> np.ndarray:
-    """The counts, before the square root of a row's evidence divides them."""
-    transitions = Transitions.count(HISTORIES, 6, steps=steps, backwards=backwards)
-    rows = transitions.counts.toarray()
-    sums = rows.sum(1, keepdims=True)  # row / sqrt(total + 1) = known: solve for the total
-    totals = (sums**2 + np.sqrt(sums**4 + 4 * sums**2)) / 2
-    return np.asarray(rows * np.sqrt(totals + 1))
-
-
-def test_counts_what_follows_within_a_sequence() -> None:
-    expected = np.zeros((6, 6))
-    expected[0, 1], expected[1, 2], expected[2, 3], expected[1, 0] = 2, 1, 1, 1
-    assert counted() == pytest.approx(expected, abs=1e-5)
-
-
-def test_later_steps_count_half_and_backwards_its_share() -> None:
-    expected = np.zeros((6, 6))
+def counted(backwards: float = 0.0) -> sp.csr_array:
+    """How often one item followed another at once in `HISTORIES`, as earlier versions counted: rows
+    divided by the square root of their sum and one.
+    """
+    counts = np.zeros((6, 6), dtype=np.float32)
     for sequence in HISTORIES:
-        for i, before in enumerate(sequence):
-            for step, after in enumerate(sequence[i + 1 : i + 3]):
-                expected[before, after] += 0.5**step
-                expected[after, before] += 0.5**step * 0.3
-    assert counted(steps=2, backwards=0.3) == pytest.approx(expected, abs=1e-5)
+        for before, after in pairwise(sequence):
+            counts[before, after] += 1
+            counts[after, before] += backwards
+    return sp.csr_array(counts / np.sqrt(counts.sum(1, keepdims=True) + 1))
 
 
 def lines_of(items: torch.Tensor, shares: torch.Tensor) -> list[Any]:
@@ -51,8 +40,7 @@ def lines_of(items: torch.Tensor, shares: torch.Tensor) -> list[Any]:
 
 
 def test_recalls_what_followed_the_latest_items_most() -> None:
-    transitions = Transitions.count(HISTORIES, 6, steps=1, backwards=0.0)
-    one = Transitions(transitions.counts, decay=0.5, weight=0.4)
+    one = Transitions(counted(), decay=0.5, weight=0.4)
     histories = torch.tensor([[2, 1, -1], [4, -1, -1], [9, 0, -1], [1, 9, -1]])
     items, shares = one.retrieve(histories)
     assert items.dtype == torch.int64
@@ -79,8 +67,7 @@ def recalled_of(transitions: Transitions, *histories: list[int], whole: Any = No
 
 
 def test_items_of_the_history_count_as_much_as_seen_says() -> None:
-    counts = Transitions.count(HISTORIES, 6, steps=1, backwards=0.0).counts
-    follow = partial(Transitions, counts, decay=1.0, weight=0.4)
+    follow = partial(Transitions, counted(), decay=1.0, weight=0.4)
     after_2 = 1 / np.sqrt(2)  # 3, seen once
     after_1 = 1 / np.sqrt(3)  # 2 and 0, once each
     for seen in (1.0, 0.5, 0.0):
@@ -113,10 +100,9 @@ def test_recalls_the_same_alone_and_in_a_batch() -> None:
 def test_added_items_follow_and_are_followed_like_those_they_resemble() -> None:
     content = np.eye(6, dtype=np.float32)
     new = np.array([content[0] + content[1], content[1]], dtype=np.float32)
-    counted = Transitions.count(HISTORIES, 6, backwards=0.0)
-    known = Transitions(counted.counts, like=2.0, decay=0.5, weight=0.4)
+    known = Transitions(counted(), like=2.0, decay=0.5, weight=0.4)
     grown = known.grown(content, new)
-    before, after = known.counts.toarray(), grown.counts.toarray()
+    before, after = known.table.toarray(), grown.table.toarray()
     assert (after[:6, :6] == before).all()
     half = np.eye(6)[[0, 1]].mean(0)  # of the similarity of the first
     assert after[6, :6] == pytest.approx(before[:2].mean(0) + 2 * half, abs=0.01)
@@ -127,49 +113,105 @@ def test_added_items_follow_and_are_followed_like_those_they_resemble() -> None:
     assert 7 in items[shares > 0]
 
 
-def test_like_items_count_as_following() -> None:
-    similarity = similarity_of(np.eye(6, 3, dtype=np.float32) + 0.01, np.arange(6))
-    assert similarity.toarray().sum(1) == pytest.approx(np.ones(6))
-    assert similarity.toarray().diagonal() == pytest.approx(np.zeros(6))
-    transitions = Transitions.count(HISTORIES, 6).with_like(similarity, 4.0)
-    plain = Transitions.count(HISTORIES, 6).counts.toarray()
-    assert transitions.counts.toarray() == pytest.approx(plain + 4 * similarity.toarray())
-    assert transitions.with_like(similarity, 0.0).counts.toarray() == pytest.approx(plain, abs=1e-5)
+def test_learns_what_follows_near_and_less_what_came_before() -> None:
+    """Against each item's regression on the others by definition, what is negative left out."""
+    transitions, similar = learned(HISTORIES, 6, window=3, backwards=0.5, ridge=2.0)
+    assert similar is None
+    gram, cross = (m.toarray() for m in nearby(HISTORIES, 6, 3, 0.5))
+    expected = np.zeros((6, 6))
+    for item in range(6):
+        others = np.arange(6) != item
+        regression = gram[np.ix_(others, others)] + 2 * np.eye(5)
+        expected[others, item] = np.linalg.solve(regression, cross[others, item])
+    assert expected.min() < 0
+    assert transitions.table.toarray() == pytest.approx(expected.clip(min=0), abs=1e-5)
+    assert transitions.table.toarray()[0, 1] > transitions.table.toarray()[1, 0]
+    assert (transitions.table.data > 0).all()
 
 
-def test_keeps_the_most_frequent_followers() -> None:
+def test_similarity_is_what_is_expected_without_data() -> None:
+    """With like, the penalty is of the difference from it: as if solved with it at once."""
+    content = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    similarity = similarity_of(content, np.arange(6))
+    transitions, similar = learned(HISTORIES, 6, similarity, ridge=2.0)
+    assert similar is not None
+    gram, cross = nearby(HISTORIES, 6, 20, 0.5)
+    for like in (0.1, 0.4):
+        (expected,) = solved(gram, [sp.csr_array(cross + 2 * like * similarity)], 2.0)
+        assert (expected < -0.01).any()
+        found = transitions.with_like(similar, like)
+        assert found.like == like
+        close = np.abs(found.table.toarray() - expected.clip(min=0)) < 0.02 + (expected < 0.02)
+        assert close.all()
+    # Item 5 was never used: as a predictor it is what similarity says, whatever the data.
+    assert similar.toarray()[5] == pytest.approx(similarity.toarray()[5], abs=1e-6)
+    again = found.with_like(similar, 0.0)
+    assert again.table.toarray() == pytest.approx(transitions.table.toarray(), abs=1e-6)
+
+
+def test_large_catalogues_are_learned_in_neighbourhoods() -> None:
+    """Histories each hold the ten items of one group, so that no others are needed."""
+    random = np.random.default_rng(0)
+    groups = random.integers(450, size=1000)
+    histories = [(g * 10 + random.permutation(10)).tolist() for g in groups]
+    transitions, _ = learned(Histories.from_lists(histories), 4500, ridge=5.0)  # more than 4,096
+    gram, cross = nearby(Histories.from_lists(histories), 4500, 20, 0.5)
+    some = np.arange(200)
+    (exact,) = solved(gram[some][:, some], [cross[some][:, some]], 5.0)
+    assert transitions.table[some][:, some].toarray() == pytest.approx(exact.clip(0), abs=1e-4)
+    assert transitions.table[some].nnz == transitions.table[some][:, some].nnz
+
+
+def test_keeps_what_counts_most() -> None:
     often = [[0, i] for i in range(1, 301) for _ in range(1 + (i > 100))]
-    counts = Transitions.count(Histories.from_lists(often), 301, backwards=0.0).counts
-    assert sorted(counts[[0]].indices.tolist()) == list(range(101, 301))
+    content = np.eye(301, dtype=np.float32) + 0.1
+    similarity = similarity_of(content, np.arange(301))
+    transitions, similar = learned(Histories.from_lists(often), 301, similarity)
+    assert sorted(transitions.table[[0]].indices.tolist()) == list(range(101, 301))
+    assert similar is not None
+    assert np.diff(similar.indptr).max() <= 40
 
 
 def test_the_strengths_that_score_best_are_chosen() -> None:
-    transitions = Transitions.count(HISTORIES, 6)
     similarity = similarity_of(np.eye(6, dtype=np.float32), np.arange(6))
+    transitions, similar = learned(HISTORIES, 6, similarity)
 
     def score(one: Transitions) -> float:
-        away = (one.like - 4, one.seen, one.decay - 0.7, one.weight - 0.3)
+        away = (one.like - 0.2, one.seen, one.decay - 0.7, one.weight - 0.3)
         return -sum(map(abs, away))
 
-    chosen = transitions.chosen(score, similarity)
-    assert chosen.strength == {"like": 4, "seen": 0, "decay": 0.7, "weight": 0.3}
+    chosen = transitions.chosen(score, similar)
+    assert chosen.strength == {"like": 0.2, "seen": 0, "decay": 0.7, "weight": 0.3}
     assert transitions.chosen(score).like == 0
     assert transitions.chosen(lambda one: one.seen).seen == 1
     assert transitions.chosen(lambda one: -one.weight).weight == 0
 
 
+def test_strengths_chosen_for_others_are_taken_over() -> None:
+    """Those of earlier versions' counts, whose ``like`` had another unit, as far as they go."""
+    similarity = similarity_of(np.eye(6, dtype=np.float32), np.arange(6))
+    transitions, similar = learned(HISTORIES, 6, similarity)
+    for like, taken in ((0.1, 0.1), (8.0, 0.4)):
+        other = Transitions(counted(), seen=0.0, like=like, decay=0.85, weight=0.7)
+        same = transitions.strong_as(other, similar)
+        assert same.strength == {"seen": 0, "like": taken, "decay": 0.85, "weight": 0.7}
+        assert similar is not None
+        expected = transitions.table.toarray() + taken * similar.toarray()
+        assert same.table.toarray() == pytest.approx(expected, abs=1e-6)
+    assert transitions.strong_as(other).like == 0
+
+
 def test_reads_what_it_wrote(tmp_path: Path) -> None:
-    counts = Transitions.count(HISTORIES, 6).counts
     path = tmp_path / "t.safetensors"
-    kept = Transitions(counts, like=2.0, seen=0.0, decay=0.7, weight=0.3)
+    kept = Transitions(counted(), like=2.0, seen=0.0, decay=0.7, weight=0.3)
     kept.save(path, {"items": "abc"})
     again = Transitions.load(path)
-    assert (again.counts != counts).nnz == 0
+    assert (again.table != kept.table).nnz == 0
     assert again.strength == kept.strength
 
 
 def test_reads_what_was_written_before_seen_was_chosen(tmp_path: Path) -> None:
-    kept = Transitions(Transitions.count(HISTORIES, 6).counts, like=2.0, decay=0.7, weight=0.3)
+    kept = Transitions(counted(), like=2.0, decay=0.7, weight=0.3)
     path = tmp_path / "t.safetensors"
     kept.save(path, {})
     tensors, about = read_tensors(path)
@@ -180,7 +222,7 @@ def test_reads_what_was_written_before_seen_was_chosen(tmp_path: Path) -> None:
 def test_indices_out_of_range_are_damage(tmp_path: Path) -> None:
     """SciPy would follow them out of the memory, and end the process."""
     path = tmp_path / "transitions.safetensors"
-    Transitions.count(Histories.from_lists([[0, 1, 2]]), 3).save(path, {})
+    Transitions(counted()).save(path, {})
     tensors, about = read_tensors(path)
     for name, wrong in (
         ("items", tensors["items"] + 100_000),

@@ -74,6 +74,22 @@ def test_it_learns_which_item_comes_next(trained: SASRec) -> None:
     assert scores.argmax(1).tolist() == [3, 11]
 
 
+@pytest.mark.slow
+def test_it_learns_so_too_where_sums_are_normalized() -> None:
+    model = small(norm_first=False)
+    assert metrics_of(model, rings().held_out("valid"))["recall@5"] > 0.99
+
+
+def test_a_file_of_an_earlier_version_normalizes_first(trained: SASRec, tmp_path: Path) -> None:
+    ids = rings().item_ids
+    settings = {k: v for k, v in trained.settings.items() if k != "norm_first"}
+    about = {"settings": settings, "items": fingerprint(ids)}
+    write_tensors(tmp_path / "sasrec.safetensors", trained.state_dict(), about)
+    history = torch.tensor([[0, 1, 2]])
+    earlier = SASRec.load(tmp_path / "sasrec.safetensors", ids)
+    assert torch.equal(earlier.scores(history), trained.scores(history))
+
+
 def test_embeddings_have_the_promised_form(trained: SASRec) -> None:
     embeddings = trained.item_embeddings()
     assert embeddings.shape == (N_ITEMS, 16)
@@ -169,6 +185,27 @@ def test_full_loss_and_its_gradient_are_those_of_cross_entropy(
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(found[0], wanted[0])
     torch.testing.assert_close(found[1], wanted[1])
+
+
+def test_items_left_out_do_not_compete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sasrec, "_CHUNK_LOGITS", 16 * 11)
+    set_seed(0)
+    states = torch.randn(37, 8, requires_grad=True)
+    items = torch.randn(11, 8, requires_grad=True)
+    targets = torch.randint(0, 11, (37,))
+    left_out = torch.randint(-1, 11, (37, 4))
+    left_out[:, 3] = targets  # which competes all the same
+    gone = torch.zeros(37, 12).scatter_(1, left_out.clamp(min=-1) % 12, 1.0)[:, :11].bool()
+    gone[torch.arange(37), targets] = False
+    expected = F.cross_entropy((states @ items.T).masked_fill(gone, -torch.inf), targets)
+    loss = full_loss(states, items, targets, left_out)
+    torch.testing.assert_close(loss, expected)
+    for found, wanted in zip(
+        torch.autograd.grad(loss, (states, items)),
+        torch.autograd.grad(expected, (states, items)),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, wanted)
 
 
 def test_full_loss_by_hand() -> None:

@@ -16,10 +16,12 @@ from contract_recommender import (
     planted_identifiers,
     random_histories,
 )
+from letterrec.data.sequences import Histories
 from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders.rqt import Rqt
+from letterrec.training.options import TrainingOptions
 
 SMALL: dict[str, Any] = {"max_history": MAX_HISTORY, "dim": 32, "heads": 2, "depth_layers": 1}
 
@@ -67,10 +69,14 @@ def test_the_probabilities_of_all_identifiers_sum_to_one(identifiers: Identifier
     torch.testing.assert_close(totals, torch.ones(5), atol=1e-4, rtol=0)
 
 
-def test_the_loss_is_the_mean_log_probability_of_the_items() -> None:
-    """Training (all positions at once) and search (one history) agree on an item's score."""
+@pytest.mark.parametrize(("share", "part"), [(0.0, "codes"), (1 - 1e-6, "items")])
+def test_the_loss_is_the_mean_log_probability_of_the_items(share: float, part: str) -> None:
+    """Training (all positions at once) and search (one history) agree on an item's score: that of
+    the codes, and that of the softmax over items.
+    """
     identifiers = planted_identifiers()
     recommender = TestRqt().random(identifiers)
+    recommender.item_share = share
     trie = Trie.build(identifiers)
     sequence = planted_histories()[0][:6].astype(np.int64)
     expected = []
@@ -79,7 +85,7 @@ def test_the_loss_is_the_mean_log_probability_of_the_items() -> None:
         items, log_probs = search(recommender.encode(history), trie, beam=N_ITEMS, k=N_ITEMS)
         expected.append(float(log_probs[0][items[0] == int(sequence[end])]))
     with torch.no_grad():
-        loss = recommender(torch.from_numpy(sequence[None]))["loss"]
+        loss = recommender(torch.from_numpy(sequence[None]))[part]
     assert float(loss) == pytest.approx(-np.mean(expected), abs=1e-4)
 
 
@@ -91,3 +97,63 @@ def test_a_history_is_encoded_as_in_training() -> None:
     expected = recommender._read(histories)[torch.arange(3), latest]
     hidden = recommender.encode(histories)._hidden[:, 0]
     torch.testing.assert_close(hidden, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_without_a_softmax_over_items_there_are_codes_alone() -> None:
+    """As of runs that earlier versions made: no weights of it, no share in the ranking."""
+    identifiers = planted_identifiers()
+    torch.manual_seed(0)
+    recommender = Rqt(identifiers, **SMALL, item_weight=0.0).eval()
+    assert not any(name.startswith("item_query") for name in recommender.state_dict())
+    assert recommender.encode(random_histories(3, N_ITEMS)).retrieved is None
+    assert set(recommender(torch.tensor([[1, 2, 3]]))) == {"loss"}
+
+
+def test_the_softmax_over_items_follows_the_weights_and_the_catalogue() -> None:
+    """What is kept of it between two queries is made anew where either changes."""
+    recommender = TestRqt().random(planted_identifiers())
+    histories = random_histories(3, N_ITEMS)
+    before = recommender.encode(histories).retrieved
+    other = TestRqt().random(planted_identifiers(), seed=1)
+    recommender.load_state_dict(other.state_dict())
+    recommender.eval()
+    after = recommender.encode(histories).retrieved
+    assert not torch.equal(before.shares, after.shares)
+    torch.testing.assert_close(after.shares, other.encode(histories).retrieved.shares)
+    smaller = Identifiers(planted_identifiers().codes[:5], SIZES)
+    recommender.set_catalogue(smaller)
+    assert recommender.encode(torch.tensor([[1, 2]])).retrieved.items.max() < 5
+
+
+def test_where_items_are_taken_once_the_softmax_over_items_leaves_out_the_history() -> None:
+    identifiers, options = planted_identifiers(), TrainingOptions(epochs=1, batch_size=8)
+    once = Histories.from_lists([[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    again = Histories.from_lists([[0, 1, 0, 1], [4, 5, 6], [7, 8, 9]])
+    histories = torch.tensor([[1, 2, -1], [3, -1, -1]])
+    for sequences, left_out in ((once, {1, 2}), (again, set())):
+        recommender = TestRqt().random(identifiers)
+        recommender.fit(sequences, options)
+        retrieved = recommender.encode(histories).retrieved
+        likely = {
+            item for item, share in zip(*(r[0].tolist() for r in retrieved), strict=True) if share
+        }
+        assert likely == set(range(N_ITEMS)) - left_out
+        kept = recommender.state_dict()
+        other = TestRqt().random(identifiers, seed=1)
+        other.load_state_dict(kept)
+        assert torch.equal(other.eval().encode(histories).retrieved.shares, retrieved.shares)
+
+
+def test_training_leaves_out_what_ranking_leaves_out() -> None:
+    """The loss of the softmax over items is the mean over the items that are not in the history."""
+    recommender = TestRqt().random(planted_identifiers())
+    recommender.taken_once.fill_(True)
+    recommender.item_share = 1 - 1e-6
+    sequence = [3, 1, 4, 9, 2]
+    expected = []
+    for end in range(1, len(sequence)):
+        items, shares = recommender.encode(torch.tensor([sequence[:end]])).retrieved
+        expected.append(float(shares[items == sequence[end]].log()))
+    with torch.no_grad():
+        loss = recommender(torch.tensor([sequence]))["items"]
+    assert float(loss) == pytest.approx(-np.mean(expected), abs=1e-4)

@@ -52,8 +52,8 @@ def test_groups_add_up_to_the_whole(shop_run: Path) -> None:
     found = analyse(engine.ranker, engine.dataset)
     recall = Run.open(shop_run).metrics()["test"]["metrics"]["recall@10"]
     for groups in (found.by_popularity, found.by_length):
-        assert sum(g.cases for g in groups) == 150
-        mean = sum(g.cases * g.metrics["recall@10"] for g in groups) / 150
+        assert sum(g["cases"] for g in groups) == 150
+        mean = sum(g["cases"] * g["metrics"]["recall@10"] for g in groups) / 150
         assert mean == pytest.approx(recall)
     assert found.lists["popularity"].coverage == pytest.approx(10 / 60)
     assert 0 < found.lists["letterrec"].gini < found.lists["popularity"].gini
@@ -61,7 +61,7 @@ def test_groups_add_up_to_the_whole(shop_run: Path) -> None:
 
 def test_groups_without_cases_are_zero() -> None:
     none = np.zeros(0, dtype=np.int64)
-    assert all(g.cases == 0 for g in by_length(none, none))
+    assert all(g["cases"] == 0 for g in by_length(none, none))
     assert by_popularity(none, none, np.array([3, 1])) != []
 
 

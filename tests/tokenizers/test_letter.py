@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 import letterrec.training.checkpoints
 import letterrec.training.loop
 from conftest import Cut, cut_at_step, steps_done
-from contract_tokenizer import CF, CONTENT, TokenizerContract, training
+from contract_tokenizer import CF, CONTENT, CodebookContract, training
 from letterrec.config.settings import LetterSettings
 from letterrec.errors import SettingsError
 from letterrec.identifiers.diagnostics import (
@@ -44,19 +44,14 @@ def small(**settings: object) -> LetterTokenizer:
 
 
 @pytest.mark.slow
-class TestLetter(TokenizerContract):
+class TestLetter(CodebookContract):
     name = "letter"
 
     def make(self, **settings: int) -> LetterTokenizer:
         return small(**settings)
 
-    def fit(
-        self, tokenizer: LetterTokenizer, content: NDArray[np.float32], seed: int = 0
-    ) -> LetterTokenizer:
-        cf = CF[: len(content)]
-        return tokenizer.fit(
-            Items(content, cf), training(seed=seed, epochs=EPOCHS, learning_rate=1e-2)
-        )
+    def fit(self, tokenizer: LetterTokenizer, items: Items, seed: int = 0) -> LetterTokenizer:
+        return tokenizer.fit(items, training(seed=seed, epochs=EPOCHS, learning_rate=1e-2))
 
 
 class TestPlainRQVAE(TestLetter):

@@ -1,19 +1,19 @@
 import numpy as np
 import pytest
 
-from contract_tokenizer import CONTENT, TokenizerContract, training
+from contract_tokenizer import CONTENT, CodebookContract, training
 from letterrec.tokenizers import Items
 from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer
 
 
-class TestRQKMeans(TokenizerContract):
+class TestRQKMeans(CodebookContract):
     name = "rqkmeans"
 
     def make(self, **settings: int) -> RQKMeansTokenizer:
         return RQKMeansTokenizer(**{"levels": 3, "codes": 16, **settings})
 
 
-class TestBalanced(TokenizerContract):
+class TestBalanced(CodebookContract):
     name = "rqkmeans"
 
     def make(self, **settings: int) -> RQKMeansTokenizer:

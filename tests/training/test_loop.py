@@ -116,6 +116,16 @@ def test_without_a_bound_gradients_are_as_they_come() -> None:
     assert not torch.allclose(state(free)["layers.0.weight"], state(bound)["layers.0.weight"])
 
 
+def test_random_batches_hold_each_row_once_and_are_of_one_size() -> None:
+    batches = loop.random_batches(10, TrainingOptions(batch_size=4, seed=1), 0)
+    assert [len(rows) for rows in batches] == [4, 3, 3]
+    assert sorted(np.concatenate(batches).tolist()) == list(range(10))
+    again = loop.random_batches(10, TrainingOptions(batch_size=4, seed=1), 1)
+    assert np.concatenate(again).tolist() != np.concatenate(batches).tolist()
+    assert len(loop.random_batches(10, TrainingOptions(batch_size=4), 0, at_least=7)) == 9
+    assert loop.random_batches(0, TrainingOptions(), 0, at_least=7) == []
+
+
 def test_batches_by_length_hold_each_row_once_and_alike_lengths_together() -> None:
     lengths = np.random.default_rng(0).integers(1, 30, 1003)
     options = TrainingOptions(batch_size=64, seed=3)

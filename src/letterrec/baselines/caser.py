@@ -35,7 +35,7 @@ class Caser(Baseline):
         window: L, latest items of a history that are read.
         horizontal: filters of each height from 1 to the window, over all dimensions.
         vertical: filters over all items of the window, for each dimension.
-        dropout: of what the filters give.
+        dropout: of what the filters give, and of the user.
         known_users: rank for a user of the training data by what was learned of him.
     """
 
@@ -97,7 +97,8 @@ class Caser(Baseline):
         found = [filters(image).relu().amax(2) for filters in self.horizontal]  # eq. 3 to 5
         found.append(self.vertical(image).flatten(1))  # (n, dim * vertical), eq. 6 to 8
         hidden = self.hidden(self.dropout(torch.cat(found, 1))).relu()  # (n, dim), eq. 9
-        return torch.cat([hidden, user_vectors(self.users.weight, users, len(latest))], 1)
+        user = self.dropout(user_vectors(self.users.weight, users, len(latest)))
+        return torch.cat([hidden, user], 1)
 
     @torch.no_grad()
     def scores(self, histories: Tensor, users: Tensor | None = None) -> Tensor:

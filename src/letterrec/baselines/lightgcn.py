@@ -56,7 +56,7 @@ class LightGcn(Baseline):
         max_history: int = 20,
         dim: int = 64,
         layers: int = 3,
-        loss: Loss = "softmax",
+        loss: Loss = "bpr",
         dropout: float = 0.0,
         penalty: float = 1e-4,
         known_users: bool = False,

@@ -47,9 +47,9 @@ class MatrixFactorization(Baseline):
         n_items: int,
         max_history: int = 20,
         dim: int = 64,
-        loss: Loss = "softmax",
+        loss: Loss = "bpr",
         dropout: float = 0.0,
-        penalty: float = 0.01,
+        penalty: float = 0.05,
         known_users: bool = False,
     ) -> None:
         super().__init__(n_users=n_users, n_items=n_items, max_history=max_history)

@@ -28,6 +28,7 @@ class SasRecBaseline(Baseline):
         layers: transformer blocks.
         heads: attention heads; they divide ``dim``.
         dropout: of embeddings, attention and block outputs.
+        norm_first: of `SASRec`.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class SasRecBaseline(Baseline):
         layers: int = 2,
         heads: int = 2,
         dropout: float = 0.5,
+        norm_first: bool = False,
     ) -> None:
         super().__init__(n_users=n_users, n_items=n_items, max_history=max_history)
         self.network = SASRec(
@@ -49,6 +51,7 @@ class SasRecBaseline(Baseline):
             heads=heads,
             dropout=dropout,
             max_history=max_history,
+            norm_first=norm_first,
         )
 
     def fit(
@@ -62,7 +65,9 @@ class SasRecBaseline(Baseline):
         counts = np.bincount(histories.items, minlength=self.n_items)
         self.network.popularity = torch.from_numpy(counts + 1).float()
         windows = histories.windows(self.max_history + 1)
-        return train_on_sequences(self, windows, options, validate, "recommender (SASRec)")
+        return train_on_sequences(
+            self, windows, options, validate, "recommender (SASRec)", by_length=False
+        )
 
     def forward(self, items: Tensor) -> dict[str, Tensor]:
         """Mean cross-entropy of each item after those before it.

@@ -13,7 +13,7 @@ from letterrec.baselines.base import Baseline
 from letterrec.data.sequences import Histories
 from letterrec.errors import DataError
 from letterrec.training.checkpoints import TrainingLog
-from letterrec.training.loop import batches_by_length, train
+from letterrec.training.loop import Rows, batches_by_length, random_batches, train
 from letterrec.training.options import TrainingOptions
 
 
@@ -23,8 +23,10 @@ def train_on_sequences(
     options: TrainingOptions,
     validate: Callable[[], Mapping[str, float]] | None,
     label: str,
+    *,
+    by_length: bool = True,
 ) -> TrainingLog:
-    """Train ``model(items)`` on batches of whole sequences of similar length.
+    """Train ``model(items)`` on batches of whole sequences.
 
     Args:
         model: takes int64 ``(batch, longest)`` item rows, left-aligned, -1 after the end.
@@ -32,6 +34,8 @@ def train_on_sequences(
         options: of the training.
         validate: metrics of the model as it is.
         label: shown with the progress.
+        by_length: whether the sequences of a batch are of similar length, which pads little, or
+            of any.
 
     Raises:
         DataError: there is no sequence.
@@ -41,9 +45,14 @@ def train_on_sequences(
     def collate(rows: NDArray[np.int64]) -> tuple[Tensor, ...]:
         return (torch.from_numpy(sequences.take(rows).padded()),)
 
+    def batches(epoch: int) -> list[Rows]:
+        if by_length:
+            return batches_by_length(sequences.lengths, options, epoch)
+        return random_batches(len(sequences), options, epoch)
+
     return train(
         model,
-        batches=lambda epoch: batches_by_length(sequences.lengths, options, epoch),
+        batches=batches,
         collate=collate,
         options=options,
         validate=validate,

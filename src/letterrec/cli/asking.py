@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from letterrec.cli.common import AsJson, RunArgument, note, out, print_json
+from letterrec.cli.common import AsJson, RunArgument, note, out, print_json, whole_numbers, words
 from letterrec.errors import RequestError
 
 
@@ -21,20 +21,54 @@ def evaluate(
     cold: Annotated[
         bool, typer.Option("--cold", help="items held out by data.cold_share, added by text")
     ] = False,
+    by: Annotated[
+        Literal["history", "popularity", "user"] | None,
+        typer.Option(
+            help="also by group: length of the history, frequency of the held-out item, "
+            "how much of the user is in training"
+        ),
+    ] = None,
+    cuts: Annotated[
+        str | None, typer.Option(metavar="K,K,...", help="further k of Recall@k and the others")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="further ones: mrr, hit_rate")
+    ] = None,
+    users: Annotated[
+        int | None, typer.Option(min=1, help="rank a sample of so many; default: the run's, or all")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recall and NDCG by full ranking: every item competes, seen items included, as papers count.
 
+    Each figure has its standard error: how far it would vary with other users. What the top 10 of
+    all users are like stands below: coverage, the share of the items that are in any of them, and
+    novelty, how unlikely their items are among the interactions of training (in bits).
+
     With `--exclude-seen`: the lists that `recommend` and `serve` give, without the items of the
     history. Figures of papers are no measure for these.
 
+    With `--by history`, `--by popularity` or `--by user`: where it does well and where not. Users
+    of short histories, items that are rare, and, where the split is by time, users who came after
+    training are groups of their own.
+
     With `--cold`: how items fare that were held out of training (`--set data.cold_share=0.05` when
     fitting) and are added by their text alone, beside content-kNN and popularity.
+
+    Examples:
+
+        letterrec evaluate runs/first --by user
+
+        letterrec evaluate runs/first --cuts 20,50 --metrics mrr --json
+
+        letterrec evaluate runs/large --users 10000
     """
     from letterrec import api
     from letterrec.evaluation.protocol import Evaluation
     from letterrec.reports.text import print_cold_metrics, print_metrics
 
+    if cold and (by or cuts or metrics or users):
+        raise RequestError("--by, --cuts, --metrics and --users do not go with --cold")
     if cold:
         measured = api.evaluate_cold(run, beam=beam)
         if as_json:
@@ -43,7 +77,16 @@ def evaluate(
             print_cold_metrics(out, measured)
         return
 
-    result = api.evaluate(run, split=split, beam=beam, exclude_seen=exclude_seen)
+    result = api.evaluate(
+        run,
+        split=split,
+        beam=beam,
+        exclude_seen=exclude_seen,
+        by=by,
+        cuts=whole_numbers(cuts or "", "--cuts"),
+        metrics=words(metrics or ""),
+        users=users,
+    )
     if as_json:
         print_json(result)
     else:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from letterrec.errors import RequestError
 from letterrec.progress import Terminal, visible
 
 out = Terminal()
@@ -50,3 +51,24 @@ def command_name() -> str:
     if called.name == "letterrec" and os.access(called, os.X_OK):
         return shlex.quote(str(called))
     return f"{shlex.quote(sys.executable)} -m letterrec"
+
+
+def words(text: str) -> list[str]:
+    """The words of a list with commas.
+
+    >>> words("mrr, hit_rate,")
+    ['mrr', 'hit_rate']
+    """
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def whole_numbers(text: str, option: str) -> list[int]:
+    """The numbers of a list with commas.
+
+    Raises:
+        RequestError: one is none.
+    """
+    try:
+        return [int(word) for word in words(text)]
+    except ValueError:
+        raise RequestError(f"{option} {text}: expected whole numbers, as in 20,50") from None

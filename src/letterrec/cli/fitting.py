@@ -1,4 +1,4 @@
-"""The commands that make a run, and list what it can be made with: quickstart, fit, recipes,
+"""The commands that make a run, and list what it can be made with: quickstart, fit, refit, recipes,
 settings.
 """
 
@@ -7,11 +7,11 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from letterrec.cli.common import RecipeOption, command_name, out
+from letterrec.cli.common import RecipeOption, RunArgument, command_name, out
 from letterrec.errors import SettingsError
 from letterrec.progress import table
 
@@ -101,6 +101,54 @@ def fit(
     if note := returning_note(returning_share(run.dataset().held_out("valid"))):
         out.print(note, soft_wrap=True)
     out.print(f"The run is in {run.folder}", soft_wrap=True)
+
+
+def refit(
+    run: RunArgument,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="a newer log, in any format that `fit` takes"),
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", metavar="RUN2", help="new folder; default: RUN-refit")
+    ] = None,
+    weights: Annotated[
+        Literal["nothing", "run"] | None,
+        typer.Option(help="where training starts; default: nothing, and with --data the run's"),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="how many; default: as validation chose for RUN")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the refit in RUN2")] = False,
+) -> None:
+    """Train on all interactions, those held out too, what goes into service.
+
+    `fit` holds back everybody's latest interactions, to choose and to measure by them: what it
+    makes has never seen them. `refit` trains the recommender on everything, for as many epochs and
+    with transitions as strong as validation chose for RUN. Identifiers, tokenizer and embeddings
+    stay. Nothing is left to measure RUN2 by: `evaluate` refuses it.
+
+    With `--data` it learns a newer log, as in a job of every night: items that RUN knows keep their
+    identifiers, new ones get theirs from their texts, as `add-items` does, and training goes on
+    from RUN's weights, for a third of the epochs. What is blocked, deleted or added stays so.
+
+    RUN stays as it is. Serve RUN2 in its place. docs/RETRAINING.md has it by example.
+
+    Examples:
+
+        letterrec refit runs/first
+
+        letterrec refit runs/first --data log-until-today/ --out runs/today
+    """
+    from letterrec import api
+
+    made = api.refit(run, out_folder, data=data, weights=weights, epochs=epochs, resume=resume)
+    if (told := made.about.get("refitted")) is not None:
+        start = "nothing" if told["weights"] == "nothing" else f"the weights of {run}"
+        length = f"epochs: {told['epochs']}, from {start}" if told["epochs"] else "computed at once"
+        n = made.dataset().n_interactions
+        out.print(f"trained on all {n} interactions ({length})", soft_wrap=True)
+    out.print(f"The run is in {made.folder}", soft_wrap=True)
 
 
 def recipes() -> None:

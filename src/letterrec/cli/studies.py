@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from letterrec.cli.common import RecipeOption, out, print_json
 from letterrec.errors import SettingsError
-from letterrec.studies import Model, RecommenderName, TableName
+from letterrec.studies import FigureName, Model, RecommenderName, TableName
 
 OverridesOption = Annotated[
     list[str] | None,
@@ -21,7 +21,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of tabl
 
 
 def reproduce(
-    table: Annotated[TableName, typer.Argument(help="of the paper")],
+    what: Annotated[
+        Literal[TableName, FigureName], typer.Argument(metavar="TABLE|FIGURE", help="of the paper")
+    ],
     data: Annotated[
         str,
         typer.Option(metavar="FOLDER", help="a data source, or a folder of them (`fit --help`)"),
@@ -38,11 +40,15 @@ def reproduce(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make one of the paper's tables anew, our figures beside the paper's.
+    """Make one of the paper's tables or figures anew, our numbers beside the paper's.
 
     **table1**: LETTER against plain RQ-VAE and RQ-KMeans identifiers, SASRec and popularity.
     **table2**: the ablation, (0) to (4). **table3**: quantized embeddings in place of SASRec's.
     **table4**: codes shared with the CF neighbour.
+
+    **figure3**: codes in targets and in what is generated. **figure6**: items over first codes,
+    without and with diversity. **figure7**: code embeddings. **figure8**: the six settings. A
+    figure is drawn for seed 0, as SVG, HTML and CSV beside the runs.
 
     Every row is trained with every seed, in a run folder of its own. The command can be killed and
     started again: what is finished is read, and what rows share is trained once. Differences come
@@ -55,14 +61,54 @@ def reproduce(
         letterrec reproduce table2 --data data/Beauty --recommender tiger
 
         letterrec reproduce table1 --data data/Instruments --set collaborative.source=given
+
+        letterrec reproduce figure6 --data data/Beauty
     """
+    settings = overrides or []
+    match what:
+        case "figure3" | "figure6" | "figure7" | "figure8":
+            _draw(what, data, folder, recommender, settings, write, as_json)
+        case _:
+            _tabulate(what, data, folder, seeds, recommender, settings, write, as_json)
+
+
+def _draw(
+    figure: FigureName,
+    data: str,
+    folder: Path,
+    recommender: RecommenderName,
+    overrides: list[str],
+    write: Path | None,
+    as_json: bool,
+) -> None:
+    from letterrec.studies.figures import draw
+
+    if write is not None:
+        raise SettingsError(
+            f"--write {write}: a figure is written as files of its own, below --out; leave it out"
+        )
+    files = draw(figure, data, folder, recommender=recommender, overrides=overrides)
+    if as_json:
+        print_json([str(file) for file in files])
+    for file in [] if as_json else files:
+        out.print(str(file), soft_wrap=True)
+
+
+def _tabulate(
+    table: TableName,
+    data: str,
+    folder: Path,
+    seeds: int,
+    recommender: RecommenderName,
+    overrides: list[str],
+    write: Path | None,
+    as_json: bool,
+) -> None:
     from letterrec.studies import rendering
     from letterrec.studies.reproduce import reproduce as make
     from letterrec.studies.sheets import write_section
 
-    results = make(
-        table, data, folder, seeds=seeds, recommender=recommender, overrides=overrides or []
-    )
+    results = make(table, data, folder, seeds=seeds, recommender=recommender, overrides=overrides)
     for result in results:
         if write is not None:
             name = f"reproduce {table} {recommender} {result['data']}"

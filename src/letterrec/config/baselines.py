@@ -21,11 +21,11 @@ class MfSettings(RecommenderSection):
     name: Literal["mf"] = "mf"
     dim: int = Field(64, ge=1, description="width of the factors of users and items")
     loss: Literal["softmax", "bpr"] = Field(
-        "softmax", description="over the whole catalogue, or against one sampled item (BPR)"
+        "bpr", description="over the whole catalogue, or against one sampled item (BPR)"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of factors dropped in training")
     penalty: float = Field(
-        0.01, ge=0, description="weight of the squared factors of a batch in the loss"
+        0.05, ge=0, description="weight of the squared factors of a batch in the loss"
     )
     known_users: bool = Field(
         False,
@@ -41,7 +41,7 @@ class LightGcnSettings(RecommenderSection):
     dim: int = Field(64, ge=1, description="width of the embeddings of users and items")
     layers: int = Field(3, ge=0, description="steps through the graph; 0 is plain factorization")
     loss: Literal["softmax", "bpr"] = Field(
-        "softmax", description="over the whole catalogue, or against one sampled item (BPR)"
+        "bpr", description="over the whole catalogue, or against one sampled item (BPR)"
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of factors dropped in training")
     penalty: float = Field(
@@ -108,6 +108,9 @@ class SasRecSettings(TransformerSettings, RecommenderSection):
     layers: int = Field(2, ge=1, description="transformer layers")
     heads: int = Field(2, ge=1, description="attention heads; they divide dim")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
+    norm_first: bool = Field(
+        False, description="normalize what layers read, instead of what they are added to"
+    )
 
 
 class EaseSettings(RecommenderSection):

@@ -30,8 +30,14 @@ _WORDS = {  # how a kind of error of pydantic begins -> what was expected
     "tuple": "a list",
 }
 _RETIRED = {  # settings of earlier versions, section.key -> why there is nothing to set any more
-    f"identifiers.sinkhorn_{key}": "the assignment of free codes to colliding items is exact now"
-    for key in ("epsilon", "iterations")
+    "identifiers.sinkhorn_epsilon": "the assignment of free codes to colliding items is exact now",
+    "identifiers.sinkhorn_iterations": "the assignment of free codes to items is exact now",
+    "transitions.steps": "transitions are learned, not counted: transitions.window is their reach",
+}
+# Settings that earlier versions lacked: recommender -> key -> what was done without.
+_LATER: dict[str, dict[str, Any]] = {
+    "rqt": {"item_weight": 0.0, "item_share": 0.0},
+    "sasrec": {"norm_first": True},
 }
 
 
@@ -92,7 +98,10 @@ def parse_settings(values: dict[str, Any]) -> Settings:
 
 
 def parse_kept_settings(values: dict[str, Any]) -> Settings:
-    """Validate the settings of a run folder; retired settings of earlier versions are ignored.
+    """Validate what a run folder keeps.
+
+    Settings of earlier versions that are retired are left out; those that earlier versions lacked
+    are set to what was done without them.
 
     Raises:
         SettingsError: as `parse_settings`.
@@ -102,6 +111,9 @@ def parse_kept_settings(values: dict[str, Any]) -> Settings:
         section, key = name.split(".")
         if isinstance(kept.get(section), dict):
             kept[section] = {k: v for k, v in kept[section].items() if k != key}
+    recommender = kept.get("recommender")
+    if isinstance(recommender, dict):
+        kept["recommender"] = {**_LATER.get(str(recommender.get("name")), {}), **recommender}
     return parse_settings(kept)
 
 

@@ -141,7 +141,10 @@ def _setting(key: str, field: FieldInfo, value: object) -> Setting:
     annotation = field.annotation
     if get_origin(annotation) in (Union, UnionType):  # with None, which is "unset"
         (annotation,) = (kind for kind in get_args(annotation) if kind is not NoneType)
-    if get_origin(annotation) is Literal:
+    inside = get_args(annotation)[:1]
+    if get_origin(annotation) is tuple and get_origin(*inside) is Literal:
+        kind, allowed = "list of texts", ", ".join(map(json.dumps, get_args(*inside)))
+    elif get_origin(annotation) is Literal:
         kind = "text"
         allowed = ", ".join(map(json.dumps, get_args(annotation)))
     else:

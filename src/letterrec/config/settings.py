@@ -11,7 +11,7 @@ from os import PathLike, fspath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from letterrec.config.baselines import (
     Bert4RecSettings,
@@ -53,6 +53,7 @@ class TrainingSettings(Section):
 
 Role = Literal["user", "item", "timestamp", "rating", "title", "preference"]  # of a column
 Order = Literal["time", "rows"]
+SplitKind = Literal["leave-one-out", "temporal"]
 
 
 class DataSettings(Section):
@@ -75,6 +76,21 @@ class DataSettings(Section):
     columns: dict[Role, str] = Field(
         {}, description="what the columns of the source are called, as in columns.user = 'userId'"
     )
+    split: SplitKind = Field(
+        "leave-one-out",
+        description="what is held out: of each user the latest interaction and the one before it, "
+        "or, 'temporal', what comes after one time for all",
+    )
+    test_from: str = Field(
+        "0.1",
+        description="temporal: where the test begins: a date or time (2024-03-01), or a share of "
+        "the interactions, the latest",
+    )
+    valid_from: str | None = Field(
+        None,
+        description="temporal: where validation begins, in the same forms; unset: so that it has "
+        "as many interactions as the test",
+    )
     max_history: int = Field(20, ge=1, description="latest items of a history that are used")
     cold_share: float = Field(
         0.0,
@@ -83,6 +99,12 @@ class DataSettings(Section):
         description="share of the items held out of training, to measure how new items do "
         "(evaluate --cold)",
     )
+
+    @field_validator("test_from", "valid_from", mode="before")
+    @classmethod
+    def _any_time(cls, value: object) -> str | None:
+        """A number or a date of TOML as the text that it was."""
+        return None if value is None else str(value)
 
     def reading(self) -> dict[str, Any]:
         """These settings as keyword arguments of `letterrec.read`."""
@@ -118,6 +140,9 @@ class CollaborativeSettings(TransformerSettings):
     layers: int = Field(2, ge=1, description="transformer layers")
     heads: int = Field(2, ge=1, description="attention heads; they divide dim")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of activations dropped in training")
+    norm_first: bool = Field(
+        True, description="normalize what layers read, instead of what they are added to"
+    )
     training: TrainingSettings = TrainingSettings(epochs=14, batch_size=256, learning_rate=4e-3)
 
 
@@ -182,6 +207,11 @@ class LetterSettings(Section):
     training: TrainingSettings = TrainingSettings(epochs=30, batch_size=1024, learning_rate=2e-3)
 
     @property
+    def capacity(self) -> int | None:
+        """How many identifiers there are; None where there are as many as items need."""
+        return int(self.codes**self.levels)
+
+    @property
     def cf_dim(self) -> int | None:
         """The width that CF embeddings must have, since eq. 3 compares them with codes; None where
         any will do.
@@ -199,8 +229,47 @@ class RQKMeansSettings(Section):
     cf_dim: ClassVar[None] = None  # CF embeddings are not compared with anything
     training: ClassVar[None] = None  # there is no network
 
+    @property
+    def capacity(self) -> int | None:
+        """How many identifiers there are."""
+        return int(self.codes**self.levels)
 
-TokenizerSettings = Annotated[LetterSettings | RQKMeansSettings, Field(discriminator="name")]
+
+class P5SemIdSettings(Section):
+    """P5-SemID: an item's categories, the widest first, and its number among their items."""
+
+    name: Literal["p5-semid"] = "p5-semid"
+    levels: int = Field(
+        5, ge=2, description="codes per identifier at most: categories, then the item's number"
+    )
+    order: Literal["auto", "given", "frequency"] = Field(
+        "auto",
+        description="of an item's categories; 'given': the data name the widest first; "
+        "'frequency': they are a set, and those of most items come first; 'auto': 'given' where "
+        "each category mostly has the same one before it",
+    )
+    cf_dim: ClassVar[None] = None
+    training: ClassVar[None] = None
+    capacity: ClassVar[None] = None
+
+
+class P5CidSettings(Section):
+    """P5-CID: clusters of items that are used together, divided again and again, and numbers."""
+
+    name: Literal["p5-cid"] = "p5-cid"
+    clusters: int = Field(20, ge=2, description="parts that a group of items is divided into")
+    leaf: int = Field(
+        100, ge=1, description="items of a group, at most, that are numbered instead of divided"
+    )
+    cf_dim: ClassVar[None] = None
+    training: ClassVar[None] = None
+    capacity: ClassVar[None] = None
+
+
+TokenizerSettings = Annotated[
+    LetterSettings | RQKMeansSettings | P5SemIdSettings | P5CidSettings,
+    Field(discriminator="name"),
+]
 
 
 class IdentifierSettings(Section):
@@ -221,11 +290,19 @@ class RqtSettings(TransformerSettings, RecommenderSection):
     layers: int = Field(2, ge=1, description="transformer layers over the history")
     heads: int = Field(2, ge=1, description="attention heads; they divide dim")
     depth_layers: int = Field(2, ge=1, description="blocks per level of the code decoder")
-    dropout: float = Field(0.15, ge=0, lt=1, description="share of activations dropped in training")
+    dropout: float = Field(0.3, ge=0, lt=1, description="share of activations dropped in training")
     use_content: bool = Field(True, description="add the content vector to each history item")
     item_embedding: bool = Field(True, description="add a learned, droppable item embedding")
     temperature: float = Field(
         1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
+    )
+    item_weight: float = Field(
+        1.0,
+        ge=0,
+        description="weight of a softmax over items in the loss; 0, or over 100,000 items: none",
+    )
+    item_share: float = Field(
+        0.8, ge=0, lt=1, description="share of the probability that the softmax over items has"
     )
 
 
@@ -285,6 +362,14 @@ class LcRecSettings(RecommenderSection):
         "answer", description="what carries loss; 'text': the whole prompt, as in the paper's run"
     )
     gradient_checkpointing: bool = Field(False, description="less memory for more time")
+    grounding: bool = Field(
+        False,
+        description="with identifiers.source = 'titles': write a title freely and rank items by "
+        "the distance of theirs (BIGRec), instead of searching the trie",
+    )
+    popularity: float = Field(
+        0.0, ge=0, description="gamma of BIGRec: how much popularity counts in that distance"
+    )
     tasks: TaskSettings = TaskSettings()
     temperature: float = Field(
         1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
@@ -314,15 +399,25 @@ RecommenderSettings = Annotated[
 
 
 class TransitionSettings(Section):
-    """Which item follows which in training, mixed into the recommender's probabilities; how much
-    it counts is chosen on the validation split.
+    """Which item speaks for which as the next one, learned by a ridge regression and mixed into the
+    recommender's probabilities; how much it counts is chosen on the validation split.
     """
 
     enabled: bool = Field(True, description="off: the recommender alone, as in the paper")
-    steps: int = Field(3, ge=1, description="followers up to so many items later are counted")
+    window: int = Field(20, ge=2, description="items so many places apart do not count together")
     backwards: float = Field(
-        0.3, ge=0, description="weight of what came before, relative to what came after"
+        0.5, ge=0, description="weight of what came before, relative to what came after"
     )
+    ridge: float = Field(
+        100.0, gt=0, description="how often an item is used until half of what it says counts"
+    )
+    neighbours: int = Field(
+        200, ge=1, description="items that predict an item, in catalogues of more than 4,096"
+    )
+
+
+LARGEST_CUT = 1000  # beams of a wider search do not fit the memory
+MetricName = Literal["recall", "ndcg", "mrr", "hit_rate"]
 
 
 class EvaluationSettings(Section):
@@ -335,6 +430,27 @@ class EvaluationSettings(Section):
     )
     every: int = Field(1, ge=1, description="epochs between validations")
     users: int = Field(5000, ge=1, description="validation users during training, at most")
+    cuts: tuple[int, ...] = Field(
+        (5, 10),
+        description="k of Recall@k and the others, beside 5 and 10; one above the beam widens it",
+    )
+    metrics: tuple[MetricName, ...] = Field(
+        ("recall", "ndcg"),
+        description="what is measured beside Recall and NDCG; with one held-out item a user, the "
+        "hit rate is Recall",
+    )
+    test_users: int | None = Field(
+        None,
+        ge=1,
+        description="users measured at the end, at most: a sample, the same in every run of the "
+        "same data; unset: all",
+    )
+
+    @model_validator(mode="after")
+    def _cuts_are_places(self) -> Self:
+        if any(not 1 <= k <= LARGEST_CUT for k in self.cuts):
+            raise ValueError(f"cuts = {list(self.cuts)}: expected numbers from 1 to {LARGEST_CUT}")
+        return self
 
 
 class Settings(Section):
@@ -370,6 +486,21 @@ class Settings(Section):
             raise ValueError(
                 f"tokenizer.dim = {wanted} but collaborative.dim = {there}: eq. 3 compares the "
                 "two, so they must be equal (or tokenizer.alpha = 0)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _grounding_has_titles(self) -> Self:
+        if not isinstance(self.recommender, LcRecSettings) or not self.recommender.grounding:
+            return self
+        if self.identifiers.source != "titles":
+            raise ValueError(
+                "recommender.grounding compares titles: set identifiers.source = 'titles'"
+            )
+        if self.transitions.enabled:
+            raise ValueError(
+                "recommender.grounding gives distances, and transitions are mixed into "
+                "probabilities: set transitions.enabled = false"
             )
         return self
 

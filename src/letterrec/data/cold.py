@@ -23,6 +23,7 @@ from letterrec.data import read
 from letterrec.data.dataset import Dataset
 from letterrec.data.saved import list_column
 from letterrec.data.sequences import Histories
+from letterrec.data.temporal import split_in_time
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import atomic_path
 
@@ -83,11 +84,12 @@ class ColdItems:
 def read_split(
     source: str | Dataset, settings: DataSettings, seed: int
 ) -> tuple[Dataset, ColdItems | None]:
-    """Read a source, and hold out the share of its items that the settings ask for.
+    """Read a source, and hold out what the settings ask for: a share of its items, and the
+    interactions of validation and test.
 
     Args:
         source: what `letterrec.read` takes or gave.
-        settings: how it is read, and ``cold_share``.
+        settings: how it is read, ``cold_share`` and ``split``.
         seed: decides which items are held out.
 
     Raises:
@@ -106,9 +108,12 @@ def read_split(
         dataset = source
     else:
         dataset = read(source, **reading)
+    cold = None
     if settings.cold_share > 0:
-        return hold_out(dataset, settings.cold_share, seed)
-    return dataset, None
+        dataset, cold = hold_out(dataset, settings.cold_share, seed)
+    if settings.split == "temporal":
+        dataset = split_in_time(dataset, settings.test_from, settings.valid_from)
+    return replace(dataset, times=None), cold
 
 
 def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdItems]:
@@ -158,10 +163,14 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdIt
         item_ids=_take(dataset.item_ids, kept),
         titles=_take(dataset.titles, kept),
         texts=_take(dataset.texts, kept),
+        categories=None if dataset.categories is None else _take(dataset.categories, kept),
         interactions=Histories.from_lists([s.tolist() for s in sequences]),
         preferences=None if dataset.preferences is None else _take(dataset.preferences, rows),
         given_tokens=None if dataset.given_tokens is None else _take(dataset.given_tokens, kept),
         given_cf=None if dataset.given_cf is None else dataset.given_cf[kept],
+        times=None
+        if dataset.times is None
+        else dataset.times[~is_cold[dataset.interactions.items]],
     )
     held_out = ColdItems(
         _take(dataset.item_ids, cold),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.data.sequences import Histories
-from letterrec.data.splits import HeldOut, Split
+from letterrec.data.splits import Cut, HeldOut, Split
 from letterrec.errors import DataError
 
 
@@ -29,7 +29,12 @@ class Dataset:
         given_cf: float32 ``(n_items, d)`` CF embeddings that came with the source; None if none.
         preferences: one per user, what the user likes, in words, ``""`` where that is not known;
             None where the source says nothing of its users.
+        categories: one per item: its category and those above it, the widest first, ``()`` where
+            that is not known; None where the source has no categories.
         warnings: what was dropped or doubtful on reading, one counted line each.
+        times: float64 ``(n_interactions,)``: seconds since 1970 of each interaction, in the order
+            of ``interactions``; None where the source has none, and in a run.
+        cut: where training ends and what is held out; None: leave-one-out.
     """
 
     name: str
@@ -41,7 +46,10 @@ class Dataset:
     given_tokens: tuple[tuple[str, ...], ...] | None = None
     given_cf: NDArray[np.float32] | None = None
     preferences: tuple[str, ...] | None = None
+    categories: tuple[tuple[str, ...], ...] | None = None
     warnings: tuple[str, ...] = field(default=())
+    times: NDArray[np.float64] | None = None
+    cut: Cut | None = None
 
     def __repr__(self) -> str:
         return (
@@ -74,34 +82,37 @@ class Dataset:
         """External item id -> row."""
         return {u: i for i, u in enumerate(self.item_ids)}
 
+    @cached_property
+    def bounds(self) -> Cut:
+        """Where each user's sequence is cut."""
+        return self.cut or Cut.leave_one_out(self.interactions.lengths)
+
     def training(self) -> Histories:
-        """Leave-one-out: every user's interactions but the latest two; users with fewer than
-        three, of whom nothing is held out, keep theirs.
+        """The interactions that are learned from, one sequence per user: by leave-one-out all but
+        the latest two; users with fewer than three, of whom nothing is held out, keep theirs.
         """
-        stops = self.interactions.offsets[1:]
-        cut = np.where(self.interactions.lengths >= 3, stops - 2, stops)
-        return self.interactions.slice(self.interactions.offsets[:-1], cut)
+        first = self.interactions.offsets[:-1]
+        return self.interactions.slice(first, first + self.bounds.valid)
 
     def held_out(self, split: Split) -> HeldOut:
-        """Leave-one-out: the latest interaction of each user (``test``) or the one before it
-        (``valid``), for the users with at least three interactions.
+        """Of each user the first interaction of the split, and all that he had before.
 
-        The history of a test case includes the validation item.
+        By leave-one-out that is the latest interaction (``test``) or the one before it
+        (``valid``), for the users with at least three interactions. The history of a test case
+        includes the validation items.
         """
         if split not in ("valid", "test"):
             raise DataError(f"unknown split {split!r}; expected 'valid' or 'test'")
-        users = np.flatnonzero(self.interactions.lengths >= 3)
-        back = 1 if split == "test" else 2
-        targets = self.interactions.items[self.interactions.offsets[users + 1] - back]
-        return HeldOut(users, self.interactions.take(users).drop_last(back), targets)
+        return self.bounds.cases(split, self.interactions)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes whenever an id, a row or a sequence does."""
+        """Changes whenever an id, a row, a sequence or what is held out does."""
         from letterrec.files import fingerprint
 
         sequences = (self.interactions.offsets, self.interactions.items)
-        return fingerprint(self.user_ids, self.item_ids, *sequences)
+        bounds = () if self.cut is None else (self.cut.valid, self.cut.test)
+        return fingerprint(self.user_ids, self.item_ids, *sequences, *bounds)
 
     @cached_property
     def side_fingerprint(self) -> str:

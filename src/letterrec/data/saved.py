@@ -1,7 +1,7 @@
 """A data set as a run folder keeps it: ``interactions.parquet`` and ``items.parquet``.
 
-It comes back exactly: ids, order, titles, texts, warnings. Identifiers
-and CF embeddings that came with the source are kept by their own steps.
+It comes back exactly: ids, order, titles, texts, warnings, what is held out. Identifiers and CF
+embeddings that came with the source are kept by their own steps; times are not kept.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
+from letterrec.data.splits import Cut
 from letterrec.errors import RunError
 from letterrec.files import atomic_path, denied
 
@@ -24,8 +26,10 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     """Write a data set into ``folder``.
 
     ``interactions.parquet``: ``user`` (text), ``items`` (list of int32 rows of the other table)
-    and, where it is known of some, ``preference`` (text), a user per row. ``items.parquet``:
-    ``item``, ``title``, ``text`` (null where the data set has no texts), an item per row.
+    and, where it is known of some, ``preference`` (text), a user per row; unless the split is
+    leave-one-out also ``valid_from`` and ``test_from`` (int64), the interactions of `Cut` that come
+    before. ``items.parquet``: ``item``, ``title``, ``text`` (null where the data set has no texts)
+    and, where it has any, ``categories`` (list of text), an item per row.
     """
     columns = {
         "user": pl.Series(dataset.user_ids, dtype=pl.String),
@@ -33,10 +37,17 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     }
     if dataset.preferences is not None:
         columns["preference"] = pl.Series(dataset.preferences, dtype=pl.String)
+    if dataset.cut is not None:
+        columns["valid_from"] = pl.Series(dataset.cut.valid, dtype=pl.Int64)
+        columns["test_from"] = pl.Series(dataset.cut.test, dtype=pl.Int64)
     items = {"item": dataset.item_ids, "title": dataset.titles, "text": dataset.texts}
     about = {"name": dataset.name, "warnings": json.dumps(dataset.warnings)}
+    catalogue = pl.DataFrame(items, schema=dict.fromkeys(items, pl.String))
+    if dataset.categories is not None:
+        paths = pl.Series("categories", list(map(list, dataset.categories)), pl.List(pl.String))
+        catalogue = catalogue.with_columns(paths)
     with atomic_path(folder / _ITEMS) as path:
-        pl.DataFrame(items, schema=dict.fromkeys(items, pl.String)).write_parquet(path)
+        catalogue.write_parquet(path)
     with atomic_path(folder / _INTERACTIONS) as path:
         pl.DataFrame(columns).write_parquet(path, metadata=about)
 
@@ -79,7 +90,11 @@ def read_dataset(folder: Path) -> Dataset:
             preferences=tuple(interactions["preference"])
             if "preference" in interactions.columns
             else None,
+            categories=tuple(map(tuple, items["categories"].to_list()))
+            if "categories" in items.columns
+            else None,
             warnings=tuple(json.loads(about["warnings"])),
+            cut=_cut(interactions, lengths) if "test_from" in interactions.columns else None,
         )
     except FileNotFoundError:
         raise RunError(
@@ -91,3 +106,11 @@ def read_dataset(folder: Path) -> Dataset:
             raise refused from None
         reason = str(error).strip().splitlines()[0]
         raise RunError(f"the data in {folder} are damaged ({reason}); fit the run again") from None
+
+
+def _cut(interactions: pl.DataFrame, lengths: NDArray[np.int64]) -> Cut:
+    """What is held out, as `write_dataset` wrote it."""
+    valid, test = (interactions[c].to_numpy().astype(np.int64) for c in ("valid_from", "test_from"))
+    if (valid < 0).any() or (valid > test).any() or (test > lengths).any():
+        raise ValueError("what is held out does not fit the sequences")
+    return Cut(valid, test)

@@ -69,6 +69,14 @@ class Histories:
         """The sequences at ``rows``, in that order."""
         return self.slice(self.offsets[:-1][rows], self.offsets[1:][rows])
 
+    def places(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+        """int64: where in ``items`` the items of `take` come from.
+
+        >>> Histories.from_lists([[7, 8], [9]]).places(np.array([1, 0])).tolist()
+        [2, 0, 1]
+        """
+        return self._index(self.offsets[:-1][rows], self.lengths[rows])
+
     def padded(self, max_length: int | None = None) -> NDArray[np.int64]:
         """int64 ``(n_sequences, longest)``: item rows, left-aligned, ``-1`` after the end.
 
@@ -84,10 +92,13 @@ class Histories:
     def slice(self, start: NDArray[np.int64], stop: NDArray[np.int64]) -> Histories:
         """The sequences ``items[start[i]:stop[i]]``; bounds int64 ``(n,)`` into ``items``."""
         lengths = stop - start
-        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        index = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
-        return Histories(offsets, self.items[index])
+        offsets = np.append(0, np.cumsum(lengths, dtype=np.int64))
+        return Histories(offsets, self.items[self._index(start, lengths)])
+
+    @staticmethod
+    def _index(start: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        shift: NDArray[np.int64] = np.repeat(start - np.cumsum(lengths) + lengths, lengths)
+        return np.arange(len(shift)) + shift
 
     def n_windows(self, width: int) -> NDArray[np.int64]:
         """int64 ``(n,)``: into how many `windows` each sequence is cut."""

@@ -1,4 +1,8 @@
-"""Held-out interactions: the last and the last but one of every user (leave-one-out)."""
+"""Held-out interactions: where training ends, and which interactions are asked for.
+
+Leave-one-out holds out the last interaction of every user and the one before it; `temporal` holds
+out what comes after a time.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,62 @@ from letterrec.data.sequences import Histories
 
 Split = Literal["valid", "test"]
 SPLITS: tuple[Split, ...] = ("valid", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """Where each user's sequence is cut: training, then validation, then test, in time order.
+
+    Attributes:
+        valid: int64 ``(n_users,)``: how many interactions come before validation: those of
+            training.
+        test: int64 ``(n_users,)``: how many come before the test; at least ``valid``.
+    """
+
+    valid: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    @classmethod
+    def leave_one_out(cls, lengths: NDArray[np.int64]) -> Cut:
+        """The latest interaction of each user is test, the one before it validation; users with
+        fewer than three, of whom nothing is held out, keep theirs.
+
+        >>> cut = Cut.leave_one_out(np.array([5, 2]))
+        >>> cut.valid.tolist(), cut.test.tolist()
+        ([3, 2], [4, 2])
+        """
+        held = lengths >= 3
+        return cls(lengths - 2 * held, lengths - held)
+
+    @classmethod
+    def nothing(cls, lengths: NDArray[np.int64]) -> Cut:
+        """Nothing is held out: everything is training."""
+        return cls(lengths, lengths)
+
+    def cases(self, split: Split, sequences: Histories) -> HeldOut:
+        """Of each user the first interaction of a split, where it has one and one comes before.
+
+        Args:
+            split: ``"valid"`` or ``"test"``.
+            sequences: all interactions, one sequence per user.
+        """
+        start = self.valid if split == "valid" else self.test
+        stop = self.test if split == "valid" else sequences.lengths
+        users = np.flatnonzero((start > 0) & (start < stop))
+        first = sequences.offsets[users]
+        targets = sequences.items[first + start[users]]
+        return HeldOut(users, sequences.slice(first, first + start[users]), targets)
+
+    def newcomers(self, split: Split, lengths: NDArray[np.int64]) -> int:
+        """Users who have interactions in a split and none before: there is no history to ask with.
+
+        Args:
+            split: ``"valid"`` or ``"test"``.
+            lengths: int64 ``(n_users,)`` of the sequences.
+        """
+        start = self.valid if split == "valid" else self.test
+        stop = self.test if split == "valid" else lengths
+        return int(((start == 0) & (stop > 0)).sum())
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,29 +53,66 @@ _NO_WORDS = re.compile(  # names of columns that hold none
     r".*[a-z](?-i:Ids?|Urls?|URLs?)",
     re.I,
 )
+_CATEGORIES = ("categories", "category", "genres", "genre", "class")  # names of columns
+_BETWEEN_CATEGORIES = (">", "|", ";")  # else commas
 _YEAR = re.compile(r"(?:.*[_\s-])?year|year(?:[_\s-].*|Of.*)", re.I)
 
 
 class ItemText(NamedTuple):
-    """An item's title and its whole text; empty where the source has none."""
+    """An item's title, its whole text, and its category with those above it, the widest first;
+    empty where the source has none.
+    """
 
     title: str
     text: str
+    categories: tuple[str, ...] = ()
 
 
-def item_text(title: object, fields: Iterable[object] | Mapping[str, object] = ()) -> ItemText:
+def item_text(
+    title: object,
+    fields: Iterable[object] | Mapping[str, object] = (),
+    categories: object = None,
+) -> ItemText:
     """The title as it is, and the text: the words of the title, then those of every further field
     that is text (or a list of texts), without repeats.
 
-    Of fields with names, those are left out whose names say that they hold no words.
+    Of fields with names, those are left out whose names say that they hold no words. Where
+    ``categories`` are not given, they are those of a field that is called so.
 
-    >>> item_text("Nail &amp; polish", [["Beauty", "Nails"], None, 3.5, "Beauty, Nails"])
-    ItemText(title='Nail & polish', text='Nail & polish. Beauty, Nails')
+    >>> item_text("Nail &amp; polish", {"categories": ["Beauty", "Nails"], "price": "3.5"})
+    ItemText(title='Nail & polish', text='Nail & polish. Beauty, Nails', categories=('Beauty', \
+'Nails'))
     """
+    if categories is None and isinstance(fields, Mapping):
+        categories = next((v for k, v in fields.items() if is_category(k) and v), None)
     shown = title_of(title)
     further = worded(fields) if isinstance(fields, Mapping) else map(words_of, fields)
     texts = [printable(t) for t in (title_words(shown), *further) if t]
-    return ItemText(shown, ". ".join(dict.fromkeys(texts)))
+    return ItemText(shown, ". ".join(dict.fromkeys(texts)), category_path(categories))
+
+
+def category_path(value: object) -> tuple[str, ...]:
+    """A category and those above it, the widest first: of a list, or of a text with ``>``, ``|``,
+    ``;`` or commas between them; of a list of lists, the first.
+
+    >>> category_path("Beauty, Makeup, Nails"), category_path("Drama|War"), category_path(7)
+    (('Beauty', 'Makeup', 'Nails'), ('Drama', 'War'), ())
+    >>> category_path([["Beauty", "Hair &amp; Nails"], ["Gifts"]])
+    ('Beauty', 'Hair & Nails')
+    """
+    if isinstance(value, str):
+        words = title_words(value)
+        value = words.split(next((s for s in _BETWEEN_CATEGORIES if s in words), ","))
+    if not isinstance(value, list | tuple):
+        return ()
+    if value and isinstance(value[0], list | tuple):
+        return category_path(value[0])
+    return tuple(dict.fromkeys(printable(name) for name in map(words_of, value) if name))
+
+
+def is_category(name: object) -> bool:
+    """Whether a column of this name says of what category an item is."""
+    return isinstance(name, str) and name.casefold() in _CATEGORIES
 
 
 def words_of(value: object) -> str:

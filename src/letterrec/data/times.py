@@ -113,6 +113,30 @@ def _moment(text: pl.Expr) -> pl.Expr:
     return pl.coalesce(iso, ctime.dt.epoch("us") / 10**6)
 
 
+def in_seconds(times: NDArray[np.number]) -> NDArray[np.float64]:
+    """Times that `check_unit` let pass, as seconds since 1970.
+
+    >>> in_seconds(np.array([1_700_000_000_000])).tolist(), in_seconds(np.array([5.0])).tolist()
+    ([1700000000.0], [5.0])
+    """
+    return np.asarray(times / _unit(float(times.max(initial=0))), dtype=np.float64)
+
+
+def moment(text: str) -> float | None:
+    """One time in any notation, as seconds since 1970; None where it is none.
+
+    >>> moment("1970-01-02"), moment("1700000000"), moment("soon")
+    (86400.0, 1700000000.0, None)
+    """
+    found = pl.select(of_any_text(pl.lit(text))).item()
+    return None if found is None else float(found) / _unit(float(found))
+
+
+def _unit(latest: float) -> int:
+    """How many make a second, by the latest of the times."""
+    return next((u for u in (1, 10**3, 10**6) if latest < YEAR_2100 * u), 10**9)
+
+
 def check_unit(times: pl.Series, where: object) -> pl.Series:
     """The times, null for a 0 beside milliseconds or finer.
 
@@ -124,7 +148,7 @@ def check_unit(times: pl.Series, where: object) -> pl.Series:
     low, high = times.arg_min(), times.arg_max()
     if low is None or high is None:
         return times
-    unit = next((u for u in (1, 10**3, 10**6) if times[high] < YEAR_2100 * u), 10**9)
+    unit = _unit(times[high])
     if unit > 1 and times[low] == 0:
         times = times.set(times == 0, None)
         low = times.arg_min()

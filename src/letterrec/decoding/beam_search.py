@@ -32,6 +32,12 @@ class Decoder(Protocol):
 
     over_legal: bool
 
+    @property
+    def retrieved(self) -> Retrieved | None:
+        """Items that have a share of the decoder's probability of their own; the codes have the
+        rest. None where the codes have all.
+        """
+
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``: log-probability of each next code after
         each prefix; one beam at level 0, the empty prefix.
@@ -99,6 +105,10 @@ def search(
     beam = max(beam, k)
     valid = Constraints.of(trie, seen, allowed) if seen is not None or allowed is not None else None
     mixture = None
+    if retrieved is not None and decoder.retrieved is not None:
+        retrieved = retrieved.before(decoder.retrieved)
+    elif retrieved is None:
+        retrieved = decoder.retrieved
     if retrieved is not None:
         mixture = Mixture.of(trie, retrieved if valid is None else valid.among(retrieved))
     log_probs = decoder.log_probs()

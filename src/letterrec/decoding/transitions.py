@@ -1,10 +1,11 @@
-"""Transitions: which items followed which in training, counted and mixed into the search.
+"""Transitions: which items speak for which others as the next, learned and mixed into the search.
 
 A network that spells identifiers generalises well and remembers single transitions badly. So
-transitions are counted; for a history, the items that followed its items in training are retrieved
-and mixed into the recommender's probabilities, as kNN-LM does for language models
-("Generalization through Memorization", ICLR'20). Items with similar content count as if they had
-followed each other. How much all this counts is chosen on validation data.
+transitions are remembered beside it: a ridge regression predicts the items of a history from those
+near them (`linear.nearby`), and expects without data that an item speaks for those whose content is
+similar. For a history, the items that its items speak for most are retrieved and mixed into the
+recommender's probabilities, as kNN-LM does for language models ("Generalization through
+Memorization", ICLR'20). How much all this counts is chosen on validation data.
 """
 
 from __future__ import annotations
@@ -21,66 +22,43 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.data.sequences import Histories
+from letterrec.decoding.linear import KEPT, NEIGHBOURS, fitted, largest, nearby
 from letterrec.decoding.mixture import Retrieved
 from letterrec.embeddings.similarity import as_matrix, most_similar, similar_items
 from letterrec.files import read_tensors, reading, write_tensors
 from letterrec.progress import counting
 
-_FOLLOWING = 200  # items kept per item: of those that follow it, the most frequent
+_EXACT = 4096  # the largest catalogue whose regression is solved as a whole, in seconds
+_SIMILAR = 40  # items kept per item: of those that similarity adds, the first
 _RETRIEVED = 100  # items retrieved per history
 _SOFTNESS = 0.1  # of the weights of similar items, in units of cosine
 _NEW = 0.25  # weight of the similarity to a new item, relative to that to an item of training
-_LIKES = (1.0, 2.0, 4.0, 8.0)
-_DECAYS = (0.5, 0.7, 0.85)
-_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8)
+_LIKES = (0.05, 0.1, 0.2, 0.4)
+_DECAYS = (0.5, 0.7, 0.85, 0.95)
+_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9)
 _FIRST_WEIGHT = 0.5
 _STRENGTHS = ("seen", "like", "decay", "weight")
 
 
 @dataclass(frozen=True, eq=False)
 class Transitions:
-    """How often each item followed each other one, and how much that counts in the search.
+    """How much each item speaks for each other one, and how much that counts in the search.
 
     Attributes:
-        counts: float32 ``(n_items, n_items)``; the row is the item that came before.
+        table: float32 ``(n_items, n_items)``, none negative; the row is the item of the history. In
+            runs of earlier versions these are counts of what followed what.
         seen: weight of items that the history contains already, relative to others.
-        like: total weight of an item's similar items: together they count as this many observed
-            transitions. Included in ``counts``.
+        like: how much an item is expected to speak for those similar to it, in sum, where nothing
+            is known. This is part of ``table``.
         decay: weight of an item of the history, relative to the item after it.
         weight: the share of the probability that retrieved items get, below 1.
     """
 
-    counts: sp.csr_array[np.float32]
+    table: sp.csr_array[np.float32]
     seen: float = 1.0
     like: float = 0.0
     decay: float = _DECAYS[0]
     weight: float = _FIRST_WEIGHT
-
-    @classmethod
-    def count(
-        cls, histories: Histories, n_items: int, *, steps: int = 3, backwards: float = 0.3
-    ) -> Transitions:
-        """Count the transitions of sequences.
-
-        Args:
-            histories: of training.
-            n_items: in the catalogue.
-            steps: items up to so many places later count as followers, each place half as much as
-                the one before.
-            backwards: weight of the opposite direction, relative to the direction of time.
-        """
-        counts = sp.csr_array((n_items, n_items), dtype=np.float32)
-        sequence = np.repeat(np.arange(len(histories)), histories.lengths)
-        for step in range(1, steps + 1):
-            together = sequence[step:] == sequence[:-step]
-            before, after = histories.items[:-step][together], histories.items[step:][together]
-            ones = np.full(len(before), 0.5 ** (step - 1), dtype=np.float32)
-            forwards = sp.coo_array((ones, (before, after)), shape=counts.shape).tocsr()
-            counts = counts + forwards + backwards * forwards.T
-        # Divide each row by the square root of its sum: frequent items count more, but less than
-        # in proportion.
-        evidence = sp.diags_array(1 / np.sqrt(counts.sum(1) + 1))
-        return cls(_largest(sp.csr_array(evidence @ counts).astype(np.float32), _FOLLOWING))
 
     @property
     def strength(self) -> dict[str, float]:
@@ -88,11 +66,11 @@ class Transitions:
         return {name: getattr(self, name) for name in _STRENGTHS}
 
     def retrieve(self, histories: Tensor, seen: Tensor | None = None) -> Retrieved:
-        """The items that followed those of histories in training, for `beam_search.search`.
+        """The items that those of histories speak for most, for `beam_search.search`.
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end.
-                Rows beyond the counts retrieve nothing.
+                Rows beyond the table retrieve nothing.
             seen: the same with all items of each history, where ``histories`` are the latest.
 
         Returns:
@@ -102,7 +80,7 @@ class Transitions:
         rows = histories.cpu().numpy()
         steps_back = ((rows >= 0).sum(1, keepdims=True) - 1 - np.arange(rows.shape[1])).clip(0)
         weights = (self.decay**steps_back).astype(np.float32)
-        found = self._spread(rows, weights) @ self.counts
+        found = self._spread(rows, weights) @ self.table
         if self.seen != 1:
             whole = rows if seen is None else seen.cpu().numpy()
             had = self._spread(whole, np.ones(whole.shape, dtype=np.float32)) > 0
@@ -117,20 +95,20 @@ class Transitions:
         self, rows: NDArray[np.int64], weights: NDArray[np.float32]
     ) -> sp.csr_array[np.float32]:
         """``(batch, n_items)``: the weights of item rows, both ``(batch, n)``."""
-        n_items = self.counts.shape[0]
+        n_items = self.table.shape[0]
         case, place = np.nonzero((rows >= 0) & (rows < n_items))
         entries = (weights[case, place], (case, rows[case, place]))
         return sp.coo_array(entries, shape=(len(rows), n_items)).tocsr()
 
-    def with_like(self, similarity: sp.csr_array[np.float32], like: float) -> Transitions:
-        """The same transitions, with similar items counted as if they had followed each other.
+    def with_like(self, similar: sp.csr_array[np.float32], like: float) -> Transitions:
+        """The same transitions, with items expected to speak for those similar to them.
 
         Args:
-            similarity: from `similarity_of`.
-            like: how often, in sum over the similar items of an item.
+            similar: what similarity adds, from `learned`.
+            like: how much, in sum over the similar items of an item.
         """
-        counts = self.counts + (like - self.like) * similarity
-        return replace(self, counts=sp.csr_array(counts), like=like)
+        table = self.table + np.float32(like - self.like) * similar
+        return replace(self, table=sp.csr_array(table), like=like)
 
     def grown(self, content: NDArray[np.float32], new: NDArray[np.float32]) -> Transitions:
         """With items added after training, which inherit the transitions of their nearest items by
@@ -140,16 +118,16 @@ class Transitions:
 
         Args:
             content: float32 ``(n, d)`` content embeddings of the items trained on.
-            new: float32 ``(m, d)`` of items added to those that are counted here.
+            new: float32 ``(m, d)`` of items added to those of the table.
         """
-        n = self.counts.shape[0]
+        n = self.table.shape[0]
         similarity = as_matrix(most_similar(content, new, _SOFTNESS), n)  # (m, n)
-        onwards = similarity @ self.counts
+        onwards = similarity @ self.table
         blocks = [
-            [self.counts, (self.counts @ similarity.T) + _NEW * self.like * similarity.T],
+            [self.table, (self.table @ similarity.T) + _NEW * self.like * similarity.T],
             [onwards + self.like * similarity, onwards @ similarity.T],
         ]
-        return replace(self, counts=sp.csr_array(sp.block_array(blocks, format="csr")))
+        return replace(self, table=sp.csr_array(sp.block_array(blocks, format="csr")))
 
     def at_rows(self, rows: NDArray[np.integer], n_rows: int) -> Transitions:
         """The same transitions where item ``i`` has row ``rows[i]`` of ``n_rows``; none of others.
@@ -160,31 +138,29 @@ class Transitions:
         """
         if len(rows) == n_rows and np.array_equal(rows, np.arange(n_rows)):
             return self
-        counts = self.counts.tocoo()
-        before, after = counts.coords
-        placed = sp.coo_array((counts.data, (rows[before], rows[after])), shape=(n_rows, n_rows))
-        return replace(self, counts=placed.tocsr())
+        table = self.table.tocoo()
+        before, after = table.coords
+        placed = sp.coo_array((table.data, (rows[before], rows[after])), shape=(n_rows, n_rows))
+        return replace(self, table=placed.tocsr())
 
     def chosen(
-        self,
-        score: Callable[[Transitions], float],
-        similarity: sp.csr_array[np.float32] | None = None,
+        self, score: Callable[[Transitions], float], similar: sp.csr_array[np.float32] | None = None
     ) -> Transitions:
-        """The same counts with the weights that score best.
+        """The same transitions with the weights that score best.
 
         They are tuned one after the other: ``seen``, ``like``, ``decay``, ``weight``. Of equal
         scores the earlier one is kept.
 
         Args:
             score: of transitions on validation cases; higher is better.
-            similarity: from `similarity_of`; None where items have no content.
+            similar: what similarity adds, from `learned`; None where items have no content.
         """
         tries: list[Callable[[Transitions], Transitions]] = [
             lambda best: best,
             partial(replace, seen=0.0),
         ]
-        if similarity is not None:
-            tries += [partial(Transitions.with_like, similarity=similarity, like=v) for v in _LIKES]
+        if similar is not None:
+            tries += [partial(Transitions.with_like, similar=similar, like=v) for v in _LIKES]
         tries += [partial(replace, decay=decay) for decay in _DECAYS[1:]]
         tries += [partial(replace, weight=weight) for weight in _WEIGHTS]
         best, highest = self, -np.inf
@@ -197,14 +173,29 @@ class Transitions:
                 counter.advance(1)
         return best
 
+    def strong_as(
+        self, other: Transitions, similar: sp.csr_array[np.float32] | None = None
+    ) -> Transitions:
+        """The same transitions with the weights that were chosen for others.
+
+        Earlier versions counted, and tried a ``like`` of 1 to 8 in the unit of counts: such a one
+        becomes the largest that is tried now.
+
+        Args:
+            other: as `chosen` gave them.
+            similar: what similarity adds, from `learned`; None where items have no content.
+        """
+        same = replace(self, seen=other.seen, decay=other.decay, weight=other.weight)
+        return same if similar is None else same.with_like(similar, min(other.like, _LIKES[-1]))
+
     def save(self, path: Path, about: Mapping[str, str]) -> None:
         """Write one safetensors file, with ``about`` beside what `load` needs."""
         write_tensors(
             path,
             {
-                "counts": torch.from_numpy(self.counts.data),
-                "items": torch.from_numpy(self.counts.indices.astype(np.int32)),
-                "offsets": torch.from_numpy(self.counts.indptr.astype(np.int64)),
+                "counts": torch.from_numpy(self.table.data),  # the name of the first version
+                "items": torch.from_numpy(self.table.indices.astype(np.int32)),
+                "offsets": torch.from_numpy(self.table.indptr.astype(np.int64)),
             },
             {**about, **{name: repr(value) for name, value in self.strength.items()}},
         )
@@ -230,6 +221,46 @@ class Transitions:
         return cls(table, **known)  # runs made before `seen` was chosen lack it
 
 
+def learned(
+    histories: Histories,
+    n_items: int,
+    similarity: sp.csr_array[np.float32] | None = None,
+    *,
+    window: int = 20,
+    backwards: float = 0.5,
+    ridge: float = 100.0,
+    neighbours: int = NEIGHBOURS,
+) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
+    """Learn transitions by a ridge regression on near items.
+
+    Its penalty is of the difference from what similarity lets expect, ``like * similarity``, and
+    its solution is linear in ``like``: so one for the data and one for the similarity serve all
+    values.
+
+    Args:
+        histories: of training.
+        n_items: in the catalogue. Up to 4,096 are solved as a whole, more within neighbourhoods,
+            at a cost that grows linearly with them.
+        similarity: from `similarity_of`; None where items have no content.
+        window: places of a history from which on items do not count together.
+        backwards: weight of predicting an item from one after it, relative to one before it.
+        ridge: evidence, in times that an item was used, by which its weights are halved.
+        neighbours: items that an item is predicted from, where not from all.
+
+    Returns:
+        The transitions without similarity, up to 200 of each item; and float32 ``(n_items,
+        n_items)``, up to 40 of each item, what similarity adds to them for a ``like`` of one, if
+        there is similarity.
+    """
+    gram, cross = nearby(histories, n_items, window, backwards)
+    expected = [] if similarity is None else [sp.csr_array(np.float32(ridge) * similarity)]
+    found = fitted(
+        gram, [cross, *expected], ridge=ridge, kept=KEPT, exact=_EXACT, neighbours=neighbours
+    )
+    table, *similar = map(_positive, found)
+    return Transitions(table), largest(similar[0], _SIMILAR) if similar else None
+
+
 def retrieved(
     transitions: Transitions | None, histories: Tensor, seen: Tensor | None = None
 ) -> Retrieved | None:
@@ -248,17 +279,11 @@ def similarity_of(
     return as_matrix(similar_items(content, order, _SOFTNESS), len(content))
 
 
-def _largest(matrix: sp.csr_array[np.float32], n: int) -> sp.csr_array[np.float32]:
-    """The ``n`` largest entries of each row."""
-    lengths = np.diff(matrix.indptr)
-    if lengths.max(initial=0) <= n:
-        return matrix
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    order = np.lexsort((matrix.indices, -matrix.data, row))
-    rank = np.arange(len(order)) - matrix.indptr[row]
-    kept = np.sort(order[rank < n])
-    data = (matrix.data[kept], (row[kept], matrix.indices[kept]))
-    return sp.coo_array(data, shape=matrix.shape).tocsr()
+def _positive(matrix: sp.csr_array[np.float32]) -> sp.csr_array[np.float32]:
+    """The entries above zero: what speaks against an item has no place in a share."""
+    kept = sp.csr_array(matrix.maximum(0), dtype=np.float32)
+    kept.eliminate_zeros()
+    return kept
 
 
 def _lines(matrix: sp.csr_array[np.float32]) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ def train_cf(
     heads: int = 2,
     dropout: float = 0.2,
     max_history: int = 20,
+    norm_first: bool = True,
     validate: Callable[[SASRec], Mapping[str, float]] | None = None,
 ) -> SASRec:
     """Train SASRec on the training interactions; its item embeddings are the CF embeddings.
@@ -46,6 +47,7 @@ def train_cf(
         heads: attention heads.
         dropout: of embeddings, attention and block outputs.
         max_history: how many of the latest items of a history are read.
+        norm_first: of `SASRec`.
         validate: measures the model during training; the epoch that validates best is kept. None
             keeps the last one.
 
@@ -70,6 +72,7 @@ def train_cf(
         heads=heads,
         dropout=dropout,
         max_history=max_history,
+        norm_first=norm_first,
     )
     model.popularity = torch.from_numpy(dataset.popularity + 1).float()
 

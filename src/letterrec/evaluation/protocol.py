@@ -16,13 +16,35 @@ from numpy.typing import NDArray
 from letterrec.data import Dataset
 from letterrec.data.splits import HeldOut, Split, sample_cases
 from letterrec.decoding.ranker import Queries, Ranker
-from letterrec.evaluation.metrics import CUTS, Ranks, ranks_of, summarise
+from letterrec.evaluation.metrics import (
+    CUTS,
+    PAPER,
+    Measures,
+    Ranks,
+    coverage,
+    gini,
+    novelty,
+    ranks_of,
+    standard_error,
+    standard_errors,
+    summarise,
+)
 from letterrec.identifiers.collisions import group
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import counting
 from letterrec.training import distributed
 
+LIST = 10  # items of a list that is looked at for itself
 Lists = NDArray[np.int64]
+
+
+class Group(TypedDict):
+    """Metrics of the cases that have something in common, and their standard errors."""
+
+    name: str
+    cases: int
+    metrics: dict[str, float]
+    standard_errors: dict[str, float]
 
 
 class SplitMetrics(TypedDict):
@@ -30,15 +52,24 @@ class SplitMetrics(TypedDict):
 
     ``beam`` is there where it searches; runs of earlier versions lack ``exclude_seen``.
     ``identifier_metrics`` is there where items share identifiers: it scores the identifier instead
-    of the item, as published code does.
+    of the item, as published code does. ``lists`` says what the top 10 of all users are like:
+    ``coverage@10``, ``gini@10`` and ``novelty@10`` (bits). ``standard_errors`` are of the metrics,
+    and of the novelty. ``of_users`` is there where ``users`` are a sample of so many,
+    ``without_history`` where others have interactions in the split and none before; ``groups``
+    where they were asked for.
     """
 
     split: Split
     users: int
     beam: NotRequired[int]
     exclude_seen: NotRequired[bool]
+    of_users: NotRequired[int]
+    without_history: NotRequired[int]
     metrics: dict[str, float]
+    standard_errors: NotRequired[dict[str, float]]
+    lists: NotRequired[dict[str, float]]
     identifier_metrics: NotRequired[dict[str, float]]
+    groups: NotRequired[list[Group]]
     seconds: float
     users_per_second: float
 
@@ -58,7 +89,7 @@ class Measured(NamedTuple):
 
     Attributes:
         metrics: of all users, each counted once.
-        ranks: int64 ``(n_cases,)``: of each target of `Dataset.held_out`, in its order, from 0; -1
+        ranks: int64 ``(n_cases,)``: of each target of `measured_cases`, in its order, from 0; -1
             beyond the largest cut of the metrics.
     """
 
@@ -122,8 +153,10 @@ def evaluate_split(
     beam: int | None = None,
     exclude_seen: bool = False,
     identifiers: Identifiers | None = None,
+    measures: Measures = PAPER,
+    users: int | None = None,
 ) -> Measured:
-    """Metrics of a split over all its users, each counted once.
+    """Metrics of a split over its users, each counted once.
 
     Seen items compete as well, as papers count; with ``exclude_seen`` the lists are those that a
     service gives.
@@ -136,9 +169,12 @@ def evaluate_split(
         beam: prefixes kept per level, of a ranker that searches.
         exclude_seen: leave out the items of the history.
         identifiers: of the items, where the ranker spells them; several items may share one.
+        measures: which metrics, at which cuts.
+        users: rank a sample of at most so many; None: all.
     """
-    cases = dataset.held_out(split)
-    width = max(CUTS)
+    everyone = dataset.held_out(split)
+    cases = _sampled(everyone, users)
+    width = measures.width
     started = time.perf_counter()
     lists = rank_cases(
         ranker,
@@ -154,19 +190,48 @@ def evaluate_split(
     result = SplitMetrics(
         split=split,
         users=len(ranks),
-        metrics=summarise(ranks),
+        metrics=summarise(ranks, measures),
+        standard_errors=standard_errors(ranks, measures),
         seconds=seconds,
         users_per_second=len(ranks) / max(seconds, 1e-9),
         exclude_seen=exclude_seen,
     )
+    top = lists[:, :LIST]
+    counts = np.bincount(top[top >= 0], minlength=dataset.n_items)
+    bits = novelty(top, dataset.popularity)
+    result["lists"] = {
+        f"coverage@{LIST}": coverage(counts),
+        f"gini@{LIST}": gini(counts),
+        f"novelty@{LIST}": float(bits.mean()) if len(bits) else 0.0,
+    }
+    result["standard_errors"][f"novelty@{LIST}"] = standard_error(bits)
+    if len(cases) < len(everyone):
+        result["of_users"] = len(everyone)
+    if newcomers := dataset.bounds.newcomers(split, dataset.interactions.lengths):
+        result["without_history"] = newcomers
     if beam is not None:
         result["beam"] = beam
     if identifiers is not None:
         group_of, counts = group(identifiers.codes)
         if len(counts) < identifiers.n_items:
             by_identifier = _identifier_ranks(lists, cases.targets, group_of)
-            result["identifier_metrics"] = summarise(by_identifier)
+            result["identifier_metrics"] = summarise(by_identifier, measures)
     return Measured(result, ranks)
+
+
+def measured_cases(dataset: Dataset, split: Split, users: int | None = None) -> HeldOut:
+    """The cases that `evaluate_split` ranks.
+
+    Args:
+        dataset: holds the cases.
+        split: ``"valid"`` or ``"test"``.
+        users: a sample of at most so many, which depends on the data alone; None: all.
+    """
+    return _sampled(dataset.held_out(split), users)
+
+
+def _sampled(cases: HeldOut, users: int | None) -> HeldOut:
+    return cases if users is None else sample_cases(cases, users, seed=0)
 
 
 class Validation:
@@ -194,16 +259,20 @@ class Validation:
         return summarise(ranks_of(lists, self.cases.targets))
 
 
-def popularity_ranks(dataset: Dataset, split: Split) -> Ranks:
+def popularity_ranks(
+    dataset: Dataset, split: Split, *, measures: Measures = PAPER, users: int | None = None
+) -> Ranks:
     """Ranks of the targets where everyone gets the items most frequent in training."""
-    cases = dataset.held_out(split)
-    top = np.argsort(-dataset.popularity, kind="stable")[: max(CUTS)]
+    cases = measured_cases(dataset, split, users)
+    top = np.argsort(-dataset.popularity, kind="stable")[: measures.width]
     return ranks_of(np.tile(top, (len(cases), 1)), cases.targets)
 
 
-def popularity_metrics(dataset: Dataset, split: Split) -> dict[str, float]:
+def popularity_metrics(
+    dataset: Dataset, split: Split, *, measures: Measures = PAPER, users: int | None = None
+) -> dict[str, float]:
     """Metrics of recommending everyone the items most frequent in training."""
-    return summarise(popularity_ranks(dataset, split))
+    return summarise(popularity_ranks(dataset, split, measures=measures, users=users), measures)
 
 
 def _identifier_ranks(

@@ -31,14 +31,14 @@ _EARLIER_NAMES = {  # of a block's layers -> the present ones
     ".feed_forward.1.": ".mlp.0.",
     ".feed_forward.3.": ".mlp.2.",
 }
-_CHUNK_LOGITS = 24_576  # logits at a time, per dimension: they stay in the processor's cache
-_DEVICE_LOGITS = 2**27  # the same on an accelerator, in all: a GiB with their shares
+_CHUNK_LOGITS = 2**21  # logits at a time: they stay in the processor's cache
+_DEVICE_LOGITS = 2**27  # the same on an accelerator: a GiB with their shares
 
 
 class SASRec(nn.Module):
     """A causal transformer over items whose output scores every item by a dot product.
 
-    Pre-norm blocks; learned positions; the item embeddings are input and output weights alike.
+    Learned positions; the item embeddings are input and output weights alike.
 
     Args:
         n_items: items in the catalogue.
@@ -47,6 +47,9 @@ class SASRec(nn.Module):
         heads: attention heads; must divide ``dim``.
         dropout: of embeddings, attention and block outputs.
         max_history: latest items of a history that are read.
+        norm_first: whether blocks read normalized states, and the states are normalized at the
+            end; or else inputs are, and what blocks add up, and weights start small, as in
+            RecBole's SASRec.
 
     Raises:
         SettingsError: ``heads`` does not divide ``dim``.
@@ -61,6 +64,7 @@ class SASRec(nn.Module):
         heads: int = 2,
         dropout: float = 0.3,
         max_history: int = 20,
+        norm_first: bool = True,
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -75,15 +79,24 @@ class SASRec(nn.Module):
             "heads": heads,
             "dropout": dropout,
             "max_history": max_history,
+            "norm_first": norm_first,
         }
         self.max_history = max_history
+        self.norm_first = norm_first
         self.items = nn.Embedding(n_items, dim)
         self.positions = nn.Embedding(max_history, dim)
         self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(CausalBlock(dim, heads, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            CausalBlock(dim, heads, dropout, norm_first=norm_first) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(dim)
         nn.init.normal_(self.items.weight, std=0.02)
         nn.init.normal_(self.positions.weight, std=0.02)
+        if not norm_first:
+            for layer in self.modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.normal_(layer.weight, std=0.02)
+                    nn.init.zeros_(layer.bias)
         self.register_buffer("popularity", torch.ones(n_items), persistent=False)
         self.register_load_state_dict_pre_hook(_rename_weights)  # type: ignore[no-untyped-call]
 
@@ -114,11 +127,16 @@ class SASRec(nn.Module):
         Returns:
             float ``(batch, length, dim)``; undefined where the history is -1.
         """
-        x = self.items(histories.clamp(min=0)) * math.sqrt(self.items.embedding_dim)
-        x = self.dropout(x + self.positions.weight[: histories.shape[1]])  # (batch, length, dim)
+        x = self.items(histories.clamp(min=0))  # (batch, length, dim)
+        positions = self.positions.weight[: histories.shape[1]]
+        if self.norm_first:
+            x = x * math.sqrt(self.items.embedding_dim) + positions
+        else:
+            x = self.norm(x + positions)
+        x = self.dropout(x)
         for block in self.blocks:
             x = block(x)
-        return cast(Tensor, self.norm(x))
+        return cast(Tensor, self.norm(x)) if self.norm_first else cast(Tensor, x)
 
     @torch.no_grad()
     def scores(self, histories: Tensor) -> Tensor:
@@ -194,7 +212,9 @@ def _rename_weights(
         weights[renamed] = weights.pop(name)
 
 
-def full_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+def full_loss(
+    states: Tensor, items: Tensor, targets: Tensor, left_out: Tensor | None = None
+) -> Tensor:
     """Mean cross-entropy over the whole catalogue, without ever holding all logits.
 
     The softmax over ``(n, n_items)`` logits is computed some rows at a time, together with its
@@ -205,11 +225,13 @@ def full_loss(states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
         states: float ``(n, dim)``.
         items: float ``(n_items, dim)``.
         targets: int64 ``(n,)`` item rows.
+        left_out: int64 ``(n, m)`` item rows that do not compete with the target of the line, -1
+            padded; a target competes wherever it stands. None: all items do.
 
     Returns:
         float32 scalar, in nats; 0 where ``n`` is 0.
     """
-    loss: Tensor = _FullCrossEntropy.apply(states, items, targets)  # type: ignore[no-untyped-call]
+    loss: Tensor = _FullCrossEntropy.apply(states, items, targets, left_out)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -217,38 +239,59 @@ class _FullCrossEntropy(torch.autograd.Function):
     """`full_loss`: the forward pass already computes the gradients, chunk by chunk."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, items: Tensor, targets: Tensor) -> Tensor:
-        n, dim = states.shape
-        on_cpu = states.device.type == "cpu"
-        chunk = _CHUNK_LOGITS * dim if on_cpu else _DEVICE_LOGITS
-        rows = max(16, chunk // len(items))
-        wanted = any(ctx.needs_input_grad)
-        total = torch.zeros((), device=states.device)
-        states_gradient = torch.empty_like(states, dtype=torch.float32)
-        items_gradient = torch.zeros_like(items, dtype=torch.float32)
-        for start in range(0, n, rows):
-            part = slice(start, start + rows)
-            h, target = states[part], targets[part, None]  # (rows, dim), (rows, 1)
-            logits = (h @ items.T).float()  # (rows, n_items)
-            shares = logits.softmax(1)  # (rows, n_items)
-            # The largest share is exp(largest logit - logsumexp): this recovers the logsumexp.
-            logsumexp = logits.amax(1) - shares.amax(1).log()  # (rows,)
-            total += (logsumexp - logits.gather(1, target)[:, 0]).sum()
-            if wanted:
-                gradient = shares.scatter_add_(1, target, shares.new_full(target.shape, -1.0))
-                states_gradient[part] = gradient @ items
-                items_gradient.addmm_(gradient.T, h.float())
-        scale = 1 / max(1, n)
-        ctx.save_for_backward(
-            states_gradient.mul_(scale).to(states.dtype),
-            items_gradient.mul_(scale).to(items.dtype),
-        )
-        return total * scale
+    def forward(
+        ctx: Any, states: Tensor, items: Tensor, targets: Tensor, left_out: Tensor | None
+    ) -> Tensor:
+        kind = states.device.type
+        is_cast = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if is_cast else states.dtype
+        with torch.autocast(kind, enabled=False):  # tensors are cast once, not in every chunk
+            return _chunked(ctx, states, items, targets, left_out, dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         states_gradient, items_gradient = ctx.saved_tensors
-        return states_gradient * gradients[0], items_gradient * gradients[0], None
+        return states_gradient * gradients[0], items_gradient * gradients[0], None, None
+
+
+def _chunked(
+    ctx: Any,
+    states: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    left_out: Tensor | None,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The loss of `_FullCrossEntropy`, its products computed in ``dtype``."""
+    n = len(states)
+    wanted = any(ctx.needs_input_grad)
+    total = torch.zeros((), device=states.device)
+    states_gradient = torch.empty_like(states, dtype=torch.float32)
+    items_gradient = torch.zeros_like(items, dtype=torch.float32)
+    weights = items.to(dtype)
+    chunk = _CHUNK_LOGITS if states.device.type == "cpu" else _DEVICE_LOGITS
+    rows = max(16, chunk // len(items))
+    for start in range(0, n, rows):
+        part = slice(start, start + rows)
+        h, target = states[part].to(dtype), targets[part, None]  # (rows, dim), (rows, 1)
+        logits = h @ weights.T  # (rows, n_items)
+        if left_out is not None:
+            gone = left_out[part]
+            row, place = ((gone >= 0) & (gone != target)).nonzero(as_tuple=True)
+            logits[row, gone[row, place]] = -torch.inf
+        shares = logits.softmax(1)  # (rows, n_items)
+        # The largest share is exp(largest logit - logsumexp): this recovers the logsumexp.
+        logsumexp = logits.amax(1).float() - shares.amax(1).float().log()  # (rows,)
+        total += (logsumexp - logits.gather(1, target)[:, 0].float()).sum()
+        if wanted:
+            gradient = shares.scatter_add_(1, target, shares.new_full(target.shape, -1.0))
+            states_gradient[part] = gradient @ weights
+            items_gradient += gradient.T @ h
+    scale = 1 / max(1, n)
+    ctx.save_for_backward(
+        states_gradient.mul_(scale).to(states.dtype), items_gradient.mul_(scale).to(items.dtype)
+    )
+    return total * scale
 
 
 def sampled_loss(states: Tensor, items: Tensor, targets: Tensor, popularity: Tensor) -> Tensor:

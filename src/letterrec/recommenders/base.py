@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
 from letterrec.decoding.beam_search import Decoder
+from letterrec.decoding.ranker import GenerativeRanker, Ranker
+from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError, IdentifierError, RequestError
 from letterrec.identifiers.identifiers import Identifiers
@@ -96,6 +100,29 @@ class Recommender(nn.Module, ABC):
         """Whether it was trained on wishes in words."""
         return False
 
+    @property
+    def searches(self) -> bool:
+        """Whether `ranker` searches identifiers, so that its scores are log-probabilities."""
+        return True
+
+    def ranker(
+        self,
+        trie: Trie,
+        popularity: NDArray[np.int64],
+        *,
+        transitions: Transitions | None = None,
+        beam: int = 20,
+    ) -> Ranker:
+        """What ranks the items of a catalogue, once the recommender is trained.
+
+        Args:
+            trie: of their identifiers.
+            popularity: int64 ``(n_items,)``: how often each was chosen in training.
+            transitions: mixed into the probabilities of identifiers.
+            beam: prefixes kept per level where queries do not say.
+        """
+        return GenerativeRanker(self, trie, transitions, beam)
+
     @abstractmethod
     def fit(
         self,
@@ -141,6 +168,15 @@ class Recommender(nn.Module, ABC):
         Raises:
             IdentifierError: the levels have other sizes than those trained on.
         """
+
+    def start_from(self, weights: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
+        """Take over what training has decided on an earlier catalogue, to train on from there.
+
+        Args:
+            weights: the ``state_dict`` of a recommender of the same settings and code sizes.
+            rows: int64 ``(n_items,)``: the row that each item had then; -1 for one that is new.
+        """
+        self.load_state_dict(dict(weights))
 
     def export(self, folder: Path) -> None:
         """Write the trained model as a folder that loads without LetterRec.

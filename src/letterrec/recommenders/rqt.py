@@ -5,6 +5,9 @@ paper that LETTER's quantizer comes from), for item sequences: an item enters as
 code embeddings, its content vector and a droppable item embedding; the hidden state after each
 item is decoded into the next item's codes, level by level. One pass trains every position of a
 sequence, and beams never touch the history again.
+
+The same state is trained to find the next item in a softmax over all items, as SASRec is. What it
+finds likely has a share of the probability of every prefix that leads there, beside the codes.
 """
 
 from __future__ import annotations
@@ -12,21 +15,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
+from letterrec.decoding.mixture import Retrieved
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
+from letterrec.nn.sasrec import FULL_SOFTMAX_ITEMS, full_loss
 from letterrec.recommenders.base import Features, LegalCodes, Recommender
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
-from letterrec.training.loop import Rows, batches_by_length, train
+from letterrec.training.loop import Rows, random_batches, train
 from letterrec.training.options import TrainingOptions
 
+_LIKELY = 50  # items of the item softmax that are mixed in
+_FEW_REPEATS = 0.01  # share of interactions with an item of the own history that is called none
+_GROUPS = 4  # of similar length, in a batch
 _STEPS_PER_EPOCH = 40  # at least: a small data set is passed several times in an epoch
 
 
@@ -46,11 +56,17 @@ class Rqt(Recommender):
         use_content: whether content embeddings are read where there are any.
         item_embedding: whether items of the history have a learned embedding of their own.
         temperature: tau of the ranking-guided loss (eq. 6).
+        item_weight: weight of a softmax over items in the loss, relative to the codes; 0: there is
+            none, as for more than 100,000 items, whose scores would cost too much.
+        item_share: share of the probability that the softmax over items has in the ranking; the
+            codes have the rest.
     """
 
     tokens: Tensor
     targets: Tensor
     content: Tensor | None
+    item_table: Tensor | None
+    taken_once: Tensor  # whether the softmax over items leaves out those of the history
 
     def __init__(
         self,
@@ -63,15 +79,18 @@ class Rqt(Recommender):
         layers: int = 2,
         heads: int = 2,
         depth_layers: int = 2,
-        dropout: float = 0.15,
+        dropout: float = 0.3,
         use_content: bool = True,
         item_embedding: bool = True,
         temperature: float = 1.0,
+        item_weight: float = 1.0,
+        item_share: float = 0.8,
     ) -> None:
         super().__init__()
         content = content if use_content else None
         self.max_history = max_history
         self.temperature = temperature
+        self.item_weight, self.item_share = item_weight, item_share
         self.sizes = identifiers.sizes
         self.drop = Dropout(dropout)
         # One table for the codes of all levels; row 0 stands for "no code".
@@ -87,6 +106,10 @@ class Rqt(Recommender):
         )
         self.depth_norm = nn.LayerNorm(dim)
         self.output_bias = nn.Parameter(torch.zeros(sum(self.sizes)))
+        has_softmax = item_weight > 0 and identifiers.n_items <= FULL_SOFTMAX_ITEMS
+        self.item_query = nn.Linear(dim, dim) if has_softmax else None
+        if has_softmax:
+            self.register_buffer("taken_once", torch.tensor(False))
         for table in self.modules():
             if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.02)
@@ -121,6 +144,23 @@ class Rqt(Recommender):
         self._legal = LegalCodes(identifiers)
         kept = None if self.content_projection is None or content is None else content.to(device)
         self.register_buffer("content", kept, persistent=False)
+        self.register_buffer("item_table", None, persistent=False)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; what was made of the weights is made anew."""
+        self.item_table = None
+        return super().train(mode)
+
+    def start_from(self, weights: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
+        """See `Recommender.start_from`; new items keep the embeddings that they were drawn."""
+        taken = dict(weights)
+        if self.item_embedding is not None:
+            own = self.item_embedding.weight.detach().clone()  # (n_items, dim)
+            known = torch.from_numpy(rows >= 0)
+            before = torch.from_numpy(rows)[known]
+            own[known.to(own.device)] = taken["item_embedding.weight"][before].to(own)
+            taken["item_embedding.weight"] = own
+        self.load_state_dict(taken)
 
     def fit(
         self,
@@ -131,10 +171,12 @@ class Rqt(Recommender):
     ) -> TrainingLog:
         """Train on every next item of every sequence; see `training.loop.train`."""
         windows = histories.windows(self.max_history + 1)
+        if self.item_query is not None:
+            self.taken_once.fill_(_share_of_repeats(histories) < _FEW_REPEATS)
         return train(
             self,
-            batches=lambda epoch: batches_by_length(
-                windows.lengths, options, epoch, at_least=_STEPS_PER_EPOCH
+            batches=lambda epoch: random_batches(
+                len(windows), options, epoch, at_least=_STEPS_PER_EPOCH
             ),
             collate=lambda rows: _collate(windows, rows),
             options=options,
@@ -142,19 +184,20 @@ class Rqt(Recommender):
             label="recommender (rqt)",
         )
 
-    def forward(self, items: Tensor) -> dict[str, Tensor]:
+    def forward(self, *groups: Tensor) -> dict[str, Tensor]:
         """The loss of predicting each item from those before it.
 
         Args:
-            items: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end.
+            groups: int64 ``(sequences, longest)`` item rows each, left-aligned, ``-1`` after the
+                end: together a batch.
 
         Returns:
-            ``loss``: the ranking-guided loss (eq. 6), summed over levels, mean over items.
+            ``loss``: the ranking-guided loss (eq. 6), summed over levels, mean over items. With a
+            softmax over items ``codes`` is this, ``items`` the cross-entropy over the items, and
+            ``loss`` their weighted sum.
         """
-        hidden = self._read(items[:, :-1])  # (batch, longest - 1, dim)
-        is_target = items[:, 1:] >= 0
-        hidden = hidden[is_target]  # (n_targets, dim)
-        following = items[:, 1:][is_target]  # (n_targets,)
+        parts = [self._following(items) for items in groups]
+        hidden, following = (torch.cat([part[i] for part in parts]) for i in (0, 1))
         prefix = self.prefix_embedding(self.tokens[following])  # (n_targets, levels, dim)
         before = prefix.cumsum(1) - prefix  # sum over the levels before each level
         trie, prefixes = self._legal.on(hidden.device)
@@ -172,7 +215,28 @@ class Rqt(Recommender):
             targets = self.targets[following[open_], level]
             share = n_open / len(following)
             loss = loss + share * ranking_guided_loss(logits, targets, self.temperature)
-        return {"loss": loss}
+        if self.item_query is None:
+            return {"loss": loss}
+        read = None
+        if self.taken_once:
+            longest = max(part[2].shape[1] for part in parts)
+            each = [F.pad(r, (0, longest - r.shape[1]), value=-1) for _, _, r in parts]
+            read = torch.cat(each)  # (n_targets, longest)
+        of_items = full_loss(self.item_query(hidden), self._items(), following, read)
+        return {"loss": loss + self.item_weight * of_items, "codes": loss, "items": of_items}
+
+    def _following(self, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Each item that follows others, of item rows ``(sequences, longest)``.
+
+        Returns:
+            Hidden states ``(n, dim)`` before it, its row ``(n,)``, and the rows of those read
+            before it ``(n, longest - 1)``, -1 padded.
+        """
+        is_target = items[:, 1:] >= 0
+        steps = torch.arange(items.shape[1] - 1, device=items.device)
+        read = items[:, None, :-1].expand(-1, len(steps), -1)  # (sequences, longest - 1, same)
+        read = read.masked_fill(steps > steps[:, None], -1)
+        return self._read(items[:, :-1])[is_target], items[:, 1:][is_target], read[is_target]
 
     @torch.no_grad()
     def encode(
@@ -192,7 +256,29 @@ class Rqt(Recommender):
         latest = cast(CausalBlock, self.body[-1]).at(
             state, (lengths - 1).clamp_min(0)
         )  # (batch, dim)
-        return RqtDecoder(self, self.body_norm(latest))
+        hidden = self.body_norm(latest)  # (batch, dim)
+        return RqtDecoder(self, hidden, self._likely(hidden, histories))
+
+    def _likely(self, hidden: Tensor, histories: Tensor) -> Retrieved | None:
+        """The items that the softmax over items finds likely.
+
+        Hidden states ``(batch, dim)`` after histories ``(batch, longest)``.
+        """
+        if self.item_query is None or self.item_share == 0:
+            return None
+        if self.item_table is None:
+            self.item_table = self._items()
+        logits = self.item_query(hidden) @ self.item_table.T  # (batch, n_items)
+        if self.taken_once:
+            row, place = (histories >= 0).nonzero(as_tuple=True)
+            logits[row, histories[row, place]] = -torch.inf
+        top = logits.topk(min(_LIKELY, logits.shape[1]), dim=1)
+        shares = (top.values - logits.logsumexp(1, keepdim=True)).exp()
+        return Retrieved(top.indices, self.item_share * shares)
+
+    def _items(self) -> Tensor:
+        """What stands for each item in the softmax over items: ``(n_items, dim)``."""
+        return self._item_inputs(torch.arange(len(self.tokens), device=self.tokens.device))
 
     def _read(self, items: Tensor) -> Tensor:
         """Item rows ``(batch, longest)`` -> hidden states ``(batch, longest, dim)``."""
@@ -203,18 +289,25 @@ class Rqt(Recommender):
 
     def _embed(self, items: Tensor) -> Tensor:
         """Item rows ``(batch, longest)`` -> inputs ``(batch, longest, dim)``."""
-        rows = items.clamp_min(0)
-        state = self.code_embedding(self.tokens[rows]).sum(2)  # (batch, longest, dim)
+        state = self._item_inputs(items.clamp_min(0), self.training)  # (batch, longest, dim)
+        state = state + self.position_embedding.weight[: items.shape[1]]
+        return cast(Tensor, self.drop(state))
+
+    def _item_inputs(self, rows: Tensor, dropping: bool = False) -> Tensor:
+        """Item rows of any shape -> codes, content and item embeddings, added: ``(..., dim)``.
+
+        Where they are ``dropping``, a share of the item embeddings is left out at random.
+        """
+        state = self.code_embedding(self.tokens[rows]).sum(-2)  # (..., dim)
         if self.content_projection is not None and self.content is not None:
             state = state + self.content_projection(self.content[rows])
         if self.item_embedding is not None:
             own = self.item_embedding(rows.clamp_max(self.item_embedding.num_embeddings - 1))
             known = rows < self.item_embedding.num_embeddings
-            if self.training:
+            if dropping:
                 known = known & (torch.rand(rows.shape, device=rows.device) >= self.drop.p)
             state = state + own * known[..., None]
-        state = state + self.position_embedding.weight[: items.shape[1]]
-        return cast(Tensor, self.drop(state))
+        return cast(Tensor, state)
 
     def _descend(self, state: Tensor, level: int) -> Tensor:
         """Hidden states plus prefixes ``(..., dim)`` -> states to score the level's codes with."""
@@ -235,7 +328,8 @@ class RqtDecoder:
 
     over_legal = True
 
-    def __init__(self, model: Rqt, hidden: Tensor) -> None:
+    def __init__(self, model: Rqt, hidden: Tensor, retrieved: Retrieved | None) -> None:
+        self.retrieved = retrieved
         self._model = model
         self._hidden = hidden[:, None]  # (batch, 1, dim)
         self._prefix = torch.zeros_like(self._hidden)  # (batch, beams, dim)
@@ -282,4 +376,18 @@ class _LevelBlocks(nn.Module):
 
 
 def _collate(windows: Histories, rows: Rows) -> tuple[Tensor, ...]:
-    return (torch.from_numpy(windows.take(rows).padded()),)
+    """A batch as groups of similar length, which pad little."""
+    by_length = rows[np.argsort(windows.lengths[rows], kind="stable")]
+    groups = np.array_split(by_length, min(_GROUPS, len(rows)))
+    return tuple(torch.from_numpy(windows.take(group).padded()) for group in groups)
+
+
+def _share_of_repeats(histories: Histories) -> float:
+    """The share of interactions with an item that the same sequence had before.
+
+    >>> _share_of_repeats(Histories.from_lists([[1, 2, 1, 3], [1, 2, 3, 4]]))
+    0.125
+    """
+    sequence = np.repeat(np.arange(len(histories)), histories.lengths)
+    pairs = sequence * (histories.items.max(initial=0) + 1) + histories.items
+    return 1 - len(np.unique(pairs)) / max(1, len(pairs))

@@ -194,6 +194,7 @@ class Beams:
     """
 
     over_legal = False
+    retrieved: None = None
 
     def __init__(self, model: Tiger, tokens: Tensor) -> None:
         together = _TOGETHER if tokens.device.type == "cpu" else len(tokens)

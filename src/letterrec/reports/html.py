@@ -14,8 +14,8 @@ from letterrec import api
 from letterrec.data.splits import SPLITS
 from letterrec.embeddings.projection import principal_components, sample
 from letterrec.errors import MissingExtra, RunError
-from letterrec.evaluation.breakdowns import Breakdowns, Group, analyse, shares_by_rank
-from letterrec.evaluation.protocol import Evaluation
+from letterrec.evaluation.breakdowns import Breakdowns, analyse, shares_by_rank
+from letterrec.evaluation.protocol import Evaluation, Group
 from letterrec.files import write_text
 from letterrec.identifiers.diagnostics import code_counts
 from letterrec.progress import visible
@@ -54,7 +54,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     engine = api.load(folder, edits=False)
     parts = [
         _section("Metrics", _metrics_table(run.metrics())),
-        *_groups(analyse(engine.ranker, engine.dataset)),
+        *_groups(analyse(engine.ranker, engine.dataset, users=run.settings.evaluation.test_users)),
         *_identifiers(run, engine),
         *_curves(run),
         _section("How it was made", _facts(run), _settings(run)),
@@ -91,7 +91,10 @@ def _metrics_table(metrics: Evaluation) -> str:
     for split in reversed(SPLITS):
         result = metrics[split]
         n = result["users"]
-        rows.append((f"{split}, {n:,} users", *_cells(result["metrics"], n)))
+        of = f" of {result['of_users']:,}" if "of_users" in result else ""
+        rows.append((f"{split}, {n:,}{of} users", *_cells(result["metrics"], n)))
+        if "standard_errors" in result:
+            rows.append(("standard error", *_cells(result["standard_errors"], n)))
         if "identifier_metrics" in result:
             rows.append(("by identifier", *_cells(result["identifier_metrics"], n)))
         rows.append(("popularity", *_cells(metrics["popularity"][split], n)))
@@ -111,10 +114,12 @@ def _groups(found: Breakdowns) -> list[str]:
     def rows(groups: Iterable[Group]) -> list[Sequence[str]]:
         return [
             (
-                g.name,
-                f"{g.cases:,}",
-                f"{g.metrics['recall@10']:.4f}",
-                f"{g.metrics['ndcg@10']:.4f}",
+                g["name"],
+                f"{g['cases']:,}",
+                *(
+                    f"{g['metrics'][name]:.4f} ± {g['standard_errors'][name]:.4f}"
+                    for name in ("recall@10", "ndcg@10")
+                ),
             )
             for g in groups
         ]
@@ -149,11 +154,11 @@ def _groups(found: Breakdowns) -> list[str]:
 def _bars(groups: Sequence[Group]) -> str:
     import plotly.graph_objects as go
 
-    shown = [g for g in groups if g.cases]
-    names = [g.name for g in shown]
+    shown = [g for g in groups if g["cases"]]
+    names = [g["name"] for g in shown]
     figure = go.Figure(
         [
-            go.Bar(name=label, x=names, y=[g.metrics[key] for g in shown], marker_color=hue)
+            go.Bar(name=label, x=names, y=[g["metrics"][key] for g in shown], marker_color=hue)
             for label, key, hue in (
                 ("Recall@10", "recall@10", _HUES[0]),
                 ("NDCG@10", "ndcg@10", _HUES[2]),
@@ -227,8 +232,9 @@ def _maps(engine: Engine) -> list[str]:
 
     figures = []
     folder = engine.files.tokenizer
-    if folder.is_dir():
-        codebook = load_tokenizer(folder).codebooks[0]
+    codebooks = load_tokenizer(folder).codebooks if folder.is_dir() else None
+    if codebooks is not None:
+        codebook = codebooks[0]
         counts = code_counts(engine.identifiers)[0]
         where, shares = principal_components(codebook)
         titles = most_popular_titles(engine.catalogue, 1)

@@ -10,7 +10,7 @@ from rich.table import Table
 from letterrec.api import Weights
 from letterrec.data.splits import SPLITS
 from letterrec.evaluation.cold_start import ColdMetrics
-from letterrec.evaluation.protocol import Evaluation
+from letterrec.evaluation.protocol import Evaluation, SplitMetrics
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import Terminal
 from letterrec.progress import table as empty_table
@@ -33,7 +33,10 @@ def print_metrics(out: Terminal, results: Evaluation) -> None:
             continue
         result = results[split]
         n = result["users"]
-        table.add_row(f"{split}, {n} users", *_cells(result["metrics"], n))
+        of = f" of {result['of_users']}" if "of_users" in result else ""
+        table.add_row(f"{split}, {n}{of} users", *_cells(result["metrics"], n))
+        if "standard_errors" in result:
+            table.add_row("  standard error", *_cells(result["standard_errors"], n))
         if "identifier_metrics" in result:
             table.add_row("  by identifier", *_cells(result["identifier_metrics"], n))
         if "popularity" in results:
@@ -42,12 +45,42 @@ def print_metrics(out: Terminal, results: Evaluation) -> None:
     last = results.get("test") or results["valid"]
     without = ", without seen items" if last.get("exclude_seen") else ""
     if not last["users"]:
-        out.print("no user has three interactions, so none is held out: nothing is evaluated")
+        out.print(
+            "no user has an interaction held out, and a history before it: nothing is evaluated"
+        )
         return
     how = (
         f"by beam search{without}, beam {last['beam']}" if "beam" in last else f"by score{without}"
     )
     out.print(f"full ranking {how}: {last['users_per_second']:.0f} users/s")
+    _print_more(out, last)
+
+
+def _print_more(out: Terminal, result: SplitMetrics) -> None:
+    """Further metrics, what the lists are like, who could not be asked, and groups."""
+    errors = result.get("standard_errors", {})
+    further = [name for name in result["metrics"] if name not in _COLUMNS]
+    if further:
+        table = empty_table("", "mean", "standard error")
+        for name in further:
+            table.add_row(name, f"{result['metrics'][name]:.4f}", f"{errors[name]:.4f}")
+        out.print(table)
+    if lists := result.get("lists"):
+        out.print(
+            f"top 10: {lists['coverage@10']:.1%} of the items in anyone's, novelty "
+            f"{lists['novelty@10']:.2f} bits (standard error {errors['novelty@10']:.2f})"
+        )
+    if new := result.get("without_history"):
+        out.print(f"{new} more users have no history before this split and cannot be asked for")
+    if "groups" in result:
+        shown = ("recall@10", "ndcg@10")
+        table = empty_table("", "users", *(f"{c} ± standard error" for c in shown))
+        for group in result["groups"]:
+            cells = (
+                f"{group['metrics'][c]:.4f} ± {group['standard_errors'][c]:.4f}" for c in shown
+            )
+            table.add_row(group["name"], str(group["cases"]), *(cells if group["cases"] else "--"))
+        out.print(table)
 
 
 def print_cold_metrics(out: Terminal, result: ColdMetrics) -> None:

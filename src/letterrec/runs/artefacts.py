@@ -61,10 +61,25 @@ class Artefacts:
         Raises:
             RunError: it is not done.
         """
+        if stage == "evaluation":
+            self.refuse_learned()
         if not self.is_done(stage):
             raise RunError(
                 f"{self.folder} is unfinished (stage {stage!r} is missing); finish it with: "
                 f"letterrec fit {self.about['source']} --out {self.folder} --resume"
+            )
+
+    def refuse_learned(self) -> None:
+        """Refuse to measure a run on interactions that it has learned.
+
+        Raises:
+            RunError: it was refitted on all of them.
+        """
+        if (refitted := self.about.get("refitted")) is not None:
+            raise RunError(
+                f"{self.folder} was refitted on all interactions, so that nothing is held out to "
+                f"measure it by; what it does is measured on the run that chose its epochs and "
+                f"strengths: letterrec evaluate {refitted['run']}"
             )
 
     @property
@@ -154,12 +169,12 @@ class Artefacts:
         return read_tensors(self.weights_path)[0]
 
     def save_transitions(self, transitions: Transitions, dataset: Dataset) -> None:
-        """Keep which item follows which."""
+        """Keep which item speaks for which."""
         about = {"items": fingerprint(dataset.item_ids)}
         transitions.save(self.files.transitions, about)
 
     def transitions(self, n_items: int) -> Transitions | None:
-        """Which of so many items follows which; None where the run does without.
+        """Which of so many items speaks for which; None where the run does without.
 
         Raises:
             RunError: the file is missing or damaged, or of other items.
@@ -169,8 +184,8 @@ class Artefacts:
             return None
         with reading(path):
             found = Transitions.load(path)
-            if found.counts.shape[0] != n_items:
-                raise ValueError(f"{found.counts.shape[0]} items, the run has {n_items}")
+            if found.table.shape[0] != n_items:
+                raise ValueError(f"{found.table.shape[0]} items, the run has {n_items}")
         return found
 
     def save_ranks(self, ranks: Mapping[str, Ranks], dataset: Dataset) -> None:

@@ -9,6 +9,7 @@ from letterrec.embeddings import collaborative
 from letterrec.errors import DataError, IdentifierError, SettingsError
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, Features
+from letterrec.tokenizers import TOKENIZERS
 
 
 def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False) -> None:
@@ -38,11 +39,8 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
                 f"identifiers.source = 'titles', but the items of {dataset.name} have no titles; "
                 "add an items file, or use identifiers.source=learned"
             )
-    elif settings.tokenizer.codes**settings.tokenizer.levels < dataset.n_items:
-        raise IdentifierError(
-            f"{dataset.n_items} items do not fit a code space of {settings.tokenizer.codes} codes "
-            f"on {settings.tokenizer.levels} levels; raise tokenizer.codes or tokenizer.levels"
-        )
+    else:
+        _refuse_tokenizer(settings, dataset)
     if settings.content.source == "text" and dataset.texts is None:
         raise SettingsError(
             f"content.source = 'text', but {dataset.name} has no item text; "
@@ -57,6 +55,22 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
     features = Features(None, dataset.titles, dataset.texts, dataset.preferences)
     recommender = settings.recommender
     RECOMMENDERS[recommender.name].check(features, recommender.model_dump())
+
+
+def _refuse_tokenizer(settings: Settings, dataset: Dataset) -> None:
+    """Refuse data that lack what the tokenizer reads, or have more items than it can tell apart."""
+    tokenizer = settings.tokenizer
+    if "categories" in TOKENIZERS[tokenizer.name].reads and dataset.categories is None:
+        raise DataError(
+            f"tokenizer.name = {tokenizer.name!r} makes identifiers of categories, and the items "
+            f"of {dataset.name} have none; add an items file with a column 'categories', or take "
+            "another tokenizer"
+        )
+    if tokenizer.capacity is not None and tokenizer.capacity < dataset.n_items:
+        raise IdentifierError(
+            f"{dataset.n_items} items do not fit a code space of {tokenizer.capacity} identifiers; "
+            "raise tokenizer.codes or tokenizer.levels"
+        )
 
 
 def _refuse_for_baseline(settings: Settings, dataset: Dataset) -> None:
@@ -80,8 +94,9 @@ def _refuse_too_little(dataset: Dataset) -> None:
         )
     if dataset.training().lengths.max(initial=0) < 2:
         raise DataError(
-            f"{dataset.name}: no user has two training interactions (of three and more, two are "
-            "held out), so there is nothing to learn from; use a log with longer histories"
+            f"{dataset.name}: no user has two training interactions (by leave-one-out two are held "
+            "out of three and more), so there is nothing to learn from; use a log with longer "
+            "histories"
         )
     if not len(dataset.held_out("test")):
         say("  note: no user has three interactions, so none is held out: nothing is evaluated")

@@ -12,7 +12,7 @@ RUN/
   tokenizer/                the trained tokenizer
   identifiers.parquet       one code sequence per item
   recommender.safetensors   the trained recommender
-  transitions.safetensors   which item follows which, mixed into its probabilities
+  transitions.safetensors   which item speaks for which, mixed into its probabilities
   diagnostics.json          what the identifiers look like
   metrics.json              test and validation metrics, popularity beside them
   ranks.safetensors         the rank of every held-out item, behind metrics.json

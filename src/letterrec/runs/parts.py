@@ -9,19 +9,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
 from letterrec.baselines import BASELINES, Baseline
 from letterrec.config.settings import Settings, TrainingSettings
 from letterrec.data.dataset import Dataset
-from letterrec.data.splits import SPLITS, Split
+from letterrec.data.splits import SPLITS
 from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
-from letterrec.decoding.transitions import Transitions, similarity_of
+from letterrec.decoding.transitions import Transitions, learned, similarity_of
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
 from letterrec.embeddings.content import embed, encoder_tokenizer
-from letterrec.evaluation.protocol import Measured, Validation, evaluate_split
+from letterrec.embeddings.cooccurrence import cooccurrence
+from letterrec.evaluation.metrics import Measures
+from letterrec.evaluation.protocol import Validation, evaluate_split, popularity_metrics
 from letterrec.files import reading
 from letterrec.identifiers import titles
 from letterrec.identifiers.identifiers import Identifiers, parse_tokens
@@ -33,10 +36,12 @@ from letterrec.runs.steps import (
     Embeddings,
     MadeCf,
     MadeIdentifiers,
+    MadeMetrics,
     MadeRecommender,
     MadeTokenizer,
 )
 from letterrec.tokenizers import TOKENIZERS, Items, Tokenizer
+from letterrec.tokenizers.base import Part
 from letterrec.training.devices import device, set_seed
 from letterrec.training.options import TrainingOptions
 
@@ -73,6 +78,25 @@ def given_cf(run: Run, dataset: Dataset) -> MadeCf:
     return MadeCf(collaborative.given_cf(source, dataset, ids=ids, order=order))
 
 
+def tokenizer_reads(settings: Settings, part: Part) -> bool:
+    """Whether there is a tokenizer to be fitted that reads a part of what the items bring."""
+    is_learned = settings.identifiers.source == "learned"
+    return is_learned and part in TOKENIZERS[settings.tokenizer.name].reads
+
+
+def items_of(
+    settings: Settings, dataset: Dataset, content: Embeddings | None, cf: Embeddings | None
+) -> Items:
+    """What the catalogue brings to the tokenizer; CF embeddings stand in for missing content."""
+    semantic = cf if content is None else content
+    if semantic is None:
+        semantic = np.zeros((dataset.n_items, 0), dtype=np.float32)
+    graph = None
+    if tokenizer_reads(settings, "cooccurrence"):
+        graph = cooccurrence(dataset.training(), dataset.n_items)
+    return Items(semantic, cf, dataset.categories, graph)
+
+
 def fit_tokenizer(run: Run, items: Items) -> MadeTokenizer:
     """The tokenizer that the settings name, fitted (eq. 1 to 5)."""
     settings = run.settings
@@ -86,7 +110,7 @@ def fit_tokenizer(run: Run, items: Items) -> MadeTokenizer:
 def learned_identifiers(tokenizer: Tokenizer, items: Items) -> MadeIdentifiers:
     """The identifiers that a fitted tokenizer gives."""
     codes = tokenizer.assign(items)
-    identifiers = Identifiers(codes, (tokenizer.codebooks.shape[1],) * codes.shape[1])
+    identifiers = Identifiers(codes, tokenizer.sizes)
     return MadeIdentifiers(identifiers, tokenizer.quantize(items), items.cf)
 
 
@@ -197,6 +221,52 @@ def train_recommender(
     return MadeRecommender(recommender.state_dict(), log)
 
 
+def learn_all(
+    run: Run, dataset: Dataset, recommender: Model, *, stop: int | None = None, epochs: int | None
+) -> MadeRecommender:
+    """Train a recommender on all that a data set has, without validation.
+
+    Args:
+        run: that is made.
+        dataset: nothing of it is held out.
+        recommender: untrained, or to be trained on.
+        stop: epochs after which training ends, by the schedule that the settings have; None: none
+            sooner.
+        epochs: what the schedule is of instead; None: what the settings have.
+    """
+    options = _options(run, "recommender", run.settings.training)
+    options = replace(options, stop=stop, epochs=epochs or options.epochs)
+    log = recommender.fit(dataset.training(), options)
+    return MadeRecommender(recommender.state_dict(), log)
+
+
+def relearned_transitions(
+    run: Run,
+    dataset: Dataset,
+    content: Embeddings | None,
+    trie: Trie,
+    chosen: Transitions | None,
+) -> Transitions | None:
+    """Transitions learned from all that a data set has, with the strengths that others were chosen
+    with; None where there were none.
+    """
+    if chosen is None:
+        return None
+    transitions, similar = _learned(run, dataset, content, trie)
+    return transitions.strong_as(chosen, similar)
+
+
+def _learned(
+    run: Run, dataset: Dataset, content: Embeddings | None, trie: Trie
+) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
+    """Transitions of what is trained on, and what similarity adds; see `transitions.learned`."""
+    similarity = None
+    if content is not None and len(content) > 1:
+        similarity = similarity_of(content, trie.items.cpu().numpy())
+    settings = run.settings.transitions.model_dump(exclude={"enabled"})
+    return learned(dataset.training(), dataset.n_items, similarity, **settings)
+
+
 def fit_transitions(
     run: Run, dataset: Dataset, content: Embeddings | None, ranker: GenerativeRanker
 ) -> Transitions | None:
@@ -206,18 +276,14 @@ def fit_transitions(
     settings = run.settings.transitions
     if not settings.enabled:
         return None
-    histories, keywords = dataset.training(), settings.model_dump(exclude={"enabled"})
-    counts = Transitions.count(histories, dataset.n_items, **keywords)
+    transitions, similar = _learned(run, dataset, content, ranker.trie)
     cases = _validation(run, dataset)
-    similar = None
-    if content is not None and len(content) > 1:
-        similar = similarity_of(content, ranker.trie.items.cpu().numpy())
 
     def score(transitions: Transitions) -> float:
         metrics = cases.metrics(replace(ranker, transitions=transitions))
         return metrics[run.settings.evaluation.criterion]
 
-    chosen = counts.chosen(score, similar) if cases else counts
+    chosen = transitions.chosen(score, similar) if cases else transitions
     say(
         f"  chosen on validation: seen items {chosen.seen:g}, like items {chosen.like:g}, "
         f"decay {chosen.decay:g}, weight {chosen.weight:g}"
@@ -227,10 +293,10 @@ def fit_transitions(
 
 def measure(
     run: Run, dataset: Dataset, ranker: Ranker, identifiers: Identifiers | None = None
-) -> dict[Split, Measured]:
-    """How well a ranker does on both splits."""
-    settings = run.settings.evaluation
-    return {
+) -> MadeMetrics:
+    """How well a ranker does on both splits, and popularity beside it."""
+    settings, measures = run.settings.evaluation, measures_of(run.settings)
+    measured = {
         split: evaluate_split(
             ranker,
             dataset,
@@ -238,9 +304,21 @@ def measure(
             beam=None if identifiers is None else settings.beam,
             batch_size=settings.batch_size,
             identifiers=identifiers,
+            measures=measures,
+            users=settings.test_users,
         )
         for split in SPLITS
     }
+    popular = {
+        split: popularity_metrics(dataset, split, measures=measures, users=settings.test_users)
+        for split in SPLITS
+    }
+    return MadeMetrics(measured, popular)
+
+
+def measures_of(settings: Settings) -> Measures:
+    """Which metrics are taken at the end, and at which cuts."""
+    return Measures.with_more(settings.evaluation.cuts, settings.evaluation.metrics)
 
 
 def _validation(run: Run, dataset: Dataset) -> Validation:

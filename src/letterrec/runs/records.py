@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,9 +20,20 @@ class StageRecord(TypedDict, total=False):
 
     seconds: float
     finished: str
+    best_epoch: int
     fingerprint: str | None
     side_fingerprint: str | None
     side_fingerprints: dict[str, str]
+
+
+class Refitted(TypedDict):
+    """Of a run that has learned all interactions: from which run, how long, and from what weights
+    (``nothing`` or those of that ``run``); ``epochs`` is 0 where there are none.
+    """
+
+    run: str
+    epochs: int
+    weights: str
 
 
 class RunRecord(TypedDict):
@@ -38,6 +49,7 @@ class RunRecord(TypedDict):
     packages: dict[str, str]
     machine: dict[str, object]
     stages: dict[str, StageRecord]
+    refitted: NotRequired[Refitted]
 
 
 class Record(BaseModel):
@@ -53,6 +65,15 @@ class Stage(Record):
     fingerprint: str | None = None
     side_fingerprint: str | None = None
     side_fingerprints: dict[str, str] | None = None
+    best_epoch: int | None = None
+
+
+class Learned(Record):
+    """``refitted``."""
+
+    run: str
+    epochs: int = Field(ge=0)
+    weights: str
 
 
 class About(Record):
@@ -68,6 +89,7 @@ class About(Record):
     packages: dict[str, str]
     machine: dict[str, object]
     stages: dict[str, Stage]
+    refitted: Learned | None = None
 
 
 class Figures(Record):

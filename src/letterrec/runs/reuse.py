@@ -40,17 +40,22 @@ def take_over(run: Run, others: Iterable[Path]) -> None:
             continue
         if not _same_data(run, other):
             continue
-        for stage, files in _FILES.items():
+        for stage in _FILES:
             if stage not in run.stages or run.is_done(stage) or not other.is_done(stage):
                 continue
             ours, theirs = deciding(run.settings, stage), deciding(other.settings, stage)
             if ours is None or ours != theirs:
                 continue
-            for name in files:
-                if (folder / name).exists():
-                    link_or_copy(folder / name, run.folder / name)
-            run.record(stage, {**other.about["stages"][stage], "from": str(folder)})
-            say(f"  {stage}: taken over from {folder}")
+            take_stage(run, other, stage)
+
+
+def take_stage(run: Run, other: Run, stage: str) -> None:
+    """Take what another run has of a stage."""
+    for name in _FILES[stage]:
+        if (other.folder / name).exists():
+            link_or_copy(other.folder / name, run.folder / name)
+    run.record(stage, {**other.about["stages"][stage], "from": str(other.folder)})
+    say(f"  {stage}: taken over from {other.folder}")
 
 
 def deciding(settings: Settings, stage: str) -> object:

@@ -26,7 +26,7 @@ from letterrec.progress import say
 from letterrec.runs.artefacts import Artefacts
 from letterrec.runs.layout import Layout, holds_run
 from letterrec.runs.origin import new_about, timestamp
-from letterrec.runs.records import StageRecord, read_about
+from letterrec.runs.records import Refitted, StageRecord, read_about
 from letterrec.training import distributed
 
 STAGES = (
@@ -180,6 +180,12 @@ class Run(Artefacts):
         record["seconds"] = round(time.perf_counter() - started, 2)
         record["finished"] = timestamp()
         self.record(name, record)
+
+    def note_refitted(self, refitted: Refitted) -> None:
+        """Note that the run learns all interactions, and from which run it comes."""
+        self.about["refitted"] = refitted
+        if distributed.is_main():
+            self._write()
 
     def record(self, stage: str, record: Mapping[str, object]) -> None:
         """Note that a stage is done."""

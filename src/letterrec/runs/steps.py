@@ -16,7 +16,7 @@ from torch import Tensor
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import Split
 from letterrec.decoding.transitions import Transitions
-from letterrec.evaluation.protocol import Evaluation, Measured, popularity_metrics
+from letterrec.evaluation.protocol import Evaluation, Measured
 from letterrec.identifiers.diagnostics import diagnose
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.sasrec import SASRec
@@ -35,10 +35,12 @@ class MadeCf(NamedTuple):
 
 
 class MadeTokenizer(NamedTuple):
-    """A fitted tokenizer, and its reconstruction error on the items that it was fitted to."""
+    """A fitted tokenizer, and its reconstruction error on the items that it was fitted to, if its
+    codes stand for vectors.
+    """
 
     tokenizer: Tokenizer
-    reconstruction_error: float
+    reconstruction_error: float | None
 
 
 class MadeIdentifiers(NamedTuple):
@@ -53,6 +55,13 @@ class MadeIdentifiers(NamedTuple):
     identifiers: Identifiers
     before: NDArray[np.int32]
     cf: Embeddings | None
+
+
+class MadeMetrics(NamedTuple):
+    """What was measured on each split, and beside it of popularity."""
+
+    of_splits: Mapping[Split, Measured]
+    popularity: dict[Split, dict[str, float]]
 
 
 class MadeRecommender(NamedTuple):
@@ -97,12 +106,12 @@ def _keep_transitions(run: Run, dataset: Dataset, made: Transitions | None) -> F
     return dict(made.strength)
 
 
-def _keep_evaluation(run: Run, dataset: Dataset, made: Mapping[Split, Measured]) -> Facts:
-    run.save_ranks({split: measured.ranks for split, measured in made.items()}, dataset)
+def _keep_evaluation(run: Run, dataset: Dataset, made: MadeMetrics) -> Facts:
+    run.save_ranks({str(split): m.ranks for split, m in made.of_splits.items()}, dataset)
     metrics: Evaluation = {}
-    for split, measured in made.items():
+    for split, measured in made.of_splits.items():
         metrics[split] = measured.metrics
-    metrics["popularity"] = {split: popularity_metrics(dataset, split) for split in made}
+    metrics["popularity"] = made.popularity
     run.save_metrics(metrics)
     return {}
 
@@ -127,6 +136,6 @@ RECOMMENDER: Step[MadeRecommender, Mapping[str, Tensor]] = Step(
 TRANSITIONS: Step[Transitions | None, Transitions | None] = Step(
     "transitions", _keep_transitions, lambda run, dataset: run.transitions(dataset.n_items)
 )
-EVALUATION: Step[Mapping[Split, Measured], Evaluation] = Step(
+EVALUATION: Step[MadeMetrics, Evaluation] = Step(
     "evaluation", _keep_evaluation, lambda run, dataset: run.metrics()
 )

@@ -99,12 +99,12 @@ class Engine:
         """Refuse a beam where nothing is searched.
 
         Raises:
-            RequestError: a baseline ranks.
+            RequestError: all items are scored instead.
         """
         if not self.model.generates:
             raise RequestError(
-                f"the run has the baseline {self.settings.recommender.name!r}, which scores all "
-                "items and searches with no beam; leave the beam out"
+                f"the run's recommender {self.settings.recommender.name!r} scores all items and "
+                "searches with no beam; leave the beam out"
             )
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from letterrec.baselines import Baseline
-from letterrec.decoding.ranker import GenerativeRanker, PersonalRanker, Ranker
+from letterrec.decoding.ranker import PersonalRanker, Ranker
 from letterrec.errors import RequestError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders import Recommender
@@ -53,17 +53,19 @@ class GenerativeModel(Model):
         beam: prefixes kept per level where queries do not say.
     """
 
-    generates = True
-
     def __init__(self, recommender: Recommender, beam: int) -> None:
         self._recommender, self._beam = recommender, beam
+        self.generates = recommender.searches
         self.follows_instructions = recommender.follows_instructions
 
     def ranker(self, catalogue: Catalogue) -> Ranker:
-        """Beam search over the catalogue's trie."""
+        """Beam search over the catalogue's trie, or what the recommender ranks by instead."""
         assert catalogue.trie is not None
-        return GenerativeRanker(
-            self._recommender, catalogue.trie, catalogue.transitions, self._beam
+        return self._recommender.ranker(
+            catalogue.trie,
+            catalogue.popularity,
+            transitions=catalogue.transitions,
+            beam=self._beam,
         )
 
     def set_catalogue(self, identifiers: Identifiers, content: Tensor | None) -> None:

@@ -172,8 +172,10 @@ def _table_of(
 def _ranked(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
     """Tables 1 and 2: what a recommender ranks."""
     if ROWS[row_name].model == "popularity":
-        ranks = popularity_ranks(dataset, "test")
-        return Measured(summarise(ranks), ranks, summarise(popularity_ranks(dataset, "valid")))
+        sizes = (run.settings.evaluation.test_users for run in runs.values())
+        users = next(sizes, None)
+        test, before = (popularity_ranks(dataset, s, users=users) for s in reversed(SPLITS))
+        return Measured(summarise(test), test, summarise(before))
     run = runs[row_name]
     ranks = run.ranks("test")
     valid = run.metrics()["valid"]["metrics"]
@@ -192,7 +194,9 @@ def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measure
         content = run.embeddings("content", dataset.n_items)
         read_by_encoder = content if content is not None else cf
         assert read_by_encoder is not None
-        quantized = at_scale_of(run.tokenizer().quantized(Items(read_by_encoder, cf)), own)
+        found = run.tokenizer().quantized(Items(read_by_encoder, cf))
+        assert found is not None  # the rows of table 3 have codebooks
+        quantized = at_scale_of(found, own)
 
         def recall(embeddings: NDArray[np.float32]) -> float:
             model.use_item_embeddings(embeddings)

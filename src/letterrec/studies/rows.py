@@ -30,6 +30,7 @@ class Row:
         model: what ranks: a generative recommender, SASRec (the CF model itself), or popularity.
         given_identifiers: it needs identifiers that came with the data.
         needs_text: it needs items with text.
+        needs_categories: it needs items with categories.
         cost: what a run takes on a processor, where that is more than a table should wait for: the
             row is then made where there is an accelerator.
     """
@@ -41,6 +42,7 @@ class Row:
     model: Model | Literal["popularity"] = "generative"
     given_identifiers: bool = False
     needs_text: bool = False
+    needs_categories: bool = False
     cost: str = ""
 
     def unavailable(self, dataset: Dataset) -> str | None:
@@ -49,12 +51,17 @@ class Row:
             return "no identifiers came with the data"
         if self.needs_text and dataset.texts is None:
             return "the items have no text"
+        if self.needs_categories and dataset.categories is None:
+            return "the items have no categories"
         if self.cost and device().type == "cpu":
             return f"needs an accelerator; on a processor: {self.cost}"
         return None
 
 
 ALONE = "transitions.enabled=false"  # what compares identifiers and networks shows them alone
+_CODES_ALONE = {  # rqt, in rows that compare identifiers: ranked by what is spelled, as they are
+    "rqt": ("recommender.item_weight=0", "recommender.dropout=0.15")
+}
 _PAPER = (  # the tokenizer of the recipe paper-letter-tiger
     "tokenizer.name=letter",
     "tokenizer.fuse_cf=false",
@@ -79,19 +86,13 @@ _BUDGET = (  # its network and training, with a hundredth of its epochs
 )
 _NO_CF, _NO_DIVERSITY = "tokenizer.alpha=0", "tokenizer.beta=0"
 _PLAIN_LOSS, _RANKING_LOSS = "recommender.temperature=1.0", "recommender.temperature=0.7"
-_TUNED_SASREC = (
-    "collaborative.dim=64",
-    "collaborative.dropout=0.5",
-    "collaborative.training.learning_rate=3e-3",
-    "collaborative.training.epochs=16",
-)
 _LCREC_COST = "about 29 hours of one core on Beauty (docs/LLM.md)"
+_BIGREC_COST = "about two days of one core on Beauty (estimated from LC-Rec's)"
+_P5_TID_COST = "about six hours of two cores on Beauty (estimated from TIGER's)"
 
 ROWS: Mapping[str, Row] = {
     "popularity": Row("popularity", model="popularity"),
-    "sasrec": Row(
-        "SASRec, full cross-entropy", (*_TUNED_SASREC, _NO_CF), recommender="rqt", model="sasrec"
-    ),
+    "sasrec": Row("SASRec, full cross-entropy", recommender="sasrec"),
     "mf": Row("MF (BPR)", recommender="mf"),
     "caser": Row("Caser, full cross-entropy", recommender="caser"),
     "hgn": Row("HGN, full cross-entropy", recommender="hgn"),
@@ -100,6 +101,12 @@ ROWS: Mapping[str, Row] = {
     "ease": Row("EASE", recommender="ease"),
     "slist": Row("SLIST", recommender="slist"),
     "host": Row("SASRec's own embeddings", recommender="rqt", model="sasrec"),
+    "bigrec": Row(
+        "BIGRec with SmolLM2-135M", recommender="bigrec", needs_text=True, cost=_BIGREC_COST
+    ),
+    "p5-tid": Row("P5-TID", recommender="p5-tid", needs_text=True, cost=_P5_TID_COST),
+    "p5-semid": Row("P5-SemID", ("tokenizer.name=p5-semid", _PLAIN_LOSS), needs_categories=True),
+    "p5-cid": Row("P5-CID", ("tokenizer.name=p5-cid", _PLAIN_LOSS)),
     "plain": Row(
         "plain RQ-VAE identifiers", (*_PAPER, _NO_CF, _NO_DIVERSITY, _PLAIN_LOSS), _BUDGET
     ),
@@ -170,6 +177,10 @@ TABLES: Mapping[TableName, Table] = {
             "bert4rec": "Bert4Rec",
             "lightgcn": "LightGCN",
             "sasrec": "SASRec",
+            "bigrec": "BIGRec",
+            "p5-tid": "P5-TID",
+            "p5-semid": "P5-SemID",
+            "p5-cid": "P5-CID",
             "plain": "TIGER",
             "rqkmeans": "",
             "letter": "LETTER-TIGER",
@@ -264,7 +275,10 @@ def settings_of(row: Row, recommender: str, seed: int, overrides: Sequence[str])
     recipe = row.recommender or recommender
     own = load_settings(recipe, list(row.settings))
     kept = [text for text in overrides if is_known(text, own)]
-    return load_settings(recipe, [ALONE, *row.budget, *kept, *row.settings, f"seed={seed}"])
+    spelled = () if row.recommender else _CODES_ALONE.get(own.recommender.name, ())
+    return load_settings(
+        recipe, [ALONE, *spelled, *row.budget, *kept, *row.settings, f"seed={seed}"]
+    )
 
 
 def is_known(override: str, settings: Settings) -> bool:

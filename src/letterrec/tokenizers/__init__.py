@@ -11,12 +11,14 @@ from letterrec.errors import RunError
 from letterrec.files import read_json, reading
 from letterrec.tokenizers.base import Items, Tokenizer
 from letterrec.tokenizers.letter import LetterTokenizer
+from letterrec.tokenizers.p5 import CategoryTokenizer, CooccurrenceTokenizer
 from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer
 
 __all__ = ["TOKENIZERS", "Items", "Tokenizer", "load_tokenizer"]
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {
-    tokenizer.name: tokenizer for tokenizer in (LetterTokenizer, RQKMeansTokenizer)
+    tokenizer.name: tokenizer
+    for tokenizer in (LetterTokenizer, RQKMeansTokenizer, CategoryTokenizer, CooccurrenceTokenizer)
 }
 
 
@@ -27,6 +29,7 @@ _WORDS = (
     "level_loss",
     "commitment",
     "selection",
+    "order",
 )  # settings that are words
 _LARGEST = 2**24  # of the sizes in tokenizer.json: before memory for them is asked for
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from letterrec.errors import RunError, SettingsError
@@ -15,6 +17,7 @@ from letterrec.files import read_json
 from letterrec.training.options import TrainingOptions
 
 Codes = NDArray[np.int32]
+Part = Literal["content", "cf", "categories", "cooccurrence"]  # of `Items`
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +25,18 @@ class Items:
     """What a catalogue brings to a tokenizer, row by row.
 
     Attributes:
-        content: float32 ``(n, d_content)`` content embeddings.
+        content: float32 ``(n, d_content)`` content embeddings; ``(n, 0)`` where there are none.
         cf: float32 ``(n, d)`` CF embeddings; None for items that have none yet.
+        categories: for each item its category and those above it, the widest first; None where
+            the data have none.
+        cooccurrence: float32 ``(n, n)``: how many training histories have both items. None for
+            items that nobody has used yet, and where the tokenizer does not read it.
     """
 
     content: NDArray[np.float32]
     cf: NDArray[np.float32] | None = None
+    categories: Sequence[Sequence[str]] | None = None
+    cooccurrence: sp.csr_array | None = None
 
     def __len__(self) -> int:
         return len(self.content)
@@ -41,17 +50,25 @@ class Tokenizer(ABC):
 
     Attributes:
         name: in settings and in ``tokenizer.json``.
+        reads: what it is fitted to. CF embeddings are trained only for a tokenizer that reads
+            them; they stand in for content where items have no text.
     """
 
     name: ClassVar[str]
+    reads: ClassVar[frozenset[Part]] = frozenset({"content", "cf"})
 
     def __init__(self, **settings: object) -> None:  # noqa: B027
         """Take the tokenizer's own settings, as flat keywords."""
 
     @property
     @abstractmethod
-    def codebooks(self) -> NDArray[np.float32]:
-        """float32 ``(levels, codes, d)``."""
+    def sizes(self) -> tuple[int, ...]:
+        """Codes per level."""
+
+    @property
+    @abstractmethod
+    def codebooks(self) -> NDArray[np.float32] | None:
+        """float32 ``(levels, codes, d)``; None where codes are names and stand for no vectors."""
 
     @abstractmethod
     def fit(self, items: Items, options: TrainingOptions) -> Self:
@@ -85,12 +102,16 @@ class Tokenizer(ABC):
         """
 
     @abstractmethod
-    def quantized(self, items: Items) -> NDArray[np.float32]:
-        """float32 ``(n, d)``: the embeddings that the codes of `quantize` stand for."""
+    def quantized(self, items: Items) -> NDArray[np.float32] | None:
+        """float32 ``(n, d)``: the embeddings that the codes of `quantize` stand for; None without
+        `codebooks`.
+        """
 
     @abstractmethod
-    def reconstruction_error(self, items: Items) -> float:
-        """Squared error of what is restored from the codes, as a share of the variance."""
+    def reconstruction_error(self, items: Items) -> float | None:
+        """Squared error of what is restored from the codes, as a share of the variance; None
+        without `codebooks`.
+        """
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -137,6 +137,11 @@ class LetterTokenizer(Tokenizer):
         self._network: RQVAE | None = None
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """Codes per level, of which all have as many."""
+        return (int(self.settings["codes"]),) * int(self.settings["levels"])
+
+    @property
     def codebooks(self) -> NDArray[np.float32]:
         """float32 ``(levels, codes, dim)``."""
         return self._fitted().quantizer.codebooks.detach().cpu().numpy()

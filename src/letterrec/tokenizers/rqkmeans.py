@@ -78,6 +78,11 @@ class RQKMeansTokenizer(Tokenizer):
         return self
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """Codes per level, of which all have as many."""
+        return (int(self.settings["codes"]),) * int(self.settings["levels"])
+
+    @property
     def codebooks(self) -> NDArray[np.float32]:
         """float32 ``(levels, codes, d_content)``, of centred content."""
         return self._codebooks.numpy()

@@ -66,6 +66,25 @@ def batches_by_length(
     return batches
 
 
+def random_batches(n: int, options: TrainingOptions, epoch: int, at_least: int = 1) -> list[Rows]:
+    """Random batches whose sizes differ by one at most.
+
+    Args:
+        n: sequences.
+        options: sequences per batch, at most, and the seed, which decides the order with the epoch.
+        epoch: number of the epoch, from 0.
+        at_least: batches wanted, as of `batches_by_length`.
+
+    Returns:
+        Batches of row numbers; each pass holds each row once.
+    """
+    random_state = np.random.default_rng([options.seed, epoch])
+    batches: list[Rows] = []
+    while n and len(batches) < at_least:
+        batches += np.array_split(random_state.permutation(n), -(-n // options.batch_size))
+    return batches
+
+
 def train(
     module: nn.Module,
     *,
@@ -112,11 +131,12 @@ def train(
     first = batches(0)
     steps_per_epoch = len(first)
     total = steps_per_epoch * options.epochs
+    end = options.epochs if options.stop is None else min(options.stop, options.epochs)
     shared = len(first[0]) if in_threads and device().type == "cpu" else 0
-    with counting(label, total) as counter, Team(shared) as team:
+    with counting(label, steps_per_epoch * end) as counter, Team(shared) as team:
         counter.advance(steps_per_epoch * len(log.epochs) + position.step)
         stepper = _Stepper(module, collate, optimizer, team, options, total, label)
-        for epoch in range(len(log.epochs), options.epochs):
+        for epoch in range(len(log.epochs), end):
             if _is_over(log, options):
                 break
             started = time.perf_counter() - position.seconds
@@ -132,7 +152,7 @@ def train(
                 position = Position(i + 1, sums, time.perf_counter() - started)
                 checkpoint.save_within(log, best_weights, position)
             entry = {"epoch": epoch} | _means(sums, len(rows_of_epoch))
-            is_last = epoch + 1 == options.epochs
+            is_last = epoch + 1 == end
             if validate is not None and (is_last or (epoch + 1) % options.every == 0):
                 # which may take long
                 checkpoint.save_within(log, best_weights, position, checkpoints.AFTER_EPOCH)

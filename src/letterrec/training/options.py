@@ -14,7 +14,9 @@ class TrainingOptions:
     """Options of `training.loop.train`, the same for tokenizers, recommenders and baselines.
 
     Attributes:
-        epochs: passes over the training data, at most.
+        epochs: passes over the training data, at most; the schedule is for so many.
+        stop: passes after which training ends all the same, where the schedule is of more; None:
+            after ``epochs``.
         batch_size: sequences (or items) per step.
         learning_rate: of AdamW, at its highest: it rises linearly over the warm-up, then goes on as
             ``schedule`` says.
@@ -31,6 +33,7 @@ class TrainingOptions:
     """
 
     epochs: int = 16
+    stop: int | None = None
     batch_size: int = 256
     learning_rate: float = 2e-3
     schedule: Schedule = "cosine"

@@ -156,6 +156,8 @@ def test_reviews_with_metadata(
     assert sequences_of(dataset) == {"A1": ["B03", "B02", "B01"], "A2": ["B02", "B01"]}
     assert dataset.texts == texts
     assert dataset.titles[0] == "Jo's soap"
+    assert dataset.categories is not None
+    assert dataset.categories[0] == ("Beauty", "Bath")
     assert "1 duplicate interaction (same user, item and time): dropped" in dataset.warnings
     assert "1 catalogue item without interactions: dropped" in dataset.warnings
 

@@ -47,6 +47,7 @@ def test_all_four_files(
     }
     assert dataset.titles == ("Lotion & soap", "2", "Comb", "10")
     assert dataset.texts == ("Lotion & soap. Beauty, Skin", "soft, blue", "Comb", "10")
+    assert dataset.categories == (("Beauty", "Skin"), (), (), ())
     assert dataset.given_tokens == tuple(tuple(tokens_of(i)) for i in dataset.item_ids)
     assert dataset.given_cf is not None
     np.testing.assert_array_equal(dataset.given_cf, [[0, 1], [2, 3], [4, 5], [8, 9]])

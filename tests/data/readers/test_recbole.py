@@ -32,6 +32,7 @@ def test_atomic_files(
     assert sequences_of(dataset) == {"22": ["51", "242"], "196": ["346", "242", "51"]}
     assert dataset.titles == ("Legends", 'Kolya "the"', "346")
     assert dataset.texts == ("Legends. Drama", 'Kolya "the". 1996. Comedy Drama', "346")
+    assert dataset.categories == (("Drama",), ("Comedy", "Drama"), ())
     assert "1 catalogue item without interactions: dropped" in dataset.warnings
 
 

@@ -111,7 +111,8 @@ def metadata_in(path: Path) -> LookUp[ItemText]:
 def _item(path: Path, number: int, line: bytes) -> ItemText:
     """Title and text; of titles, which were cut out of web pages, the words only."""
     item = parse(path, number, line)
-    return item_text(title_words(title_of(item.get("title"))), _further_texts(item))
+    categories = item.get("categories") or item.get("category")
+    return item_text(title_words(title_of(item.get("title"))), _further_texts(item), categories)
 
 
 def _further_texts(item: Mapping[str, object]) -> list[object]:

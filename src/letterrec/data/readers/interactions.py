@@ -24,6 +24,7 @@ from letterrec.data.readers.k_core import duplicates, filter_k_core, note_short,
 from letterrec.data.readers.malformed import as_data_error
 from letterrec.data.readers.side_tables import (
     LookUp,
+    categories_of,
     check_match,
     counted,
     titles_and_texts,
@@ -85,6 +86,7 @@ def read_interactions(
         k_core=options.k_core,
         catalogue=catalogue,
         warnings=said,
+        timed=options.order == "time",
     )
 
 
@@ -260,12 +262,13 @@ def dataset_from_events(
     k_core: int | None = None,
     catalogue: LookUp[ItemText] | None = None,
     warnings: Sequence[str] = (),
+    timed: bool = True,
 ) -> Dataset:
     """Build the data set out of what `collect_events` gave.
 
     Rows without an id, then those without a time, then exact duplicates (same user, item and
     time) are dropped, then those outside the k-core; all are counted in the warnings. None for
-    ``k_core`` means 5.
+    ``k_core`` means 5. Without ``timed`` the times are an order and nothing else.
 
     Raises:
         DataError: an id cannot be one; more than a tenth of the rows have no time, or times are
@@ -300,22 +303,24 @@ def dataset_from_events(
     user, item, when = user[order], item[order], when[order]
     del order
     repeated = duplicates(user, item, when)
-    del when
     if repeated.any():
         notes.append(
             f"{counted(int(repeated.sum()), 'duplicate interaction')} "
             "(same user, item and time): dropped"
         )
-        user, item = user[~repeated], item[~repeated]
+        user, item, when = user[~repeated], item[~repeated], when[~repeated]
     kept = filter_k_core(user, item, k, where, notes)
-    user, item = user[kept], item[kept]
+    user, item, when = user[kept], item[kept], when[kept]
 
     user_ids, user_codes = _rows(user, names["user"])
     item_ids, item_codes = _rows(item, names["item"])
     item_row = np.zeros(int(item_codes.max()) + 1, dtype=np.int32)
     item_row[item_codes] = np.arange(len(item_codes))
-    by_code = Histories(np.append(0, np.cumsum(np.bincount(user))), item_row[item])
+    offsets = np.append(0, np.cumsum(np.bincount(user)))
+    by_code = Histories(offsets, item_row[item])
     interactions = by_code.take(user_codes)
+    seconds = times.in_seconds(when)[by_code.places(user_codes)] if timed else None
+    del by_code, when
     note_short(interactions, notes)
 
     entries: Mapping[str, ItemText] = {}
@@ -327,7 +332,17 @@ def dataset_from_events(
             n = counted(found.others, "catalogue item")
             notes.append(f"{n} without interactions: dropped")
     titles, texts = titles_and_texts(item_ids, entries, notes)
-    return Dataset(name, user_ids, item_ids, interactions, titles, texts, warnings=tuple(notes))
+    return Dataset(
+        name,
+        user_ids,
+        item_ids,
+        interactions,
+        titles,
+        texts,
+        categories=categories_of(item_ids, entries),
+        warnings=tuple(notes),
+        times=seconds,
+    )
 
 
 def _drop_timeless(

@@ -16,7 +16,7 @@ from letterrec.data.readers.interactions import read_interactions
 from letterrec.data.readers.malformed import check_text
 from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
 from letterrec.data.readers.table_files import Layout, TableFile
-from letterrec.data.text import ItemText, item_text
+from letterrec.data.text import ItemText, is_category, item_text
 from letterrec.errors import DataError
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
@@ -108,12 +108,21 @@ def _items_in(
             f"{', '.join(texts)}"
         )
 
+    category = next((f for f in texts if is_category(f)), None)
+
     def rows() -> Rows[ItemText]:
         for row in _table(path, fields).rows([item, *texts]):
             further = {f: row[f] for f in texts if f != title}
-            yield row[item], partial(item_text, title and row[title], further)
+            categories = _category_path(row[category], fields[category]) if category else None
+            yield row[item], partial(item_text, title and row[title], further, categories)
 
     return look_up_in(path, rows)
+
+
+def _category_path(value: object, kind: str) -> object:
+    """Of a sequence of tokens, the tokens: RecBole has spaces between them."""
+    is_plain = isinstance(value, str) and not any(sign in value for sign in ",|>;")
+    return value.split() if isinstance(value, str) and is_plain and kind == "token_seq" else value
 
 
 def recognises(source: Path) -> bool:

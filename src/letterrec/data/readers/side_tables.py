@@ -183,6 +183,17 @@ def titles_and_texts(
     return titles, tuple(e.text or i for e, i in zip(entries, item_ids, strict=True))
 
 
+def categories_of(
+    item_ids: Sequence[str], found: Mapping[str, ItemText]
+) -> tuple[tuple[str, ...], ...] | None:
+    """The category of each item with those above it, ``()`` where it has none; None where no item
+    has one.
+    """
+    empty = ItemText("", "")
+    categories = tuple(found.get(i, empty).categories for i in item_ids)
+    return categories if any(categories) else None
+
+
 def preferences_of(user_ids: Sequence[str], said: Mapping[str, object]) -> tuple[str, ...] | None:
     """What each user likes, in words; ``""`` for users without one, None if no user has one.
 

@@ -8,7 +8,8 @@ Where a code comes next, the logits are those of the level's codes, and the loss
 ones. Where text comes next, both are over the model's own vocabulary.
 
 `llm` finds the model, `tasks` words the prompts, `prompts` turns them into tokens, `lora` says what
-is trained, and `export` merges it into the model.
+is trained, `beams` searches, `grounding` writes titles freely instead, and `export` merges all that
+is trained into the model.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from letterrec.config.settings import LcRecSettings
 from letterrec.data.sequences import Histories
+from letterrec.decoding.ranker import Ranker, ScoringRanker
+from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, Identifiers
@@ -35,7 +39,9 @@ from letterrec.recommenders.base import (
     check_trainable,
 )
 from letterrec.recommenders.lcrec import llm
+from letterrec.recommenders.lcrec.beams import Beams
 from letterrec.recommenders.lcrec.export import export as write_merged
+from letterrec.recommenders.lcrec.grounding import Grounding, embed_titles, title_end
 from letterrec.recommenders.lcrec.lora import (
     attention_for_training,
     code_rows,
@@ -81,6 +87,10 @@ class LcRec(Recommender):
         tasks: how often each task is drawn, relative to the others; see `tasks.TASKS`. None:
             ``seqrec`` alone.
         temperature: tau of the ranking-guided loss (eq. 6).
+        grounding: where items are called by titles: write a title freely, and rank items by how
+            near theirs are (`Grounding`), instead of searching the trie. The loss is then over all
+            words of titles, not over the legal ones.
+        popularity: how much an item's popularity counts there, gamma of `grounding.nearness`.
 
     Raises:
         SettingsError: the model cannot be loaded.
@@ -113,8 +123,13 @@ class LcRec(Recommender):
         gradient_checkpointing: bool = False,
         tasks: Mapping[str, float] | None = None,
         temperature: float = 1.0,
+        grounding: bool = False,
+        popularity: float = 0.0,
     ) -> None:
         super().__init__()
+        self._grounds, self._gamma = grounding, popularity
+        self._title_embeddings: Tensor | None = None  # made when they are first asked for
+        self.register_load_state_dict_post_hook(LcRec._forget_titles)  # type: ignore[no-untyped-call]
         self.max_history = max_history
         self.temperature = temperature
         self.model = model
@@ -208,6 +223,35 @@ class LcRec(Recommender):
         """Whether the task ``query`` was trained, which takes wishes in words."""
         return "query" in self.tasks
 
+    @property
+    def searches(self) -> bool:
+        """Whether items are ranked by searching their identifiers, and not by `Grounding`."""
+        return not self._grounds
+
+    def ranker(
+        self,
+        trie: Trie,
+        popularity: NDArray[np.int64],
+        *,
+        transitions: Transitions | None = None,
+        beam: int = 20,
+    ) -> Ranker:
+        """Beam search; or `Grounding`, which reads neither transitions nor beam."""
+        if self.searches:
+            return super().ranker(trie, popularity, transitions=transitions, beam=beam)
+        if self._title_embeddings is None:
+            end = int(self.code_tokens[title_end(self)])
+            titles = [self.prompts.title(item, end) for item in range(len(self.item_codes))]
+            self._title_embeddings = embed_titles(self, titles)
+        scorer = Grounding(self, self._title_embeddings, popularity, self._gamma)
+        return ScoringRanker(scorer, self.offsets.device)
+
+    @staticmethod
+    def _forget_titles(module: nn.Module, keys: object = None) -> None:
+        """Embeddings of titles are those of the weights that made them."""
+        assert isinstance(module, LcRec)
+        module._title_embeddings = None
+
     def set_catalogue(self, identifiers: Identifiers, content: Tensor | None = None) -> None:
         """Go on with the same items and possibly more behind them.
 
@@ -220,6 +264,7 @@ class LcRec(Recommender):
         codes = torch.from_numpy(identifiers.codes).to(device, torch.int64)
         self.register_buffer("item_codes", codes, persistent=False)
         self.prompts.set_catalogue(identifiers)
+        self._forget_titles(self)
 
     def fit(
         self,
@@ -240,6 +285,7 @@ class LcRec(Recommender):
                 preferences were given.
         """
         check_trainable(histories)
+        self._forget_titles(self)
         windows = histories.windows(self.max_history + 1)
         user_of = np.repeat(np.arange(len(histories)), histories.n_windows(self.max_history + 1))
         likes = self.preferences or [""] * len(histories)
@@ -315,12 +361,15 @@ class LcRec(Recommender):
         for level, size in enumerate(self.sizes):
             at = (levels == level).nonzero()[:, 0]
             nodes = prefixes[items[at], level]
-            # Where a prefix leaves no choice there is nothing to learn.
-            open_ = trie.n_children(level, nodes) > 1
-            at, nodes = at[open_], nodes[open_]
+            if not self._grounds:
+                # Where a prefix leaves no choice there is nothing to learn.
+                open_ = trie.n_children(level, nodes) > 1
+                at, nodes = at[open_], nodes[open_]
             if len(at):
-                legal = trie.legal(level, nodes, size)
-                logits = self.code_logits(hidden[at], level).masked_fill(~legal, -torch.inf)
+                logits = self.code_logits(hidden[at], level)
+                if not self._grounds:
+                    legal = trie.legal(level, nodes, size)
+                    logits = logits.masked_fill(~legal, -torch.inf)
                 targets = self.item_codes[items[at], level]
                 loss = loss + len(at) * ranking_guided_loss(logits, targets, self.temperature)
         return loss
@@ -409,54 +458,6 @@ class _Draws:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.random.bit_generator.state = state
-
-
-class Beams:
-    """The `beam_search.Decoder` of `LcRec`: prompts, each read once, and the state of their beams.
-
-    The beams of a prompt are further positions of its sequence, side by side, and a mask lets each
-    of them attend to the prompt and to its own ancestors alone. So the cache holds the keys and
-    values of a prompt once for all of its beams, and those of a code once for all beams that go on
-    from it.
-    """
-
-    over_legal = True
-
-    @torch.no_grad()
-    def __init__(self, model: LcRec, tokens: Tensor, lengths: Tensor) -> None:
-        from transformers import DynamicCache
-
-        self._model, self._lengths = model, lengths
-        self._level = 0
-        self._cache = DynamicCache()
-        states = model.read(tokens, cache=self._cache)
-        row = torch.arange(len(tokens), device=tokens.device)
-        self._state = states[row, lengths - 1][:, None]  # (batch, beams, d)
-        place = torch.arange(tokens.shape[1], device=tokens.device)
-        self._visible = (place < lengths[:, None])[:, None]  # (batch, beams, places)
-
-    @torch.no_grad()
-    def log_probs(self, is_open: Tensor | None = None) -> Tensor:
-        """float32 ``(batch, beams, n_codes)``: the logits of this level's codes after each beam."""
-        return self._model.code_logits(self._state, self._level)
-
-    @torch.no_grad()
-    def advance(self, parents: Tensor, codes: Tensor) -> None:
-        """Append ``codes`` to the beams ``parents``, both int64 ``(batch, beams)``."""
-        batch, beams = codes.shape
-        ancestors = self._visible.shape[2]
-        own = torch.eye(beams, dtype=torch.bool, device=codes.device).expand(batch, -1, -1)
-        inherited = self._visible.gather(1, parents[..., None].expand(-1, -1, ancestors))
-        self._visible = torch.cat([inherited, own], 2)  # (batch, beams, places + beams)
-        model = self._model
-        tokens = model.code_tokens[model.offsets[self._level] + codes]
-        self._state = model.read(
-            tokens,
-            cache=self._cache,
-            visible=self._visible[:, None],
-            positions=(self._lengths + self._level)[:, None].expand(-1, beams),
-        )
-        self._level += 1
 
 
 def _refuse_tasks_without_text(

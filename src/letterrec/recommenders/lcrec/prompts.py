@@ -98,6 +98,11 @@ class Prompts:
                 example.add(self._codes(item), item if wanted else -1)
         return example
 
+    def title(self, item: int, end: int) -> list[int]:
+        """The tokens of an item's title before its end, where items are called by titles."""
+        tokens = self._codes(item)
+        return tokens[: tokens.index(end)]
+
     def batch(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pad examples to the longest of them.
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -65,6 +65,24 @@ class Changes:
         """Nothing changed."""
         codes = np.zeros((0, n_levels), dtype=np.int32)
         return cls((), (), (), codes, np.zeros((0, 0), dtype=np.float32), lineage="")
+
+    def without(self, learned: Container[str]) -> Changes:
+        """What is left of them in a run that has learned of some of the added items.
+
+        Args:
+            learned: ids of the items that it was trained on.
+        """
+        rows = [row for row, item in enumerate(self.item_ids) if item not in learned]
+        added = [self.item_ids[row] for row in rows]
+        return replace(
+            self,
+            item_ids=tuple(added),
+            titles=tuple(self.titles[row] for row in rows),
+            texts=tuple(self.texts[row] for row in rows),
+            codes=self.codes[rows],
+            content=self.content[rows] if rows else self.content[:0],
+            states={i: s for i, s in self.states.items() if i in learned or i in added},
+        )
 
 
 @contextmanager

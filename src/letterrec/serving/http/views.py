@@ -140,9 +140,10 @@ def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> bytes:
     if level > catalogue.identifiers.n_levels:
         raise NotFound(f"level {level} of {catalogue.identifiers.n_levels}: there is none")
     folder = engine.files.tokenizer
-    if not folder.is_dir():
-        raise NotFound("the run has no code embeddings: its identifiers came with the data")
-    codebook = load_tokenizer(folder).codebooks[level - 1]  # (codes, d)
+    codebooks = load_tokenizer(folder).codebooks if folder.is_dir() else None
+    if codebooks is None:
+        raise NotFound("the run has no code embeddings: no network learned its identifiers")
+    codebook = codebooks[level - 1]  # (codes, d)
     counts = code_counts(catalogue.present)[level - 1]
     where, explained = principal_components(codebook)
     titles = most_popular_titles(catalogue, level)

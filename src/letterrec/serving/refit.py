@@ -1,0 +1,81 @@
+"""Final training of the run that an engine serves, its edits included, into another folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from letterrec.data import Dataset, read
+from letterrec.files import fingerprint
+from letterrec.identifiers.identifiers import Identifiers
+from letterrec.runs import refitting
+from letterrec.runs.refitting import Known, Weights
+from letterrec.runs.run import Run
+from letterrec.serving.catalogue.log import Changes, locked, write_changes
+from letterrec.serving.engine import Engine
+from letterrec.training import distributed
+
+
+def refit_served(
+    engine: Engine,
+    run: Run,
+    folder: Path,
+    *,
+    data: str | Dataset | None,
+    weights: Weights | None,
+    epochs: int | None,
+    resume: bool,
+) -> Run:
+    """Train what an engine serves on all interactions; see `letterrec.refit`.
+
+    Args:
+        engine: of the run.
+        run: finished.
+        folder: of the new run.
+        data: a newer log; None: the run's own.
+        weights: where training starts; None: from nothing on the run's data, from its weights on
+            newer ones.
+        epochs: how long; None: as validation chose.
+        resume: go on with the run in the folder.
+    """
+    changes = engine.changes_on_disk()
+    trained = run.settings.data.model_copy(update={"cold_share": 0.0})
+    settings = run.settings.model_copy(update={"data": trained})
+    source = run.about["source"] if data is None else str(data)
+    with distributed.main_first():
+        if data is None:
+            data = engine.dataset
+        elif not isinstance(data, Dataset):
+            data = read(data, **settings.data.reading())
+        dataset = refitting.everything(data)
+        refitted = Run.start(folder, settings, source, resume=resume or not distributed.is_main())
+        refitted.keep_data(dataset)
+    content = engine.content
+    if content is not None and len(changes.content):
+        content = np.concatenate([content, changes.content])
+    known = Known(engine.catalogue.item_ids, engine.identifiers, content)
+    refitting.refit(
+        run,
+        refitted,
+        dataset,
+        known,
+        weights=weights or ("nothing" if data is engine.dataset else "run"),
+        epochs=epochs,
+    )
+    if distributed.is_main():
+        _carry(changes, refitted, dataset)
+    return refitted
+
+
+def _carry(changes: Changes, refitted: Run, dataset: Dataset) -> None:
+    """Take over what is blocked, deleted or added and not in the data, unless there are edits."""
+    kept = changes.without(dataset.item_rows)
+    if refitted.files.catalogue.exists() or not (kept.item_ids or kept.states):
+        return
+    if refitted.is_done("identifiers"):
+        identifiers = refitted.identifiers(dataset)
+    else:
+        identifiers = Identifiers.none(dataset.n_items)
+    with locked(refitted.folder):
+        write_changes(refitted.folder, fingerprint(dataset.item_ids, identifiers.codes), kept)
