@@ -216,7 +216,7 @@ def test_a_defect_is_answered_with_500_and_the_server_goes_on(
     serve: Callable[..., Any], own_run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serve(own_run) as served, served.client() as client:
-        (own_run / "run.json").write_text("[]")
+        del served.service.engine.folder
         answer = client.get("/v1/run")
         assert answer.status_code == 500
         assert answer.json() == {"detail": "the server failed; its log says why"}
