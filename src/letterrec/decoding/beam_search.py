@@ -105,10 +105,11 @@ def search(
     beam = max(beam, k)
     valid = Constraints.of(trie, seen, allowed) if seen is not None or allowed is not None else None
     mixture = None
-    if retrieved is not None and decoder.retrieved is not None:
-        retrieved = retrieved.before(decoder.retrieved)
-    elif retrieved is None:
-        retrieved = decoder.retrieved
+    likely = decoder.retrieved
+    if likely is not None:  # the recommender may know items that have come since this trie
+        beyond = likely.items >= trie.n_items
+        likely = Retrieved(likely.items.masked_fill(beyond, -1), likely.shares)
+        retrieved = likely if retrieved is None else retrieved.before(likely)
     if retrieved is not None:
         mixture = Mixture.of(trie, retrieved if valid is None else valid.among(retrieved))
     log_probs = decoder.log_probs()

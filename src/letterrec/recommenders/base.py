@@ -158,12 +158,18 @@ class Recommender(nn.Module, ABC):
         """
 
     @abstractmethod
-    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None = None) -> None:
+    def set_catalogue(
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None = None,
+        absent: NDArray[np.int64] | None = None,
+    ) -> None:
         """Go on with the same items and possibly more behind them.
 
         Args:
             identifiers: of all items.
             content: float32 ``(n_items, d_content)``, where the recommender was built with it.
+            absent: int64 rows of items that are there no more; None for none.
 
         Raises:
             IdentifierError: the levels have other sizes than those trained on.

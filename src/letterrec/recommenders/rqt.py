@@ -66,7 +66,7 @@ class Rqt(Recommender):
     tokens: Tensor
     targets: Tensor
     content: Tensor | None
-    item_table: Tensor | None
+    gone: Tensor
     taken_once: Tensor  # whether the softmax over items leaves out those of the history
 
     def __init__(
@@ -116,6 +116,7 @@ class Rqt(Recommender):
                 nn.init.normal_(table.weight, std=0.02)
                 if table.padding_idx is not None:
                     table.weight.data[table.padding_idx].zero_()
+        self._table: tuple[Tensor, Tensor] | None = None
         self.set_catalogue(identifiers, content)
         self._legal = LegalCodes(identifiers, trie)
 
@@ -131,7 +132,12 @@ class Rqt(Recommender):
         make: Callable[..., Self] = cls
         return make(identifiers, features.content, trie=trie, **settings)
 
-    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None = None) -> None:
+    def set_catalogue(
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None = None,
+        absent: NDArray[np.int64] | None = None,
+    ) -> None:
         """Use these identifiers and content embeddings: the same items, or more behind them.
 
         Items beyond those trained on have no item embedding; their codes and content speak.
@@ -140,16 +146,17 @@ class Rqt(Recommender):
         codes = torch.as_tensor(identifiers.codes, dtype=torch.long)
         tokens = torch.where(codes < 0, 0, codes + offsets)
         device = self.output_bias.device
+        kept = None if self.content_projection is None or content is None else content.to(device)
+        self.register_buffer("content", kept, persistent=False)  # before what names more rows
         self.register_buffer("tokens", tokens.to(device), persistent=False)
         self.register_buffer("targets", codes.to(device), persistent=False)
         self._legal = LegalCodes(identifiers)
-        kept = None if self.content_projection is None or content is None else content.to(device)
-        self.register_buffer("content", kept, persistent=False)
-        self.register_buffer("item_table", None, persistent=False)
+        gone = torch.as_tensor([] if absent is None else absent, dtype=torch.long)
+        self.register_buffer("gone", gone.to(device), persistent=False)
 
     def train(self, mode: bool = True) -> Self:
         """As of any module; what was made of the weights is made anew."""
-        self.item_table = None
+        self._table = None
         return super().train(mode)
 
     def start_from(self, weights: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
@@ -269,20 +276,31 @@ class Rqt(Recommender):
         """
         if self.item_query is None or self.item_share == 0:
             return None
-        if self.item_table is None:
-            self.item_table = self._items()
+        table = self._ranked_items()  # (n_items, dim)
         query = self.item_query(hidden)  # (batch, dim)
         dtype = torch.bfloat16 if has_bfloat16() else query.dtype
-        logits = (query.to(dtype) @ self.item_table.to(dtype).T).float()  # (batch, n_items)
+        logits = (query.to(dtype) @ table.to(dtype).T).float()  # (batch, n_items)
+        logits[:, self.gone[self.gone < logits.shape[1]]] = -torch.inf
         if self.taken_once:
             row, place = (histories >= 0).nonzero(as_tuple=True)
             logits[row, histories[row, place]] = -torch.inf
         rough, items = logits.topk(min(_LIKELY, logits.shape[1]), dim=1)  # (batch, n)
-        exact = (self.item_table[items] @ query[..., None]).squeeze(2)
+        exact = (table[items] @ query[..., None]).squeeze(2)
         exact = exact.masked_fill(rough == -torch.inf, -torch.inf)
         logits.scatter_(1, items, exact)
         shares = (exact - logits.logsumexp(1, keepdim=True)).exp()
         return Retrieved(items, self.item_share * shares)
+
+    def _ranked_items(self) -> Tensor:
+        """`_items`, kept while neither weights nor catalogue change.
+
+        What was made is kept beside the tokens that it is of: a catalogue may be replaced while
+        queries of the one before are answered.
+        """
+        made, tokens = self._table, self.tokens
+        if made is None or made[0] is not tokens:
+            made = self._table = (tokens, self._items())
+        return made[1]
 
     def _items(self) -> Tensor:
         """What stands for each item in the softmax over items: ``(n_items, dim)``."""

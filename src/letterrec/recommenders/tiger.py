@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
@@ -76,7 +77,12 @@ class Tiger(Recommender):
             "item_tokens", torch.from_numpy(identifiers.tokens), persistent=False
         )  # (n_items, n_levels)
 
-    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None = None) -> None:
+    def set_catalogue(
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None = None,
+        absent: NDArray[np.int64] | None = None,
+    ) -> None:
         """Go on with the same items and possibly more behind them.
 
         Raises:

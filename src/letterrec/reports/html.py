@@ -189,10 +189,11 @@ def _identifiers_table(run: Run) -> str:
     )
     if found.get("cf_overlap") is not None:
         note += f" Codes shared with the nearest neighbour by CF: {found['cf_overlap']:.3f}."
-    if found.get("cf_overlap_any") is not None:
+    shared, by_chance = found.get("cf_overlap_any"), found.get("random_overlap_any")
+    if shared is not None and by_chance is not None:
         note += (
-            f" Items with at least one code of that neighbour: {found['cf_overlap_any']:.3f}; "
-            f"of a random item: {found['random_overlap_any']:.3f}."
+            f" Items with at least one code of that neighbour: {shared:.3f}; "
+            f"of a random item: {by_chance:.3f}."
         )
     head = ("Level", "Codes used", "Entropy (bits)", "Largest share")
     return _table(head, rows) + _note(note)

@@ -126,11 +126,11 @@ def print_inspection(out: Terminal, found: Diagnosis | Weights) -> None:
     )
     if found.get("cf_overlap") is not None:
         out.print(f"cf_overlap (codes shared with the CF neighbour): {found['cf_overlap']:.3f}")
-    if found.get("cf_overlap_any") is not None:
+    shared, by_chance = found.get("cf_overlap_any"), found.get("random_overlap_any")
+    if shared is not None and by_chance is not None:
         out.print(
-            "cf_overlap_any (items with a code of their CF neighbour): "
-            f"{found['cf_overlap_any']:.3f}; of random pairs: "
-            f"{found['random_overlap_any']:.3f}"
+            f"cf_overlap_any (items with a code of their CF neighbour): {shared:.3f}; "
+            f"of random pairs: {by_chance:.3f}"
         )
 
 

@@ -159,13 +159,15 @@ class Engine:
 
     def _apply(self, changes: Changes) -> None:
         catalogue = self.catalogue.changed(changes, self._trained, self.content)
-        if catalogue.n_rows != self.catalogue.n_rows:
+        if not np.array_equal(catalogue.is_present, self.catalogue.is_present):
             content = self.content
             if content is not None:
                 content = np.concatenate([content, catalogue.added_content])
             # Update the model first: until the catalogue is replaced, no query uses the new rows.
             self.model.set_catalogue(
-                catalogue.identifiers, None if content is None else torch.from_numpy(content)
+                catalogue.identifiers,
+                None if content is None else torch.from_numpy(content),
+                np.flatnonzero(~catalogue.is_present),
             )
         self.catalogue = catalogue
 

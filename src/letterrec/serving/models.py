@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.baselines import Baseline
@@ -33,7 +35,9 @@ class Model(ABC):
         """What ranks this catalogue."""
 
     @abstractmethod
-    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None) -> None:
+    def set_catalogue(
+        self, identifiers: Identifiers, content: Tensor | None, absent: NDArray[np.int64]
+    ) -> None:
         """Go on with the same items and possibly more behind them."""
 
     @abstractmethod
@@ -68,9 +72,11 @@ class GenerativeModel(Model):
             beam=self._beam,
         )
 
-    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None) -> None:
+    def set_catalogue(
+        self, identifiers: Identifiers, content: Tensor | None, absent: NDArray[np.int64]
+    ) -> None:
         """See `Recommender.set_catalogue`."""
-        self._recommender.set_catalogue(identifiers, content)
+        self._recommender.set_catalogue(identifiers, content, absent)
 
     def export(self, folder: Path) -> None:
         """See `Recommender.export`."""
@@ -96,7 +102,9 @@ class ScoringModel(Model):
         """All items that the catalogue has: those trained on."""
         return self._ranker
 
-    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None) -> None:
+    def set_catalogue(
+        self, identifiers: Identifiers, content: Tensor | None, absent: NDArray[np.int64]
+    ) -> None:
         """Nothing: an item that was not trained on has no score, and none can be added."""
 
     def export(self, folder: Path) -> None:

@@ -252,7 +252,12 @@ class LcRec(Recommender):
         assert isinstance(module, LcRec)
         module._title_embeddings = None
 
-    def set_catalogue(self, identifiers: Identifiers, content: Tensor | None = None) -> None:
+    def set_catalogue(
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None = None,
+        absent: NDArray[np.int64] | None = None,
+    ) -> None:
         """Go on with the same items and possibly more behind them.
 
         Raises:
