@@ -53,7 +53,7 @@ def fit(
     resume: bool = False,
     *,
     recipe: str | PathLike[str] | None = None,
-    reuse: Iterable[Path] = (),
+    reuse: AnyRun | Iterable[AnyRun] = (),
     until: Literal["identifiers", "evaluation"] = "evaluation",
     progress: bool = True,
 ) -> Run:
@@ -69,7 +69,7 @@ def fit(
             what `load_settings` gave; a recipe's name is taken too. None takes the default recipe.
         resume: go on where a run in ``out`` stopped.
         recipe: the recipe that a dict of settings changes, by its name or its TOML file.
-        reuse: folders of other runs. What they have learned from the same data with the same
+        reuse: other runs, or their folders. What they have learned from the same data with the same
             settings (embeddings, tokenizer, identifiers) is taken over instead of learned again.
         until: the last stage wanted; with ``resume`` a later call goes on from there.
         progress: show on stderr what is being done. Without it nothing is printed; either way the
@@ -82,6 +82,9 @@ def fit(
         LetterRecError: source, settings and folder do not go together; in one line.
     """
     chosen, folder = _as_settings(settings, recipe), _as_folder(out, "out")
+    if isinstance(reuse, str | PathLike | Run):  # one is no list of them
+        reuse = [reuse]
+    others = [_as_folder(other, "reuse") for other in reuse]
     distributed.join()
     if not isinstance(source, Dataset):
         if distributed.is_main():  # a source that cannot be read leaves no run behind
@@ -89,7 +92,7 @@ def fit(
             check_source(source)
         source = str(source)
     with shown(progress):
-        return pipeline.fit(source, folder, chosen, resume=resume, reuse=reuse, until=until)
+        return pipeline.fit(source, folder, chosen, resume=resume, reuse=others, until=until)
 
 
 def load(folder: AnyRun, edits: bool = True) -> Engine:

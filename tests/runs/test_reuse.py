@@ -39,7 +39,7 @@ def test_what_is_equal_is_taken_over(shop: Path, shop_run: Path, tmp_path: Path)
 
 def test_a_run_can_end_with_its_identifiers(shop: Path, shop_run: Path, tmp_path: Path) -> None:
     settings = small_settings("tokenizer.alpha=0.5")
-    run = api.fit(shop, tmp_path / "a", settings, reuse=[shop_run], until="identifiers")
+    run = api.fit(shop, tmp_path / "a", settings, reuse=str(shop_run), until="identifiers")
     assert taken_over(run) == {"content", "collaborative"}
     assert run.is_done("identifiers")
     assert not run.is_done("recommender")
