@@ -16,7 +16,7 @@ from letterrec.baselines.base import Baseline
 from letterrec.baselines.sequences import train_on_sequences
 from letterrec.data.sequences import Histories
 from letterrec.nn.dropout import Dropout, attention
-from letterrec.nn.sasrec import full_loss
+from letterrec.nn.sasrec import biased_loss
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.options import TrainingOptions
 
@@ -82,9 +82,7 @@ class Bert4Rec(Baseline):
         """
         holes = self._holes(items)  # (batch, longest)
         states = self.transform(self._read(items.masked_fill(holes, self.n_items))[holes])
-        ones = states.new_ones(len(states), 1)
-        weights = torch.cat([self.items.weight[:-1], self.bias[:, None]], 1)
-        return {"loss": full_loss(torch.cat([states, ones], 1), weights, items[holes])}
+        return {"loss": biased_loss(states, self.items.weight[:-1], self.bias, items[holes])}
 
     def _holes(self, items: Tensor) -> Tensor:
         """bool ``(batch, longest)``: what is masked, drawn anew; one item of each at least."""

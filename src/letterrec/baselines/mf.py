@@ -16,7 +16,7 @@ from letterrec.baselines.base import Baseline
 from letterrec.baselines.factors import Loss, bpr_loss, fold_in, train_on_pairs, user_factors
 from letterrec.data.sequences import Histories
 from letterrec.nn.dropout import Dropout
-from letterrec.nn.sasrec import full_loss
+from letterrec.nn.sasrec import biased_loss
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.options import TrainingOptions
 
@@ -84,8 +84,7 @@ class MatrixFactorization(Baseline):
             positive = (user * item).sum(1) + self.bias[items]  # (n,)
             rank = bpr_loss(positive, (user * other).sum(1) + self.bias[others])
         else:
-            weights = torch.cat([self.items.weight, self.bias[:, None]], 1)  # (n_items, dim + 1)
-            rank = full_loss(torch.cat([user, user.new_ones(len(user), 1)], 1), weights, items)
+            rank = biased_loss(user, self.items.weight, self.bias, items)
         squares = sum(factors.square().sum() for factors in own) / len(users)
         return {"loss": rank + self.penalty / 2 * squares, self.loss: rank.detach()}
 

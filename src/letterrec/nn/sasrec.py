@@ -235,6 +235,13 @@ def full_loss(
     return loss
 
 
+def biased_loss(states: Tensor, items: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """`full_loss` where each item has a bias, float ``(n_items,)``, beside its vector."""
+    ones = states.new_ones(len(states), 1)
+    weights = torch.cat([items, bias[:, None]], 1)  # (n_items, dim + 1)
+    return full_loss(torch.cat([states, ones], 1), weights, targets)
+
+
 class _FullCrossEntropy(torch.autograd.Function):
     """`full_loss`: the forward pass already computes the gradients, chunk by chunk."""
 
