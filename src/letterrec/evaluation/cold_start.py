@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from letterrec.baselines.factors import mean_items
 from letterrec.baselines.popularity import Popularity
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
@@ -148,6 +149,4 @@ class ContentNeighbours:
 
     def scores(self, histories: Tensor) -> Tensor:
         """float32 ``(n, n_items)`` for int64 ``(n, longest)`` histories, -1 padded."""
-        known = histories >= 0
-        items = self._unit[histories.clamp(min=0)] * known[..., None]  # (n, longest, d)
-        return items.sum(1) / known.sum(1, keepdim=True).clamp(min=1) @ self._unit.T
+        return mean_items(self._unit, histories) @ self._unit.T
