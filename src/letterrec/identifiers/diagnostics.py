@@ -70,15 +70,15 @@ def diagnose(
         for counts in code_counts(identifiers)
     ]
     after = collision_rate(identifiers.codes)
-    shared = None if cf is None else _shared(identifiers.codes, cf)
+    shared, shared_any = (None, None) if cf is None else overlaps(identifiers.codes, cf)
     return {
         "levels": levels,
         "collision_rate": {
             "before": after if before is None else collision_rate(before),
             "after": after,
         },
-        "cf_overlap": None if shared is None else _mean(shared),
-        "cf_overlap_any": None if shared is None else _share_any(shared),
+        "cf_overlap": shared,
+        "cf_overlap_any": shared_any,
         "random_overlap_any": random_overlap_any(identifiers.codes),
     }
 
@@ -118,6 +118,12 @@ def collision_rate(codes: NDArray[np.int32]) -> float:
     0.25
     """
     return 1 - len(group(codes)[1]) / len(codes) if len(codes) else 0.0
+
+
+def overlaps(codes: NDArray[np.int32], cf: NDArray[np.float32]) -> tuple[float, float]:
+    """`cf_overlap` and `cf_overlap_any`, whose neighbours are looked for once."""
+    shared = _shared(codes, cf)
+    return _mean(shared), _share_any(shared)
 
 
 def cf_overlap(codes: NDArray[np.int32], cf: NDArray[np.float32]) -> float:

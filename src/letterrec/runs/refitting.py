@@ -46,11 +46,13 @@ class Known:
         item_ids: external ids.
         identifiers: of all of them.
         content: float32 ``(n, d_content)``; None where the run has none.
+        n_trained: how many of them were trained on: the first.
     """
 
     item_ids: tuple[str, ...]
     identifiers: Identifiers
     content: Embeddings | None
+    n_trained: int
 
     def rows(self, dataset: Dataset) -> NDArray[np.int64]:
         """int64 ``(n_items,)``: where each item of a data set is here; -1 for one that is new."""
@@ -113,8 +115,7 @@ def refit(
         trie = Trie.build(identifiers, dataset.popularity).to(device())
         recommender = parts.make_recommender(run.settings, dataset, identifiers, content, trie)
         if weights == "run":
-            trained = run.dataset().n_items
-            recommender.start_from(run.weights(), np.where(rows < trained, rows, -1))
+            recommender.start_from(run.weights(), np.where(rows < known.n_trained, rows, -1))
         refitted.step(steps.RECOMMENDER, dataset, partial(learn, recommender))
         remember = partial(
             parts.relearned_transitions,
@@ -122,7 +123,7 @@ def refit(
             dataset,
             content,
             trie,
-            run.transitions(run.dataset().n_items) if run.is_done("transitions") else None,
+            run.transitions(known.n_trained) if run.is_done("transitions") else None,
         )
         refitted.step(steps.TRANSITIONS, dataset, remember)
 
@@ -136,7 +137,7 @@ def _grown_catalogue(
     say(f"  items: {int((~is_new).sum())} known, {int(is_new.sum())} new, {gone} not in the data")
     content = None if known.content is None else known.content[rows]
     codes = known.identifiers.codes[rows]
-    trained = run.dataset().n_items
+    trained = known.n_trained
     cf = run.embeddings("collaborative", trained)
     if is_new.any():
         texts = dataset.texts
@@ -162,8 +163,8 @@ def _grown_catalogue(
         kept = content
         refitted.step(steps.CONTENT, dataset, lambda: kept)
     if cf is not None:
-        grown = cf[np.where(is_new | (rows >= trained), 0, rows)]
         late = is_new | (rows >= trained)
+        grown = cf[np.where(late, 0, rows)]
         if late.any() and content is not None and known.content is not None:
             grown[late] = estimate_cf(known.content[:trained], cf, content[late])
         cf = grown

@@ -54,7 +54,9 @@ def refit_served(
     content = engine.content
     if content is not None and len(changes.content):
         content = np.concatenate([content, changes.content])
-    known = Known(engine.catalogue.item_ids, engine.identifiers, content)
+    known = Known(
+        engine.catalogue.item_ids, engine.identifiers, content, engine.catalogue.n_trained
+    )
     refitting.refit(
         run,
         refitted,

@@ -19,7 +19,7 @@ from letterrec.evaluation.metrics import Ranks, ndcg, recall, summarise
 from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
 from letterrec.evaluation.significance import paired_bootstrap
 from letterrec.files import write_json
-from letterrec.identifiers.diagnostics import cf_overlap, cf_overlap_any, random_overlap_any
+from letterrec.identifiers.diagnostics import overlaps, random_overlap_any
 from letterrec.progress import say
 from letterrec.runs.run import Run
 from letterrec.studies import TableName
@@ -219,15 +219,17 @@ def _overlap(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
     cf = next(iter(runs.values())).embeddings("collaborative", dataset.n_items)
     assert cf is not None
     codes = identifiers.codes
+    equal, any_equal = overlaps(codes, cf)
     figures = {
-        "cf_overlap_any": cf_overlap_any(codes, cf),
-        "cf_overlap": cf_overlap(codes, cf),
+        "cf_overlap_any": any_equal,
+        "cf_overlap": equal,
         "random_overlap_any": random_overlap_any(codes),
         "level-1 codes in use": len(np.unique(codes[:, 0])) / identifiers.sizes[0],
     }
     if dataset.given_cf is not None:
-        figures["cf_overlap_any (given CF)"] = cf_overlap_any(codes, dataset.given_cf)
-        figures["cf_overlap (given CF)"] = cf_overlap(codes, dataset.given_cf)
+        equal, any_equal = overlaps(codes, dataset.given_cf)
+        figures["cf_overlap_any (given CF)"] = any_equal
+        figures["cf_overlap (given CF)"] = equal
     return Measured(figures, seconds=seconds_of(run))
 
 
