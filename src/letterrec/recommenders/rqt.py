@@ -13,7 +13,7 @@ finds likely has a share of the probability of every prefix that leads there, be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Self, cast
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -116,7 +116,7 @@ class Rqt(Recommender):
                 nn.init.normal_(table.weight, std=0.02)
                 if table.padding_idx is not None:
                     table.weight.data[table.padding_idx].zero_()
-        self._table: tuple[Tensor, Tensor] | None = None
+        self._table: _Table | None = None
         self.set_catalogue(identifiers, content)
         self._legal = LegalCodes(identifiers, trie)
 
@@ -276,10 +276,9 @@ class Rqt(Recommender):
         """
         if self.item_query is None or self.item_share == 0:
             return None
-        table = self._ranked_items()  # (n_items, dim)
+        _, table, rough_table = self._ranked_items()
         query = self.item_query(hidden)  # (batch, dim)
-        dtype = torch.bfloat16 if has_bfloat16() else query.dtype
-        logits = (query.to(dtype) @ table.to(dtype).T).float()  # (batch, n_items)
+        logits = (query.to(rough_table.dtype) @ rough_table.T).float()  # (batch, n_items)
         logits[:, self.gone[self.gone < logits.shape[1]]] = -torch.inf
         if self.taken_once:
             row, place = (histories >= 0).nonzero(as_tuple=True)
@@ -291,16 +290,18 @@ class Rqt(Recommender):
         shares = (exact - logits.logsumexp(1, keepdim=True)).exp()
         return Retrieved(items, self.item_share * shares)
 
-    def _ranked_items(self) -> Tensor:
+    def _ranked_items(self) -> _Table:
         """`_items`, kept while neither weights nor catalogue change.
 
         What was made is kept beside the tokens that it is of: a catalogue may be replaced while
         queries of the one before are answered.
         """
         made, tokens = self._table, self.tokens
-        if made is None or made[0] is not tokens:
-            made = self._table = (tokens, self._items())
-        return made[1]
+        if made is None or made.tokens is not tokens:
+            items = self._items()
+            rough = items.to(torch.bfloat16) if has_bfloat16() else items
+            made = self._table = _Table(tokens, items, rough)
+        return made
 
     def _items(self) -> Tensor:
         """What stands for each item in the softmax over items: ``(n_items, dim)``."""
@@ -347,6 +348,20 @@ class Rqt(Recommender):
         stop = start + self.sizes[level]
         weight = self.code_embedding.weight[1 + start : 1 + stop]
         return F.linear(state, weight, self.output_bias[start:stop])
+
+
+class _Table(NamedTuple):
+    """What stands for each item in the softmax over items, when ranking.
+
+    Attributes:
+        tokens: of the catalogue that it was made of.
+        items: float32 ``(n_items, dim)``.
+        rough: the same, in bfloat16 where that is fast: it finds the likely items.
+    """
+
+    tokens: Tensor
+    items: Tensor
+    rough: Tensor
 
 
 class RqtDecoder:
