@@ -34,7 +34,7 @@ from k_means_constrained import KMeansConstrained
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from letterrec.config.settings import LetterSettings
+from letterrec.config.tokenizers import LetterSettings
 from letterrec.embeddings.content import embed
 from letterrec.identifiers.diagnostics import collision_rate
 from letterrec.tokenizers import Items

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from letterrec.config.loading import describe_recipes, load_settings
-from letterrec.config.settings import LcRecSettings, LetterSettings, TigerSettings
+from letterrec.config.recommenders import LcRecSettings, TigerSettings
+from letterrec.config.tokenizers import LetterSettings
 
 PAPERS = ("paper-letter-tiger", "paper-letter-lcrec")
 

@@ -18,7 +18,8 @@ from letterrec.config.loading import (
     parse_settings,
     recipes,
 )
-from letterrec.config.settings import RqtSettings, Settings
+from letterrec.config.recommenders import RqtSettings
+from letterrec.config.settings import Settings
 from letterrec.errors import SettingsError
 
 

@@ -9,7 +9,7 @@ import letterrec.training.checkpoints
 import letterrec.training.loop
 from conftest import Cut, cut_at_step, steps_done
 from contract_tokenizer import CF, CONTENT, CodebookContract, training
-from letterrec.config.settings import LetterSettings
+from letterrec.config.tokenizers import LetterSettings
 from letterrec.errors import SettingsError
 from letterrec.identifiers.diagnostics import (
     cf_overlap,

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from letterrec.config.section import RecommenderSection, TransformerSettings
+
+KnownUsers = Annotated[
+    bool,
+    Field(
+        description="rank for a user of the training data by what was learned of him, and not by "
+        "the history alone"
+    ),
+]
+FactorLoss = Annotated[
+    Literal["softmax", "bpr"],
+    Field(description="over the whole catalogue, or against one sampled item (BPR)"),
+]
 
 
 class PopularitySettings(RecommenderSection):
@@ -20,18 +32,12 @@ class MfSettings(RecommenderSection):
 
     name: Literal["mf"] = "mf"
     dim: int = Field(64, ge=1, description="width of the factors of users and items")
-    loss: Literal["softmax", "bpr"] = Field(
-        "bpr", description="over the whole catalogue, or against one sampled item (BPR)"
-    )
+    loss: FactorLoss = "bpr"
     dropout: float = Field(0.0, ge=0, lt=1, description="share of factors dropped in training")
     penalty: float = Field(
         0.05, ge=0, description="weight of the squared factors of a batch in the loss"
     )
-    known_users: bool = Field(
-        False,
-        description="rank for a user of the training data by what was learned of him, and not by "
-        "the history alone",
-    )
+    known_users: KnownUsers = False
 
 
 class LightGcnSettings(RecommenderSection):
@@ -40,18 +46,12 @@ class LightGcnSettings(RecommenderSection):
     name: Literal["lightgcn"] = "lightgcn"
     dim: int = Field(64, ge=1, description="width of the embeddings of users and items")
     layers: int = Field(3, ge=0, description="steps through the graph; 0 is plain factorization")
-    loss: Literal["softmax", "bpr"] = Field(
-        "bpr", description="over the whole catalogue, or against one sampled item (BPR)"
-    )
+    loss: FactorLoss = "bpr"
     dropout: float = Field(0.0, ge=0, lt=1, description="share of factors dropped in training")
     penalty: float = Field(
         1e-4, ge=0, description="weight of the squared embeddings of a batch in the loss"
     )
-    known_users: bool = Field(
-        False,
-        description="rank for a user of the training data by what was learned of him, and not by "
-        "the history alone",
-    )
+    known_users: KnownUsers = False
 
 
 class CaserSettings(RecommenderSection):
@@ -63,11 +63,7 @@ class CaserSettings(RecommenderSection):
     horizontal: int = Field(16, ge=1, description="filters of each height from 1 to the window")
     vertical: int = Field(4, ge=1, description="filters over each embedding dimension")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
-    known_users: bool = Field(
-        False,
-        description="rank for a user of the training data by what was learned of him, and not by "
-        "the history alone",
-    )
+    known_users: KnownUsers = False
 
 
 class HgnSettings(RecommenderSection):
@@ -77,11 +73,7 @@ class HgnSettings(RecommenderSection):
     dim: int = Field(64, ge=1, description="width of the embeddings of users and items")
     window: int = Field(5, ge=1, description="L, latest items of a history that are read")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
-    known_users: bool = Field(
-        False,
-        description="rank for a user of the training data by what was learned of him, and not by "
-        "the history alone",
-    )
+    known_users: KnownUsers = False
 
 
 class Bert4RecSettings(TransformerSettings, RecommenderSection):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -44,6 +44,29 @@ class Section(BaseModel):
         return values
 
 
+class TrainingSettings(Section):
+    """How a network is trained; one loop serves all of them."""
+
+    epochs: int = Field(16, ge=1, description="passes over the training data, at most")
+    batch_size: int = Field(256, ge=1, description="sequences (or items) per step")
+    learning_rate: float = Field(
+        2e-3,
+        gt=0,
+        description="highest learning rate of AdamW; it rises during warm-up",
+    )
+    schedule: Literal["cosine", "constant"] = Field(
+        "cosine", description="after warm-up the rate falls to zero along a cosine, or stays"
+    )
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW, for weight matrices")
+    warmup: float = Field(
+        0.05, ge=0, le=1, description="share of the steps in which the rate rises"
+    )
+    clip: float = Field(
+        1.0, ge=0, description="largest norm of the gradient; a longer one is scaled down; 0: none"
+    )
+    patience: int = Field(5, ge=1, description="validations without gain before training stops")
+
+
 class RecommenderSection(Section):
     """A recommender."""
 
@@ -53,6 +76,11 @@ class RecommenderSection(Section):
         knows no words.
         """
         return None
+
+    @property
+    def grounds(self) -> bool:
+        """Whether titles are written freely and items ranked by the distance of theirs."""
+        return False
 
 
 class TransformerSettings(Section):

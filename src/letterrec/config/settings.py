@@ -1,5 +1,6 @@
 """Every setting of a run: its type, default and meaning. Frozen, and written as TOML.
 
+Those of a tokenizer and of a recommender are in `tokenizers`, `recommenders` and `baselines`.
 `loading` makes them from a recipe and what is changed of it. The paper's settings (section 5.4)
 are the recipe ``paper-letter-tiger``.
 """
@@ -8,48 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from os import PathLike, fspath
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import tomli_w
 from pydantic import Field, field_validator, model_validator
 
-from letterrec.config.baselines import (
-    Bert4RecSettings,
-    CaserSettings,
-    EaseSettings,
-    HgnSettings,
-    LightGcnSettings,
-    MfSettings,
-    PopularitySettings,
-    SasRecSettings,
-    SlistSettings,
-)
-from letterrec.config.section import RecommenderSection, Section, TransformerSettings
+from letterrec.config.recommenders import RecommenderSettings, RqtSettings
+from letterrec.config.section import Section, TrainingSettings, TransformerSettings
+from letterrec.config.tokenizers import LetterSettings, TokenizerSettings
 from letterrec.errors import SettingsError
-
-
-class TrainingSettings(Section):
-    """How a network is trained; one loop serves all of them."""
-
-    epochs: int = Field(16, ge=1, description="passes over the training data, at most")
-    batch_size: int = Field(256, ge=1, description="sequences (or items) per step")
-    learning_rate: float = Field(
-        2e-3,
-        gt=0,
-        description="highest learning rate of AdamW; it rises during warm-up",
-    )
-    schedule: Literal["cosine", "constant"] = Field(
-        "cosine", description="after warm-up the rate falls to zero along a cosine, or stays"
-    )
-    weight_decay: float = Field(0.01, ge=0, description="of AdamW, for weight matrices")
-    warmup: float = Field(
-        0.05, ge=0, le=1, description="share of the steps in which the rate rises"
-    )
-    clip: float = Field(
-        1.0, ge=0, description="largest norm of the gradient; a longer one is scaled down; 0: none"
-    )
-    patience: int = Field(5, ge=1, description="validations without gain before training stops")
-
 
 Role = Literal["user", "item", "timestamp", "rating", "title", "preference"]  # of a column
 Order = Literal["time", "rows"]
@@ -146,132 +114,6 @@ class CollaborativeSettings(TransformerSettings):
     training: TrainingSettings = TrainingSettings(epochs=14, batch_size=256, learning_rate=4e-3)
 
 
-class LetterSettings(Section):
-    """The LETTER tokenizer (section 4.2); alpha = beta = 0 is TIGER's RQ-VAE."""
-
-    name: Literal["letter"] = "letter"
-    levels: int = Field(4, ge=1, description="L, codes per identifier")
-    codes: int = Field(256, ge=2, description="N, codes per level")
-    dim: int = Field(32, ge=2, description="d, of latent, codes and CF embeddings")
-    hidden: tuple[int, ...] = Field(
-        (512, 256, 128), description="widths of the encoder's MLP; the decoder mirrors them"
-    )
-    mu: float = Field(0.25, ge=0, description="weight of the commitment term, eq. 2")
-    alpha: float = Field(0.02, ge=0, description="weight of the collaborative term, eq. 5")
-    beta: float = Field(1e-4, ge=0, description="weight of the diversity term, eq. 5")
-    clusters: int = Field(10, ge=1, description="K, clusters of codes, eq. 4")
-    fuse_cf: bool = Field(
-        True, description="the encoder reads CF embeddings beside the content; the paper's does not"
-    )
-    cf_target: Literal["smoothed", "raw"] = Field(
-        "smoothed",
-        description="the CF embeddings of eq. 3: averaged over neighbours and scaled down, or, as "
-        "in the paper, as they are",
-    )
-    input_scale: Literal["unit", "raw"] = Field(
-        "unit",
-        description="the encoder's inputs are centred with mean square 1, or, as in the paper, "
-        "read as they are",
-    )
-    level_loss: Literal["sum", "mean"] = Field(
-        "sum", description="eq. 2 and eq. 4 over the levels; the paper's code takes the mean"
-    )
-    commitment: Literal["all", "first"] = Field(
-        "all",
-        description="the levels whose commitment, eq. 2, moves the encoder; the paper's code: the "
-        "first",
-    )
-    linear_path: bool = Field(
-        True,
-        description="encoder and decoder have a linear path beside the MLP; the paper's do not",
-    )
-    codes_from: float = Field(
-        0.15,
-        ge=0,
-        le=1,
-        description="share of the epochs before k-means makes codes of the latents; 0: at once, "
-        "as in the paper",
-    )
-    revive_until: float = Field(
-        0.75,
-        ge=0,
-        le=1,
-        description="share of the epochs until which codes without items are revived; 0: never, "
-        "as in the paper",
-    )
-    selection: Literal["score", "collisions"] = Field(
-        "score",
-        description="the weights that are kept: by reconstruction, use of codes and collisions, "
-        "or by collisions alone, as in the paper's code",
-    )
-    training: TrainingSettings = TrainingSettings(epochs=30, batch_size=1024, learning_rate=2e-3)
-
-    @property
-    def capacity(self) -> int | None:
-        """How many identifiers there are; None where there are as many as items need."""
-        return int(self.codes**self.levels)
-
-    @property
-    def cf_dim(self) -> int | None:
-        """The width that CF embeddings must have, since eq. 3 compares them with codes; None where
-        any will do.
-        """
-        return self.dim if self.alpha > 0 else None
-
-
-class RQKMeansSettings(Section):
-    """Residual k-means on the content embeddings."""
-
-    name: Literal["rqkmeans"] = "rqkmeans"
-    levels: int = Field(4, ge=1, description="codes per identifier")
-    codes: int = Field(256, ge=2, description="codes per level")
-    balanced: bool = Field(False, description="equal cluster sizes (constrained k-means)")
-    cf_dim: ClassVar[None] = None  # CF embeddings are not compared with anything
-    training: ClassVar[None] = None  # there is no network
-
-    @property
-    def capacity(self) -> int | None:
-        """How many identifiers there are."""
-        return int(self.codes**self.levels)
-
-
-class P5SemIdSettings(Section):
-    """P5-SemID: an item's categories, the widest first, and its number among their items."""
-
-    name: Literal["p5-semid"] = "p5-semid"
-    levels: int = Field(
-        5, ge=2, description="codes per identifier at most: categories, then the item's number"
-    )
-    order: Literal["auto", "given", "frequency"] = Field(
-        "auto",
-        description="of an item's categories; 'given': the data name the widest first; "
-        "'frequency': they are a set, and those of most items come first; 'auto': 'given' where "
-        "each category mostly has the same one before it",
-    )
-    cf_dim: ClassVar[None] = None
-    training: ClassVar[None] = None
-    capacity: ClassVar[None] = None
-
-
-class P5CidSettings(Section):
-    """P5-CID: clusters of items that are used together, divided again and again, and numbers."""
-
-    name: Literal["p5-cid"] = "p5-cid"
-    clusters: int = Field(20, ge=2, description="parts that a group of items is divided into")
-    leaf: int = Field(
-        100, ge=1, description="items of a group, at most, that are numbered instead of divided"
-    )
-    cf_dim: ClassVar[None] = None
-    training: ClassVar[None] = None
-    capacity: ClassVar[None] = None
-
-
-TokenizerSettings = Annotated[
-    LetterSettings | RQKMeansSettings | P5SemIdSettings | P5CidSettings,
-    Field(discriminator="name"),
-]
-
-
 class IdentifierSettings(Section):
     """Codes -> one identifier per item."""
 
@@ -280,122 +122,6 @@ class IdentifierSettings(Section):
         description="'learned': by the tokenizer; 'given': identifiers that came with the data, "
         "as they are; 'titles': the tokens of the items' titles",
     )
-
-
-class RqtSettings(TransformerSettings, RecommenderSection):
-    """A causal transformer over items and a shallow decoder over the next item's codes."""
-
-    name: Literal["rqt"] = "rqt"
-    dim: int = Field(128, ge=8, description="width of the network")
-    layers: int = Field(2, ge=1, description="transformer layers over the history")
-    heads: int = Field(2, ge=1, description="attention heads; they divide dim")
-    depth_layers: int = Field(2, ge=1, description="blocks per level of the code decoder")
-    dropout: float = Field(0.3, ge=0, lt=1, description="share of activations dropped in training")
-    use_content: bool = Field(True, description="add the content vector to each history item")
-    item_embedding: bool = Field(True, description="add a learned, droppable item embedding")
-    temperature: float = Field(
-        1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
-    )
-    item_weight: float = Field(
-        1.0,
-        ge=0,
-        description="weight of a softmax over items in the loss; 0, or over 100,000 items: none",
-    )
-    item_share: float = Field(
-        0.8, ge=0, lt=1, description="share of the probability that the softmax over items has"
-    )
-
-
-class TigerSettings(RecommenderSection):
-    """T5 encoder-decoder over code tokens, the paper's LETTER-TIGER."""
-
-    name: Literal["tiger"] = "tiger"
-    dim: int = Field(128, ge=8, description="width of the network, d_model of T5")
-    layers: int = Field(4, ge=1, description="in the encoder and in the decoder")
-    heads: int = Field(6, ge=1, description="attention heads")
-    head_dim: int = Field(64, ge=1, description="width of a head, d_kv of T5")
-    feed_forward: int = Field(
-        1024, ge=1, description="width of the feed-forward layers, d_ff of T5"
-    )
-    dropout: float = Field(0.1, ge=0, lt=1, description="share of activations dropped in training")
-    temperature: float = Field(
-        1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
-    )
-
-
-class TaskSettings(Section):
-    """How often each of LC-Rec's tasks is drawn in training, relative to the others."""
-
-    seqrec: float = Field(1.0, ge=0, description="identifiers of the history -> the next item")
-    item2index: float = Field(0.0, ge=0, description="title or description -> identifier")
-    index2item: float = Field(0.0, ge=0, description="identifier -> title")
-    titled: float = Field(0.0, ge=0, description="history and its latest title -> the next item")
-    described: float = Field(0.0, ge=0, description="history, latest described -> the next item")
-    index2title: float = Field(0.0, ge=0, description="history -> title of the next item")
-    titles2index: float = Field(0.0, ge=0, description="titles of the history -> the next item")
-    query: float = Field(0.0, ge=0, description="a wish in words -> the item")
-    preference: float = Field(0.0, ge=0, description="history -> what the user likes, in words")
-
-    @model_validator(mode="after")
-    def _some_predict(self) -> Self:
-        if not any(self.model_dump().values()):
-            raise ValueError("all weights are 0; give at least one task a weight above 0")
-        return self
-
-
-class LcRecSettings(RecommenderSection):
-    """A causal language model that reads and writes identifiers, the paper's LETTER-LC-Rec."""
-
-    name: Literal["lcrec"] = "lcrec"
-    model: str = Field(
-        "smollm2",
-        description="'smollm2' (packaged, offline), a folder, a GGUF file or a name on the Hub",
-    )
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of the model's own weights; auto: bfloat16 where that is fast"
-    )
-    rank: int = Field(8, ge=1, description="rank of LoRA")
-    alpha: int = Field(16, ge=1, description="scale of LoRA, which counts alpha / rank times")
-    dropout: float = Field(0.05, ge=0, lt=1, description="dropout of LoRA")
-    train_codes: bool = Field(True, description="train the codes' embedding and output rows")
-    loss_on: Literal["answer", "text"] = Field(
-        "answer", description="what carries loss; 'text': the whole prompt, as in the paper's run"
-    )
-    gradient_checkpointing: bool = Field(False, description="less memory for more time")
-    grounding: bool = Field(
-        False,
-        description="with identifiers.source = 'titles': write a title freely and rank items by "
-        "the distance of theirs (BIGRec), instead of searching the trie",
-    )
-    popularity: float = Field(
-        0.0, ge=0, description="gamma of BIGRec: how much popularity counts in that distance"
-    )
-    tasks: TaskSettings = TaskSettings()
-    temperature: float = Field(
-        1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
-    )
-
-    @property
-    def text_model(self) -> str:
-        """The language model."""
-        return self.model
-
-
-RecommenderSettings = Annotated[
-    RqtSettings
-    | TigerSettings
-    | LcRecSettings
-    | MfSettings
-    | CaserSettings
-    | HgnSettings
-    | Bert4RecSettings
-    | LightGcnSettings
-    | SasRecSettings
-    | EaseSettings
-    | SlistSettings
-    | PopularitySettings,
-    Field(discriminator="name"),
-]
 
 
 class TransitionSettings(Section):
@@ -491,7 +217,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _grounding_has_titles(self) -> Self:
-        if not isinstance(self.recommender, LcRecSettings) or not self.recommender.grounding:
+        if not self.recommender.grounds:
             return self
         if self.identifiers.source != "titles":
             raise ValueError(

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec.baselines import BASELINES, Baseline
-from letterrec.config.settings import Settings, TrainingSettings
+from letterrec.config.section import TrainingSettings
+from letterrec.config.settings import Settings
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import SPLITS
 from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from letterrec.config.settings import LcRecSettings
+from letterrec.config.recommenders import LcRecSettings
 from letterrec.data.sequences import Histories
 from letterrec.decoding.ranker import Ranker, ScoringRanker
 from letterrec.decoding.transitions import Transitions

@@ -1,0 +1,135 @@
+"""Settings of the tokenizers: content and CF embeddings, categories or histories -> codes."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from letterrec.config.section import Section, TrainingSettings
+
+
+class LetterSettings(Section):
+    """The LETTER tokenizer (section 4.2); alpha = beta = 0 is TIGER's RQ-VAE."""
+
+    name: Literal["letter"] = "letter"
+    levels: int = Field(4, ge=1, description="L, codes per identifier")
+    codes: int = Field(256, ge=2, description="N, codes per level")
+    dim: int = Field(32, ge=2, description="d, of latent, codes and CF embeddings")
+    hidden: tuple[int, ...] = Field(
+        (512, 256, 128), description="widths of the encoder's MLP; the decoder mirrors them"
+    )
+    mu: float = Field(0.25, ge=0, description="weight of the commitment term, eq. 2")
+    alpha: float = Field(0.02, ge=0, description="weight of the collaborative term, eq. 5")
+    beta: float = Field(1e-4, ge=0, description="weight of the diversity term, eq. 5")
+    clusters: int = Field(10, ge=1, description="K, clusters of codes, eq. 4")
+    fuse_cf: bool = Field(
+        True, description="the encoder reads CF embeddings beside the content; the paper's does not"
+    )
+    cf_target: Literal["smoothed", "raw"] = Field(
+        "smoothed",
+        description="the CF embeddings of eq. 3: averaged over neighbours and scaled down, or, as "
+        "in the paper, as they are",
+    )
+    input_scale: Literal["unit", "raw"] = Field(
+        "unit",
+        description="the encoder's inputs are centred with mean square 1, or, as in the paper, "
+        "read as they are",
+    )
+    level_loss: Literal["sum", "mean"] = Field(
+        "sum", description="eq. 2 and eq. 4 over the levels; the paper's code takes the mean"
+    )
+    commitment: Literal["all", "first"] = Field(
+        "all",
+        description="the levels whose commitment, eq. 2, moves the encoder; the paper's code: the "
+        "first",
+    )
+    linear_path: bool = Field(
+        True,
+        description="encoder and decoder have a linear path beside the MLP; the paper's do not",
+    )
+    codes_from: float = Field(
+        0.15,
+        ge=0,
+        le=1,
+        description="share of the epochs before k-means makes codes of the latents; 0: at once, "
+        "as in the paper",
+    )
+    revive_until: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="share of the epochs until which codes without items are revived; 0: never, "
+        "as in the paper",
+    )
+    selection: Literal["score", "collisions"] = Field(
+        "score",
+        description="the weights that are kept: by reconstruction, use of codes and collisions, "
+        "or by collisions alone, as in the paper's code",
+    )
+    training: TrainingSettings = TrainingSettings(epochs=30, batch_size=1024, learning_rate=2e-3)
+
+    @property
+    def capacity(self) -> int | None:
+        """How many identifiers there are; None where there are as many as items need."""
+        return int(self.codes**self.levels)
+
+    @property
+    def cf_dim(self) -> int | None:
+        """The width that CF embeddings must have, since eq. 3 compares them with codes; None where
+        any will do.
+        """
+        return self.dim if self.alpha > 0 else None
+
+
+class RQKMeansSettings(Section):
+    """Residual k-means on the content embeddings."""
+
+    name: Literal["rqkmeans"] = "rqkmeans"
+    levels: int = Field(4, ge=1, description="codes per identifier")
+    codes: int = Field(256, ge=2, description="codes per level")
+    balanced: bool = Field(False, description="equal cluster sizes (constrained k-means)")
+    cf_dim: ClassVar[None] = None  # CF embeddings are not compared with anything
+    training: ClassVar[None] = None  # there is no network
+
+    @property
+    def capacity(self) -> int | None:
+        """How many identifiers there are."""
+        return int(self.codes**self.levels)
+
+
+class P5SemIdSettings(Section):
+    """P5-SemID: an item's categories, the widest first, and its number among their items."""
+
+    name: Literal["p5-semid"] = "p5-semid"
+    levels: int = Field(
+        5, ge=2, description="codes per identifier at most: categories, then the item's number"
+    )
+    order: Literal["auto", "given", "frequency"] = Field(
+        "auto",
+        description="of an item's categories; 'given': the data name the widest first; "
+        "'frequency': they are a set, and those of most items come first; 'auto': 'given' where "
+        "each category mostly has the same one before it",
+    )
+    cf_dim: ClassVar[None] = None
+    training: ClassVar[None] = None
+    capacity: ClassVar[None] = None
+
+
+class P5CidSettings(Section):
+    """P5-CID: clusters of items that are used together, divided again and again, and numbers."""
+
+    name: Literal["p5-cid"] = "p5-cid"
+    clusters: int = Field(20, ge=2, description="parts that a group of items is divided into")
+    leaf: int = Field(
+        100, ge=1, description="items of a group, at most, that are numbered instead of divided"
+    )
+    cf_dim: ClassVar[None] = None
+    training: ClassVar[None] = None
+    capacity: ClassVar[None] = None
+
+
+TokenizerSettings = Annotated[
+    LetterSettings | RQKMeansSettings | P5SemIdSettings | P5CidSettings,
+    Field(discriminator="name"),
+]
