@@ -31,14 +31,18 @@ class Process:
         )
         assert self.process.stderr is not None
         self.events: list[dict[str, Any]] = []
+        said = []
         for line in self.process.stderr:
+            said.append(line)
             if line.startswith("{"):
                 self.events.append(json.loads(line))
             if self.events and self.events[-1]["event"] == "serving":
                 break
+        assert [event["event"] for event in self.events[-1:]] == ["serving"], "".join(said)
+        address = self.events[-1]["address"]  # before the reader adds further events
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self.client = httpx.Client(base_url=self.events[-1]["address"], timeout=60)
+        self.client = httpx.Client(base_url=address, timeout=60)
         while not self._is_ready():
             time.sleep(0.02)
         times = psutil.Process(self.process.pid).cpu_times()
