@@ -119,7 +119,7 @@ def _further_texts(item: Mapping[str, object]) -> list[object]:
     """Brand, categories, ...; 2014 has a list of category paths, here joined into one."""
     texts = [item.get(key) for key in _TEXTS]
     return [
-        [t for path in v for t in path]
+        [t for path in v for t in (path if isinstance(path, list) else [path])]
         if isinstance(v, list) and v and isinstance(v[0], list)
         else v
         for v in texts
