@@ -272,7 +272,7 @@ def _embeddings(folder: Path, name: str, n_items: int) -> NDArray[np.float32] | 
             f"{path} has {len(value)} rows for {counted(n_items, 'item')}; expected row i to be "
             "the i-th item: export it without padding rows, or take the file away"
         )
-    rows = value.detach().float().numpy()
+    rows = value.detach().to_dense().float().numpy()
     if not np.isfinite(rows).all():
         raise DataError(f"{path} holds values that are not finite; export it again")
     return rows
