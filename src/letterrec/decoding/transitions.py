@@ -109,15 +109,14 @@ class Transitions:
         retrieved = self.retrieve(recent, torch.tensor([list(seen)]))
         found = retrieved.items[0].tolist()
         shares = dict(zip(found, retrieved.shares[0].tolist(), strict=True))
-        weights = self.decay ** np.arange(len(history) - 1, -1, -1, dtype=np.float32)
-        each = np.arange(len(history))
-        known = [place for place in each if history[place] < self.table.shape[0]]
-        parts = np.zeros((len(history), len(items)), dtype=np.float32)
-        lines = self.table[np.asarray(history)[known]]
-        parts[known] = weights[known, None] * lines[:, list(items)].toarray()
-        whole = parts.sum(0)
-        share = np.array([shares.get(item, 0.0) for item in items], dtype=np.float32)
-        return parts * (share / np.maximum(whole, 1e-12))
+        rows = np.asarray(history)
+        weights = self.decay ** np.arange(len(rows) - 1, -1, -1)
+        known = np.flatnonzero(rows < self.table.shape[0])
+        parts = np.zeros((len(rows), len(items)))
+        parts[known] = weights[known, None] * self.table[rows[known]][:, list(items)].toarray()
+        share = np.array([shares.get(item, 0.0) for item in items])
+        origins: NDArray[np.float32] = np.float32(parts * (share / np.maximum(parts.sum(0), 1e-12)))
+        return origins
 
     def _spread(
         self, rows: NDArray[np.int64], weights: NDArray[np.float32]
