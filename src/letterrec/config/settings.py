@@ -42,8 +42,8 @@ class DataSettings(Section):
     )
     grades: dict[str, float] = Field(
         {},
-        description="cuts ratings into behaviours: the name of each grade and its lowest rating, as "
-        "in grades.disliked = 0, grades.liked = 4; ratings below all of them are dropped",
+        description="cuts ratings into behaviours: the name of each grade and its lowest rating, "
+        "as in grades.disliked = 0, grades.liked = 4; ratings below all of them are dropped",
     )
     targets: tuple[str, ...] = Field(
         (),

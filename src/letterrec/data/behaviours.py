@@ -21,8 +21,8 @@ def with_targets(dataset: Dataset, names: Sequence[str]) -> Dataset:
     """
     if not dataset.behaviours:
         raise DataError(
-            f"data.targets = {list(names)!r}, but {dataset.name} has no behaviours; give a log with "
-            "a column 'behaviour', name it with --columns behaviour=NAME, or cut ratings into "
+            f"data.targets = {list(names)!r}, but {dataset.name} has no behaviours; give a log "
+            "with a column 'behaviour', name it with --columns behaviour=NAME, or cut ratings into "
             "grades with data.grades"
         )
     for name in names:
@@ -37,8 +37,8 @@ def with_targets(dataset: Dataset, names: Sequence[str]) -> Dataset:
         )
     context = [name for name in dataset.behaviours if name not in names]
     note = (
-        f"targets: {int(is_target.sum()):,} interactions of {', '.join(names)} are to be predicted, "
-        f"{int((~is_target).sum()):,} are context ({', '.join(context) or 'none'})"
+        f"targets: {int(is_target.sum()):,} interactions of {', '.join(names)} are to be "
+        f"predicted, {int((~is_target).sum()):,} are context ({', '.join(context) or 'none'})"
     )
     return replace(chosen, warnings=(*dataset.warnings, note))
 

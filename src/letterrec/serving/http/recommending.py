@@ -107,6 +107,8 @@ def _prepared(
                 instruction=request.instruction,
                 unknown=request.unknown,
                 user=request.user,
+                behaviours=_behaviours(engine, request),
+                behaviour=request.behaviour,
             )
         )
     except LetterRecError as error:
@@ -125,6 +127,15 @@ def _history(engine: Engine, request: s.RecommendRequest) -> list[str]:
     if request.user is not None:
         return engine.history_of(request.user)[-s.MAX_HISTORY :]
     return request.history or []
+
+
+def _behaviours(engine: Engine, request: s.RecommendRequest) -> list[str] | None:
+    if request.user is None:
+        return request.behaviours
+    if request.behaviours is not None:
+        raise RequestError("behaviours goes with history: those of a user are known")
+    known = engine.behaviours_of(request.user)
+    return None if known is None else known[-s.MAX_HISTORY :]
 
 
 def _response(
@@ -155,8 +166,12 @@ def _response(
                 because=because,
             )
         )
-    names = None
+    names = kinds = None
+    if request.explain and query.behaviours:
+        kinds = [engine.dataset.behaviours[b] for b in query.behaviours]
     if request.explain:
         names = [s.ItemName(**views.name(catalogue, row)) for row in history]
-    response = s.RecommendResponse(items=items, history=names, skipped=list(query.skipped))
+    response = s.RecommendResponse(
+        items=items, history=names, behaviours=kinds, skipped=list(query.skipped)
+    )
     return response.model_dump_json().encode()
