@@ -65,7 +65,7 @@ class Histories:
         >>> bought_then_viewed.events(2).items.tolist()
         [9, 0]
         """
-        if self.behaviours is None:
+        if n_behaviours == 1 or self.behaviours is None:
             return Histories(self.offsets, self.items * np.int32(n_behaviours))
         return Histories(self.offsets, self.items * np.int32(n_behaviours) + self.behaviours)
 
