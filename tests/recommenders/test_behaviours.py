@@ -45,9 +45,7 @@ def tiger(features: Features) -> Tiger:
     return Tiger.build(identifiers(), features, **SMALL_T5)
 
 
-def fitted(
-    make: Callable[[Features], Recommender], features: Features, epochs: int
-) -> Recommender:
+def fitted(make: Callable[[Features], Recommender], features: Features, epochs: int) -> Recommender:
     torch.manual_seed(0)
     model = make(features)
     histories = planted(300)
@@ -117,7 +115,7 @@ def test_the_cf_network_knows_behaviours() -> None:
     windows = planted(300).events(2).windows(21)
     torch.manual_seed(0)
     model = SASRec(n_items=N_ITEMS, n_behaviours=2, targets=[BUY], dropout=0.05)
-    options = TrainingOptions(epochs=14, batch_size=64, learning_rate=1e-2)
+    options = TrainingOptions(epochs=16, batch_size=64, learning_rate=1e-2)
 
     def collate(rows: Any) -> tuple[torch.Tensor, torch.Tensor]:
         padded = torch.from_numpy(windows.take(rows).padded())
@@ -125,7 +123,7 @@ def test_the_cf_network_knows_behaviours() -> None:
 
     train(
         model,
-        batches=lambda epoch: random_batches(len(windows), options, epoch, at_least=10),
+        batches=lambda epoch: random_batches(len(windows), options, epoch, at_least=20),
         collate=collate,
         options=options,
     )

@@ -19,6 +19,7 @@ from letterrec.serving.service import Service
 
 QUICK = [
     "data.targets=['buy']",
+    "content.source=collaborative",
     "collaborative.training.epochs=2",
     "tokenizer.training.epochs=3",
     "tokenizer.codes=8",
@@ -35,14 +36,14 @@ QUICK = [
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shop(tmp_path_factory.mktemp("data") / "shop")
 
 
 @pytest.fixture(scope="module")
-def run(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(ring: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    letterrec.fit(shop, folder, settings=letterrec.load_settings(overrides=QUICK), progress=False)
+    letterrec.fit(ring, folder, settings=letterrec.load_settings(overrides=QUICK), progress=False)
     return folder
 
 
@@ -147,12 +148,12 @@ def test_the_server_asks_for_a_behaviour(run: Path, engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("name", ["sasrec", "popularity"])
-def test_a_baseline_learns_the_targets_alone(name: str, shop: Path, tmp_path: Path) -> None:
+def test_a_baseline_learns_the_targets_alone(name: str, ring: Path, tmp_path: Path) -> None:
     settings = ["data.targets=['buy']", f"recommender.name={name}", "training.epochs=1"]
     if name == "popularity":
         settings.pop()
     chosen = letterrec.load_settings(overrides=settings)
-    letterrec.fit(shop, tmp_path / "run", settings=chosen, progress=False)
+    letterrec.fit(ring, tmp_path / "run", settings=chosen, progress=False)
     engine = letterrec.load(tmp_path / "run")
     (one,) = engine.recommend([["i2", "i3"]], 5, behaviours=[["buy", "view"]])
     (other,) = engine.recommend([["i2"]], 5)
