@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from letterrec.data.dataset import Dataset
 from letterrec.errors import DataError
 
@@ -41,6 +43,36 @@ def with_targets(dataset: Dataset, names: Sequence[str]) -> Dataset:
         f"predicted, {int((~is_target).sum()):,} are context ({', '.join(context) or 'none'})"
     )
     return replace(chosen, warnings=(*dataset.warnings, note))
+
+
+def as_known(dataset: Dataset, known: Dataset) -> Dataset:
+    """The same data with the behaviour rows, and the targets, of other data.
+
+    Args:
+        dataset: read anew, such as a newer log; some behaviours may be lacking.
+        known: what a model was trained on.
+
+    Raises:
+        DataError: a behaviour is not known, or one side alone has behaviours.
+    """
+    of_each = dataset.interactions.behaviours
+    if of_each is None and not known.behaviours:
+        return dataset
+    unknown = [name for name in dataset.behaviours if name not in known.behaviours]
+    if of_each is None or not known.behaviours or unknown:
+        raise DataError(
+            f"{dataset.name} has the behaviours {list(dataset.behaviours)}, and what was trained "
+            f"on has {list(known.behaviours)}: expected some of these; fit a new run"
+        )
+    rows = np.array([known.behaviours.index(name) for name in dataset.behaviours], dtype=np.int8)
+    interactions = replace(dataset.interactions, behaviours=rows[of_each])
+    return replace(
+        dataset,
+        interactions=interactions,
+        behaviours=known.behaviours,
+        targets=known.targets,
+        graded=known.graded,
+    )
 
 
 def behaviour_row(known: Sequence[str], name: str, what: str) -> int:

@@ -56,7 +56,7 @@ class ColdItems:
             pl.DataFrame(items, schema=dict.fromkeys(items, pl.String)).write_parquet(path)
         cases = {"history": list_column(self.histories), "target": pl.Series(self.targets)}
         if self.histories.behaviours is not None:
-            of_each = Histories(self.histories.offsets, self.histories.behaviours)
+            of_each = Histories(self.histories.offsets, self.histories.behaviours.astype(np.int32))
             cases["behaviours"] = list_column(of_each)
         with atomic_path(folder / "cases.parquet") as path:
             pl.DataFrame(cases).write_parquet(path)

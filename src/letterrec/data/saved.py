@@ -38,7 +38,9 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     }
     about = {"name": dataset.name, "warnings": json.dumps(dataset.warnings)}
     if (of_each := dataset.interactions.behaviours) is not None:
-        columns["behaviours"] = list_column(Histories(dataset.interactions.offsets, of_each))
+        columns["behaviours"] = list_column(
+            Histories(dataset.interactions.offsets, of_each.astype(np.int32))
+        )
         kinds = {"names": dataset.behaviours, "targets": dataset.targets, "graded": dataset.graded}
         about["behaviours"] = json.dumps(kinds)
     if dataset.preferences is not None:

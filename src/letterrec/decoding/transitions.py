@@ -251,8 +251,8 @@ class Transitions:
             if not np.isfinite(counts).all():
                 raise ValueError("a count is not finite")
             known = {name: float(about[name]) for name in _STRENGTHS if name in about}
-            kinds = {"n_behaviours": n_behaviours, "targets": targets}
-        return cls(table, **known, **kinds)  # runs made before `seen` was chosen lack it
+        made = cls(table, n_behaviours=n_behaviours, targets=targets)
+        return replace(made, **known)  # runs made before `seen` was chosen lack it
 
 
 def learned(
