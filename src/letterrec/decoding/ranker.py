@@ -216,6 +216,8 @@ class ScoringRanker:
     def rank(self, queries: Queries) -> Ranking:
         """Score all items, leave out what is seen or not allowed, and take the best."""
         recent = torch.from_numpy(self._read(queries.histories).padded(self.max_history))
+        if not recent.shape[1]:  # of all histories nothing is read
+            recent = recent.new_full((len(recent), 1), -1)
         recent = recent.to(self.device)
         scores = self._scores(recent, queries).float()  # (n, n_items)
         if queries.allowed is not None:
