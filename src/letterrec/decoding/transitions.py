@@ -111,6 +111,38 @@ class Transitions:
             shares = shares.masked_fill(others[:, None], 0.0)
         return Retrieved(items.to(histories.device), shares.to(histories.device))
 
+    def origins(
+        self,
+        history: Sequence[int],
+        items: Sequence[int],
+        seen: Sequence[int],
+        asked: int = -1,
+    ) -> NDArray[np.float32]:
+        """Where the shares of items come from.
+
+        Args:
+            history: item rows, or events, oldest first, as `retrieve` reads them.
+            items: rows whose shares are asked for.
+            seen: all items, or events, of the history.
+            asked: the behaviour that is asked for, -1 for the targets.
+
+        Returns:
+            float32 ``(len(history), len(items))``: what each item of the history adds to the share
+            of each item, in sum the share that `retrieve` gives it.
+        """
+        recent = torch.tensor([list(history)])
+        retrieved = self.retrieve(recent, torch.tensor([list(seen)]), torch.tensor([asked]))
+        found = retrieved.items[0].tolist()
+        shares = dict(zip(found, retrieved.shares[0].tolist(), strict=True))
+        rows = np.asarray(history)
+        weights = self.decay ** np.arange(len(rows) - 1, -1, -1)
+        known = np.flatnonzero(rows < self.table.shape[0])
+        parts = np.zeros((len(rows), len(items)))
+        parts[known] = weights[known, None] * self.table[rows[known]][:, list(items)].toarray()
+        share = np.array([shares.get(item, 0.0) for item in items])
+        origins: NDArray[np.float32] = np.float32(parts * (share / np.maximum(parts.sum(0), 1e-12)))
+        return origins
+
     @staticmethod
     def _spread(
         rows: NDArray[np.int64], weights: NDArray[np.float32], n_rows: int

@@ -45,6 +45,7 @@ from letterrec.serving.queries import (
     one_id,
     without_rare,
 )
+from letterrec.serving.reasons import Reasons
 from letterrec.training.devices import device
 
 Recommendations = list[tuple[str, float]]
@@ -212,6 +213,16 @@ class Engine:
         cases = self.dataset.held_out("valid")
         return returning_share(
             replace(cases, histories=cases.histories.only(self.dataset.seen_by()))
+        )
+
+    @cached_property
+    def reasons(self) -> Reasons:
+        """What explains recommended items."""
+        return Reasons(
+            self.dataset.training(),
+            self.content,
+            self.ranker.max_history,
+            self.model.generates,
         )
 
     def recommend(
