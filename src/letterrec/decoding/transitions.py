@@ -140,8 +140,8 @@ class Transitions:
         parts = np.zeros((len(rows), len(items)))
         parts[known] = weights[known, None] * self.table[rows[known]][:, list(items)].toarray()
         share = np.array([shares.get(item, 0.0) for item in items])
-        origins: NDArray[np.float32] = np.float32(parts * (share / np.maximum(parts.sum(0), 1e-12)))
-        return origins
+        origins = parts * (share / np.maximum(parts.sum(0), 1e-12))
+        return origins.astype(np.float32)
 
     @staticmethod
     def _spread(
@@ -284,7 +284,9 @@ class Transitions:
                 raise ValueError("a count is not finite")
             known = {name: float(about[name]) for name in _STRENGTHS if name in about}
         made = cls(table, n_behaviours=n_behaviours, targets=targets)
-        return replace(made, **known)  # runs made before `seen` was chosen lack it
+        strength = made.strength | known  # runs made before `seen` was chosen lack it
+        seen, like, decay, weight = (strength[name] for name in _STRENGTHS)
+        return replace(made, seen=seen, like=like, decay=decay, weight=weight)
 
 
 def learned(
