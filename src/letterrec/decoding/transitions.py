@@ -140,8 +140,8 @@ class Transitions:
         parts = np.zeros((len(rows), len(items)))
         parts[known] = weights[known, None] * self.table[rows[known]][:, list(items)].toarray()
         share = np.array([shares.get(item, 0.0) for item in items])
-        origins = parts * (share / np.maximum(parts.sum(0), 1e-12))
-        return origins.astype(np.float32)
+        parts *= share / np.maximum(parts.sum(0), 1e-12)
+        return np.asarray(parts, dtype=np.float32)
 
     @staticmethod
     def _spread(
