@@ -125,7 +125,9 @@ def other_value(key: str, annotation: Any, value: Any) -> Any:
         return 2 * (value or 1)
     if kind is float:
         return value / 2 if value else 0.25
-    return [64, 32] if get_origin(annotation) is tuple else "other"
+    if get_origin(annotation) is tuple:
+        return ["one", "other"] if get_args(annotation)[0] is str else [64, 32]
+    return "other"
 
 
 def one_key_each(settings: BaseModel, prefix: str = "") -> list[tuple[str, Any]]:
@@ -136,7 +138,8 @@ def one_key_each(settings: BaseModel, prefix: str = "") -> list[tuple[str, Any]]
         if isinstance(value, BaseModel):
             found += one_key_each(value, f"{prefix}{name}.")
         elif isinstance(value, dict):  # a table of names, such as data.columns
-            found.append((f"{prefix}{name}.user", "other"))
+            of = get_args(field.annotation)[1]
+            found.append((f"{prefix}{name}.user", 0.5 if of is float else "other"))
         elif name != "name" and prefix + name not in TAKEN:
             found.append((prefix + name, other_value(prefix + name, field.annotation, value)))
     return found

@@ -19,7 +19,9 @@ from letterrec.config.section import Section, TrainingSettings, TransformerSetti
 from letterrec.config.tokenizers import LetterSettings, TokenizerSettings
 from letterrec.errors import SettingsError
 
-Role = Literal["user", "item", "timestamp", "rating", "title", "preference"]  # of a column
+Role = Literal[  # of a column
+    "user", "item", "timestamp", "rating", "behaviour", "title", "preference"
+]
 Order = Literal["time", "rows"]
 SplitKind = Literal["leave-one-out", "temporal"]
 
@@ -37,6 +39,16 @@ class DataSettings(Section):
         None,
         allow_inf_nan=False,
         description="drop interactions with a lower rating, or none, before anything else",
+    )
+    grades: dict[str, float] = Field(
+        {},
+        description="cuts ratings into behaviours: the name of each grade and its lowest rating, "
+        "as in grades.disliked = 0, grades.liked = 4; ratings below all of them are dropped",
+    )
+    targets: tuple[str, ...] = Field(
+        (),
+        description="behaviours that are to be predicted and evaluated, such as ['buy'], the "
+        "others being context; unset: all",
     )
     order: Order = Field(
         "time", description="'rows': the rows of the log are in the order of time already"
@@ -76,7 +88,7 @@ class DataSettings(Section):
 
     def reading(self) -> dict[str, Any]:
         """These settings as keyword arguments of `letterrec.read`."""
-        return self.model_dump(include={"k_core", "min_rating", "order", "columns"})
+        return self.model_dump(include={"k_core", "min_rating", "grades", "order", "columns"})
 
 
 class ContentSettings(Section):

@@ -105,6 +105,7 @@ def rank_cases(
     batch_size: int,
     beam: int | None = None,
     exclude_seen: bool = False,
+    seen_by: NDArray[np.bool_] | None = None,
     label: str | None = None,
 ) -> Lists:
     """The ``k`` best items for each case, seen items included unless excluded.
@@ -118,6 +119,7 @@ def rank_cases(
         batch_size: histories ranked at a time.
         beam: prefixes kept per level, of a ranker that searches; None takes the ranker's own.
         exclude_seen: leave out the items of the history.
+        seen_by: of `Queries`.
         label: of the progress bar; None shows none.
 
     Returns:
@@ -135,7 +137,8 @@ def rank_cases(
             rows = batches[min(mine, len(batches) - 1)]
             histories = cases.histories.take(rows)
             users = cases.users[rows]
-            items, _ = ranker.rank(Queries(histories, k, exclude_seen, beam=beam, users=users))
+            queries = Queries(histories, k, exclude_seen, beam=beam, users=users, seen_by=seen_by)
+            items, _ = ranker.rank(queries)
             if mine < len(batches):
                 lists[rows] = items.cpu().numpy()
             if label:
@@ -183,6 +186,7 @@ def evaluate_split(
         batch_size=batch_size,
         beam=beam,
         exclude_seen=exclude_seen,
+        seen_by=dataset.seen_by(),
         label=f"ranking ({split})",
     )
     seconds = time.perf_counter() - started

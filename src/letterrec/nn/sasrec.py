@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import fingerprint, read_tensors, write_tensors
+from letterrec.nn.behaviours import BehaviourInputs, items_of
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
 
@@ -50,6 +51,9 @@ class SASRec(nn.Module):
         norm_first: whether blocks read normalized states, and the states are normalized at the
             end; or else inputs are, and what blocks add up, and weights start small, as in
             RecBole's SASRec.
+        n_behaviours: kinds of interactions. Of more than one, histories are of events
+            (`nn.behaviours`), and what is scored is the next item of a target behaviour.
+        targets: rows of the target behaviours; empty: all.
 
     Raises:
         SettingsError: ``heads`` does not divide ``dim``.
@@ -65,6 +69,8 @@ class SASRec(nn.Module):
         dropout: float = 0.3,
         max_history: int = 20,
         norm_first: bool = True,
+        n_behaviours: int = 1,
+        targets: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -72,7 +78,7 @@ class SASRec(nn.Module):
                 f"collaborative.dim = {dim} is not a multiple of collaborative.heads = {heads}; "
                 "change one of them"
             )
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "n_items": n_items,
             "dim": dim,
             "layers": layers,
@@ -81,6 +87,8 @@ class SASRec(nn.Module):
             "max_history": max_history,
             "norm_first": norm_first,
         }
+        if n_behaviours > 1:
+            self.settings |= {"n_behaviours": n_behaviours, "targets": list(targets)}
         self.max_history = max_history
         self.norm_first = norm_first
         self.items = nn.Embedding(n_items, dim)
@@ -97,6 +105,10 @@ class SASRec(nn.Module):
                 if isinstance(layer, nn.Linear):
                     nn.init.normal_(layer.weight, std=0.02)
                     nn.init.zeros_(layer.bias)
+        self.n_behaviours = n_behaviours
+        self.behaviours = (
+            BehaviourInputs(n_behaviours, tuple(targets), dim) if n_behaviours > 1 else None
+        )
         self.register_buffer("popularity", torch.ones(n_items), persistent=False)
         self.register_load_state_dict_pre_hook(_rename_weights)  # type: ignore[no-untyped-call]
 
@@ -104,35 +116,49 @@ class SASRec(nn.Module):
         """Mean cross-entropy of the next item over all positions that have one.
 
         Args:
-            inputs: int64 ``(batch, length)`` item rows, left-aligned, -1 after the end.
-            targets: int64 ``(batch, length)`` the item that follows each position, -1 for none.
+            inputs: int64 ``(batch, length)`` item rows, or events, left-aligned, -1 after the end.
+            targets: int64 ``(batch, length)`` the item, or the event, that follows each position,
+                -1 for none.
 
         Returns:
             ``{"loss": scalar}``, in nats.
         """
         known = targets >= 0  # (batch, length)
-        states = self.encode(inputs)[known]  # (n, dim)
+        following = None
+        if self.behaviours is not None:
+            events = torch.cat([inputs[:, :1], targets], 1)
+            following = self.behaviours.between(events, dropping=self.training)
+            targets = items_of(targets, self.n_behaviours)
+        states = self.encode(inputs, following)[known]  # (n, dim)
         if self.items.num_embeddings > FULL_SOFTMAX_ITEMS:
             popularity = cast(Tensor, self.popularity)
             return {"loss": sampled_loss(states, self.items.weight, targets[known], popularity)}
         return {"loss": full_loss(states, self.items.weight, targets[known])}
 
-    def encode(self, histories: Tensor) -> Tensor:
+    def encode(self, histories: Tensor, following: Tensor | None = None) -> Tensor:
         """States after every position.
 
         Args:
-            histories: int64 ``(batch, length)``, left-aligned, -1 after the end; ``length`` at
-                most ``max_history``.
+            histories: int64 ``(batch, length)`` item rows, or events, left-aligned, -1 after the
+                end; ``length`` at most ``max_history``.
+            following: int64 ``(batch, length)`` behaviours that come next, of events; None: after
+                the latest any target.
 
         Returns:
             float ``(batch, length, dim)``; undefined where the history is -1.
         """
-        x = self.items(histories.clamp(min=0))  # (batch, length, dim)
+        rows = items_of(histories, self.n_behaviours)
+        x = self.items(rows.clamp(min=0))  # (batch, length, dim)
         positions = self.positions.weight[: histories.shape[1]]
         if self.norm_first:
             x = x * math.sqrt(self.items.embedding_dim) + positions
         else:
-            x = self.norm(x + positions)
+            x = x + positions
+        if self.behaviours is not None:
+            asked = self.behaviours.asked(histories) if following is None else following
+            x = x + self.behaviours(histories, asked)
+        if not self.norm_first:
+            x = self.norm(x)
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x)
@@ -143,8 +169,8 @@ class SASRec(nn.Module):
         """Score every item as the next one of each history.
 
         Args:
-            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 after the end;
-                ``longest`` at most ``max_history``.
+            histories: int64 ``(batch, longest)`` item rows, or events, left-aligned, -1 after the
+                end; ``longest`` at most ``max_history``.
 
         Returns:
             float32 ``(batch, n_items)`` logits. An empty history scores every item 0.

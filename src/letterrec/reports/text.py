@@ -166,9 +166,8 @@ def print_recommendations(out: Terminal, engine: Engine, users: Sequence[str], k
     """Recommendations for users of the run, after the titles they saw last."""
     histories = [engine.history_of(user) for user in users]
     titles = engine.titles
-    for user, history, answer in zip(
-        users, histories, engine.recommend(histories, k=k), strict=True
-    ):
+    answers = engine.recommend(histories, k=k, behaviours=map(engine.behaviours_of, users))
+    for user, history, answer in zip(users, histories, answers, strict=True):
         latest = [titles[item] for item in history[-3:]]
         out.print()
         out.print(f"user {user}, who saw last: {'; '.join(latest)}", soft_wrap=True)

@@ -17,8 +17,9 @@ from letterrec.baselines import BASELINES, Baseline
 from letterrec.config.section import TrainingSettings
 from letterrec.config.settings import Settings
 from letterrec.data.dataset import Dataset
+from letterrec.data.sequences import Histories
 from letterrec.data.splits import SPLITS
-from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
+from letterrec.decoding.ranker import EventRanker, GenerativeRanker, Ranker
 from letterrec.decoding.transitions import Transitions, learned, similarity_of
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
@@ -60,7 +61,7 @@ def trained_cf(run: Run, dataset: Dataset) -> MadeCf:
     cases = Validation(dataset, seed=run.settings.seed)
 
     def validate(model: SASRec) -> dict[str, float]:
-        return cases.metrics(ScoringRanker(model, device()))
+        return cases.metrics(EventRanker(model, device(), n_behaviours=dataset.n_behaviours))
 
     model = collaborative.train_cf(
         dataset,
@@ -94,7 +95,8 @@ def items_of(
         semantic = np.zeros((dataset.n_items, 0), dtype=np.float32)
     graph = None
     if tokenizer_reads(settings, "cooccurrence"):
-        graph = cooccurrence(dataset.training(), dataset.n_items)
+        targets = dataset.training().only(dataset.target_behaviours)
+        graph = cooccurrence(targets, dataset.n_items)
     return Items(semantic, cf, dataset.categories, graph)
 
 
@@ -172,6 +174,8 @@ def make_recommender(
         dataset.titles,
         dataset.texts,
         dataset.preferences,
+        dataset.behaviours,
+        dataset.targets,
     )
     set_seed(settings.seed)
     return RECOMMENDERS[settings.recommender.name].build(
@@ -215,7 +219,7 @@ def train_recommender(
     options = _options(run, "recommender", run.settings.training)
     cases = _validation(run, dataset)
     log = recommender.fit(
-        dataset.training(),
+        _learned_from(run, dataset),
         replace(options, every=run.settings.evaluation.every),
         validate=(lambda: cases.metrics(ranker)) if cases else None,
     )
@@ -237,8 +241,14 @@ def learn_all(
     """
     options = _options(run, "recommender", run.settings.training)
     options = replace(options, stop=stop, epochs=epochs or options.epochs)
-    log = recommender.fit(dataset.training(), options)
+    log = recommender.fit(_learned_from(run, dataset), options)
     return MadeRecommender(recommender.state_dict(), log)
+
+
+def _learned_from(run: Run, dataset: Dataset) -> Histories:
+    """What the run's model is trained on: a baseline knows one kind of interaction, the targets."""
+    training = dataset.training()
+    return training.only(dataset.target_behaviours) if is_baseline(run.settings) else training
 
 
 def relearned_transitions(
@@ -265,7 +275,14 @@ def _learned(
     if content is not None and len(content) > 1:
         similarity = similarity_of(content, trie.items.cpu().numpy())
     settings = run.settings.transitions.model_dump(exclude={"enabled"})
-    return learned(dataset.training(), dataset.n_items, similarity, **settings)
+    return learned(
+        dataset.training(),
+        dataset.n_items,
+        similarity,
+        n_behaviours=dataset.n_behaviours,
+        targets=dataset.targets,
+        **settings,
+    )
 
 
 def fit_transitions(

@@ -52,7 +52,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     notes: list[str] = []
     columns = find_columns(
         found,
-        options.log_roles(),
+        options.log_roles(found),
         where=path,
         told=keys | dict(options.columns),
         notes=notes,

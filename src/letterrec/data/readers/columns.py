@@ -39,6 +39,12 @@ KNOWN: dict[str, tuple[tuple[str, ...], ...]] = {
     "rating": (
         ("rating", "ratings", "stars", "overall", "book_rating", "star_rating", "user_rating"),
         ("review_rating", "review_overall", "score"),
+        ("value",),
+    ),
+    "behaviour": (
+        ("behaviour", "behavior"),
+        ("event", "event_type", "action", "action_type", "behaviour_type", "behavior_type"),
+        ("interaction_type",),
     ),
     "title": (
         ("title", "name", "item_title", "item_name"),
@@ -161,12 +167,15 @@ def missing_column(
     if role == "timestamp":
         hint += "; if the rows are in the order of time, --set data.order=rows takes that instead"
     elif role == "rating":
-        hint += "; or leave out data.min_rating"
+        hint += "; or leave out data.min_rating and data.grades"
     return DataError(f"{where} has no column {role!r}, only {listed(found)}; {hint}")
 
 
 def _others(role: Role) -> list[Role]:
-    roles: tuple[Role, ...] = ("user", "item", "timestamp", "rating", "title")
+    roles: tuple[Role, ...] = (
+        *("user", "item", "timestamp"),
+        *("rating", "behaviour", "title"),
+    )
     return [r for r in roles if r != role]
 
 

@@ -145,7 +145,7 @@ def _log_columns(table: TableFile, options: ReadOptions, notes: list[str]) -> di
     def find(found: list[str]) -> dict[str, str]:
         return find_columns(
             found,
-            options.log_roles(),
+            options.log_roles(found),
             where=table.path,
             told=options.columns,
             notes=notes,

@@ -47,7 +47,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     told = {role: field for role, field in own.items() if field in table.layout.header}
     columns = find_columns(
         table.layout.header,
-        options.log_roles(),
+        options.log_roles(table.layout.header),
         where=path,
         told=told | dict(options.columns),
         notes=notes,
