@@ -42,7 +42,7 @@ def write_planted(n_items: int, path: Path) -> None:
     draw = np.random.default_rng(0)
     n_users, n_rings = round(USERS * n_items), n_items // RING
     popularity = (1 + np.arange(n_rings)) ** -0.3
-    popularity = np.cumsum(popularity[draw.permutation(n_rings)] / popularity.sum())
+    popularity = popularity[draw.permutation(n_rings)].cumsum() / popularity.sum()
     chances = NEARER ** np.arange(AHEAD)
     chances = np.cumsum(chances / chances.sum())
     lengths = 5 + draw.poisson(LENGTH - 5, n_users)
@@ -64,7 +64,7 @@ def write_planted(n_items: int, path: Path) -> None:
 
 
 def _anywhere(
-    draw: np.random.Generator, n: int, popularity: NDArray[np.float64]
+    draw: np.random.Generator, n: int, popularity: NDArray[np.floating]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """``n`` rings by popularity, and any place in each."""
     rings = np.searchsorted(popularity, draw.random(n)).clip(max=len(popularity) - 1)

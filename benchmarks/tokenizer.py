@@ -132,7 +132,9 @@ class Public(nn.Module):
         widths = (content.shape[1], *DEFAULTS.hidden, DEFAULTS.dim)
         self.encoder, self.decoder = perceptron(widths), perceptron(widths[::-1])
         with torch.no_grad():
-            books = residual_kmeans(self.encoder(self._content), levels=4, codes=DEFAULTS.codes)
+            books = residual_kmeans(
+                self.encoder(self._content), levels=4, codes=DEFAULTS.usual["codes"]
+            )
         self.codebooks = nn.ParameterList(nn.Parameter(book) for book in books)
         self._optimizer = torch.optim.AdamW(self.parameters(), lr=1e-3)
         self.steps_per_epoch = -(-len(content) // DEFAULTS.training.usual["batch_size"])

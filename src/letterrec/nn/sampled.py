@@ -40,7 +40,8 @@ def draw_negatives(targets: Tensor, popularity: Tensor, samples: int = _SAMPLES)
     n_items, half = len(popularity), samples // 2
     places = torch.randint(len(targets), (half,), device=targets.device)
     anywhere = torch.randint(n_items, (samples - half,), device=targets.device)
-    items, counts = torch.cat([targets[places], anywhere]).unique(return_counts=True)
+    drawn = torch.cat([targets[places], anywhere])
+    items, counts = torch.unique(drawn, return_counts=True)
     shares = popularity[items].double() / popularity.sum(dtype=torch.float64)  # (m,)
     expected = half * shares + (samples - half) / n_items
     return Negatives(items, (expected / counts).log().float())

@@ -100,8 +100,8 @@ class Rqt(Recommender):
         self.prefix_embedding = nn.Embedding(1 + sum(self.sizes), dim, padding_idx=0)
         self.position_embedding = nn.Embedding(max_history, dim)
         is_large = identifiers.n_items > SOFTMAX_ITEMS  # a batch touches few rows of the table
-        table = nn.Embedding(identifiers.n_items, dim, sparse=is_large) if item_embedding else None
-        self.item_embedding = table
+        own = nn.Embedding(identifiers.n_items, dim, sparse=is_large) if item_embedding else None
+        self.item_embedding = own
         self.content_projection = None if content is None else nn.Linear(content.shape[1], dim)
         self.body = nn.ModuleList(CausalBlock(dim, heads, dropout) for _ in range(layers))
         self.body_norm = nn.LayerNorm(dim)
