@@ -102,10 +102,10 @@ def fit_tokenizer(run: Run, items: Items) -> MadeTokenizer:
     """The tokenizer that the settings name, fitted (eq. 1 to 5)."""
     settings = run.settings
     space = settings.tokenizer.code_space(len(items.content))
-    tokenizer = TOKENIZERS[settings.tokenizer.name](
-        **settings.tokenizer.model_dump(exclude={"name", "training"}),
-        **({} if space is None else space._asdict()),
-    )
+    given = settings.tokenizer.model_dump(exclude={"name", "training"})
+    if space is not None:
+        given |= space._asdict()
+    tokenizer = TOKENIZERS[settings.tokenizer.name](**given)
     tokenizer.fit(items, _options(run, "tokenizer", settings.tokenizer.training))
     return MadeTokenizer(tokenizer, tokenizer.reconstruction_error(items))
 
