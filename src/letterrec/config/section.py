@@ -46,6 +46,17 @@ class Section(BaseModel):
             values[key] = value
         return values
 
+    def plain(self) -> dict[str, Any]:
+        """All values as nested dicts, unset ones as what they usually mean."""
+        return {
+            key: value.plain()
+            if isinstance(value, Section)
+            else self.usual.get(key)
+            if value is None
+            else value
+            for key, value in self
+        }
+
 
 class TrainingSettings(Section):
     """How a network is trained; one loop serves all of them."""
