@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from os import PathLike, fspath
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import tomli_w
 from pydantic import Field, field_validator, model_validator
@@ -104,6 +104,12 @@ class ContentSettings(Section):
     max_tokens: int = Field(128, ge=8, description="text beyond this is cut")
 
 
+class CfTrainingSettings(TrainingSettings):
+    """How SASRec is trained."""
+
+    usual: ClassVar[Mapping[str, int]] = {"epochs": 14, "batch_size": 256}
+
+
 class CollaborativeSettings(TransformerSettings):
     """Training interactions -> CF embeddings (SASRec with full cross-entropy)."""
 
@@ -123,7 +129,7 @@ class CollaborativeSettings(TransformerSettings):
     norm_first: bool = Field(
         True, description="normalize what layers read, instead of what they are added to"
     )
-    training: TrainingSettings = TrainingSettings(epochs=14, batch_size=256, learning_rate=4e-3)
+    training: CfTrainingSettings = CfTrainingSettings(learning_rate=4e-3)
 
 
 class IdentifierSettings(Section):
@@ -181,7 +187,7 @@ class EvaluationSettings(Section):
         None,
         ge=1,
         description="users measured at the end, at most: a sample, the same in every run of the "
-        "same data; unset: all",
+        "same data; unset: all, or 20,000 where there are more than 100,000",
     )
 
     @model_validator(mode="after")

@@ -372,11 +372,9 @@ def _per_event(
     return sp.csr_array(sp.kron(matrix, behaviours.astype(np.float32), format="csr"))
 
 
-def similarity_of(
-    content: NDArray[np.float32], order: NDArray[np.integer]
-) -> sp.csr_array[np.float32]:
+def similarity_of(content: NDArray[np.float32]) -> sp.csr_array[np.float32]:
     """float32 ``(n_items, n_items)``: weights of the items similar to the row's, one in sum."""
-    return as_matrix(similar_items(content, order, _SOFTNESS), len(content))
+    return as_matrix(similar_items(content, _SOFTNESS), len(content))
 
 
 def _positive(matrix: sp.csr_array[np.float32]) -> sp.csr_array[np.float32]:

@@ -68,6 +68,7 @@ def train_cf(
             "there is nothing to learn CF embeddings from; use a log with longer histories, or "
             "collaborative.source=FILE"
         )
+    options = options.sized(len(windows))
     set_seed(options.seed)
     model = SASRec(
         n_items=dataset.n_items,

@@ -1,7 +1,8 @@
 """SASRec: a causal transformer over items, trained with the softmax over the whole catalogue.
 
 "Self-Attentive Sequential Recommendation" (ICDM'18), with full cross-entropy in place of sampled
-negatives. It gives the CF embeddings of the paper (section 4.2.2), and ranks items itself.
+negatives; in catalogues of more than 50,000 items with that of `sampled`. It gives the CF
+embeddings of the paper (section 4.2.2), and ranks items itself.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from letterrec.files import fingerprint, read_tensors, write_tensors
 from letterrec.nn.behaviours import BehaviourInputs, items_of
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
+from letterrec.nn.sampled import sampled_loss
 
-FULL_SOFTMAX_ITEMS = 100_000  # catalogues beyond this are trained with a sampled softmax
-_SAMPLES = 4096  # sampled negatives, shared by a batch
+FULL_SOFTMAX_ITEMS = 50_000  # beyond, training samples the softmax and touches a batch's items
 _EARLIER_NAMES = {  # of a block's layers -> the present ones
     ".attention_norm.": ".norm_attention.",
     ".queries_keys_values.": ".query_key_value.",
@@ -91,7 +92,7 @@ class SASRec(nn.Module):
             self.settings |= {"n_behaviours": n_behaviours, "targets": list(targets)}
         self.max_history = max_history
         self.norm_first = norm_first
-        self.items = nn.Embedding(n_items, dim)
+        self.items = nn.Embedding(n_items, dim, sparse=n_items > FULL_SOFTMAX_ITEMS)
         self.positions = nn.Embedding(max_history, dim)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
@@ -130,9 +131,9 @@ class SASRec(nn.Module):
             following = self.behaviours.between(events, dropping=self.training)
             targets = items_of(targets, self.n_behaviours)
         states = self.encode(inputs, following)[known]  # (n, dim)
-        if self.items.num_embeddings > FULL_SOFTMAX_ITEMS:
+        if self.items.sparse:
             popularity = cast(Tensor, self.popularity)
-            return {"loss": sampled_loss(states, self.items.weight, targets[known], popularity)}
+            return {"loss": sampled_loss(states, targets[known], popularity, self.items)}
         return {"loss": full_loss(states, self.items.weight, targets[known])}
 
     def encode(self, histories: Tensor, following: Tensor | None = None) -> Tensor:
@@ -325,30 +326,3 @@ def _chunked(
         states_gradient.mul_(scale).to(states.dtype), items_gradient.mul_(scale).to(items.dtype)
     )
     return total * scale
-
-
-def sampled_loss(states: Tensor, items: Tensor, targets: Tensor, popularity: Tensor) -> Tensor:
-    """Cross-entropy against sampled items, corrected by their sampling probability.
-
-    Negatives are drawn by popularity, with replacement, and shared by all rows; each negative
-    logit is lowered by ``log(samples * q)``, which makes the sum in the denominator unbiased
-    (Bengio and Senecal, "Quick Training of Probabilistic Neural Nets by Importance Sampling",
-    2003; "logQ correction").
-
-    Args:
-        states: float ``(n, dim)``.
-        items: float ``(n_items, dim)``.
-        targets: int64 ``(n,)`` item rows.
-        popularity: float ``(n_items,)``, each above 0: what ``q`` is proportional to.
-
-    Returns:
-        float32 scalar, in nats.
-    """
-    cumulative = popularity.double().cumsum(0)  # (n_items,)
-    drawn = torch.rand(_SAMPLES, dtype=torch.float64, device=items.device) * cumulative[-1]
-    negatives = torch.searchsorted(cumulative, drawn, right=True).clamp(max=len(items) - 1)
-    q = popularity[negatives] / cumulative[-1]  # (samples,)
-    logits = (states @ items[negatives].T).float() - (_SAMPLES * q).log().float()  # (n, samples)
-    logits = logits.masked_fill(negatives == targets[:, None], -math.inf)
-    positive = (states * items[targets]).sum(1, keepdim=True).float()  # (n, 1)
-    return (torch.cat([positive, logits], 1).logsumexp(1) - positive[:, 0]).mean()

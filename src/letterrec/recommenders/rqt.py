@@ -28,7 +28,7 @@ from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.behaviours import BehaviourInputs, items_of
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
-from letterrec.nn.sasrec import FULL_SOFTMAX_ITEMS, full_loss
+from letterrec.nn.sasrec import full_loss
 from letterrec.recommenders.base import Features, LegalCodes, Recommender
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
@@ -36,6 +36,7 @@ from letterrec.training.devices import has_bfloat16
 from letterrec.training.loop import Rows, random_batches, train
 from letterrec.training.options import TrainingOptions
 
+SOFTMAX_ITEMS = 100_000  # the largest catalogue with a softmax over its items
 _LIKELY = 50  # items of the item softmax that are mixed in
 _FEW_REPEATS = 0.01  # share of interactions with an item of the own history that is called none
 _GROUPS = 4  # of similar length, in a batch
@@ -103,7 +104,9 @@ class Rqt(Recommender):
         self.code_embedding = nn.Embedding(1 + sum(self.sizes), dim, padding_idx=0)
         self.prefix_embedding = nn.Embedding(1 + sum(self.sizes), dim, padding_idx=0)
         self.position_embedding = nn.Embedding(max_history, dim)
-        self.item_embedding = nn.Embedding(identifiers.n_items, dim) if item_embedding else None
+        is_large = identifiers.n_items > SOFTMAX_ITEMS  # a batch touches few rows of the table
+        own = nn.Embedding(identifiers.n_items, dim, sparse=is_large) if item_embedding else None
+        self.item_embedding = own
         self.content_projection = None if content is None else nn.Linear(content.shape[1], dim)
         self.body = nn.ModuleList(CausalBlock(dim, heads, dropout) for _ in range(layers))
         self.body_norm = nn.LayerNorm(dim)
@@ -112,7 +115,7 @@ class Rqt(Recommender):
         )
         self.depth_norm = nn.LayerNorm(dim)
         self.output_bias = nn.Parameter(torch.zeros(sum(self.sizes)))
-        has_softmax = item_weight > 0 and identifiers.n_items <= FULL_SOFTMAX_ITEMS
+        has_softmax = item_weight > 0 and not is_large
         self.item_query = nn.Linear(dim, dim) if has_softmax else None
         if has_softmax:
             self.register_buffer("taken_once", torch.tensor(False))
@@ -195,6 +198,7 @@ class Rqt(Recommender):
     ) -> TrainingLog:
         """Train on every next item of every sequence; see `training.loop.train`."""
         windows = histories.events(self.n_behaviours).windows(self.max_history + 1)
+        options = options.sized(len(windows))
         if self.item_query is not None:
             self.taken_once.fill_(_share_of_repeats(histories) < _FEW_REPEATS)
         return train(

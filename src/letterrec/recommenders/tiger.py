@@ -144,6 +144,7 @@ class Tiger(Recommender):
         check_trainable(histories)
         histories = histories.events(self.n_behaviours)
         first, target = _samples(histories)
+        options = options.sized(len(target))
         lengths = np.minimum(target - first, self.max_history)
         tokens = self.item_tokens.cpu()
 

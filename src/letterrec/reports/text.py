@@ -126,6 +126,8 @@ def print_inspection(out: Terminal, found: Diagnosis | Weights) -> None:
     )
     if found.get("cf_overlap") is not None:
         out.print(f"cf_overlap (codes shared with the CF neighbour): {found['cf_overlap']:.3f}")
+    if "cf_overlap_items" in found:
+        out.print(f"  of a sample of {found['cf_overlap_items']} items, as is the next")
     shared, by_chance = found.get("cf_overlap_any"), found.get("random_overlap_any")
     if shared is not None and by_chance is not None:
         out.print(

@@ -103,9 +103,11 @@ def items_of(
 def fit_tokenizer(run: Run, items: Items) -> MadeTokenizer:
     """The tokenizer that the settings name, fitted (eq. 1 to 5)."""
     settings = run.settings
-    tokenizer = TOKENIZERS[settings.tokenizer.name](
-        **settings.tokenizer.model_dump(exclude={"name", "training"}),
-    )
+    space = settings.tokenizer.code_space(len(items.content))
+    given = settings.tokenizer.model_dump(exclude={"name", "training"})
+    if space is not None:
+        given |= space._asdict()
+    tokenizer = TOKENIZERS[settings.tokenizer.name](**given)
     tokenizer.fit(items, _options(run, "tokenizer", settings.tokenizer.training))
     return MadeTokenizer(tokenizer, tokenizer.reconstruction_error(items))
 
@@ -240,7 +242,9 @@ def learn_all(
         epochs: what the schedule is of instead; None: what the settings have.
     """
     options = _options(run, "recommender", run.settings.training)
-    options = replace(options, stop=stop, epochs=epochs or options.epochs)
+    options = replace(options, stop=stop)
+    if epochs is not None:
+        options = replace(options, epochs=epochs, most=None)
     log = recommender.fit(_learned_from(run, dataset), options)
     return MadeRecommender(recommender.state_dict(), log)
 
@@ -255,7 +259,6 @@ def relearned_transitions(
     run: Run,
     dataset: Dataset,
     content: Embeddings | None,
-    trie: Trie,
     chosen: Transitions | None,
 ) -> Transitions | None:
     """Transitions learned from all that a data set has, with the strengths that others were chosen
@@ -263,17 +266,17 @@ def relearned_transitions(
     """
     if chosen is None:
         return None
-    transitions, similar = _learned(run, dataset, content, trie)
+    transitions, similar = _learned(run, dataset, content)
     return transitions.strong_as(chosen, similar)
 
 
 def _learned(
-    run: Run, dataset: Dataset, content: Embeddings | None, trie: Trie
+    run: Run, dataset: Dataset, content: Embeddings | None
 ) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
     """Transitions of what is trained on, and what similarity adds; see `transitions.learned`."""
     similarity = None
     if content is not None and len(content) > 1:
-        similarity = similarity_of(content, trie.items.cpu().numpy())
+        similarity = similarity_of(content)
     settings = run.settings.transitions.model_dump(exclude={"enabled"})
     return learned(
         dataset.training(),
@@ -294,7 +297,7 @@ def fit_transitions(
     settings = run.settings.transitions
     if not settings.enabled:
         return None
-    transitions, similar = _learned(run, dataset, content, ranker.trie)
+    transitions, similar = _learned(run, dataset, content)
     cases = _validation(run, dataset)
 
     def score(transitions: Transitions) -> float:
@@ -352,7 +355,7 @@ def _validation(run: Run, dataset: Dataset) -> Validation:
 def _options(run: Run, stage: str, settings: TrainingSettings | None) -> TrainingOptions:
     """How a stage's network is trained; the defaults where it has no settings of its own."""
     return TrainingOptions(
-        **({} if settings is None else settings.model_dump()),
+        **({} if settings is None else settings.options()),
         criterion=run.settings.evaluation.criterion,
         seed=run.settings.seed,
         folder=run.checkpoints(stage),
