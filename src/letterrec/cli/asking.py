@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from letterrec.cli.common import AsJson, RunArgument, note, out, print_json, whole_numbers, words
+from letterrec.cli.common import (
+    AsJson,
+    RayOption,
+    RunArgument,
+    WorkersOption,
+    note,
+    on_ray,
+    out,
+    print_json,
+    whole_numbers,
+    words,
+)
 from letterrec.errors import RequestError
 
 
@@ -114,7 +126,12 @@ def recommend(
     ] = False,
     out_file: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="for --all-users: .parquet, .csv or .jsonl"),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="for --all-users: .parquet, .csv or .jsonl; a name without an ending is a folder "
+            "of Parquet parts",
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="write over a file that is there already")
@@ -131,6 +148,8 @@ def recommend(
         Literal["skip", "refuse"],
         typer.Option(help="ids of the history that the catalogue does not have"),
     ] = "skip",
+    ray: RayOption = None,
+    workers: WorkersOption = None,
     as_json: AsJson = False,
 ) -> None:
     """The next items for a user of the run, for any history, or for all users.
@@ -151,6 +170,8 @@ def recommend(
         raise RequestError("--instruction goes with --user, --history, --item or none of them")
     if all_users != (out_file is not None):
         raise RequestError("--all-users and --out FILE.parquet go together")
+    if ray is not None and not all_users:
+        raise RequestError("--ray goes with --all-users")
     if out_file is not None:
         from letterrec.serving.bulk import format_of, recommend_all
 
@@ -162,7 +183,16 @@ def recommend(
     if not include_seen and (words := returning_note(engine.returning)):
         note(words)
     if out_file is not None:
-        n = recommend_all(engine, out_file, k=k, exclude_seen=not include_seen, force=force)
+        folder, file = run.absolute(), out_file.absolute()
+        with on_ray(ray, workers):
+            n = recommend_all(
+                engine,
+                file,
+                k=k,
+                exclude_seen=not include_seen,
+                force=force,
+                load=partial(api.load, folder) if ray else None,
+            )
         if as_json:
             print_json({"users": n, "file": str(out_file)})
         else:
