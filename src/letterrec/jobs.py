@@ -9,8 +9,10 @@ same: a part knows nothing of other parts, nor of who does it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
 
 P = TypeVar("P")
@@ -24,6 +26,9 @@ class Workers(Protocol):
     def do(self, start: Start[P, R], parts: Sequence[P]) -> Iterator[tuple[P, R]]:
         """Each part with its result, as they get done, in any order; see `do`."""
 
+    def scratch(self, name: str) -> AbstractContextManager[Path]:
+        """A folder that all of them see; see `scratch`."""
+
 
 class _Here:
     """This process does the parts, in their order."""
@@ -34,6 +39,16 @@ class _Here:
         work = start()
         for part in parts:
             yield part, work(part)
+
+    def scratch(self, name: str) -> AbstractContextManager[Path]:
+        """A folder for temporary files."""
+        return _temporary(name)
+
+
+@contextmanager
+def _temporary(name: str) -> Iterator[Path]:
+    with TemporaryDirectory(prefix=f"letterrec-{name}-") as folder:
+        yield Path(folder)
 
 
 _workers: ContextVar[Workers | None] = ContextVar("workers", default=None)
@@ -57,6 +72,15 @@ def do(start: Start[P, R], parts: Sequence[P]) -> Iterator[tuple[P, R]]:
     [('one', 3), ('three', 5)]
     """
     return (_workers.get() or _HERE).do(start, parts)
+
+
+def scratch(name: str) -> AbstractContextManager[Path]:
+    """A folder for files of parts, which all who do parts see; gone when the block ends well.
+
+    Where others do parts, it stays when the block does not end well, so that the same work under
+    the same name goes on with what is in it.
+    """
+    return (_workers.get() or _HERE).scratch(name)
 
 
 def is_shared() -> bool:

@@ -81,7 +81,7 @@ def test_parts_of_another_job_are_not_used(engine: Engine, tmp_path: Path) -> No
     path = tmp_path / "recs.parquet"
     parts = tmp_path / "recs.parquet.parts"
     parts.mkdir()
-    (parts / "job.json").write_text('"another"')
+    (parts / "_job.json").write_text('"another"')
     pl.DataFrame({"user": ["stranger"]}).write_parquet(parts / f"{0:012d}.parquet")
     recommend_all(engine, path, k=2, part=100)
     assert "stranger" not in pl.read_parquet(path)["user"].to_list()

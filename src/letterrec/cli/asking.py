@@ -129,8 +129,8 @@ def recommend(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="for --all-users: .parquet, .csv or .jsonl; a name without an ending is a folder "
-            "of Parquet parts",
+            help="for --all-users: .parquet, .csv or .jsonl; with --ray a name without an ending "
+            "is a folder of Parquet parts",
         ),
     ] = None,
     force: Annotated[
@@ -175,7 +175,7 @@ def recommend(
     if out_file is not None:
         from letterrec.serving.bulk import format_of, recommend_all
 
-        format_of(out_file)
+        format_of(out_file, parted=ray is not None)
     given_items = item or split_ids(history or "", "--history")
     if history is not None and not given_items:
         raise RequestError(f"--history {history!r} has no item id; expected ID,ID,...")
@@ -184,7 +184,7 @@ def recommend(
         note(words)
     if out_file is not None:
         folder, file = run.absolute(), out_file.absolute()
-        with on_ray(ray, workers):
+        with on_ray(ray, workers, file):
             n = recommend_all(
                 engine,
                 file,

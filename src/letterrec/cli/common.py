@@ -59,8 +59,13 @@ def print_json(value: object) -> None:
 
 
 @contextmanager
-def on_ray(address: str | None, workers: int | None) -> Iterator[None]:
+def on_ray(address: str | None, workers: int | None, beside: Path) -> Iterator[None]:
     """Inside the block a Ray cluster does what divides into parts, where an address is given.
+
+    Args:
+        address: as `cluster.connected` takes it; None: no cluster.
+        workers: processes at work.
+        beside: what is made; files of parts are in a folder beside it, which all machines see.
 
     Raises:
         RequestError: there is no cluster, or workers are given without one.
@@ -72,7 +77,7 @@ def on_ray(address: str | None, workers: int | None) -> Iterator[None]:
         return
     from letterrec.cluster.connection import connected
 
-    with connected(address, workers):
+    with connected(address, beside.with_name(f"{beside.name}.work"), workers):
         yield
 
 

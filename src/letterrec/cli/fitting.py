@@ -111,7 +111,7 @@ def fit(
     else:
         from letterrec.cluster.fitting import fit as fit_on_ray
 
-        with on_ray(ray, workers):
+        with on_ray(ray, workers, out_folder):
             run = fit_on_ray(source, out_folder, settings, resume=resume, workers=workers)
     if not distributed.is_main():
         return

@@ -83,7 +83,7 @@ def add_items(
 
     new = read_items(items)
     engine = api.load(run)
-    with on_ray(ray, workers):
+    with on_ray(ray, workers, run):
         Editor(engine).make(AddItems(new))
     catalogue = engine.catalogue
     added = {item: catalogue.identifiers.spelled(catalogue.rows[item]) for item in new}

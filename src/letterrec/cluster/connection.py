@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from letterrec import jobs
 from letterrec.cluster.workers import RayWorkers
@@ -16,13 +17,14 @@ _PATIENCE = 10.0  # seconds until an address counts as out of reach
 
 
 @contextmanager
-def connected(address: str, workers: int | None = None) -> Iterator[None]:
+def connected(address: str, folder: Path, workers: int | None = None) -> Iterator[None]:
     """Inside the block a Ray cluster does the parts of what this thread does.
 
     Args:
         address: ``HOST:PORT`` of a running cluster; ``auto``, the one that runs on this machine
             (or that ``RAY_ADDRESS`` names); or ``local``, one that is started here for the time
             of the block.
+        folder: where parts may leave files for one another; all machines see it.
         workers: how many processes work at a time; None: one for every GPU of the cluster, or
             for every CPU where it has none.
 
@@ -50,7 +52,7 @@ def connected(address: str, workers: int | None = None) -> Iterator[None]:
         ) from None
     try:
         _quieten()
-        with jobs.done_by(RayWorkers(workers)):
+        with jobs.done_by(RayWorkers(workers, folder.absolute())):
             yield
     finally:
         ray.shutdown()

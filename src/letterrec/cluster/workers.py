@@ -7,7 +7,10 @@ stays; the rest is handed out again to what is left of the cluster.
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -29,10 +32,22 @@ class RayWorkers:
     Args:
         count: how many work at a time, at most; None: one for every GPU of the cluster, or for
             every CPU where it has none.
+        folder: where parts leave their files for one another; all machines share it.
     """
 
-    def __init__(self, count: int | None = None) -> None:
+    def __init__(self, count: int | None, folder: Path) -> None:
         self.count = count
+        self.folder = folder
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """A folder within `folder`; see `jobs.scratch`."""
+        inside = self.folder / name
+        inside.mkdir(parents=True, exist_ok=True)
+        yield inside
+        shutil.rmtree(inside)
+        with suppress(OSError):  # there is more in it
+            self.folder.rmdir()
 
     def do(self, start: Start[P, R], parts: Sequence[P]) -> Iterator[tuple[P, R]]:
         """Each part with its result, as they get done; see `jobs.do`.

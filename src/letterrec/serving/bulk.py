@@ -23,7 +23,7 @@ from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 
 _PART = 2048  # users per part
-_FORMATS = (".parquet", ".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
+_FORMATS = (".parquet", ".csv", ".jsonl", ".csv.gz", ".jsonl.gz")  # no name ends with two
 _PARTS = ""  # the format of a folder of Parquet files
 _JOB = "_job.json"  # which job made a folder of parts; readers of such folders pass over it
 
@@ -46,15 +46,14 @@ def recommend_all(
     Args:
         engine: of the run.
         path: of the file; its name ends with ``.parquet``, ``.csv``, ``.jsonl``, or one of the
-            latter two and ``.gz``. A name without an ending is a folder, which gets a Parquet file
-            for every part.
+            latter two and ``.gz``; with ``load`` also without an ending: a folder of Parquet parts.
         k: items per user.
         exclude_seen: leave out what a user has already.
         force: overwrite a file with other content. A Parquet file that already holds these
             recommendations is left as it is.
         part: users per part.
-        load: opens the run again, for other processes that do parts (`jobs`); None: ``engine``
-            does them.
+        load: opens the run again, for other processes, which do the parts (`jobs`); None:
+            ``engine`` does them.
 
     Returns:
         How many users there are.
@@ -64,7 +63,7 @@ def recommend_all(
             or there is a file already.
         RunError: the catalogue is edited while other processes score.
     """
-    suffix = format_of(path)
+    suffix = format_of(path, parted=load is not None)
     catalogue = engine.catalogue
     job = fingerprint(
         f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}",
@@ -107,25 +106,24 @@ def recommend_all(
     return len(users)
 
 
-def format_of(path: Path) -> str:
-    """The format of a file, as the ending of its name.
+def format_of(path: Path, *, parted: bool = False) -> str:
+    """The format of a file, as the ending of its name; empty for a folder of Parquet parts.
+
+    Args:
+        path: of the file.
+        parted: a name without an ending is that of a folder of parts.
 
     Raises:
         RequestError: the ending is unknown, or ``path`` is a folder of something else.
     """
-    if path.is_dir():
-        if (path / _JOB).exists():
-            return _PARTS
+    if path.is_dir() and not (parted and (path / _JOB).exists()):
         raise RequestError(f"{path} is a folder; name a file, such as recs.parquet")
-    for suffix in reversed(_FORMATS):
+    for suffix in _FORMATS:
         if path.name.lower().endswith(suffix):
             return suffix
-    if not path.suffix and not path.exists():
+    if parted and not path.suffix:
         return _PARTS
-    raise RequestError(
-        f"{path}: expected a name that ends with {', '.join(_FORMATS)}, or one without an ending "
-        "for a folder of Parquet parts"
-    )
+    raise RequestError(f"{path}: expected a name that ends with {', '.join(_FORMATS)}")
 
 
 class _Users(NamedTuple):
