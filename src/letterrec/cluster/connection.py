@@ -43,7 +43,12 @@ def connected(address: str, folder: Path, workers: int | None = None) -> Iterato
     except ImportError:
         raise MissingExtra("ray", "ray") from None
     try:
-        ray.init(address, include_dashboard=_dashboard(address), logging_level=logging.ERROR)
+        ray.init(
+            address,
+            include_dashboard=False if address == "local" else None,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RequestError(
@@ -56,10 +61,6 @@ def connected(address: str, folder: Path, workers: int | None = None) -> Iterato
             yield
     finally:
         ray.shutdown()
-
-
-def _dashboard(address: str) -> bool | None:
-    return False if address == "local" else None
 
 
 def _quieten() -> None:

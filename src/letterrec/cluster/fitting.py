@@ -7,13 +7,17 @@ training goes on exactly.
 
 from __future__ import annotations
 
+import logging
 import os
-import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from letterrec import api
+from letterrec import api, jobs
 from letterrec.cluster.workers import slots
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset
@@ -80,59 +84,89 @@ def fit(
 
 def _train(source: str | Dataset, run: Run, workers: int | None) -> None:
     """Train and evaluate in as many processes; again from the latest checkpoint after a loss."""
-    from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
-
     losses, before = 0, _progress(run)
     while True:
         count, threads = _sizes(workers)
         say(f"  {count} {'process' if count == 1 else 'processes'} of the cluster train")
-        try:
-            _attempt(_Fit(source, run.folder, run.settings, threads), count)
+        failures = _attempt(_Fit(source, run.folder, run.settings, threads), count)
+        if not failures:
             return
-        except WorkerGroupError as error:
-            failures = list(error.worker_failures.values())
-            _raise_mistake(failures)
-            reason = str(failures[0] if failures else error).strip()
-        except ControllerError as error:
-            reason = str(error.controller_failure).strip()
-        line = reason.splitlines()[0][:200] if reason else "no reason given"
+        _raise_mistake(failures)
+        reason = (str(failures[0]).strip() or "no reason given").splitlines()[0][:200]
         now = _progress(run)
         losses = losses + 1 if now == before else 1
         before = now
         if losses == _LOSSES:
             raise RunError(
-                f"the cluster lost processes {losses} times before training got on ({line}); see "
+                f"the cluster lost processes {losses} times before training got on ({reason}); see "
                 "its logs, then go on with the same command and --resume"
             )
-        say(f"  note: a process of the training is lost ({line}): on from the latest checkpoint")
+        say(f"  note: a process of the training is lost ({reason}): on from the latest checkpoint")
 
 
-def _attempt(what: _Fit, count: int) -> None:
-    """Train with so many processes until all are done, or one is lost."""
+def _attempt(what: _Fit, count: int) -> list[Exception]:
+    """Train with so many processes until all are done, or one is lost; why it was lost."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
     on_gpu = slots()[0] == "GPU"
-    with tempfile.TemporaryDirectory() as notes:  # of Ray Train; checkpoints are the run's own
-        TorchTrainer(
+    with jobs.scratch("training") as notes, _heard(notes / "said.txt") as said:
+        trainer = TorchTrainer(
             _work,
-            train_loop_config={"fit": what},
+            train_loop_config={"fit": what, "said": said},
             torch_config=TorchConfig("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout_s=86_400),
             scaling_config=ScalingConfig(
                 num_workers=count, use_gpu=on_gpu, placement_strategy="SPREAD"
             ),
-            run_config=RunConfig(storage_path=notes, failure_config=FailureConfig(max_failures=0)),
-        ).fit()
+            run_config=RunConfig(
+                storage_path=str(notes), failure_config=FailureConfig(max_failures=0)
+            ),
+        )
+        try:
+            trainer.fit()
+        except WorkerGroupError as error:
+            return list(error.worker_failures.values()) or [error]
+        except ControllerError as error:
+            return [error.controller_failure]
+        return []
 
 
-def _work(config: dict[str, _Fit]) -> None:
-    """What each process of a training does."""
+def _work(config: dict[str, Any]) -> None:
+    """What each process of a training does; the main one writes down what it says."""
     import torch
+    import torch.distributed as dist
 
-    what = config["fit"]
+    what: _Fit = config["fit"]
     if what.threads is not None:
         torch.set_num_threads(what.threads)
-    api.fit(what.source, what.folder, what.settings, resume=True)
+    log = logging.getLogger("letterrec")
+    log.propagate = False
+    if dist.get_rank() == 0:
+        log.setLevel(logging.INFO)
+        log.addHandler(logging.FileHandler(config["said"]))
+    api.fit(what.source, what.folder, what.settings, resume=True, progress=False)
+
+
+@contextmanager
+def _heard(path: Path) -> Iterator[Path]:
+    """While the block runs, say here what is written into a file there."""
+    path.write_text("")
+    over = threading.Event()
+
+    def listen() -> None:
+        with path.open() as file:
+            while not over.wait(0.5):
+                for line in file:
+                    say(line.rstrip("\n"))
+
+    listener = threading.Thread(target=copy_context().run, args=(listen,), daemon=True)
+    listener.start()
+    try:
+        yield path
+    finally:
+        over.set()
+        listener.join()
 
 
 def _sizes(workers: int | None) -> tuple[int, int | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -99,22 +100,24 @@ def _pass(
     import pyarrow as pa
     import ray
     import ray.data
+    from ray.util.annotations import RayDeprecationWarning
 
     kind, free = slots()
     blocks = [
         ray.put(pa.table({"number": [i], "part": pa.array([pickle.dumps(parts[i])], pa.binary())}))
         for i in left
     ]
-    done = ray.data.from_arrow_refs(blocks).map_batches(
-        _Worker,
-        fn_constructor_args=(start,),
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(count or free, free, len(left))),
-        num_cpus=1,
-        num_gpus=1 if kind == "GPU" else None,
-        max_restarts=0,  # a lost actor could wait for room forever; its parts need not
-        max_task_retries=0,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_restarts
+        done = ray.data.from_arrow_refs(blocks).map_batches(
+            _Worker,
+            fn_constructor_args=(start,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=min(count or free, free, len(left))),
+            num_cpus=1,
+            num_gpus=1 if kind == "GPU" else None,
+            max_restarts=0,  # a lost actor could wait for room forever; its parts need not
+        )
     for row in done.iter_rows():
         result, error = pickle.loads(row["result"])
         if error is not None:
