@@ -174,7 +174,8 @@ def _sizes(workers: int | None) -> tuple[int, int | None]:
     import ray
 
     kind, free = slots()
-    machines = sum(1 for node in ray.nodes() if node["Alive"])
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    machines = len([node for node in nodes if node["Alive"]])
     wanted = workers or (free if kind == "GPU" else machines)
     count = max(1, min(wanted, free))
     if kind == "GPU":

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,7 @@ def slots() -> tuple[str, int]:
     """What a process of the cluster takes one of, ``GPU`` or ``CPU``, and how many there are."""
     import ray
 
-    found = ray.cluster_resources()
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     kind = "GPU" if found.get("GPU", 0) >= 1 else "CPU"
     return kind, max(1, int(found.get(kind, 1)))
 
@@ -103,7 +103,7 @@ def _pass(
     from ray.util.annotations import RayDeprecationWarning
 
     kind, free = slots()
-    blocks = [
+    blocks: list[Any] = [
         ray.put(pa.table({"number": [i], "part": pa.array([pickle.dumps(parts[i])], pa.binary())}))
         for i in left
     ]

@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryFile
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import polars as pl
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from letterrec import jobs
 from letterrec.data import times
@@ -38,6 +38,7 @@ from letterrec.errors import DataError
 from letterrec.files import atomic_path, fingerprint, read_json, write_json
 from letterrec.progress import counting
 
+Number = TypeVar("Number", np.int32, np.float64)
 LARGE = {"parquet": 200_000_000, "csv": 1_000_000_000}  # bytes: some 25 million rows
 _ROWS = 3_000_000  # of a partition, about
 _LEAST = 4  # partitions, so that several processes have some
@@ -162,16 +163,14 @@ class _Partition:
     @property
     def items(self) -> NDArray[np.int32]:
         """int32: numbers of the items, user by user, memory-mapped."""
-        return _mapped(self.file("items.npy"))
+        items: NDArray[np.int32] = np.load(self.file("items.npy"), mmap_mode="r")
+        return items
 
     @property
     def times(self) -> NDArray[np.float64]:
         """float64: times of the same rows, memory-mapped."""
-        return _mapped(self.file("times.npy"))
-
-
-def _mapped(path: Path) -> NDArray[np.generic]:
-    return np.load(path, mmap_mode="r")
+        times: NDArray[np.float64] = np.load(self.file("times.npy"), mmap_mode="r")
+        return times
 
 
 def _spilling(folder: Path, count: int) -> Callable[[Source], None]:
@@ -456,7 +455,7 @@ def _blocks(values: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     return (values[start : start + _ROWS] for start in range(0, len(values), _ROWS))
 
 
-def _on_disk(size: int, dtype: DTypeLike) -> NDArray[np.generic]:
+def _on_disk(size: int, dtype: type[Number]) -> NDArray[Number]:
     """An array in a file without a name, which is gone with the array."""
     if not size:
         return np.zeros(0, dtype)
