@@ -82,15 +82,15 @@ def recommend_all(
         )
     try:
         _begin(parts, job, is_begun)
-        scoring = partial(_scoring, load or (lambda: engine), catalogue.lineage, k, exclude_seen)
+        score = partial(scoring, load or (lambda: engine), catalogue.lineage, k, exclude_seen)
         chunks = [
-            _Users(start, min(start + part, len(users)), parts / f"{start:012d}.parquet")
+            Users(start, min(start + part, len(users)), parts / f"{start:012d}.parquet")
             for start in range(0, len(users), part)
         ]
         left = [chunk for chunk in chunks if not chunk.file.exists()]
         with counting("recommending", len(users)) as counter:
             counter.advance(len(users) - sum(chunk.stop - chunk.start for chunk in left))
-            for chunk, _ in jobs.do(scoring, left):
+            for chunk, _ in jobs.do(score, left):
                 counter.advance(chunk.stop - chunk.start)
         if suffix == _PARTS:
             _give_folder(parts, path)
@@ -126,7 +126,7 @@ def format_of(path: Path, *, parted: bool = False) -> str:
     raise RequestError(f"{path}: expected a name that ends with {', '.join(_FORMATS)}")
 
 
-class _Users(NamedTuple):
+class Users(NamedTuple):
     """A part: users from one row to before another, and the file that gets their lists."""
 
     start: int
@@ -134,9 +134,9 @@ class _Users(NamedTuple):
     file: Path
 
 
-def _scoring(
+def scoring(
     load: Callable[[], Engine], lineage: str, k: int, exclude_seen: bool
-) -> Callable[[_Users], None]:
+) -> Callable[[Users], None]:
     """Open the run, and return what writes the lists of a part."""
     engine = load()
     if engine.catalogue.lineage != lineage:
@@ -144,7 +144,7 @@ def _scoring(
             f"the catalogue of {engine.folder} was edited while it was scored; run it again"
         )
 
-    def score(part: _Users) -> None:
+    def score(part: Users) -> None:
         users = engine.dataset.user_ids[part.start : part.stop]
         with atomic_path(part.file) as temporary:
             _frame(engine, users, k, exclude_seen).write_parquet(temporary)
