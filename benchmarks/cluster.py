@@ -26,7 +26,7 @@ from letterrec import api, jobs
 from letterrec.cluster.connection import connected
 from letterrec.cluster.workers import RayWorkers
 from letterrec.runs.origin import processor
-from letterrec.serving.bulk import Users, scoring
+from letterrec.serving.bulk import Users, lists_of, scoring
 
 PART = 256  # users
 
@@ -62,7 +62,8 @@ def rates(run: Path, folder: Path, count: int, users: int) -> tuple[float, float
         Users(start, min(start + PART, n), folder / f"{number}.parquet")
         for number, start in enumerate(starts[: -(-users // PART)])
     ]
-    start = partial(scoring, partial(api.load, run), engine.catalogue.lineage, 10, True)
+    lists = partial(lists_of, k=10, exclude_seen=True)
+    start = partial(scoring, partial(api.load, run), engine.catalogue.lineage, lists)
     done: dict[int, list[tuple[Timed, int]]] = {}
     with jobs.done_by(RayWorkers(count, folder)):
         for part, took in jobs.do(partial(timed, start), parts):

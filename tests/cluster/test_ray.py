@@ -44,7 +44,7 @@ SECONDS = 0.2  # of a part, so that there is a middle to be killed in
 QUICK_TO_NOTICE = {
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 300,
-    "health_check_timeout_ms": 2000,
+    "health_check_timeout_ms": 30_000,  # one that is killed refuses at once
     "health_check_failure_threshold": 3,
 }
 

@@ -82,7 +82,8 @@ def recommend_all(
         )
     try:
         _begin(parts, job, is_begun)
-        score = partial(scoring, load or (lambda: engine), catalogue.lineage, k, exclude_seen)
+        lists = partial(lists_of, k=k, exclude_seen=exclude_seen)
+        score = partial(scoring, load or (lambda: engine), catalogue.lineage, lists)
         chunks = [
             Users(start, min(start + part, len(users)), parts / f"{start:012d}.parquet")
             for start in range(0, len(users), part)
@@ -135,9 +136,20 @@ class Users(NamedTuple):
 
 
 def scoring(
-    load: Callable[[], Engine], lineage: str, k: int, exclude_seen: bool
+    load: Callable[[], Engine],
+    lineage: str,
+    lists: Callable[[Engine, tuple[str, ...]], pl.DataFrame],
 ) -> Callable[[Users], None]:
-    """Open the run, and return what writes the lists of a part."""
+    """What writes the lists of a part.
+
+    Args:
+        load: opens the run.
+        lineage: of the catalogue that is scored.
+        lists: makes the lists of some users.
+
+    Raises:
+        RunError: the catalogue is another by now.
+    """
     engine = load()
     if engine.catalogue.lineage != lineage:
         raise RunError(
@@ -147,7 +159,7 @@ def scoring(
     def score(part: Users) -> None:
         users = engine.dataset.user_ids[part.start : part.stop]
         with atomic_path(part.file) as temporary:
-            _frame(engine, users, k, exclude_seen).write_parquet(temporary)
+            lists(engine, users).write_parquet(temporary)
 
     return score
 
@@ -199,7 +211,8 @@ def _begin(parts: Path, job: str, is_begun: bool) -> None:
     write_json(parts / _JOB, job)
 
 
-def _frame(engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool) -> pl.DataFrame:
+def lists_of(engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool) -> pl.DataFrame:
+    """The lists of some users, as `recommend_all` writes them."""
     queries = (Query(engine.history_of(user), k, exclude_seen, user=user) for user in users)
     answers = engine.answer([engine.prepare(query) for query in queries])
     ids, titles = engine.catalogue.item_ids, engine.catalogue.titles

@@ -83,7 +83,8 @@ def read_interactions(
             scanned = reshape(table.scan()) if reshape else table.scan()
             scanned = scanned.select(**{k: pl.col(c) for k, c in keys.items()})
             kept = rows.high_rated(scanned)
-        if jobs.is_shared() or partitions.is_large(table):
+        is_plain = set(kept.collect_schema()) == {"user", "item", "time"}
+        if is_plain and (jobs.is_shared() or partitions.is_large(table)):
             rows.report(table, columns.get("rating", ""), said)
             k = DEFAULT_K_CORE if options.k_core is None else options.k_core
             packed = partitions.pack(table, kept, k, notes=said)
