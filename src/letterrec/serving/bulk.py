@@ -34,6 +34,7 @@ def recommend_all(
     *,
     k: int = 10,
     exclude_seen: bool = True,
+    behaviour: str | None = None,
     force: bool = False,
     part: int = _PART,
     load: Callable[[], Engine] | None = None,
@@ -49,6 +50,7 @@ def recommend_all(
             latter two and ``.gz``; with ``load`` also without an ending: a folder of Parquet parts.
         k: items per user.
         exclude_seen: leave out what a user has already.
+        behaviour: what is asked for; None: the run's targets.
         force: overwrite a file with other content. A Parquet file that already holds these
             recommendations is left as it is.
         part: users per part.
@@ -66,7 +68,8 @@ def recommend_all(
     suffix = format_of(path, parted=load is not None)
     catalogue = engine.catalogue
     job = fingerprint(
-        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}",
+        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}"
+        + ("" if behaviour is None else f" {behaviour}"),
         engine.files.recommender.read_bytes(),
     )
     parts = path.with_name(f"{path.name}.parts")
@@ -82,7 +85,7 @@ def recommend_all(
         )
     try:
         _begin(parts, job, is_begun)
-        lists = partial(lists_of, k=k, exclude_seen=exclude_seen)
+        lists = partial(lists_of, k=k, exclude_seen=exclude_seen, behaviour=behaviour)
         score = partial(scoring, load or (lambda: engine), catalogue.lineage, lists)
         chunks = [
             Users(start, min(start + part, len(users)), parts / f"{start:012d}.parquet")
@@ -211,9 +214,25 @@ def _begin(parts: Path, job: str, is_begun: bool) -> None:
     write_json(parts / _JOB, job)
 
 
-def lists_of(engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool) -> pl.DataFrame:
+def lists_of(
+    engine: Engine,
+    users: tuple[str, ...],
+    k: int,
+    exclude_seen: bool,
+    behaviour: str | None = None,
+) -> pl.DataFrame:
     """The lists of some users, as `recommend_all` writes them."""
-    queries = (Query(engine.history_of(user), k, exclude_seen, user=user) for user in users)
+    queries = (
+        Query(
+            engine.history_of(user),
+            k,
+            exclude_seen,
+            user=user,
+            behaviours=engine.behaviours_of(user),
+            behaviour=behaviour,
+        )
+        for user in users
+    )
     answers = engine.answer([engine.prepare(query) for query in queries])
     ids, titles = engine.catalogue.item_ids, engine.catalogue.titles
 

@@ -96,6 +96,17 @@ class RecommendRequest(_Strict):
         None,
         description="what is wanted, in words, if the recommender was trained to read it",
     )
+    behaviour: Annotated[str, Field(max_length=256)] | None = Field(
+        None,
+        description="what is asked for, such as buy, where the run tells behaviours apart; its "
+        "targets if not given",
+    )
+    behaviours: list[Annotated[str, Field(max_length=256)]] | None = Field(
+        None,
+        max_length=MAX_HISTORY,
+        description="by which behaviour each item came into the history; all by the first of the "
+        "run's targets if not given",
+    )
     unknown: Unknown = Field(
         "skip",
         description="ids that the catalogue does not have: skip (the answer names them) or refuse; "
@@ -135,8 +146,18 @@ class ItemName(BaseModel):
 
 
 class Because(ItemName):
-    """An item of the history that shares codes with a recommended one."""
+    """An item of the history, and what it has to do with a recommended one."""
 
+    share: float = Field(
+        description="part of the recommended item's probability that comes, by transitions, from "
+        "this item"
+    )
+    followed: int = Field(
+        description="users who came to the recommended item within 20 interactions after this one"
+    )
+    similarity: float | None = Field(
+        description="cosine of the content of both; null where items have no content"
+    )
     shared: list[bool] = Field(description="per level, whether the codes are equal")
 
 
@@ -147,7 +168,12 @@ class Recommendation(ItemName):
     log_probability: float | None = Field(
         description="natural logarithm, given the history; null where a baseline ranks"
     )
-    because: list[Because] | None = Field(None, description="with explain; nearest first")
+    recommender: float | None = Field(
+        None,
+        description="with explain: part of the probability that is the recommender's own; it and "
+        "the shares of because are 1 in sum; null for baselines and empty histories",
+    )
+    because: list[Because] | None = Field(None, description="with explain; largest share first")
 
 
 class RecommendResponse(BaseModel):
@@ -155,6 +181,9 @@ class RecommendResponse(BaseModel):
 
     items: list[Recommendation]
     history: list[ItemName] | None = Field(None, description="with explain; oldest first")
+    behaviours: list[str] | None = Field(
+        None, description="with explain, of each item of the history; null without behaviours"
+    )
     skipped: list[str] = Field(
         default_factory=list,
         description="ids of history, allowed and blocked that the catalogue does not have",
@@ -275,6 +304,8 @@ class RunInfo(BaseModel):
     created: str
     letterrec: str
     metrics: dict[str, float] | None = Field(description="on the test split")
+    behaviours: list[str] = Field(description="kinds of interactions; empty where there is one")
+    targets: list[str] = Field(description="the behaviours that are predicted")
     levels: list[Level] = Field(description="of the identifiers; none where a baseline ranks")
     example_user: str
     example_items: list[ItemName]

@@ -6,7 +6,9 @@ const MOST_SHOWN = 50; // recommendations
 const LATEST = 10; // items of a history that are shown before the earlier ones are asked for
 const MOST_ASKED = 1000; // items of a history that the server takes
 
-let items = []; // oldest first
+let items = []; // oldest first; each with its behaviour where the run tells them apart
+let behaviours = []; // kinds of interactions that the run knows
+let usual = ""; // the behaviour of an item that is added
 let unfolded = false;
 let exampleUser = ""; // until the run is known
 let latest = 0; // number of the latest request: answers that come late are dropped
@@ -22,11 +24,13 @@ export function startRecommending() {
   $("k").addEventListener("change", () => { boundK(); change(); });
   $("earlier").addEventListener("click", () => { unfolded = !unfolded; drawHistory(); });
   $("exclude-seen").addEventListener("change", change);
+  $("behaviour").addEventListener("change", change);
   $("item").querySelector(".close").addEventListener("click", () => $("item").close());
 }
 
 export function fillExamples(run) {
   exampleUser = run.example_user;
+  fillBehaviours(run);
   $("user").placeholder = `such as ${exampleUser}`;
   const buttons = run.example_items.slice(0, 4).map((item) =>
     el("button", { type: "button", class: "ghost", title: item.title, onclick: () => add(item) },
@@ -35,8 +39,28 @@ export function fillExamples(run) {
   refresh();
 }
 
+function fillBehaviours(run) {
+  behaviours = run.behaviours;
+  usual = run.targets[0] ?? behaviours[0] ?? "";
+  const targets = run.targets.length ? run.targets.join(" or ") : "any of these";
+  $("behaviour").replaceChildren(
+    el("option", { value: "" }, targets),
+    ...behaviours.filter((name) => name !== targets).map((name) => el("option", { value: name }, name)));
+  $("behaviour-choice").hidden = !behaviours.length;
+}
+
 function add(item) {
-  if (!items.some((other) => other.item === item.item)) setHistory([...items, item]);
+  const had = items.some((other) => other.item === item.item && other.behaviour === (usual || undefined));
+  if (!had) setHistory([...items, usual ? { ...item, behaviour: usual } : item]);
+}
+
+function behaviourOf(item, place) {
+  if (!behaviours.length) return null;
+  const choice = el("select", {
+    "aria-label": `Behaviour of ${item.title}`,
+    onchange: (event) => setHistory(items.with(place, { ...item, behaviour: event.target.value })),
+  }, ...behaviours.map((name) => el("option", { value: name, selected: name === item.behaviour }, name)));
+  return choice;
 }
 
 function setHistory(next) {
@@ -53,6 +77,7 @@ function drawHistory() {
   const entries = items.slice(first).map((item, i) =>
     el("li", {},
       el("span", { class: "title" }, itemLink(item), " ", codePills(item.identifier)),
+      behaviourOf(item, first + i),
       el("button", {
         type: "button", class: "ghost remove", "aria-label": `Remove ${item.title}`,
         onclick: () => setHistory(items.filter((_, j) => j !== first + i)),
@@ -85,15 +110,19 @@ function change() {
 async function loadUser(user) {
   const answer = await ask("/v1/recommend", { user, explain: true, k: 1 });
   unfolded = false;
-  setHistory(answer.history);
+  const kinds = answer.behaviours;
+  setHistory(kinds ? answer.history.map((item, i) => ({ ...item, behaviour: kinds[i] })) : answer.history);
 }
 
 async function refresh() {
   const mine = ++latest;
   try {
+    const asked = items.slice(-MOST_ASKED);
     const answer = await ask("/v1/recommend", {
-      history: items.slice(-MOST_ASKED).map((item) => item.item), k: Number($("k").value) || 10,
+      history: asked.map((item) => item.item), k: Number($("k").value) || 10,
       exclude_seen: $("exclude-seen").checked, explain: true,
+      ...(behaviours.length && { behaviours: asked.map((item) => item.behaviour) }),
+      ...($("behaviour").value && { behaviour: $("behaviour").value }),
     });
     if (mine !== latest) return;
     show(answer.items, answer.skipped.length);
@@ -122,14 +151,35 @@ function show(found, skipped) {
       el("span", { class: "bar" }, el("i", { style: `width:${(100 * weight(item)) / best}%` })),
       el("span", { class: "detail" },
         codePills(item.identifier, why?.shared), el("span", { class: "id" }, item.item)),
-      why ? explain(why) : null);
+      item.because ? explain(item) : null);
   }));
 }
 
-function explain(why) {
+// What carried the recommendation: the parts of its probability, largest first.
+function explain(item) {
+  const named = item.because.filter((why) => why.share >= 0.005).slice(0, 3);
+  const parts = named.map((why) => [why.share, tie(why)]);
+  if (item.recommender !== null) {
+    parts.push([item.recommender, ["the recommender's own"]]);
+    const rest = 1 - parts.reduce((sum, [share]) => sum + share, 0);
+    if (rest >= 0.005) parts.push([rest, ["other items of the history"]]);
+    parts.sort(([a], [b]) => b - a);
+    return lines(parts.map(([share, words]) => [`${Math.round(100 * share)} % `, ...words]));
+  }
+  return item.because.length ? lines([tie(item.because[0])]) : null;
+}
+
+const lines = (each) =>
+  el("span", { class: "why" }, ...each.flatMap((words, i) => (i ? [" · ", ...words] : words)));
+
+// What an item of the history has to do with the recommended one.
+function tie(why) {
+  const name = el("b", {}, why.title);
+  if (why.followed) return ["followed ", name, why.followed === 1 ? " once" : ` in ${number(why.followed)} histories`];
   const shared = why.shared.flatMap((equal, level) => (equal ? [letter(level)] : []));
-  const noun = shared.length === 1 ? "code" : "codes";
-  return el("span", { class: "why" }, `shares ${noun} ${shared.join(", ")} with `, el("b", {}, why.title));
+  if (why.share && why.similarity !== null) return ["similar to ", name];
+  if (shared.length) return [`shares ${shared.length === 1 ? "code" : "codes"} ${shared.join(", ")} with `, name];
+  return ["by way of ", name];
 }
 
 const percent = (p) => (p >= 0.001 ? `${(100 * p).toFixed(1)} %` : `${(100 * p).toPrecision(1)} %`);
