@@ -178,6 +178,7 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdIt
         item_ids=_take(dataset.item_ids, kept),
         titles=_take(dataset.titles, kept),
         texts=_take(dataset.texts, kept),
+        images=None if dataset.images is None else _take(dataset.images, kept),
         categories=None if dataset.categories is None else _take(dataset.categories, kept),
         interactions=rest_of_all.take(rows),
         preferences=None if dataset.preferences is None else _take(dataset.preferences, rows),

@@ -31,6 +31,8 @@ class Dataset:
             None where the source says nothing of its users.
         categories: one per item: its category and those above it, the widest first, ``()`` where
             that is not known; None where the source has no categories.
+        images: one per item, the address of its image, ``""`` where it has none; None where no item
+            has one.
         warnings: what was dropped or doubtful on reading, one counted line each.
         times: float64 ``(n_interactions,)``: seconds since 1970 of each interaction, in the order
             of ``interactions``; None where the source has none, and in a run.
@@ -53,6 +55,7 @@ class Dataset:
     given_cf: NDArray[np.float32] | None = None
     preferences: tuple[str, ...] | None = None
     categories: tuple[tuple[str, ...], ...] | None = None
+    images: tuple[str, ...] | None = None
     warnings: tuple[str, ...] = field(default=())
     times: NDArray[np.float64] | None = None
     cut: Cut | None = None

@@ -30,7 +30,7 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     behaviours, ``behaviours`` (list of int32), one for each of the items; unless the split is
     leave-one-out also ``valid_from`` and ``test_from`` (int64), the interactions of `Cut` that come
     before. ``items.parquet``: ``item``, ``title``, ``text`` (null where the data set has no texts)
-    and, where it has any, ``categories`` (list of text), an item per row.
+    and, where it has any, ``categories`` (list of text) and ``image`` (text), an item per row.
     """
     columns = {
         "user": pl.Series(dataset.user_ids, dtype=pl.String),
@@ -53,6 +53,8 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     if dataset.categories is not None:
         paths = pl.Series("categories", list(map(list, dataset.categories)), pl.List(pl.String))
         catalogue = catalogue.with_columns(paths)
+    if dataset.images is not None:
+        catalogue = catalogue.with_columns(image=pl.Series(dataset.images, dtype=pl.String))
     with atomic_path(folder / _ITEMS) as path:
         catalogue.write_parquet(path)
     with atomic_path(folder / _INTERACTIONS) as path:
@@ -102,6 +104,7 @@ def read_dataset(folder: Path) -> Dataset:
             categories=tuple(map(tuple, items["categories"].to_list()))
             if "categories" in items.columns
             else None,
+            images=tuple(items["image"]) if "image" in items.columns else None,
             warnings=tuple(json.loads(about["warnings"])),
             cut=_cut(interactions, lengths) if "test_from" in interactions.columns else None,
             behaviours=tuple(kinds.get("names", ())),

@@ -54,18 +54,21 @@ _NO_WORDS = re.compile(  # names of columns that hold none
     re.I,
 )
 _CATEGORIES = ("categories", "category", "genres", "genre", "class")  # names of columns
+_IMAGES = ("image", "image_url", "imageurl")  # names of columns
+_IMAGE = re.compile(r"(?:https://|/(?![/\\]))[^\s\x00-\x1f\x7f]{1,2000}", re.I)
 _BETWEEN_CATEGORIES = (">", "|", ";")  # else commas
 _YEAR = re.compile(r"(?:.*[_\s-])?year|year(?:[_\s-].*|Of.*)", re.I)
 
 
 class ItemText(NamedTuple):
-    """An item's title, its whole text, and its category with those above it, the widest first;
-    empty where the source has none.
+    """An item's title, its whole text, its category with those above it, the widest first, and the
+    address of its image; empty where the source has none.
     """
 
     title: str
     text: str
     categories: tuple[str, ...] = ()
+    image: str = ""
 
 
 def item_text(
@@ -81,14 +84,17 @@ def item_text(
 
     >>> item_text("Nail &amp; polish", {"categories": ["Beauty", "Nails"], "price": "3.5"})
     ItemText(title='Nail & polish', text='Nail & polish. Beauty, Nails', categories=('Beauty', \
-'Nails'))
+'Nails'), image='')
     """
+    image = ""
+    if isinstance(fields, Mapping):
+        image = next(filter(None, (image_of(v) for k, v in fields.items() if _is_image(k))), "")
     if categories is None and isinstance(fields, Mapping):
         categories = next((v for k, v in fields.items() if is_category(k) and v), None)
     shown = title_of(title)
     further = worded(fields) if isinstance(fields, Mapping) else map(words_of, fields)
     texts = [printable(t) for t in (title_words(shown), *further) if t]
-    return ItemText(shown, ". ".join(dict.fromkeys(texts)), category_path(categories))
+    return ItemText(shown, ". ".join(dict.fromkeys(texts)), category_path(categories), image)
 
 
 def category_path(value: object) -> tuple[str, ...]:
@@ -108,6 +114,24 @@ def category_path(value: object) -> tuple[str, ...]:
     if value and isinstance(value[0], list | tuple):
         return category_path(value[0])
     return tuple(dict.fromkeys(printable(name) for name in map(words_of, value) if name))
+
+
+def image_of(value: object) -> str:
+    """The address of an image that a page may show: of a list, the first. It begins with
+    ``https://``, or with one ``/`` where the server that shows the page has it.
+
+    >>> image_of(["https://shop.example/a.jpg"]), image_of("/img/b.png")
+    ('https://shop.example/a.jpg', '/img/b.png')
+    >>> image_of("javascript:alert(1)"), image_of("http://shop.example/c.jpg"), image_of("//d")
+    ('', '', '')
+    """
+    if isinstance(value, list | tuple):
+        return next(filter(None, map(image_of, value)), "")
+    return value.strip() if isinstance(value, str) and _IMAGE.fullmatch(value.strip()) else ""
+
+
+def _is_image(name: object) -> bool:
+    return isinstance(name, str) and name.casefold() in _IMAGES
 
 
 def is_category(name: object) -> bool:

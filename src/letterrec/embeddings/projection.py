@@ -1,4 +1,4 @@
-"""Principal components of embeddings, to draw them in a plane or in space."""
+"""Embeddings in a plane or in space, to draw them: principal components and t-SNE."""
 
 from __future__ import annotations
 
@@ -61,6 +61,27 @@ def principal_axes(values: NDArray[np.float32], n: int = 3) -> Axes:
     total = max(float(np.trace(covariance)), 1e-12)
     shares = [float(v) / total for v in variances.clip(min=0)]
     return Axes(mean, directions, shares + [0.0] * (n - kept))
+
+
+def neighbourhoods(values: NDArray[np.float32], seed: int = 0) -> NDArray[np.float32]:
+    """Place points in a plane so that near ones stay near (t-SNE; van der Maaten & Hinton, 2008).
+
+    Takes seconds for thousands of points. Fewer than five are projected instead.
+
+    Args:
+        values: float32 ``(points, d)``.
+        seed: of the optimization.
+
+    Returns:
+        float32 ``(points, 2)``.
+    """
+    if len(values) < 5:
+        return principal_components(values, 2)[0]
+    from sklearn.manifold import TSNE  # takes a second or two
+
+    perplexity = min(30.0, (len(values) - 1) / 3)
+    found = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(values)
+    return np.asarray(found, dtype=np.float32)
 
 
 def sample(n: int, most: int) -> NDArray[np.int64]:

@@ -30,6 +30,7 @@ from letterrec.data.readers.side_tables import (
     categories_of,
     check_match,
     counted,
+    images_of,
     titles_and_texts,
 )
 from letterrec.data.readers.table_files import TableFile
@@ -416,6 +417,7 @@ def _with_catalogue(
         titles,
         texts,
         categories=categories_of(item_ids, entries),
+        images=images_of(item_ids, entries),
         warnings=tuple(notes),
         times=packed.times,
     )

@@ -194,6 +194,13 @@ def categories_of(
     return categories if any(categories) else None
 
 
+def images_of(item_ids: Sequence[str], found: Mapping[str, ItemText]) -> tuple[str, ...] | None:
+    """The address of each item's image, ``""`` where it has none; None where no item has one."""
+    empty = ItemText("", "")
+    images = tuple(found.get(i, empty).image for i in item_ids)
+    return images if any(images) else None
+
+
 def preferences_of(user_ids: Sequence[str], said: Mapping[str, object]) -> tuple[str, ...] | None:
     """What each user likes, in words; ``""`` for users without one, None if no user has one.
 

@@ -52,6 +52,8 @@ class Catalogue:
         added_texts: what was encoded of the added items.
         added_content: float32 ``(n_added, d_content)`` of the added items.
         lineage: of the edits; see `Changes`.
+        images: addresses of images of the items trained on, ``""`` where there is none; ``()`` where
+            no item has one.
     """
 
     item_ids: tuple[str, ...]
@@ -68,6 +70,7 @@ class Catalogue:
         default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
     )
     lineage: str = ""
+    images: tuple[str, ...] = ()
 
     @classmethod
     def trained(
@@ -84,6 +87,7 @@ class Catalogue:
             0,
             _trie(identifiers, dataset.popularity),
             transitions,
+            images=dataset.images or (),
         )
 
     def changed(
@@ -132,6 +136,7 @@ class Catalogue:
             self.added_texts + tuple(changes.texts[i] for i in new),
             added_content,
             changes.lineage,
+            images=self.images,
         )
         if is_same:
             made.__dict__["rows"] = self.rows

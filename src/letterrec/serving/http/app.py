@@ -20,14 +20,15 @@ from letterrec.serving import queries
 from letterrec.serving.catalogue.edits import AddItems, SetStates
 from letterrec.serving.catalogue.items import STATES
 from letterrec.serving.catalogue.tree import children
+from letterrec.serving.http import maps, views
 from letterrec.serving.http import schemas as s
-from letterrec.serving.http import views
 from letterrec.serving.http.admission import Admission
 from letterrec.serving.http.bodies import StrictRoute
 from letterrec.serving.http.drawings import CachedBody, Drawings
 from letterrec.serving.http.middleware import RequestMiddleware, ends_of
 from letterrec.serving.http.problems import add_error_handlers, problems
 from letterrec.serving.http.recommending import add_recommending
+from letterrec.serving.http.showing import MapMethod, add_showing
 from letterrec.serving.http.telemetry import event
 from letterrec.serving.service import Service
 
@@ -97,6 +98,7 @@ def create_app(
     add_recommending(app, service, drawings)
     _add_catalogue(app, service, drawings)
     _add_exploring(app, service, drawings)
+    add_showing(app, service, drawings)
     _add_operating(app, service)
     _add_page(app, description)
     return app
@@ -190,7 +192,7 @@ def _add_exploring(app: FastAPI, service: Service, drawings: Drawings) -> None:
 
         return (await drawings.get(("tree", codes), catalogue, draw)).response(http)
 
-    @app.get("/v1/map", response_model=s.Map, responses=problems(404), tags=["explore"])
+    @app.get("/v1/map", response_model=s.Map, responses=problems(404, 503), tags=["explore"])
     async def embedding_map(
         http: Request,
         of: Annotated[
@@ -199,18 +201,21 @@ def _add_exploring(app: FastAPI, service: Service, drawings: Drawings) -> None:
         ] = "items",
         level: Annotated[int, Query(ge=1, le=32, description="of the codes")] = 1,
         points: Annotated[int, Query(ge=1, le=20_000, description="items at most")] = 2_500,
+        method: MapMethod = "pca",
     ) -> Response:
-        """Embeddings on their first three principal components (the paper's Fig. 7)."""
+        """Embeddings on their first three principal components (the paper's Fig. 7), or in a plane."""
         engine = service.engine
         catalogue = engine.catalogue
 
         def draw() -> bytes:
-            return views.embedding_map(engine, catalogue, of, level, points)
+            return maps.embedding_map(engine, catalogue, of, level, points, method)
 
+        slow = method == "tsne"
         if of == "items":  # only trained items are shown: edits change nothing
-            body = await drawings.get(("items", min(points, catalogue.n_trained)), engine, draw)
+            key = ("items", min(points, catalogue.n_trained), method)
+            body = await drawings.get(key, engine, draw, slow=slow)
         else:
-            body = await drawings.get(("codes", level), catalogue, draw)
+            body = await drawings.get(("codes", level, method), catalogue, draw, slow=slow)
         return body.response(http)
 
 

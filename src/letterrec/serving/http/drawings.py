@@ -23,6 +23,7 @@ from letterrec.errors import Overloaded
 _THREADS = 2
 _WAITING = 64  # drawings that may wait for a thread
 _KEPT = 64 * 2**20  # bytes of cached drawings
+_PATIENCE = 0.5  # seconds in which a slow drawing is waited for
 _ZIPPED = 1024  # bytes; shorter bodies are not worth compressing
 
 T = TypeVar("T")
@@ -62,14 +63,19 @@ class Drawings:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="drawing")
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="drawing slowly")
         self._running = 0
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, tuple[weakref.ref[object], CachedBody]] = OrderedDict()
         self._size = 0
         self._begun: dict[Hashable, asyncio.Future[CachedBody]] = {}
 
-    async def run(self, draw: Callable[[], T]) -> T:
+    async def run(self, draw: Callable[[], T], *, slow: bool = False) -> T:
         """Call a function on the thread pool and return its result; nothing is cached.
+
+        Args:
+            draw: is called.
+            slow: it takes seconds, and gets a thread that the others do not wait for.
 
         Raises:
             Overloaded: too many calls are waiting already.
@@ -78,11 +84,13 @@ class Drawings:
             raise Overloaded(f"{_WAITING} such requests are waiting already; try again in a second")
         with self._lock:
             self._running += 1
-        future = self._threads.submit(draw)
+        future = (self._slow if slow else self._threads).submit(draw)
         future.add_done_callback(self._ended)
         return await asyncio.wrap_future(future)
 
-    async def get(self, key: Hashable, version: object, draw: Callable[[], bytes]) -> CachedBody:
+    async def get(
+        self, key: Hashable, version: object, draw: Callable[[], bytes], *, slow: bool = False
+    ) -> CachedBody:
         """The cached drawing for ``key`` and ``version``; drawn now if missing or outdated.
 
         Requests for the same drawing share one call of ``draw``.
@@ -91,6 +99,11 @@ class Drawings:
             key: what is drawn: all that the drawing depends on, except the version.
             version: the object that is drawn; for another object it is drawn again.
             draw: returns JSON; called on the thread pool.
+            slow: it takes seconds: others do not wait for it, and whoever asks is told after half a
+                second to ask again.
+
+        Raises:
+            Overloaded: too many calls are waiting already, or the drawing takes its time.
         """
         kept = self._kept.get(key)
         if kept is not None and kept[0]() is version:
@@ -99,14 +112,19 @@ class Drawings:
         drawing = (key, id(version))
         begun = self._begun.get(drawing)
         if begun is None:
-            begun = asyncio.ensure_future(self.run(lambda: CachedBody.of(draw())))
+            begun = asyncio.ensure_future(self.run(lambda: CachedBody.of(draw()), slow=slow))
             self._begun[drawing] = begun
             begun.add_done_callback(lambda done: self._drew(drawing, version, done))
-        return await asyncio.shield(begun)  # others wait for it too
+        try:
+            async with asyncio.timeout(_PATIENCE if slow else None):
+                return await asyncio.shield(begun)  # others wait for it too
+        except TimeoutError:
+            raise Overloaded("this is being computed; ask again in a second") from None
 
     def close(self) -> None:
         """Stop the threads; calls that are still waiting are cancelled."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._slow):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _ended(self, future: Future[T]) -> None:
         with self._lock:

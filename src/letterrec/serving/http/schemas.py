@@ -143,6 +143,9 @@ class ItemName(BaseModel):
     item: str
     title: str
     identifier: str
+    image: str = Field(
+        "", description="address of its image, on https or this server; empty where it has none"
+    )
 
 
 class Because(ItemName):
@@ -328,17 +331,61 @@ class Tree(BaseModel):
     children: list[Branch]
 
 
+class Colours(BaseModel):
+    """A way to tell the points of a map apart."""
+
+    title: str = Field(description="by what")
+    names: list[str] = Field(description="the commonest kinds, and one for all others")
+    of_each: list[int] = Field(description="of each point, its place in names")
+
+
 class Map(BaseModel):
-    """Points on the first three principal components."""
+    """Points on the first three principal components, or in a plane by t-SNE."""
 
     x: list[float]
     y: list[float]
-    z: list[float]
+    z: list[float] = Field(description="without entries in a plane")
+    item: list[str] = Field(description="ids, where the points are items")
     label: list[str]
     code: list[int] = Field(description="code at the first level (items), or the code itself")
     size: list[int] = Field(description="interactions of an item, or items of a code")
-    explained: list[float] = Field(description="share of the variance per component")
+    explained: list[float] = Field(
+        description="share of the variance per component; without entries by t-SNE"
+    )
     total: int = Field(description="points there are; a sample is sent where they are many")
+    colours: list[Colours] = Field(description="of items; the most telling first")
+
+
+class Place(ItemName):
+    """Where an item is on a map."""
+
+    x: float
+    y: float
+    z: float = Field(description="0 in a plane")
+    added: bool = Field(description="whether it came after training")
+
+
+class Places(BaseModel):
+    """Where items are on a map of items."""
+
+    items: list[Place]
+
+
+class SplitMetrics(BaseModel):
+    """Metrics of a split."""
+
+    split: str
+    users: int
+    metrics: dict[str, float]
+    standard_errors: dict[str, float] = Field(description="empty where a run has none")
+    popularity: dict[str, float] = Field(description="of recommending everyone the same")
+
+
+class Evaluation(BaseModel):
+    """What the run's evaluation gave."""
+
+    splits: list[SplitMetrics]
+    has_report: bool = Field(description="whether `letterrec report` has written one")
 
 
 class Problem(BaseModel):

@@ -1,27 +1,18 @@
-"""What the server shows of a run besides recommendations: items, the run itself, maps."""
+"""What the server shows of a run besides recommendations: items, the run itself, its metrics."""
 
 from __future__ import annotations
 
-import json
-from typing import Literal
-from weakref import WeakKeyDictionary
-
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 import letterrec
-from letterrec.embeddings.projection import Axes, principal_axes, principal_components, sample
+from letterrec.data.splits import SPLITS
 from letterrec.errors import NotFound, RunError
 from letterrec.identifiers.diagnostics import code_counts, entropy
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.items import STATES, Catalogue
 from letterrec.serving.engine import Engine
 from letterrec.serving.http import schemas as s
-from letterrec.tokenizers import load_tokenizer
-
-_FITTED = 20_000  # embeddings from which the principal axes are computed
-_AXES: WeakKeyDictionary[Engine, Axes] = WeakKeyDictionary()
 
 
 def name(catalogue: Catalogue, row: int) -> dict[str, object]:
@@ -30,6 +21,7 @@ def name(catalogue: Catalogue, row: int) -> dict[str, object]:
         "item": catalogue.item_ids[row],
         "title": catalogue.titles[row],
         "identifier": catalogue.spelled(row),
+        "image": catalogue.images[row] if row < len(catalogue.images) else "",
     }
 
 
@@ -100,71 +92,45 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
     )
 
 
-def embedding_map(
-    engine: Engine, catalogue: Catalogue, of: Literal["items", "codes"], level: int, points: int
-) -> bytes:
-    """Embeddings of items or codes on three principal components, as JSON of the shape `s.Map`.
+def evaluation(engine: Engine) -> s.Evaluation:
+    """What the run's evaluation gave, by split.
 
     Raises:
-        NotFound: the run has no such embeddings.
+        NotFound: it was not evaluated.
     """
-    if not catalogue.identifiers.n_levels:
-        raise NotFound("the run has no embeddings to show: a baseline ranks its items")
-    first = catalogue.identifiers.codes[:, 0]
-    if of == "codes":
-        return _code_map(engine, catalogue, level)
-    if engine.content is None:
-        raise NotFound("the run has no content embeddings: its items have no text")
-    rows = sample(catalogue.n_trained, points)
-    axes = _axes(engine, engine.content)
-    where = axes.coordinates(engine.content[rows])
-    return _json(
-        x=where[:, 0].tolist(),
-        y=where[:, 1].tolist(),
-        z=where[:, 2].tolist(),
-        label=[catalogue.titles[r] for r in rows],
-        code=first[rows].tolist(),
-        size=catalogue.popularity[rows].tolist(),
-        explained=axes.shares,
-        total=catalogue.n_trained,
+    run = Run.open(engine.folder)
+    try:
+        found = run.metrics()
+    except RunError as error:
+        raise NotFound(f"the run has no metrics: {error}") from None
+    return s.Evaluation(
+        splits=[
+            s.SplitMetrics(
+                split=split,
+                users=found[split]["users"],
+                metrics=found[split]["metrics"],
+                standard_errors=found[split].get("standard_errors", {}),
+                popularity=found["popularity"][split],
+            )
+            for split in reversed(SPLITS)
+        ],
+        has_report=run.files.report.is_file(),
     )
 
 
-def _axes(engine: Engine, content: NDArray[np.float32]) -> Axes:
-    """Principal axes of the content embeddings, computed once per engine."""
-    axes = _AXES.get(engine)
-    if axes is None:
-        axes = _AXES[engine] = principal_axes(content[sample(len(content), _FITTED)])
-    return axes
+def report(engine: Engine) -> bytes:
+    """The run's report, as HTML.
 
-
-def _code_map(engine: Engine, catalogue: Catalogue, level: int) -> bytes:
-    if level > catalogue.identifiers.n_levels:
-        raise NotFound(f"level {level} of {catalogue.identifiers.n_levels}: there is none")
-    folder = engine.files.tokenizer
-    codebooks = load_tokenizer(folder).codebooks if folder.is_dir() else None
-    if codebooks is None:
-        raise NotFound("the run has no code embeddings: no network learned its identifiers")
-    codebook = codebooks[level - 1]  # (codes, d)
-    counts = code_counts(catalogue.present)[level - 1]
-    where, explained = principal_components(codebook)
-    titles = most_popular_titles(catalogue, level)
-    return _json(
-        x=where[:, 0].tolist(),
-        y=where[:, 1].tolist(),
-        z=where[:, 2].tolist(),
-        label=[titles.get(code, "not used") for code in range(len(codebook))],
-        code=list(range(len(codebook))),
-        size=counts.tolist(),
-        explained=explained,
-        total=len(codebook),
-    )
-
-
-def _json(**columns: object) -> bytes:
-    """A `s.Map` as JSON, a column per call: one long call would block other threads."""
-    pairs = (f"{json.dumps(key)}:{json.dumps(value)}" for key, value in columns.items())
-    return ("{" + ",".join(pairs) + "}").encode()
+    Raises:
+        NotFound: none was written.
+    """
+    path = engine.files.report
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise NotFound(
+            f"the run has no report; write it with: letterrec report {path.parent}"
+        ) from None
 
 
 def most_popular_titles(catalogue: Catalogue, level: int, n: int = 3) -> dict[int, str]:

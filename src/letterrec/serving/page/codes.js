@@ -1,16 +1,75 @@
 // How codes are used, level by level, and the tree that they make.
 
-import { $, ask, codePill, colours, el, letter, loadPlotly, number, tell } from "./dom.js";
+import { $, ask, codePill, colours, el, letter, loadPlotly, number, parts, tell } from "./dom.js";
 import { showItem } from "./recommend.js";
 
-let grown = false;
+let root = null; // the first column, once it grows
+let wanted = null; // the item to show, from another view
+let kept = null; // identifiers of the items that the filter found; null without a filter
 
 export async function drawCodes(run) {
-  if (!grown) {
-    grown = true;
-    grow([], $("tree"), run).catch(tell);
+  if (!root) {
+    root = grow([], $("tree"), run);
+    startFilter();
   }
+  const item = wanted;
+  wanted = null;
+  if (item) root.then(() => lead(item, run)).catch(tell);
+  else root.catch(tell);
   await drawLevels(run);
+}
+
+document.addEventListener("item-in-codes", (event) => { wanted = event.detail; });
+
+// Opens the branches down to an item.
+async function lead(item, run) {
+  $("tree-filter").value = "";
+  kept = null;
+  sift();
+  let column = $("tree").firstChild;
+  for (const [depth, code] of item.codes.entries()) {
+    const button = column.querySelector(`button[data-code="${code}"]`);
+    if (!button) throw new Error(`${item.title} is not in the tree.`);
+    open(button);
+    button.scrollIntoView({ block: "nearest" });
+    if (depth + 1 === item.codes.length || button.dataset.last) button.focus();
+    else column = await grow(item.codes.slice(0, depth + 1), $("tree"), run);
+  }
+  $("tree-note").textContent = `The way to ${item.title} is open.`;
+}
+
+function open(button) {
+  for (const other of button.closest(".branch").querySelectorAll("button")) {
+    other.classList.toggle("open", other === button);
+    if (!other.dataset.last) other.setAttribute("aria-expanded", String(other === button));
+  }
+}
+
+function startFilter() {
+  let timer = 0;
+  $("tree-filter").addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => filter().catch(tell), 150);
+  });
+}
+
+async function filter() {
+  const words = $("tree-filter").value.trim();
+  const found = words ? (await ask(`/v1/search?limit=50&q=${encodeURIComponent(words)}`)).items : null;
+  if (words !== $("tree-filter").value.trim()) return;
+  kept = found?.map((item) => parts(item.identifier).map(([, code]) => code)) ?? null;
+  sift();
+  const count = found?.length === 50 ? "the first 50 items" : `${found?.length} item${found?.length === 1 ? "" : "s"}`;
+  $("tree-note").textContent = found ? `Branches with ${found.length ? count : "nothing"}.` : "";
+}
+
+// Hides the branches that lead to none of the items that the filter found.
+function sift() {
+  for (const button of $("tree").querySelectorAll("button")) {
+    const prefix = button.dataset.prefix.split(",").map(Number);
+    const leads = (codes) => prefix.every((code, level) => code < 0 || codes[level] === code);
+    button.parentElement.hidden = kept !== null && !kept.some(leads);
+  }
 }
 
 async function drawLevels(run) {
@@ -52,22 +111,22 @@ async function grow(prefix, tree, run) {
   const column = el("div", { class: "branch", role: "group", "aria-label": `Level ${depth + 1}` },
     el("h3", {}, ...title, ` · ${number(node.items)}`), list);
   tree.append(column);
+  sift();
   if (depth) column.scrollIntoView({ block: "nearest", inline: "nearest" });
   return column;
 }
 
 function branch(child, depth, most, prefix, tree, run) {
   const last = depth + 1 === run.levels.length || child.code < 0;
-  const open = async () => {
-    if (last) return showItem(child.item_ids[0]);
-    for (const other of button.closest(".branch").querySelectorAll("button"))
-      other.setAttribute("aria-expanded", String(other === button));
-    return grow(prefix, tree, run);
+  const enter = async () => {
+    open(button);
+    return last ? showItem(child.item_ids[0]) : grow(prefix, tree, run);
   };
   const button = el("button", {
     type: "button", "aria-expanded": last ? null : "false",
-    onclick: () => open().catch(tell),
-    onkeydown: (event) => move(event, button, open),
+    "data-code": child.code, "data-prefix": prefix.join(","), "data-last": last ? "true" : null,
+    onclick: () => enter().catch(tell),
+    onkeydown: (event) => move(event, button, enter),
   },
     child.code < 0 ? el("span", { class: "code" }, "end") : codePill(depth, child.code),
     el("span", { class: "bar" }, el("i", { style: `width:${(100 * child.items) / most}%` })),
@@ -76,13 +135,18 @@ function branch(child, depth, most, prefix, tree, run) {
   return button;
 }
 
-function move(event, button, open) {
+function move(event, button, enter) {
   const entry = button.parentElement;
   const column = button.closest(".branch");
-  if (event.key === "ArrowDown") entry.nextElementSibling?.firstChild.focus();
-  else if (event.key === "ArrowUp") entry.previousElementSibling?.firstChild.focus();
+  const beside = (step) => {
+    let other = entry[step];
+    while (other?.hidden) other = other[step];
+    other?.firstChild.focus();
+  };
+  if (event.key === "ArrowDown") beside("nextElementSibling");
+  else if (event.key === "ArrowUp") beside("previousElementSibling");
   else if (event.key === "ArrowRight")
-    open().then((next) => next?.querySelector("button")?.focus()).catch(tell);
+    enter().then((next) => next?.querySelector("button")?.focus()).catch(tell);
   else if (event.key === "ArrowLeft")
     column.previousElementSibling?.querySelector('[aria-expanded="true"]')?.focus();
   else return;

@@ -14,6 +14,14 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 export async function ask(path, body) {
+  return (await answered(path, body)).json();
+}
+
+export async function askText(path) {
+  return (await answered(path)).text();
+}
+
+async function answered(path, body) {
   const headers = {};
   const token = keptToken();
   if (token) headers.Authorization = `Bearer ${token}`;
@@ -26,12 +34,16 @@ export async function ask(path, body) {
   if (response.status === 401) {
     // A token that another request has brought since then is tried before anyone is asked.
     if (token === keptToken()) await askForToken(token ? "That token is wrong." : "");
-    return ask(path, body);
+    return answered(path, body);
   }
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.detail);
-  return answer;
+  if (!response.ok) {
+    const { detail } = await response.json();
+    throw Object.assign(new Error(detail), { status: response.status });
+  }
+  return response;
 }
+
+export const hasToken = () => keptToken() !== null;
 
 // The server takes printable ASCII only, and a header can carry no more than Latin-1.
 const isToken = (text) => /^[\x20-\x7e]+$/.test(text);
@@ -96,6 +108,16 @@ export function codePills(identifier, shared = []) {
   return el("span", { class: "codes", title: identifier }, ...pills);
 }
 
+// An item's image, where it has one that is on https or on this server.
+export function thumbnail(item) {
+  if (!item.image || !URL.canParse(item.image, document.baseURI)) return null;
+  const address = new URL(item.image, document.baseURI);
+  if (address.protocol !== "https:" && address.origin !== location.origin) return null;
+  const image = el("img", { class: "thumb", src: address.href, alt: item.title, loading: "lazy", width: 48, height: 48 });
+  image.addEventListener("error", () => image.remove());
+  return image;
+}
+
 export const number = (value) => value.toLocaleString("en");
 
 let plotly = null;
@@ -114,6 +136,6 @@ export function colours() {
   const get = (name) => style.getPropertyValue(name).trim();
   return {
     ink: get("--ink"), soft: get("--soft"), line: get("--line"), card: get("--card"),
-    accent: get("--accent"), levels: [0, 1, 2, 3, 4, 5].map((i) => get(`--l${i}`)),
+    accent: get("--accent"), focus: get("--focus"), bad: get("--bad"), levels: [0, 1, 2, 3, 4, 5].map((i) => get(`--l${i}`)),
   };
 }

@@ -1,11 +1,13 @@
 // The frame of the page: tabs, theme, what is served. Each view lives in a module of its own.
 
+import { readAddress, showView } from "./address.js";
 import { $, ask, number, tell } from "./dom.js";
-import { fillExamples, startRecommending } from "./recommend.js";
+import { fillExamples, openAddress, startRecommending } from "./recommend.js";
 import { drawCodes } from "./codes.js";
 import { drawMap, fillMapChoices } from "./map.js";
+import { drawMetrics } from "./metrics.js";
 
-const views = ["recommend", "codes", "map"];
+const views = ["recommend", "codes", "map", "metrics"];
 let run = null;
 let shown = "recommend";
 
@@ -18,7 +20,7 @@ function show(view, focus = false) {
     $(name).hidden = name !== view;
     if (focus && name === view) tab.focus();
   }
-  if (location.hash !== `#${view}`) history.replaceState(null, "", `#${view}`);
+  showView(view);
   draw();
 }
 
@@ -26,7 +28,11 @@ function draw() {
   if (!run) return;
   if (shown === "codes") drawCodes(run).catch(tell);
   if (shown === "map") drawMap().catch(tell);
+  if (shown === "metrics") drawMetrics(run).catch(tell);
 }
+
+// Other views ask for one of them: an item is shown in the tree or on the map.
+document.addEventListener("view", (event) => show(event.detail));
 
 function startTabs() {
   views.forEach((view, i) => {
@@ -42,7 +48,8 @@ function startTabs() {
     });
   });
   addEventListener("hashchange", () => {
-    const view = location.hash.slice(1);
+    const { view } = readAddress();
+    openAddress().catch(tell);
     if (views.includes(view)) show(view);
   });
 }
@@ -73,10 +80,11 @@ async function start() {
     `${run.name} · ${number(run.items)} items${added} · ${number(run.users)} users · ` +
     (run.levels.length ? `${run.recommender} on ${run.tokenizer} identifiers` : run.recommender);
   document.title = `${run.name} · LetterRec`;
-  if (!run.levels.length) for (const view of views.splice(1)) $(`tab-${view}`).hidden = true;
+  if (!run.levels.length) for (const view of views.splice(1, 2)) $(`tab-${view}`).hidden = true;
   fillExamples(run);
   fillMapChoices(run);
-  const wanted = location.hash.slice(1);
+  const wanted = readAddress().view;
+  await openAddress();
   show(views.includes(wanted) ? wanted : "recommend");
 }
 

@@ -1,6 +1,8 @@
 // Make a history, see what follows it and why.
 
-import { $, ask, codePills, el, letter, number, tell } from "./dom.js";
+import { fillFields, readAddress, sharedNow, showHistory } from "./address.js";
+import { $, ask, codePills, el, letter, number, tell, thumbnail } from "./dom.js";
+import { startSharing } from "./sharing.js";
 
 const MOST_SHOWN = 50; // recommendations
 const LATEST = 10; // items of a history that are shown before the earlier ones are asked for
@@ -11,10 +13,12 @@ let behaviours = []; // kinds of interactions that the run knows
 let usual = ""; // the behaviour of an item that is added
 let unfolded = false;
 let exampleUser = ""; // until the run is known
+let answered = []; // the items that are recommended now
 let latest = 0; // number of the latest request: answers that come late are dropped
 
 export function startRecommending() {
   startSearch();
+  startSharing(asked);
   $("user-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const user = $("user").value.trim() || exampleUser;
@@ -39,6 +43,24 @@ export function fillExamples(run) {
   refresh();
 }
 
+export const shownNow = () => ({ history: items, recommended: answered });
+
+// Takes over the history that the address names; one that is shown already stays.
+export async function openAddress() {
+  const { asked } = readAddress();
+  if (asked.toString() === sharedNow()) return;
+  fillFields(asked);
+  boundK();
+  const history = asked.getAll("item").slice(-MOST_ASKED);
+  if (!history.length) return setHistory([]);
+  const { history: named, skipped } = await ask("/v1/recommend", { history, explain: true, k: 1 });
+  const by = asked.getAll("by");
+  const kinds = by.length === history.length ? by.filter((_, i) => !skipped.includes(history[i])) : [];
+  setHistory(named.map((item, i) => (behaviours.includes(kinds[i]) ? { ...item, behaviour: kinds[i] } : withUsual(item))));
+}
+
+const withUsual = (item) => (usual ? { ...item, behaviour: usual } : item);
+
 function fillBehaviours(run) {
   behaviours = run.behaviours;
   usual = run.targets[0] ?? behaviours[0] ?? "";
@@ -51,7 +73,7 @@ function fillBehaviours(run) {
 
 function add(item) {
   const had = items.some((other) => other.item === item.item && other.behaviour === (usual || undefined));
-  if (!had) setHistory([...items, usual ? { ...item, behaviour: usual } : item]);
+  if (!had) setHistory([...items, withUsual(item)]);
 }
 
 function behaviourOf(item, place) {
@@ -61,6 +83,15 @@ function behaviourOf(item, place) {
     onchange: (event) => setHistory(items.with(place, { ...item, behaviour: event.target.value })),
   }, ...behaviours.map((name) => el("option", { value: name, selected: name === item.behaviour }, name)));
   return choice;
+}
+
+// The focus goes to what has taken the place of the removed one.
+function remove(place) {
+  const shown = $("history").children.length;
+  const at = [...$("history").querySelectorAll(".remove")].indexOf(document.activeElement);
+  setHistory(items.filter((_, j) => j !== place));
+  const buttons = $("history").querySelectorAll(".remove");
+  if (at >= 0 && shown) (buttons[Math.min(at, buttons.length - 1)] ?? $("search")).focus();
 }
 
 function setHistory(next) {
@@ -76,11 +107,12 @@ function drawHistory() {
   const first = unfolded ? 0 : earlier;
   const entries = items.slice(first).map((item, i) =>
     el("li", {},
+      thumbnail(item),
       el("span", { class: "title" }, itemLink(item), " ", codePills(item.identifier)),
       behaviourOf(item, first + i),
       el("button", {
         type: "button", class: "ghost remove", "aria-label": `Remove ${item.title}`,
-        onclick: () => setHistory(items.filter((_, j) => j !== first + i)),
+        onclick: () => remove(first + i),
       }, "✕")));
   $("past").hidden = !items.length;
   $("history").replaceChildren(...entries.reverse());
@@ -104,7 +136,19 @@ function boundK() {
 // What went wrong before is over when something is changed, not when a late answer comes.
 function change() {
   tell(null);
+  showHistory(items);
   refresh();
+}
+
+// What is asked of the server for what the page shows.
+function asked() {
+  const history = items.slice(-MOST_ASKED);
+  return {
+    history: history.map((item) => item.item), k: Number($("k").value) || 10,
+    exclude_seen: $("exclude-seen").checked, explain: true,
+    ...(behaviours.length && { behaviours: history.map((item) => item.behaviour) }),
+    ...($("behaviour").value && { behaviour: $("behaviour").value }),
+  };
 }
 
 async function loadUser(user) {
@@ -117,14 +161,9 @@ async function loadUser(user) {
 async function refresh() {
   const mine = ++latest;
   try {
-    const asked = items.slice(-MOST_ASKED);
-    const answer = await ask("/v1/recommend", {
-      history: asked.map((item) => item.item), k: Number($("k").value) || 10,
-      exclude_seen: $("exclude-seen").checked, explain: true,
-      ...(behaviours.length && { behaviours: asked.map((item) => item.behaviour) }),
-      ...($("behaviour").value && { behaviour: $("behaviour").value }),
-    });
+    const answer = await ask("/v1/recommend", asked());
     if (mine !== latest) return;
+    answered = answer.items;
     show(answer.items, answer.skipped.length);
   } catch (error) {
     if (mine === latest) tell(error);
@@ -145,7 +184,7 @@ function show(found, skipped) {
     const why = item.because?.[0];
     return el("li", {},
       el("span", { class: "rank" }, `${i + 1}`),
-      el("span", { class: "title" }, itemLink(item)),
+      el("span", { class: "title" }, thumbnail(item), itemLink(item)),
       el("span", { class: "score", title: scored ? "score" : "probability, and its natural logarithm" },
         scored ? item.score.toPrecision(3) : `${percent(weight(item))} (${item.score.toFixed(2)})`),
       el("span", { class: "bar" }, el("i", { style: `width:${(100 * weight(item)) / best}%` })),
@@ -197,14 +236,28 @@ export async function showItem(id) {
   const neighbours = item.neighbours.map((other) =>
     el("li", {}, itemLink(other), codePills(other.identifier, sharedWith(item, other))));
   $("item-body").replaceChildren(
+    thumbnail(item) ?? "",
     el("p", {}, codePills(item.identifier), " ", el("span", { class: "id" }, item.item)),
     el("p", { class: "quiet" }, facts.join(" · ")),
     el("p", { class: "text" }, item.text ?? ""),
-    el("button", { type: "button", onclick: () => { add(item); $("item").close(); } }, "Add to the history"),
+    el("div", { class: "actions" },
+      el("button", { type: "button", onclick: () => { add(item); $("item").close(); } }, "Add to the history"),
+      item.codes.length ? elsewhere(item, "codes", "Show in the tree") : null,
+      item.codes.length ? elsewhere(item, "map", "Show on the map") : null),
     el("h2", { style: "margin-top:1.1rem" }, "Near in code space"),
     neighbours.length ? el("ul", {}, ...neighbours) : el("p", { class: "quiet" }, "No item shares a code."));
   if (!$("item").open) $("item").showModal();
   $("item").scrollTop = 0;
+}
+
+// A button that leads to an item in another view.
+function elsewhere(item, view, text) {
+  const go = () => {
+    $("item").close();
+    document.dispatchEvent(new CustomEvent(`item-in-${view}`, { detail: item }));
+    document.dispatchEvent(new CustomEvent("view", { detail: view }));
+  };
+  return el("button", { type: "button", class: "ghost", onclick: go }, text);
 }
 
 function sharedWith(item, other) {
@@ -251,7 +304,7 @@ function startSearch() {
       el("li", {
         role: "option", id: `found-${i}`, "aria-selected": "false",
         onmousedown: (event) => { event.preventDefault(); choose(i); },
-      }, el("span", { class: "title" }, item.title), " ", codePills(item.identifier))));
+      }, thumbnail(item), el("span", { class: "title" }, item.title), " ", codePills(item.identifier))));
     if (!found.length) list.append(el("li", { class: "none", role: "option", "aria-disabled": "true" }, "nothing found"));
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
