@@ -82,6 +82,7 @@ class Tiger(Recommender):
         identifiers: Identifiers,
         content: Tensor | None = None,
         absent: NDArray[np.int64] | None = None,
+        texts: Sequence[str] | None = None,
     ) -> None:
         """Go on with the same items and possibly more behind them.
 
@@ -200,6 +201,7 @@ class Beams:
     """
 
     over_legal = False
+    asked: None = None
     retrieved: None = None
 
     def __init__(self, model: Tiger, tokens: Tensor) -> None:

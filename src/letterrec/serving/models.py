@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,19 @@ class Model(ABC):
 
     @abstractmethod
     def set_catalogue(
-        self, identifiers: Identifiers, content: Tensor | None, absent: NDArray[np.int64]
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None,
+        absent: NDArray[np.int64],
+        texts: Sequence[str] | None,
     ) -> None:
         """Go on with the same items and possibly more behind them."""
+
+    def meets(self, instruction: str) -> bool:
+        """Whether the catalogue has anything near what an instruction asks for; true where that is
+        not known.
+        """
+        return True
 
     @abstractmethod
     def export(self, folder: Path) -> None:
@@ -73,10 +84,18 @@ class GenerativeModel(Model):
         )
 
     def set_catalogue(
-        self, identifiers: Identifiers, content: Tensor | None, absent: NDArray[np.int64]
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None,
+        absent: NDArray[np.int64],
+        texts: Sequence[str] | None,
     ) -> None:
         """See `Recommender.set_catalogue`."""
-        self._recommender.set_catalogue(identifiers, content, absent)
+        self._recommender.set_catalogue(identifiers, content, absent, texts)
+
+    def meets(self, instruction: str) -> bool:
+        """See `Recommender.meets`."""
+        return self._recommender.meets(instruction)
 
     def export(self, folder: Path) -> None:
         """See `Recommender.export`."""
@@ -103,7 +122,11 @@ class ScoringModel(Model):
         return self._ranker
 
     def set_catalogue(
-        self, identifiers: Identifiers, content: Tensor | None, absent: NDArray[np.int64]
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None,
+        absent: NDArray[np.int64],
+        texts: Sequence[str] | None,
     ) -> None:
         """Nothing: an item that was not trained on has no score, and none can be added."""
 

@@ -120,8 +120,11 @@ def _refused(error: LetterRecError, folder: str) -> bytes:
 
 
 def _history(engine: Engine, request: s.RecommendRequest) -> list[str]:
-    if (request.user is None) == (request.history is None):
-        raise RequestError("expected either history (a list of item ids) or user (an id)")
+    given = (request.user is not None) + (request.history is not None)
+    if given != 1 and not (given == 0 and request.instruction is not None):
+        raise RequestError(
+            "expected either history (a list of item ids) or user (an id), or an instruction alone"
+        )
     if request.user is not None:
         return engine.history_of(request.user)[-s.MAX_HISTORY :]
     return request.history or []
@@ -158,5 +161,8 @@ def _response(
     names = None
     if request.explain:
         names = [s.ItemName(**views.name(catalogue, row)) for row in history]
-    response = s.RecommendResponse(items=items, history=names, skipped=list(query.skipped))
+    note = engine.note_on(query)
+    response = s.RecommendResponse(
+        items=items, history=names, skipped=list(query.skipped), note=note
+    )
     return response.model_dump_json().encode()
