@@ -151,7 +151,7 @@ class WishSettings(Section):
     per_item: int = Field(
         6, ge=1, description="wishes that are made up of an item's words, to learn from"
     )
-    training: TrainingSettings = TrainingSettings(epochs=12, learning_rate=1e-3, patience=3)
+    training: TrainingSettings = TrainingSettings(epochs=8, learning_rate=1e-3, patience=3)
 
 
 LARGEST_CUT = 1000  # beams of a wider search do not fit the memory

@@ -37,8 +37,8 @@ _SHARPNESS = (0.5, 0.75, 1.25)  # beside 1
 _EXCLUDED_FROM = (0.5, 1.0, 2.0, 2.5, 3.0)  # beside 1.5, in nats
 _CATEGORIES = 200  # by which that is chosen, at most
 _FEWEST = 5  # items of such a category
-_FAR = 0.01  # share of the wishes made of items that are nearer to none than `near`
-_JUDGED = 2000  # wishes by which that is chosen
+_FAR = 0.05  # share of clear wishes made of items that are nearer to none than `near`
+_JUDGED = 1000  # wishes by which that is chosen
 
 
 def teach(
@@ -94,8 +94,7 @@ def made_up(run: Run, dataset: Dataset) -> Pool:
             f"wishes.enabled: the items of {dataset.name} have no words to make wishes of, beside "
             "titles of one word; add an items file with categories or texts"
         )
-    content = run.settings.content.model_dump(exclude={"source"})
-    found = unit(embed(words, **content, half=True))  # (n_distinct, d_content)
+    found = _embedded(run, words)  # (n_distinct, d_content)
     found = np.concatenate([found, np.zeros((1, found.shape[1]), dtype=np.float32)])
     row = {wish: i for i, wish in enumerate(words)} | {"": len(words)}
     rows = np.array([[row[wish] for wish in wishes] for wishes in each])  # (n_items, n)
@@ -141,7 +140,7 @@ def learned(
         criterion = run.settings.evaluation.criterion
         _choose(reader.memory, _MEMORY, lambda: score()[criterion])
         _choose(reader.sharpness, _SHARPNESS, lambda: score()[criterion])
-    reader.near.fill_(_nearness(content, pool))
+    reader.near.fill_(_nearness(run, dataset, content))
     if named := _by_category(dataset):
         _choose(reader.excluded_from, _EXCLUDED_FROM, lambda: _agreement(recommender, named))
     say(
@@ -185,14 +184,23 @@ def _choose(strength: Tensor, values: Sequence[float], score: Callable[[], float
     strength.fill_(best)
 
 
-def _nearness(content: Embeddings, pool: Pool) -> float:
-    """The cosine that all but few wishes have with the item nearest to them."""
-    has_wish = np.flatnonzero([bool(wish) for wish in pool.held])
-    some = has_wish[:: max(1, len(has_wish) // _JUDGED)]
-    if not len(some):
+def _nearness(run: Run, dataset: Dataset, content: Embeddings) -> float:
+    """The cosine that all but few clear wishes have with the item nearest to them."""
+    assert dataset.texts is not None
+    random = np.random.default_rng(run.settings.seed)
+    items = described(dataset.titles, dataset.texts, dataset.categories)
+    some = random.choice(len(items), min(_JUDGED, len(items)), replace=False)
+    each = (wishes_of(items[i], 1, random, clear=True)[0] for i in some)
+    asked = sorted({wish for wish in each if wish})
+    if not asked:
         return -1.0
-    cosines = pool.held_embeddings[some] @ unit(content).T
+    cosines = _embedded(run, asked) @ unit(content).T
     return float(np.quantile(cosines.max(1), _FAR))
+
+
+def _embedded(run: Run, texts: Sequence[str]) -> Embeddings:
+    """float32 ``(n, d_content)``, each of length one."""
+    return unit(embed(texts, **run.settings.content.model_dump(exclude={"source"}), half=True))
 
 
 def _by_category(dataset: Dataset) -> dict[str, NDArray[np.bool_]]:

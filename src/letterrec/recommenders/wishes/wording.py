@@ -96,13 +96,18 @@ def described(
     ]
 
 
-def wishes_of(item: Described, n: int, random: np.random.Generator) -> list[str]:
+def wishes_of(
+    item: Described, n: int, random: np.random.Generator, *, clear: bool = False
+) -> list[str]:
     """``n`` wishes for an item; ``""`` where its words allow none.
 
-    >>> item = Described(("opi", "red", "lacquer"), ("makeup", "nail polish"), ())
-    >>> wishes_of(item, 4, np.random.default_rng(2))  # doctest: +SKIP
+    Args:
+        item: what is said of it.
+        n: how many.
+        random: draws kinds, words, phrases and mistakes.
+        clear: whether no word is left out or misspelt.
     """
-    return [_wish(item, random) for _ in range(n)]
+    return [_wish(item, random, clear) for _ in range(n)]
 
 
 def words_in(text: str) -> tuple[str, ...]:
@@ -121,9 +126,10 @@ def _segments(title: str, text: str, path: tuple[str, ...]) -> list[str]:
     return [part for part in rest.split(". ") if category_path(part) != path]
 
 
-def _wish(item: Described, random: np.random.Generator) -> str:
+def _wish(item: Described, random: np.random.Generator, clear: bool) -> str:
     for _ in range(_TRIES):
-        words = _misheard(_named(item, random), random)
+        words = _named(item, random)
+        words = words if clear else _misheard(words, random)
         if words and not _is_whole_title(words, item.title):
             phrase = " ".join(words)
             if random.random() < _PHRASED:
