@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 _WORD = r"[^\W\d_][\w'\u2019&-]*"
 _CUE = (
-    r"(?:(?<![\w-])(?:but|with|i|(?:that|which)(?:\s+(?:is|are|has|have))?)\s+)*"
+    r"(?:(?<![\w-])(?:but|with|i|(?:that|which)(?:\s+(?:is|are|has|have))?)\s+){0,3}"
     r"(?<![\w-])(?:no|not|without|w/o|except(?:\s+for)?|exclud(?:e|ing)|avoid(?:ing)?|minus|never|"
     r"free\s+(?:of|from)|anything\s+but|other\s+than|nothing\s+(?:with|of|like)|"
     r"(?:do\s+not|don['\u2019]?t)\s+(?:want|like|need|include|show(?:\s+me)?)|i\s+hate|hate)"
     r"\s+(?:(?:any|an?|the|more|added|too|much|very|have|having|contain(?:s|ing)?|with|want|like|"
-    r"kind\s+of|sort\s+of)\s+)*"
+    r"kind\s+of|sort\s+of)\s+){0,4}"
 )
 _ENDS = (
     r"(?:and|or|nor|but|with|for|that|which|please|in|on|to|from|by|at|as|is|are|than|just|only|"
