@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.baselines import Baseline
+from letterrec.decoding.asked import Asked
 from letterrec.decoding.ranker import PersonalRanker, Ranker
 from letterrec.errors import RequestError
 from letterrec.identifiers.identifiers import Identifiers
@@ -50,6 +52,12 @@ class Model(ABC):
         not known.
         """
         return True
+
+    def asked(self, history: Sequence[int], instruction: str) -> Asked | None:
+        """What an instruction changes beside a history (item rows, oldest first) in what memory
+        counts; None where it changes nothing of that.
+        """
+        return None
 
     @abstractmethod
     def export(self, folder: Path) -> None:
@@ -96,6 +104,14 @@ class GenerativeModel(Model):
     def meets(self, instruction: str) -> bool:
         """See `Recommender.meets`."""
         return self._recommender.meets(instruction)
+
+    def asked(self, history: Sequence[int], instruction: str) -> Asked | None:
+        """See `Model.asked`."""
+        recommender = self._recommender
+        if recommender.wishes is None or not history:
+            return None
+        recent = torch.tensor([list(history)[-recommender.max_history :]], device=device())
+        return recommender.encode(recent, [instruction]).asked
 
     def export(self, folder: Path) -> None:
         """See `Recommender.export`."""
