@@ -6,6 +6,7 @@ The shop's six kinds of items follow each other: after item ``i`` comes ``i + 1`
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -110,23 +111,25 @@ def test_no_wish_at_all_is_refused(engine: Engine, wish: Any) -> None:
         engine.recommend([["i01"]], instruction=wish)
 
 
-def test_a_run_that_reads_no_wishes_says_how_to_get_one(shop_run: Path) -> None:
+def test_a_run_that_reads_no_wishes_says_how_to_get_one(
+    shop_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for arguments in (["--user", "u1"], []):
-        done = command("recommend", shop_run, *arguments, "--instruction", "green tea")
-        assert done.returncode == 2
-        assert done.stderr.count("\n") == 1
-        assert "fit with: --set wishes.enabled=true" in done.stderr
+        assert command("recommend", shop_run, *arguments, "--instruction", "green tea") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "fit with: --set wishes.enabled=true" in line
 
 
-def test_wishes_on_the_command_line(wishing_run: Path) -> None:
-    done = command("recommend", wishing_run, "--user", "u1", "--instruction", "green tea", "--json")
-    assert done.returncode == 0
-    answer = json.loads(done.stdout)
+def test_wishes_on_the_command_line(wishing_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wish = ["--instruction", "green tea", "--json"]
+    assert command("recommend", wishing_run, "--user", "u1", *wish) == 0
+    answer = json.loads(capsys.readouterr().out)
     assert sum(kind_of(item["item"]) == 4 for item in answer["items"][:5]) >= 4
     assert answer["note"] is None
-    done = command("recommend", wishing_run, "--instruction", " ")
-    assert done.returncode == 2
-    assert "expected words" in done.stderr
+    assert command("recommend", wishing_run, "--instruction", "quantum chromodynamics") == 0
+    assert "no item of the catalogue is near 'quantum" in capsys.readouterr().err
+    assert command("recommend", wishing_run, "--instruction", " ") == 2
+    assert "expected words" in capsys.readouterr().err
 
 
 def test_wishes_over_http(wishing_run: Path, serve: Callable[..., Any]) -> None:
@@ -138,8 +141,13 @@ def test_wishes_over_http(wishing_run: Path, serve: Callable[..., Any]) -> None:
             assert answer["note"] is None
         far = client.post("/v1/recommend", json={"instruction": "quantum chromodynamics"}).json()
         assert "no item of the catalogue is near" in far["note"]
+        body = {"user": "u1", "instruction": "green tea", "explain": True}
+        for item in client.post("/v1/recommend", json=body).json()["items"]:  # parts of one
+            parts = item["recommender"] + sum(why["share"] for why in item["because"])
+            assert parts == pytest.approx(1, abs=1e-4)
+            assert item["recommender"] >= 0
         empty = client.post("/v1/recommend", json={"history": ["i01"], "instruction": ""})
-        assert empty.status_code == 422 or empty.status_code == 400
+        assert empty.status_code == 422
         assert "expected words" in empty.json()["detail"]
         assert client.post("/v1/recommend", json={}).json()["detail"].endswith("instruction alone")
 
@@ -147,12 +155,10 @@ def test_wishes_over_http(wishing_run: Path, serve: Callable[..., Any]) -> None:
 def test_an_item_added_later_is_found_and_ruled_out_by_its_words(
     wishing_run: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     run = Path(shutil.copytree(wishing_run, tmp_path / "run"))
     added = tmp_path / "new.csv"
     added.write_text("item,title\nn1,green tea with mint\nn2,violin strings\n")
-    assert command("add-items", run, added).returncode == 0
+    assert command("add-items", run, added) == 0
     engine = letterrec.load(run)
     assert "n2" in asked(engine, "strings for a violin", k=3)
     assert "n1" in asked(engine, "green tea with mint", k=3)
