@@ -131,7 +131,7 @@ def learned(
 
     log = recommender.fit_wishes(
         pool.embeddings,
-        dataset.training(),
+        parts.learned_from(run, dataset),
         parts.options_of(run, "wishes", run.settings.wishes.training),
         validate=score if asked else None,
     )
@@ -167,7 +167,7 @@ def relearned(
     options = parts.options_of(run, "wishes", run.settings.wishes.training)
     options = replace(options, stop=epochs)
     pool = made_up(run, dataset)
-    log = recommender.fit_wishes(pool.embeddings, dataset.training(), options)
+    log = recommender.fit_wishes(pool.embeddings, parts.learned_from(run, dataset), options)
     weights = wishes.reader.state_dict()
     strengths = {name: chosen[name] for name in wishes.reader.strengths}
     return MadeRecommender({**weights, **strengths}, log)

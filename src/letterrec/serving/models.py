@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.baselines import Baseline
+from letterrec.data import Histories
 from letterrec.decoding.asked import Asked
 from letterrec.decoding.ranker import PersonalRanker, Ranker
 from letterrec.errors import RequestError
@@ -28,10 +29,12 @@ class Model(ABC):
         generates: whether it spells identifiers by beam search, its scores being natural
             log-probabilities; one that does not gives items scores of its own.
         follows_instructions: whether it was trained on wishes in words.
+        reads_behaviours: whether it tells behaviours apart and may be asked for any of them.
     """
 
     generates: bool
     follows_instructions: bool
+    reads_behaviours: bool
 
     @abstractmethod
     def ranker(self, catalogue: Catalogue) -> Ranker:
@@ -53,9 +56,9 @@ class Model(ABC):
         """
         return True
 
-    def asked(self, history: Sequence[int], instruction: str) -> Asked | None:
-        """What an instruction changes beside a history (item rows, oldest first) in what memory
-        counts; None where it changes nothing of that.
+    def asked(self, histories: Histories, instructions: Sequence[str | None]) -> Asked | None:
+        """What instructions change beside histories in what memory counts; None where they change
+        nothing of that.
         """
         return None
 
@@ -80,6 +83,7 @@ class GenerativeModel(Model):
         self._recommender, self._beam = recommender, beam
         self.generates = recommender.searches
         self.follows_instructions = recommender.follows_instructions
+        self.reads_behaviours = recommender.n_behaviours > 1
 
     def ranker(self, catalogue: Catalogue) -> Ranker:
         """Beam search over the catalogue's trie, or what the recommender ranks by instead."""
@@ -105,13 +109,13 @@ class GenerativeModel(Model):
         """See `Recommender.meets`."""
         return self._recommender.meets(instruction)
 
-    def asked(self, history: Sequence[int], instruction: str) -> Asked | None:
+    def asked(self, histories: Histories, instructions: Sequence[str | None]) -> Asked | None:
         """See `Model.asked`."""
         recommender = self._recommender
-        if recommender.wishes is None or not history:
+        if recommender.wishes is None:
             return None
-        recent = torch.tensor([list(history)[-recommender.max_history :]], device=device())
-        return recommender.encode(recent, [instruction]).asked
+        events = histories.events(recommender.n_behaviours).padded(recommender.max_history)
+        return recommender.encode(torch.from_numpy(events).to(device()), instructions).asked
 
     def export(self, folder: Path) -> None:
         """See `Recommender.export`."""
@@ -124,14 +128,18 @@ class ScoringModel(Model):
     Args:
         name: of the baseline, as people know it.
         baseline: trained, in eval mode, on its device.
+        reads: bool ``(n_behaviours,)``: the behaviours that it was trained on; None: all.
     """
 
     generates = False
     follows_instructions = False
+    reads_behaviours = False
 
-    def __init__(self, name: str, baseline: Baseline) -> None:
+    def __init__(
+        self, name: str, baseline: Baseline, reads: NDArray[np.bool_] | None = None
+    ) -> None:
         self._name = name
-        self._ranker = PersonalRanker(baseline, device())
+        self._ranker = PersonalRanker(baseline, device(), reads)
 
     def ranker(self, catalogue: Catalogue) -> Ranker:
         """All items that the catalogue has: those trained on."""

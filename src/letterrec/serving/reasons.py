@@ -88,7 +88,9 @@ class Reasons:
         catalogue: Catalogue,
         history: Sequence[int],
         answer: Sequence[tuple[int, float]],
-        asked: Asked | None = None,
+        behaviours: Sequence[int] = (),
+        asked: int = -1,
+        wished: Asked | None = None,
     ) -> list[Account]:
         """An account of each recommended item.
 
@@ -96,10 +98,12 @@ class Reasons:
             catalogue: that the answer is of.
             history: item rows, oldest first, all of them.
             answer: rows of recommended items, and their scores.
-            asked: what a wish changed, where there was one.
+            behaviours: of the history, one for each item; empty where there is one kind.
+            asked: the behaviour that was asked for, -1 for the targets.
+            wished: what a wish changed, where there was one.
         """
         items = [row for row, _ in answer]
-        origins = self._origins(catalogue, history, items, asked)
+        origins = self._origins(catalogue, history, items, behaviours, asked, wished)
         generated = self._generates and len(history) > 0
         return [
             self._account(catalogue, history, row, score if generated else None, line)
@@ -111,16 +115,22 @@ class Reasons:
         catalogue: Catalogue,
         history: Sequence[int],
         items: list[int],
-        asked: Asked | None,
+        behaviours: Sequence[int],
+        asked: int,
+        wished: Asked | None,
     ) -> list[dict[int, float]]:
         """For each item the probability that it has from each row of the history."""
         transitions = catalogue.transitions
         if transitions is None or not transitions.weight or not history or not items:
             return [{} for _ in items]
         recent = history[-self._max_history :]
-        parts = transitions.origins(recent, items, history)  # (recent, items)
-        if asked is not None:
-            parts *= _weights(transitions, recent, history, items, asked)
+        n = transitions.n_behaviours
+        kinds = behaviours if n > 1 else [0] * len(history)
+        events = [row * n + kind for row, kind in zip(history, kinds, strict=True)]
+        latest = events[-len(recent) :]
+        parts = transitions.origins(latest, items, events, asked)  # (recent, items)
+        if wished is not None:
+            parts *= _weights(transitions, latest, events, items, wished)
         lines: list[dict[int, float]] = []
         for column in parts.T:
             line: dict[int, float] = {}
@@ -172,12 +182,12 @@ def _weights(
     recent: Sequence[int],
     history: Sequence[int],
     items: list[int],
-    asked: Asked,
+    wished: Asked,
 ) -> NDArray[np.float32]:
     """float32 ``(n_items,)``: by how much a wish multiplies what items have by transitions."""
     rows, whole = (torch.tensor([list(each)], device=device()) for each in (recent, history))
     before = transitions.retrieve(rows, whole)
-    after = asked.weighed(before).shares / before.shares.clamp_min(1e-12)
+    after = wished.weighed(before).shares / before.shares.clamp_min(1e-12)
     found = dict(zip(before.items[0].tolist(), after[0].tolist(), strict=True))
     return np.array([found.get(item, 1.0) for item in items], dtype=np.float32)
 

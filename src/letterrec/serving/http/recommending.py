@@ -107,6 +107,8 @@ def _prepared(
                 instruction=request.instruction,
                 unknown=request.unknown,
                 user=request.user,
+                behaviours=_behaviours(engine, request),
+                behaviour=request.behaviour,
             )
         )
     except LetterRecError as error:
@@ -130,6 +132,15 @@ def _history(engine: Engine, request: s.RecommendRequest) -> list[str]:
     return request.history or []
 
 
+def _behaviours(engine: Engine, request: s.RecommendRequest) -> list[str] | None:
+    if request.user is None:
+        return request.behaviours
+    if request.behaviours is not None:
+        raise RequestError("behaviours goes with history: those of a user are known")
+    known = engine.behaviours_of(request.user)
+    return None if known is None else known[-s.MAX_HISTORY :]
+
+
 def _response(
     engine: Engine,
     request: s.RecommendRequest,
@@ -145,9 +156,10 @@ def _response(
     generates = engine.model.generates
     accounts: list[Account] = []
     if request.explain:
-        wish = query.instruction
-        asked = None if wish is None else engine.model.asked(history, wish)
-        accounts = engine.reasons.explain(catalogue, history, answer, asked)
+        wished = engine.wished(query)
+        accounts = engine.reasons.explain(
+            catalogue, history, answer, query.behaviours, query.behaviour, wished
+        )
     for i, (row, score) in enumerate(answer):
         item = s.Recommendation(
             **views.name(catalogue, row),
@@ -167,11 +179,13 @@ def _response(
                 for why in accounts[i].reasons
             ]
         items.append(item)
-    names = None
+    names = kinds = None
+    if request.explain and query.behaviours:
+        kinds = [engine.dataset.behaviours[b] for b in query.behaviours]
     if request.explain:
         names = [s.ItemName(**views.name(catalogue, row)) for row in history]
     note = engine.note_on(query)
     response = s.RecommendResponse(
-        items=items, history=names, skipped=list(query.skipped), note=note
+        items=items, history=names, behaviours=kinds, skipped=list(query.skipped), note=note
     )
     return response.model_dump_json().encode()
