@@ -33,8 +33,8 @@ from letterrec.runs.steps import Embeddings, MadeRecommender
 from letterrec.training.devices import device
 
 _MEMORY = (0.0, 0.25, 0.5, 2.0, 4.0)  # beside 1
-_SHARPNESS = (0.5, 0.75, 1.25)  # beside 1
-_EXCLUDED_FROM = (0.5, 1.0, 2.0, 2.5, 3.0)  # beside 1.5, in nats
+_SHARPNESS = (0.25, 0.5, 0.75, 1.25)  # beside 1
+_EXCLUDED_FROM = (0.5, 1.0, 2.0, 2.5, 3.0, 4.0, 5.0)  # beside 1.5, in nats
 _CATEGORIES = 200  # by which that is chosen, at most
 _FEWEST = 5  # items of such a category
 _FAR = 0.05  # share of clear wishes made of items that are nearer to none than `near`
