@@ -52,8 +52,8 @@ class Catalogue:
         added_texts: what was encoded of the added items.
         added_content: float32 ``(n_added, d_content)`` of the added items.
         lineage: of the edits; see `Changes`.
-        images: addresses of images of the items trained on, ``""`` where there is none; ``()`` where
-            no item has one.
+        images: addresses of images of the items trained on, ``""`` where there is none; ``()``
+            where no item has one.
     """
 
     item_ids: tuple[str, ...]

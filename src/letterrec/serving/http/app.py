@@ -203,7 +203,7 @@ def _add_exploring(app: FastAPI, service: Service, drawings: Drawings) -> None:
         points: Annotated[int, Query(ge=1, le=20_000, description="items at most")] = 2_500,
         method: MapMethod = "pca",
     ) -> Response:
-        """Embeddings on their first three principal components (the paper's Fig. 7), or in a plane."""
+        """Embeddings in space (principal components; the paper's Fig. 7) or in a plane."""
         engine = service.engine
         catalogue = engine.catalogue
 
