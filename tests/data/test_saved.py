@@ -38,7 +38,10 @@ def test_a_written_dataset_comes_back_exactly(
     preferences: tuple[str, ...] | None,
     categories: tuple[tuple[str, ...], ...] | None,
 ) -> None:
-    dataset = replace(a_dataset(), texts=texts, preferences=preferences, categories=categories)
+    images = None if categories is None else ("https://shop.example/z.jpg", "")
+    dataset = replace(
+        a_dataset(), texts=texts, preferences=preferences, categories=categories, images=images
+    )
     write_dataset(dataset, tmp_path)
     again = read_dataset(tmp_path)
     for field in fields(Dataset):

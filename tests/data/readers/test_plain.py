@@ -98,6 +98,18 @@ def test_parquet_types(tmp_path: Path) -> None:
     assert dataset.texts == ('The "seven". a, b', "Eight. Figures, Ltd. a, b", "9")
 
 
+@pytest.mark.parametrize("kind", [".csv", ".parquet", ".jsonl"])
+def test_a_column_of_images_is_kept_where_a_page_may_show_them(tmp_path: Path, kind: str) -> None:
+    events = {"user": ["u", "u", "u"], "item": ["a", "b", "c"], "timestamp": [1, 2, 3]}
+    write(pl.DataFrame(events), tmp_path / "interactions.csv")
+    images = ["https://shop.example/a.jpg?w=9", "javascript:alert(1)", "/img/c.png"]
+    items = {"item": ["a", "b", "c"], "title": ["A", "B", "C"], "image": images}
+    write(pl.DataFrame(items), tmp_path / f"items{kind}")
+    dataset = read(tmp_path, k_core=0)
+    assert dataset.images == ("https://shop.example/a.jpg?w=9", "", "/img/c.png")
+    assert dataset.texts == ("A", "B", "C")
+
+
 def test_integer_ids_match_between_tables(tmp_path: Path) -> None:
     rows = [{"user": 1, "item": 10, "timestamp": 1}, {"user": 1, "item": 9, "timestamp": 2}]
     write(pl.DataFrame(rows), tmp_path / "interactions.jsonl")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from playwright.sync_api import (
     Browser,
@@ -18,6 +21,11 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+
+import letterrec
+from letterrec.reports.html import write_report
+from letterrec.runs.layout import Layout
+from letterrec.runs.run import Run
 
 ARGUMENTS = [
     "--headless",
@@ -31,6 +39,7 @@ ARGUMENTS = [
     "--no-first-run",
     "--enable-unsafe-swiftshader",  # WebGL without a graphics card, for the maps in space
 ]
+ICON = Path(letterrec.__file__).parent / "serving" / "page" / "icon.svg"
 PATIENCE = 120_000  # milliseconds
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1240, "height": 900}
@@ -122,6 +131,7 @@ def test_a_history_is_made_by_searching_and_answered_with_reasons(
     assert page.locator(".code.shared").count() > 0
     page.click("#history li >> nth=0 >> .remove")
     expect(page.locator("#status")).to_have_text("40 for a history of 1 item")
+    expect(page.locator("#history li .remove")).to_be_focused()
     page.click("#clear")
     expect(page.locator("#status")).to_contain_text("most popular")
 
@@ -238,6 +248,98 @@ def test_codes_and_maps_are_drawn(visit: Callable[..., Page]) -> None:
     expect(page.locator("#map-plot .gl-container canvas").first).to_be_attached()
 
 
+def test_a_history_has_an_address_and_a_command(visit: Callable[..., Page]) -> None:
+    page = visit()
+    expect(answers(page)).to_have_count(10)
+    page.fill("#search", "lipstick 0")
+    page.click("#found li >> text=red lipstick no. 0")
+    page.fill("#search", "lipstick 12")
+    page.click("#found li >> text=red lipstick no. 12")
+    page.fill("#k", "7")
+    page.press("#k", "Tab")
+    expect(answers(page)).to_have_count(7)
+    titles = answers(page).locator(".link").all_inner_texts()
+    assert page.url.endswith("#recommend/item=i00&item=i12&k=7")
+    page.click("#copy-curl")
+    command = page.input_value("#copied-text")
+    found = subprocess.run(["sh", "-c", command], check=True, capture_output=True).stdout
+    assert [item["title"] for item in json.loads(found)["items"]] == titles
+    shared = page.url
+    page.goto("about:blank")
+    page.goto(shared)
+    expect(page.locator("#history li .title").first).to_contain_text("red lipstick no. 12")
+    expect(answers(page)).to_have_count(7)
+    assert answers(page).locator(".link").all_inner_texts() == titles
+
+
+def test_the_map_marks_what_is_shown_and_found(visit: Callable[..., Page]) -> None:
+    page = visit()
+    page.goto(page.url.split("#")[0] + "#map/item=i00&item=i12")
+    points, legend = page.locator("#map-plot .scatterlayer .point"), page.locator(".legendtext")
+    expect(points).to_have_count(60 + 2 + 10)
+    expect(legend.filter(has_text="history (2)")).to_have_count(1)
+    expect(legend.filter(has_text="recommended (10)")).to_have_count(1)
+    page.fill("#map-find", "chess")
+    expect(legend.filter(has_text="found (10)")).to_have_count(1)
+    page.select_option("#map-method", "tsne")
+    expect(page.locator("#map-plot .xtitle")).to_have_count(0)
+    expect(points).to_have_count(60 + 2 + 10 + 10)
+
+
+def test_an_item_is_shown_in_the_tree_and_the_tree_is_sifted(visit: Callable[..., Page]) -> None:
+    page = visit()
+    title = answers(page).first.locator(".link").inner_text()
+    answers(page).first.locator(".link").click()
+    page.click("text=Show in the tree")
+    expect(page.locator("#tree .branch")).to_have_count(4)
+    leaf = page.locator("#tree .branch").nth(3).locator("button:focus")
+    expect(leaf.locator(".sample")).to_have_text(title)
+    page.fill("#tree-filter", title)
+    expect(page.locator("#tree .branch").first.locator("li:visible")).to_have_count(1)
+
+
+def test_images_are_shown_where_the_catalogue_has_them(
+    browser: Browser, serve: Callable[..., Any], own_run: Path
+) -> None:
+    table = Layout(own_run).data / "items.parquet"
+    items = pl.read_parquet(table)
+    elsewhere = "https://shop.example/1.svg"
+    images = ["/static/icon.svg", elsewhere] + [""] * (len(items) - 2)
+    items.with_columns(image=pl.Series(images)).write_parquet(table)
+    with serve(own_run) as served:
+        one = Visit(browser, served.url)
+        one.page.route(elsewhere, lambda route: route.fulfill(path=ICON))
+        both = "&".join(f"item={item}" for item in items["item"][:2])
+        one.page.goto(f"{served.url}/#recommend/{both}")
+        shown = one.page.locator("#history .thumb")
+        expect(shown).to_have_count(2)
+        for image, title in zip(shown.all(), items["title"][1::-1], strict=True):
+            assert image.get_attribute("alt") == title
+            assert image.get_attribute("loading") == "lazy"
+        expect(one.page.locator("#answers .thumb")).to_have_count(0)
+        assert set(one.elsewhere) <= {elsewhere}
+        one.elsewhere.clear()
+        one.end()
+
+
+def test_metrics_and_report_are_shown(
+    browser: Browser, serve: Callable[..., Any], own_run: Path
+) -> None:
+    with serve(own_run) as served:
+        one = Visit(browser, served.url + "#metrics")
+        expect(one.page.locator("#report-note")).to_contain_text("letterrec report")
+        mean = Run.open(own_run).metrics()["test"]["metrics"]["recall@10"]
+        expect(one.page.locator("#metrics-table")).to_contain_text(f"{mean:.4f} ± ")
+        write_report(own_run)
+        one.page.reload()
+        expect(
+            one.page.locator("#report >> text=By length of the history >> nth=0")
+        ).to_be_visible()
+        one.page.click("#report >> button:text-is('Level 2')")
+        expect(one.page.locator("#report >> text=Level 2 >> nth=0")).to_be_visible()
+        one.end()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_light_and_dark_follow_the_system_and_the_button(
     visit: Callable[..., Page], theme: str
@@ -257,7 +359,7 @@ def test_a_phone_needs_no_sideways_scrolling(visit: Callable[..., Page]) -> None
     page.fill("#user", "u3")
     page.click("button:text-is('Load')")
     expect(page.locator("#history li").nth(5)).to_be_visible()
-    for view in ("recommend", "codes", "map"):
+    for view in ("recommend", "codes", "map", "metrics"):
         page.click(f"#tab-{view}")
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 

@@ -28,7 +28,7 @@ from letterrec.serving.http.drawings import CachedBody, Drawings
 from letterrec.serving.http.middleware import RequestMiddleware, ends_of
 from letterrec.serving.http.problems import add_error_handlers, problems
 from letterrec.serving.http.recommending import add_recommending
-from letterrec.serving.http.showing import MapMethod, add_showing
+from letterrec.serving.http.showing import NOT_YET, MapMethod, add_showing, not_yet
 from letterrec.serving.http.telemetry import event
 from letterrec.serving.service import Service
 
@@ -192,7 +192,7 @@ def _add_exploring(app: FastAPI, service: Service, drawings: Drawings) -> None:
 
         return (await drawings.get(("tree", codes), catalogue, draw)).response(http)
 
-    @app.get("/v1/map", response_model=s.Map, responses=problems(404, 503), tags=["explore"])
+    @app.get("/v1/map", response_model=s.Map, responses=problems(404) | NOT_YET, tags=["explore"])
     async def embedding_map(
         http: Request,
         of: Annotated[
@@ -210,13 +210,12 @@ def _add_exploring(app: FastAPI, service: Service, drawings: Drawings) -> None:
         def draw() -> bytes:
             return maps.embedding_map(engine, catalogue, of, level, points, method)
 
-        slow = method == "tsne"
+        drawn = drawings.soon if method == "tsne" else drawings.get
         if of == "items":  # only trained items are shown: edits change nothing
-            key = ("items", min(points, catalogue.n_trained), method)
-            body = await drawings.get(key, engine, draw, slow=slow)
+            body = await drawn(("items", min(points, catalogue.n_trained), method), engine, draw)
         else:
-            body = await drawings.get(("codes", level, method), catalogue, draw, slow=slow)
-        return body.response(http)
+            body = await drawn(("codes", level, method), catalogue, draw)
+        return not_yet() if body is None else body.response(http)
 
 
 def _add_operating(app: FastAPI, service: Service) -> None:

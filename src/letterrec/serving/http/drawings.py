@@ -88,6 +88,18 @@ class Drawings:
         future.add_done_callback(self._ended)
         return await asyncio.wrap_future(future)
 
+    async def soon(
+        self, key: Hashable, version: object, draw: Callable[[], bytes]
+    ) -> CachedBody | None:
+        """As `get`, of a drawing that takes seconds: others do not wait for it, and whoever asks
+        gets None after half a second, to ask again.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await self.get(key, version, draw, slow=True)
+        except TimeoutError:
+            return None
+
     async def get(
         self, key: Hashable, version: object, draw: Callable[[], bytes], *, slow: bool = False
     ) -> CachedBody:
@@ -99,11 +111,7 @@ class Drawings:
             key: what is drawn: all that the drawing depends on, except the version.
             version: the object that is drawn; for another object it is drawn again.
             draw: returns JSON; called on the thread pool.
-            slow: it takes seconds: others do not wait for it, and whoever asks is told after half a
-                second to ask again.
-
-        Raises:
-            Overloaded: too many calls are waiting already, or the drawing takes its time.
+            slow: as of `run`.
         """
         kept = self._kept.get(key)
         if kept is not None and kept[0]() is version:
@@ -115,11 +123,7 @@ class Drawings:
             begun = asyncio.ensure_future(self.run(lambda: CachedBody.of(draw()), slow=slow))
             self._begun[drawing] = begun
             begun.add_done_callback(lambda done: self._drew(drawing, version, done))
-        try:
-            async with asyncio.timeout(_PATIENCE if slow else None):
-                return await asyncio.shield(begun)  # others wait for it too
-        except TimeoutError:
-            raise Overloaded("this is being computed; ask again in a second") from None
+        return await asyncio.shield(begun)  # others wait for it too
 
     def close(self) -> None:
         """Stop the threads; calls that are still waiting are cancelled."""

@@ -115,7 +115,8 @@ def places(
     old = rows < n
     vectors = np.empty((len(rows), content.shape[1]), dtype=np.float32)
     vectors[old] = content[rows[old]]
-    vectors[~old] = catalogue.added_content[rows[~old] - n]
+    if not old.all():  # nothing was added to most catalogues, and their content has no width
+        vectors[~old] = catalogue.added_content[rows[~old] - n]
     if method == "tsne":
         where = _between(vectors, content, *_plane(engine, content))
     else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from letterrec.serving.http import maps, views
 from letterrec.serving.http import schemas as s
@@ -17,9 +17,19 @@ MapMethod = Annotated[
     maps.Method,
     Query(
         description="pca: principal components; tsne: in a plane, near ones together, which is "
-        "computed once and takes seconds (503 until then)"
+        "computed once and takes seconds (202 until then)"
     ),
 ]
+
+NOT_YET: dict[int | str, dict[str, Any]] = {
+    202: {"model": s.Problem, "description": "It is being computed; ask again in a second"}
+}
+
+
+def not_yet() -> Response:
+    """The answer while something is being computed."""
+    detail = "this is being computed; ask again in a second"
+    return JSONResponse({"detail": detail}, 202, {"retry-after": "1"})
 
 
 def add_showing(app: FastAPI, service: Service, drawings: Drawings) -> None:

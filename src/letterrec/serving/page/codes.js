@@ -31,9 +31,13 @@ async function lead(item, run) {
     const button = column.querySelector(`button[data-code="${code}"]`);
     if (!button) throw new Error(`${item.title} is not in the tree.`);
     open(button);
-    button.scrollIntoView({ block: "nearest" });
     if (depth + 1 === item.codes.length || button.dataset.last) button.focus();
     else column = await grow(item.codes.slice(0, depth + 1), $("tree"), run);
+  }
+  for (const button of $("tree").querySelectorAll("button.open")) {
+    const list = button.closest("ul");
+    const [own, around] = [button.getBoundingClientRect(), list.getBoundingClientRect()];
+    list.scrollTop += own.top - around.top - (list.clientHeight - own.height) / 2;
   }
   $("tree-note").textContent = `The way to ${item.title} is open.`;
 }

@@ -36,7 +36,7 @@ async function answered(path, body) {
     if (token === keptToken()) await askForToken(token ? "That token is wrong." : "");
     return answered(path, body);
   }
-  if (!response.ok) {
+  if (!response.ok || response.status === 202) { // 202: not yet
     const { detail } = await response.json();
     throw Object.assign(new Error(detail), { status: response.status });
   }

@@ -75,7 +75,7 @@ async function patiently(path, wanted) {
     try {
       return await ask(path);
     } catch (error) {
-      if (error.status !== 503 || !wanted()) throw error;
+      if (error.status !== 202 || !wanted()) throw error;
       $("map-note").textContent = "The map is being computed …";
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
@@ -136,16 +136,16 @@ function itemPoints(map, { levels, soft }, space) {
 
 const SIGNS = { added: "diamond-open", history: "circle-open", recommended: "square-open", found: "x" };
 
-function markPoints({ name, items }, { ink, accent, focus, bad }, space) {
+function markPoints({ name, items }, { ink, focus, bad }, space) {
   const few = items.length <= 12;
+  const color = { added: ink, history: focus, recommended: ink, found: bad }[name];
   return trace(space, {
     name: `${name} (${items.length})`, mode: few && name === "found" ? "markers+text" : "markers",
     x: items.map((item) => item.x), y: items.map((item) => item.y), ...(space && { z: items.map((item) => item.z) }),
     text: items.map((item) => brief(item.title, few && name === "found" ? 30 : 90)), textposition: "top center",
     hovertemplate: `%{text}<br>${name}<extra></extra>`,
     marker: {
-      symbol: SIGNS[name], size: space ? 7 : 12,
-      color: { added: ink, history: focus, recommended: accent, found: bad }[name], line: { width: 2.5 },
+      symbol: SIGNS[name], size: space ? 7 : 12, color, line: { width: name === "found" ? 0 : 2.5, color },
     },
   });
 }

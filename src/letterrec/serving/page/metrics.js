@@ -49,8 +49,8 @@ async function drawReport() {
   const page = new DOMParser().parseFromString(await askText("/v1/report"), "text/html");
   const host = $("report");
   const root = host.shadowRoot ?? host.attachShadow({ mode: "open" });
-  root.replaceChildren(...page.querySelectorAll("style"), page.querySelector("main"));
-  for (const script of root.querySelectorAll("script")) script.remove();
+  const flush = el("style", {}, "main { padding: 0; max-width: none; }");
+  root.replaceChildren(...page.querySelectorAll("style"), flush, page.querySelector("main"));
   root.addEventListener("click", (event) => {
     const link = event.target.closest("a[href^='#']");
     if (link) {
