@@ -17,8 +17,10 @@ import pytest
 import uvicorn
 
 from letterrec import api
+from letterrec.serving.fleet import Fleet
 from letterrec.serving.http.app import create_app
 from letterrec.serving.http.server import uvicorn_config
+from letterrec.serving.http.tokens import Tokens
 from letterrec.serving.service import Service
 
 
@@ -44,8 +46,10 @@ def serving(
     run: Path, *, queue: int = 256, max_batch: int = 64, **options: Any
 ) -> Iterator[Served]:
     """Serve a run until the block ends."""
+    if "token" in options:
+        options["tokens"] = Tokens([options.pop("token")])
     service = Service(lambda: api.load(run), queue=queue, max_batch=max_batch)
-    app = create_app(service, **{"deadline": 60.0, **options})
+    app = create_app(Fleet.of(service), **{"deadline": 60.0, **options})
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
