@@ -120,17 +120,20 @@ def load(folder: AnyRun, edits: bool = True) -> Engine:
 
 def load_to_fork(folder: AnyRun) -> Engine:
     """Open a finished run so that the process can be forked after it: tables are read by a process
-    of their own, whose threads end with it. The edits are those of no one yet.
+    of their own, whose threads end with it. Edits are looked at, and not taken over yet.
 
     Raises:
         RunError: there is no run, or it is unfinished or damaged.
     """
     run = Run.open(_as_folder(folder, "folder"))
     run.require("recommender")
-    if is_baseline(run.settings):
-        return _baseline_engine(run, apart(run.dataset))
     dataset = apart(run.dataset)
-    return _generative_engine(run, dataset, apart(lambda: run.identifiers(dataset)))
+    if is_baseline(run.settings):
+        engine = _baseline_engine(run, dataset)
+    else:
+        engine = _generative_engine(run, dataset, apart(lambda: run.identifiers(dataset)))
+    apart(engine.changes_on_disk)  # which are refused now or never
+    return engine
 
 
 def _generative_engine(run: Run, dataset: Dataset, identifiers: Identifiers) -> Engine:

@@ -146,7 +146,7 @@ class Engine:
         """
         with self._changing:
             version = version_of(self.folder)
-            if version == self._version or Run.open(self.folder).id != self.run_id:
+            if version == self._version or self._is_replaced():
                 return False
             changes = self.changes_on_disk()
             self._version = version
@@ -155,6 +155,10 @@ class Engine:
             with reading(self.files.catalogue):
                 self._apply(changes)
             return True
+
+    def _is_replaced(self) -> bool:
+        """Whether the folder, if it is there, holds another run than the one served."""
+        return self.folder.is_dir() and Run.open(self.folder).id != self.run_id
 
     def apply(self, changes: Changes) -> None:
         """Serve an edited catalogue from now on."""

@@ -66,7 +66,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
-        for make in (_files, description):  # so that the first request for them need not wait
+        for make in (page_files, description):  # so that the first request for them need not wait
             await asyncio.to_thread(make)
         await fleet.catch_up()
         watching = asyncio.create_task(fleet.watch())
@@ -118,11 +118,11 @@ def _version_now(service: Service) -> Version:
 def _add_page(app: FastAPI, description: Callable[[], CachedBody]) -> None:
     @app.get("/", include_in_schema=False)
     async def page(http: Request) -> Response:
-        return _files()["index.html"].response(http)
+        return page_files()["index.html"].response(http)
 
     @app.get("/static/{name}", include_in_schema=False)
     async def static(name: str, http: Request) -> Response:
-        body = _files().get(name)
+        body = page_files().get(name)
         if body is None:
             raise HTTPException(404)
         kept = "max-age=86400" if name == _PLOTLY else "no-cache"
@@ -137,7 +137,7 @@ _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg"
 
 
 @cache
-def _files() -> dict[str, CachedBody]:
+def page_files() -> dict[str, CachedBody]:
     """The page's files and Plotly's own script, by name."""
     from plotly.offline import get_plotlyjs
 

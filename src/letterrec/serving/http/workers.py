@@ -9,7 +9,6 @@ by the run's file, reloads and rollbacks by `switches`.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -25,16 +24,16 @@ from types import FrameType
 
 import torch
 
-from letterrec.errors import RequestError
+from letterrec.errors import LetterRecError, RequestError
 from letterrec.progress import say
 from letterrec.serving.catalogue.edits import Editor
+from letterrec.serving.http.app import page_files
 from letterrec.serving.http.options import ServerOptions
 from letterrec.serving.http.server import (
     BACKLOG,
     Loaded,
     Loading,
     Serving,
-    address_of,
     listen,
     may_change,
     until_served,
@@ -71,27 +70,25 @@ def serve_together(
     with tempfile.TemporaryDirectory(prefix="letterrec-") as folder:
         count_together(folder)
         threads = torch.get_num_threads()
+        switches = Switches(list(runs), options.workers, Path(folder) / "lock")
         with until_served():
             say(f"loading {' '.join(map(str, runs.values()))} ...")
             torch.set_num_threads(1)  # threads of this process would be missing in the others
-            loaded = {name: _loaded(loading, run, options, tokens) for name, run in runs.items()}
-        gc.collect()
-        gc.freeze()
-        switches = Switches(list(runs), options.workers, Path(folder) / "switches.lock")
-
-        def work(worker: int, alive: int) -> None:
-            log_to_stderr(worker=worker)
-            torch.set_num_threads(max(1, threads // options.workers))
-            switches.begin(worker)
             serving = Serving(
                 runs,
                 loading,
                 options,
                 tokens,
                 first.getsockname()[0],
-                loaded=loaded,
+                loaded={name: _loaded(loading, runs[name], options, tokens) for name in runs},
                 switches=switches,
             )
+            page_files()
+
+        def work(worker: int, alive: int) -> None:
+            log_to_stderr(worker=worker)
+            torch.set_num_threads(max(1, threads // options.workers))
+            switches.begin(worker)
             for service in serving.fleet:
                 service.engine.refresh()
             serving.run(
@@ -106,14 +103,7 @@ def serve_together(
             listener.listen(BACKLOG)
         supervisor = _Supervisor(work, options)
         supervisor.start()
-        event(
-            "serving",
-            address=address_of(first),
-            run=" ".join(map(str, runs.values())),
-            token=tokens.asked_for,
-            may_change=may_change(options, tokens),
-            workers=options.workers,
-        )
+        event("serving", **serving.describe(first), workers=options.workers)
         supervisor.run()
 
 
@@ -187,6 +177,8 @@ class _Supervisor:
             os.close(self._held)
             self._work(worker, self._alive)
             code = 0
+        except LetterRecError as error:
+            event("a worker could not start", reason=str(error))
         except Exception:  # logged, and seen by the first process
             log.exception("defect")
         finally:
