@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib
 import json
 import re
@@ -78,18 +79,18 @@ def test_a_typed_client_is_generated_and_asks(
     guarded: httpx.Client, generated: Callable[[str], ModuleType]
 ) -> None:
     models = generated(".models")
-    client = generated("").AuthenticatedClient(f"{guarded.base_url}/rec", token=ADMIN)
-    body = models.RecommendRequest(history=["i05", "i06"], k=3)
-    answer = generated(".api.recommend.recommend").sync(client=client, body=body)
-    assert isinstance(answer, models.RecommendResponse)
-    assert len(answer.items) == 3
-    assert answer.run == guarded.get("/healthz").headers["x-run"]
-    change = generated(".api.catalogue.change_item").sync
-    changed = change("i33", client=client, body=models.ItemChange(title="chess set, large"))
-    assert changed.title == "chess set, large"
-    page = generated(".api.catalogue.list_items").sync(client=client, limit=5)
-    assert len(page.items) == 5
-    assert page.next_ == page.items[-1].item
+    with generated("").AuthenticatedClient(f"{guarded.base_url}/rec", token=ADMIN) as client:
+        body = models.RecommendRequest(history=["i05", "i06"], k=3)
+        answer = generated(".api.recommend.recommend").sync(client=client, body=body)
+        assert isinstance(answer, models.RecommendResponse)
+        assert len(answer.items) == 3
+        assert answer.run == guarded.get("/healthz").headers["x-run"]
+        change = generated(".api.catalogue.change_item").sync
+        changed = change("i33", client=client, body=models.ItemChange(title="chess set, large"))
+        assert changed.title == "chess set, large"
+        page = generated(".api.catalogue.list_items").sync(client=client, limit=5)
+        assert len(page.items) == 5
+        assert page.next_ == page.items[-1].item
 
 
 def test_the_description_names_operations_and_what_they_ask_for(guarded: httpx.Client) -> None:
@@ -126,7 +127,7 @@ def nginx(folder: Path, upstream: int) -> Iterator[str]:
         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     (folder / "nginx.conf").write_text(
-        f"daemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\n"
+        f"daemon off;\nuser {getpass.getuser()};\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\n"
         f"http {{\naccess_log off;\n{paths}include {folder}/site.conf;\n}}\n"
     )
     with subprocess.Popen([program, "-c", str(folder / "nginx.conf"), "-p", str(folder)]) as proxy:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import ipaddress
 import logging
 import os
 import signal
@@ -28,7 +27,7 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 
-from letterrec.errors import LetterRecError, RequestError, RunError
+from letterrec.errors import LetterRecError, RequestError
 from letterrec.progress import say
 from letterrec.serving.catalogue.edits import Editor
 from letterrec.serving.engine import Engine
@@ -37,6 +36,7 @@ from letterrec.serving.http.admission import known_hosts
 from letterrec.serving.http.app import create_app
 from letterrec.serving.http.connections import BoundedHttpProtocol
 from letterrec.serving.http.options import ServerOptions
+from letterrec.serving.http.sockets import address_of, is_loopback, listen
 from letterrec.serving.http.telemetry import ServerMetrics, event, log_to_stderr
 from letterrec.serving.http.tokens import Tokens, TokenSource
 from letterrec.serving.service import Service
@@ -274,7 +274,7 @@ def may_change(options: ServerOptions, tokens: Tokens) -> bool:
     """
     if options.read_only:
         return False
-    return tokens.let_change if tokens.asked_for else _is_loopback(options.host)
+    return tokens.let_change if tokens.asked_for else is_loopback(options.host)
 
 
 def _load(load: Callable[[Path], Engine], folder: Path) -> Engine:
@@ -358,52 +358,3 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _reload(fleet: Fleet) -> None:
     with suppress(LetterRecError):  # logged by the service, which goes on with what it has
         await fleet.reload(None)
-
-
-def address_of(listener: socket.socket) -> str:
-    """Where clients find a server."""
-    bound = listener.getsockname()
-    host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-    return f"http://{host}:{bound[1]}"
-
-
-def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Bind a socket, before the run is loaded, so that a port in use is reported at once.
-
-    Args:
-        host: name or address.
-        port: 0 takes a free one.
-        shared: whether other sockets of this user may be bound to the port.
-
-    Raises:
-        RunError: the address is not to be had.
-    """
-    listener: socket.socket | None = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit this: without it a body waits 40 ms for its headers' acknowledgement.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(address)
-    except OSError as error:
-        if listener is not None:
-            listener.close()
-        raise RunError(
-            f"cannot listen on {host}:{port} ({error.strerror or error}); choose another --port, "
-            "or a --host that this machine has"
-        ) from None
-    return listener
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

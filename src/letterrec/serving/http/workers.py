@@ -34,10 +34,10 @@ from letterrec.serving.http.server import (
     Loaded,
     Loading,
     Serving,
-    listen,
     may_change,
     until_served,
 )
+from letterrec.serving.http.sockets import listen
 from letterrec.serving.http.telemetry import count_together, event, log, log_to_stderr
 from letterrec.serving.http.tokens import Tokens
 from letterrec.serving.service import opened
@@ -138,7 +138,7 @@ class _Supervisor:
         self._work, self._options = work, options
         self._alive, self._held = os.pipe()
         self._workers: dict[int, int] = {}  # by process id
-        self._stopping = False
+        self._stopping = threading.Event()
 
     def start(self) -> None:
         """Start all processes, and pass signals on to them from now on."""
@@ -154,14 +154,14 @@ class _Supervisor:
         while self._workers:
             pid, status = os.waitpid(-1, 0)
             worker = self._workers.pop(pid, None)
-            if worker is None or self._stopping:
+            if worker is None or self._stopping.is_set():
                 continue
             event("a worker ended", of=worker, status=os.waitstatus_to_exitcode(status))
             if time.monotonic() - begun < _PAUSE:
                 time.sleep(_PAUSE)
             begun = time.monotonic()
             self._fork(worker)
-            if self._stopping:  # the signal came in between
+            if self._stopping.is_set():  # the signal came in between
                 self._pass_on(signal.SIGTERM)
 
     def _fork(self, worker: int) -> None:
@@ -187,8 +187,8 @@ class _Supervisor:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._pass_on(signal.SIGTERM if number == signal.SIGTERM else signal.SIGINT)
-        if not self._stopping:
-            self._stopping = True
+        if not self._stopping.is_set():
+            self._stopping.set()
             timer = threading.Timer(self._options.drain + _ENDING, self._pass_on, [signal.SIGKILL])
             timer.daemon = True
             timer.start()
