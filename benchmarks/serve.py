@@ -176,7 +176,7 @@ def _memory(process: psutil.Process) -> float:
     children = process.children()
     if not children:
         return float(process.memory_info().rss / 2**20)
-    return sum(p.memory_full_info().pss for p in (process, *children)) / 2**20
+    return float(sum(p.memory_full_info().pss for p in (process, *children)) / 2**20)
 
 
 def _overload(pid: int, url: str, script: Path, arguments: Any) -> dict[str, Any]:

@@ -127,7 +127,8 @@ def nginx(folder: Path, upstream: int) -> Iterator[str]:
         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     (folder / "nginx.conf").write_text(
-        f"daemon off;\nuser {getpass.getuser()};\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\n"
+        f"daemon off;\nuser {getpass.getuser()};\npid {folder}/pid;\n"
+        f"error_log {folder}/error.log;\nevents {{}}\n"
         f"http {{\naccess_log off;\n{paths}include {folder}/site.conf;\n}}\n"
     )
     with subprocess.Popen([program, "-c", str(folder / "nginx.conf"), "-p", str(folder)]) as proxy:
