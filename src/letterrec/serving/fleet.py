@@ -12,7 +12,7 @@ from typing import NamedTuple
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from letterrec.errors import Conflict, NotFound, RequestError
+from letterrec.errors import Conflict, LetterRecError, NotFound, RequestError
 from letterrec.serving.catalogue.items import STATES, Catalogue
 from letterrec.serving.engine import Engine
 from letterrec.serving.http.telemetry import Gauges, gauges_of
@@ -120,7 +120,7 @@ class Fleet:
         """Open a run again, or all of them, here and in the other processes; see `Service.reload`.
 
         Raises:
-            LetterRecError: why a run cannot be served; those before it have been reloaded.
+            LetterRecError: why a run cannot be served; the others have been reloaded.
         """
         services = list(self) if name is None else [self.named(name)]
         await self._switch(services, "reload")
@@ -137,18 +137,25 @@ class Fleet:
         return service
 
     async def _switch(self, services: list[Service], switch: Switch) -> None:
+        refused: LetterRecError | None = None
         async with self._switching:
             with nullcontext() if self._switches is None else self._switches.turn():
                 for service in services:
-                    await self._make(service.name, switch)
-                    late = 0
-                    if self._switches is not None:
-                        late = await self._switches.tell(service.name, switch)
-                    if late:
-                        raise Conflict(
-                            f"{late} of the server's processes did not follow; their log says why: "
-                            "put it right and reload"
-                        )
+                    try:
+                        await self._make(service.name, switch)
+                        await self._tell(service.name, switch)
+                    except LetterRecError as error:
+                        refused = refused or error
+        if refused is not None:
+            raise refused
+
+    async def _tell(self, name: str, switch: Switch) -> None:
+        late = 0 if self._switches is None else await self._switches.tell(name, switch)
+        if late:
+            raise Conflict(
+                f"{late} of the server's processes did not follow; their log says why: put it "
+                "right and reload"
+            )
 
     async def _make(self, name: str, switch: Switch) -> Engine:
         service = self.named(name)

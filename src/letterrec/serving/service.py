@@ -16,14 +16,15 @@ from typing import NamedTuple
 
 from letterrec.errors import Conflict, LetterRecError, Overloaded, RunError
 from letterrec.runs.run import Run
-from letterrec.serving.catalogue.draft import Edit
-from letterrec.serving.catalogue.edits import Editor
+from letterrec.serving.catalogue.draft import AddItems, Edit, PutItems
+from letterrec.serving.catalogue.edits import Content, Editor
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import Receipt
 from letterrec.serving.engine import Engine
 from letterrec.serving.http.telemetry import ServerMetrics, event
 from letterrec.serving.queue import Batcher
 
+_MANY = 50  # items that are encoded while other edits are made
 _MOST_EDITS = 1024  # that may wait
 _NEVER = 2**31 - 1  # collections of younger objects before a full one
 _LOOK_EVERY = 0.4  # seconds between looks for edits by other processes
@@ -41,6 +42,7 @@ class _Waiting:
     """An edit that waits for its turn, and until ``ends`` for other processes."""
 
     edit: Edit
+    content: Content | None  # of the items that it adds, where that was made already
     ends: float
     future: asyncio.Future[Made]
 
@@ -106,8 +108,11 @@ class Service:
         Raises:
             LetterRecError: why it was refused; `Overloaded` if another process does not end.
         """
+        content = None
+        if isinstance(edit, AddItems | PutItems) and len(edit.items) > _MANY:
+            content = await asyncio.to_thread(self._editor.encoded, edit)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(edit, ends, loop.create_future())
+        waiting = _Waiting(edit, content, ends, loop.create_future())
         with self._edits_lock:
             if self._stopping:
                 raise Overloaded("the server is stopping; ask another one")
@@ -187,7 +192,8 @@ class Service:
         results: list[Receipt | Exception]
         try:
             lock_by = min(waiting.ends for waiting in taken)
-            results = list(self._editor.apply([waiting.edit for waiting in taken], lock_by))
+            edits, given = [w.edit for w in taken], [w.content for w in taken]
+            results = list(self._editor.apply(edits, lock_by, given))
         except Exception as error:  # every waiting request must get the error
             results = [error] * len(taken)
         futures = [waiting.future for waiting in taken]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -34,11 +35,13 @@ class Editor:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._encoding = threading.Lock()
 
     def preload(self) -> None:
         """Load the encoder and the tokenizer now, if the run can take new items."""
         if self._engine.content is not None and self._engine.files.tokenizer.is_dir():
-            _ = self._encoder, self._assign
+            with self._encoding:
+                _ = self._encoder, self._assign
 
     def make(self, edit: Edit) -> Receipt:
         """Make one edit.
@@ -51,8 +54,23 @@ class Editor:
             raise made
         return made
 
+    def encoded(self, edit: Edit) -> Content:
+        """Content embeddings of the items that an edit would add, for `apply`, which makes those
+        that it is not given; others need not wait for them.
+
+        Raises:
+            LetterRecError: the edit is not possible.
+        """
+        (content,) = self._encoded([edit], [None])
+        if isinstance(content, LetterRecError):
+            raise content
+        return content
+
     def apply(
-        self, edits: Sequence[Edit], lock_by: float | None = None
+        self,
+        edits: Sequence[Edit],
+        lock_by: float | None = None,
+        given: Sequence[Content | None] | None = None,
     ) -> list[Receipt | LetterRecError]:
         """Make edits, each as a whole or not at all, in one write.
 
@@ -60,6 +78,7 @@ class Editor:
             edits: to make. One whose key came before is not made again.
             lock_by: until when to wait for another process that edits, on the clock of
                 `time.monotonic`; None waits a minute.
+            given: per edit what `encoded` gave, or None.
 
         Returns:
             Per edit what it did, or why it was refused.
@@ -70,7 +89,7 @@ class Editor:
             RunError: the result cannot be written; then no edit was made.
         """
         engine = self._engine
-        prepared = self._encoded(edits)
+        prepared = self._encoded(edits, given or [None] * len(edits))
         patience = PATIENCE if lock_by is None else lock_by - time.monotonic()
         made: list[Receipt | LetterRecError] = []
         with locked(engine.folder, patience):
@@ -90,23 +109,31 @@ class Editor:
             engine.apply(changes)
         return made
 
-    def _encoded(self, edits: Sequence[Edit]) -> list[Content | LetterRecError]:
+    def _encoded(
+        self, edits: Sequence[Edit], given: Sequence[Content | None]
+    ) -> list[Content | LetterRecError]:
         """Content embeddings of what each edit would add as the catalogue is now, made before it
         is locked; or why the edit is not possible.
         """
         draft = Draft(self._engine, self._engine.changes_on_disk())
         texts: list[dict[str, str] | LetterRecError] = []
-        for edit in edits:
+        for edit, content in zip(edits, given, strict=True):
             try:
-                texts.append(draft.texts_to_encode(edit))
+                texts.append(draft.texts_to_encode(edit) if content is None else {})
             except LetterRecError as error:
                 texts.append(error)
         all_texts = [t for found in texts if isinstance(found, dict) for t in found.values()]
-        vectors = iter(self._encoder(all_texts)) if all_texts else iter(())
+        vectors = iter(self._vectors(all_texts)) if all_texts else iter(())
         return [
-            {item: next(vectors) for item in found} if isinstance(found, dict) else found
-            for found in texts
+            content or ({item: next(vectors) for item in found})
+            if isinstance(found, dict)
+            else found
+            for found, content in zip(texts, given, strict=True)
         ]
+
+    def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        with self._encoding:
+            return self._encoder(texts)
 
     def _check_same_run(self) -> None:
         found = Run.open(self._engine.folder).id

@@ -77,6 +77,8 @@ def named_runs(texts: Sequence[str]) -> dict[str, Path]:
                     "and '-'; give each as NAME=RUN"
                 )
             name, folder = DEFAULT, text
+        if not folder:
+            raise RequestError(f"{text}: there is no folder; give it as NAME=RUN")
         if name in runs:
             raise RequestError(f"the name {name!r} comes twice; give each run its own")
         runs[name] = Path(folder)
