@@ -462,7 +462,7 @@ def test_head_is_answered_wherever_get_is(client: httpx.Client, path: str) -> No
     [
         ("/v1/recommend", "OPTIONS, POST"),
         ("/v1/run", "GET, HEAD, OPTIONS"),
-        ("/v1/items/i01", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        ("/v1/items/i01", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
         ("/static/style.css", "GET, HEAD, OPTIONS"),
     ],
 )
@@ -572,11 +572,11 @@ def test_a_process_that_cannot_stop_ends_all_the_same(own_run: Path, tmp_path: P
         "class Told: should_exit = True\n"
         "server._STOPPING = 1\n"
         "threading.Thread(target=server._end_in_time, args=(Told,), daemon=True).start()\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     started = time.monotonic()
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 120  # most of it for imports, on a busy machine
 
 
 def test_edits_have_longer_than_questions() -> None:
