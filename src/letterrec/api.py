@@ -154,7 +154,9 @@ def _generative_engine(run: Run, dataset: Dataset, identifiers: Identifiers) -> 
 
 
 def _baseline_engine(run: Run, dataset: Dataset) -> Engine:
-    model = ScoringModel(run.settings.recommender.name, trained_baseline(run, dataset))
+    model = ScoringModel(
+        run.settings.recommender.name, trained_baseline(run, dataset), dataset.target_behaviours
+    )
     none = Identifiers.none(dataset.n_items)
     return Engine(run.folder, run.settings, dataset, none, model, run_id=run.id)
 

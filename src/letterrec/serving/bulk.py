@@ -30,6 +30,7 @@ def recommend_all(
     *,
     k: int = 10,
     exclude_seen: bool = True,
+    behaviour: str | None = None,
     force: bool = False,
     part: int = _PART,
 ) -> int:
@@ -44,6 +45,7 @@ def recommend_all(
             latter two and ``.gz``.
         k: items per user.
         exclude_seen: leave out what a user has already.
+        behaviour: what is asked for; None: the run's targets.
         force: overwrite a file with other content. A Parquet file that already holds these
             recommendations is left as it is.
         part: users per part.
@@ -58,7 +60,8 @@ def recommend_all(
     suffix = format_of(path)
     catalogue = engine.catalogue
     job = fingerprint(
-        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}",
+        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}"
+        + ("" if behaviour is None else f" {behaviour}"),
         engine.files.recommender.read_bytes(),
     )
     parts = path.with_name(f"{path.name}.parts")
@@ -80,7 +83,7 @@ def recommend_all(
                 file = parts / f"{start:012d}.parquet"
                 if not file.exists():
                     with atomic_path(file) as temporary:
-                        _frame(engine, chunk, k, exclude_seen).write_parquet(temporary)
+                        _frame(engine, chunk, k, exclude_seen, behaviour).write_parquet(temporary)
                 counter.advance(len(chunk))
         with atomic_path(path) as temporary:
             _join(sorted(parts.glob("0*.parquet")), temporary, suffix, job)
@@ -144,8 +147,20 @@ def _begin(parts: Path, job: str, is_begun: bool) -> None:
     write_json(parts / "job.json", job)
 
 
-def _frame(engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool) -> pl.DataFrame:
-    queries = (Query(engine.history_of(user), k, exclude_seen, user=user) for user in users)
+def _frame(
+    engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool, behaviour: str | None
+) -> pl.DataFrame:
+    queries = (
+        Query(
+            engine.history_of(user),
+            k,
+            exclude_seen,
+            user=user,
+            behaviours=engine.behaviours_of(user),
+            behaviour=behaviour,
+        )
+        for user in users
+    )
     answers = engine.answer([engine.prepare(query) for query in queries])
     ids, titles = engine.catalogue.item_ids, engine.catalogue.titles
 

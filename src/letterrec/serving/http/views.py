@@ -104,6 +104,8 @@ def run_info(version: Version, engine: Engine, catalogue: Catalogue) -> s.RunInf
         created=run.about["started"],
         letterrec=letterrec.__version__,
         metrics=metrics,
+        behaviours=list(engine.dataset.behaviours),
+        targets=[engine.dataset.behaviours[t] for t in engine.dataset.targets],
         levels=[
             s.Level(
                 size=len(counts),
