@@ -471,7 +471,7 @@ def test_what_is_allowed_at_an_address_is_told(
 ) -> None:
     answer = client.options(path)
     assert (answer.status_code, answer.headers["allow"], answer.content) == (204, allowed, b"")
-    answer = client.put(path)
+    answer = client.request("POST" if "PUT" in allowed else "PUT", path)
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     assert allowed in answer.json()["detail"]
     if "GET" not in allowed:

@@ -229,6 +229,10 @@ def test_titles_and_texts_can_be_edited(operated: httpx.Client) -> None:
     made = operated.put("/v1/items/p1", params=at, json={"title": "green tea no. 70"})
     assert made.status_code == 201
     assert operated.get("/v1/items/p1", params=at).json()["added"]
+    both = [{"item": "p1", "title": "green tea no. 71"}, {"item": "p2", "title": "chess set"}]
+    body = {"items": both, "upsert": True}
+    operated.post("/v1/items", params=at, json=body).raise_for_status()
+    assert operated.get("/v1/items/p1", params=at).json()["title"] == "green tea no. 71"
     missing = operated.patch("/v1/items/nope", params=at, json={"title": "x"})
     assert missing.status_code == 404
     unnamed = operated.patch("/v1/items/i12", json={"title": "x"})

@@ -142,15 +142,20 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
             state=STATES[catalogue.states[row]],
         )
 
-    @app.post("/v1/items", status_code=201, responses=problems(403, 409, 503), tags=["catalogue"])
+    @app.post(
+        "/v1/items", status_code=201, responses=problems(403, 404, 409, 503), tags=["catalogue"]
+    )
     async def add_items(
         request: s.NewItems, http: Request, model: ModelName = None, key: IdempotencyKey = None
     ) -> s.AddedItems:
-        """Add items; they can be recommended as soon as this is answered."""
+        """Add items; they can be recommended as soon as this is answered. With `upsert`, those
+        that are there get these titles and texts instead of being refused.
+        """
         new = {i.item: item_text(i.title, [i.text]) for i in request.items}
         if len(new) < len(request.items):
             raise RequestError("an item id comes twice in one request; give each once")
-        edit = AddItems(new, _key(key, http, request.model_dump_json()))
+        kind = PutItems if request.upsert else AddItems
+        edit = kind(new, _key(key, http, request.model_dump_json()))
         made, version = await edited(http, model, edit)
         catalogue = made.catalogue
         return s.AddedItems(
@@ -161,7 +166,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
     @app.put(
         "/v1/items/{item:path}",
         responses={
-            **problems(403, 409, 503),
+            **problems(403, 404, 409, 503),
             201: {"model": s.ChangedItem, "description": "The item was added"},
         },
         tags=["catalogue"],
@@ -183,7 +188,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
             response.status_code = 201
         return changed(made, version, item)
 
-    @app.patch("/v1/items/{item:path}", responses=problems(403, 404, 503), tags=["catalogue"])
+    @app.patch("/v1/items/{item:path}", responses=problems(403, 404, 409, 503), tags=["catalogue"])
     async def change_item(
         item: ItemId,
         change: s.ItemChange,
@@ -205,7 +210,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         made, version = await edited(http, model, edit)
         return changed(made, version, item)
 
-    @app.delete("/v1/items/{item:path}", responses=problems(403, 404, 503), tags=["catalogue"])
+    @app.delete("/v1/items/{item:path}", responses=problems(403, 404, 409, 503), tags=["catalogue"])
     async def delete_item(
         item: ItemId, http: Request, model: ModelName = None, key: IdempotencyKey = None
     ) -> s.ChangedItem:
@@ -215,7 +220,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         made, version = await edited(http, model, edit)
         return changed(made, version, item)
 
-    @app.post(BULK, responses=problems(403, 409, 503), openapi_extra=_FILE, tags=["catalogue"])
+    @app.post(BULK, responses=problems(403, 404, 409, 503), openapi_extra=_FILE, tags=["catalogue"])
     async def import_items(
         http: Request, model: ModelName = None, key: IdempotencyKey = None
     ) -> s.ImportedItems:

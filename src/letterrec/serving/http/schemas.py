@@ -271,6 +271,9 @@ class NewItems(_Strict):
     items: Annotated[list[NewItem], Field(fail_fast=True)] = Field(
         min_length=1, max_length=MAX_NEW_ITEMS
     )
+    upsert: bool = Field(
+        False, description="give items that are there these titles and texts; else they are refused"
+    )
 
 
 class AddedItems(Versioned):
