@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.embeddings.content import text_encoder
+from letterrec import jobs
+from letterrec.embeddings.content import encode_in_parts, text_encoder
 from letterrec.errors import Conflict, LetterRecError
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.draft import AddItems as AddItems
@@ -35,12 +37,12 @@ class Editor:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._encoding = threading.Lock()
+        self._one_encodes = threading.Lock()
 
     def preload(self) -> None:
         """Load the encoder and the tokenizer now, if the run can take new items."""
         if self._engine.content is not None and self._engine.files.tokenizer.is_dir():
-            with self._encoding:
+            with self._one_encodes:
                 _ = self._encoder, self._assign
 
     def make(self, edit: Edit) -> Receipt:
@@ -131,9 +133,12 @@ class Editor:
             for found, content in zip(texts, given, strict=True)
         ]
 
-    def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        with self._encoding:
-            return self._encoder(texts)
+    def _vectors(self, texts: Sequence[str]) -> Sequence[Embedding]:
+        """Content of texts, by the encoder that is loaded, or by others where they do parts."""
+        if jobs.is_shared():
+            return list(encode_in_parts(texts, **self._encoding))
+        with self._one_encodes:
+            return list(self._encoder(texts))
 
     def _check_same_run(self) -> None:
         found = Run.open(self._engine.folder).id
@@ -143,10 +148,13 @@ class Editor:
                 f"more ({found}); reload, or put the folder back"
             )
 
+    @property
+    def _encoding(self) -> dict[str, Any]:
+        return self._engine.settings.content.model_dump(exclude={"source"})
+
     @cached_property
     def _encoder(self) -> Callable[[Sequence[str]], NDArray[np.float32]]:
-        settings = self._engine.settings.content.model_dump(exclude={"source"})
-        return text_encoder(**settings)
+        return text_encoder(**self._encoding)
 
     @cached_property
     def _assign(self) -> Callable[[NDArray[np.float32], Codes], Codes]:
