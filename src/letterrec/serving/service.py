@@ -22,6 +22,7 @@ from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import Receipt
 from letterrec.serving.engine import Engine
 from letterrec.serving.http.telemetry import ServerMetrics, event
+from letterrec.serving.queries import Query
 from letterrec.serving.queue import Batcher
 
 _MANY = 50  # items that are encoded while other edits are made
@@ -54,7 +55,7 @@ class Service:
         load: opens the run anew.
         name: of the model, where a server has several.
         engine: that answers first; None loads it.
-        editor: of that engine, if there is one already.
+        editor: of that engine, if all that is to be loaded is there already.
         metrics: where searches and reloads are counted.
         queue: queries that may wait.
         max_batch: queries answered by one search.
@@ -90,8 +91,8 @@ class Service:
         self._edits_lock = threading.Lock()
         # One thread for all that replaces the catalogue or the engine, one after the other.
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
-        if preload:
-            self._keeper.submit(_preload, self._editor)
+        if editor is None and (preload or self.engine.model.follows_instructions):
+            self._keeper.submit(preloaded, self._editor if preload else None, self.engine)
 
     async def edit(self, edit: Edit, ends: float) -> Made:
         """Change the catalogue; edits that come together are written together.
@@ -244,8 +245,9 @@ def opened(load: Callable[[], Engine]) -> Engine:
     return engine
 
 
-def _preload(editor: Editor) -> None:
-    """Load an editor's encoder, and keep its objects out of full garbage collections.
+def preloaded(editor: Editor | None, engine: Engine) -> None:
+    """Load the encoders of an editor and of wishes, and keep their objects out of full garbage
+    collections.
 
     Its libraries make hundreds of thousands of objects; collecting among them blocks all requests
     for up to two seconds on a busy machine. What requests leave behind is young, and collected.
@@ -253,7 +255,10 @@ def _preload(editor: Editor) -> None:
     thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], _NEVER)
     try:
-        editor.preload()
+        if engine.model.follows_instructions:
+            engine.answer([engine.prepare(Query((), 1, instruction="anything"))])
+        if editor is not None:
+            editor.preload()
     finally:
         gc.freeze()
         gc.set_threshold(*thresholds)

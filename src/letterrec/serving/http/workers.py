@@ -40,7 +40,7 @@ from letterrec.serving.http.server import (
 from letterrec.serving.http.sockets import listen
 from letterrec.serving.http.telemetry import count_together, event, log, log_to_stderr
 from letterrec.serving.http.tokens import Tokens
-from letterrec.serving.service import opened
+from letterrec.serving.service import opened, preloaded
 from letterrec.serving.switches import Switches
 
 _PAUSE = 1.0  # seconds before a process that ended is started anew
@@ -69,6 +69,7 @@ def serve_together(
     listeners += [listen(options.host, port, shared=True) for _ in range(options.workers - 1)]
     with tempfile.TemporaryDirectory(prefix="letterrec-") as folder:
         count_together(folder)
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns in each process
         threads = torch.get_num_threads()
         switches = Switches(list(runs), options.workers, Path(folder) / "lock")
         with until_served():
@@ -110,8 +111,7 @@ def serve_together(
 def _loaded(loading: Loading, run: Path, options: ServerOptions, tokens: Tokens) -> Loaded:
     engine = opened(lambda: loading.to_fork(run.resolve()))
     editor = Editor(engine)
-    if may_change(options, tokens):
-        editor.preload()
+    preloaded(editor if may_change(options, tokens) else None, engine)
     return Loaded(engine, editor)
 
 
