@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import FastAPI, Query, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse
 
+from letterrec.serving.catalogue.items import Catalogue
+from letterrec.serving.engine import Engine
+from letterrec.serving.fleet import Fleet, version_of
 from letterrec.serving.http import maps, views
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http.drawings import Drawings
+from letterrec.serving.http.exploring import MapMethod, ModelName
+from letterrec.serving.http.middleware import served_by
 from letterrec.serving.http.problems import problems
-from letterrec.serving.service import Service
-
-MapMethod = Annotated[
-    maps.Method,
-    Query(
-        description="pca: principal components; tsne: in a plane, near ones together, which is "
-        "computed once and takes seconds (202 until then)"
-    ),
-]
-
-NOT_YET: dict[int | str, dict[str, Any]] = {
-    202: {"model": s.Problem, "description": "It is being computed; ask again in a second"}
-}
 
 
-def not_yet() -> Response:
-    """The answer while something is being computed."""
-    detail = "this is being computed; ask again in a second"
-    return JSONResponse({"detail": detail}, 202, {"retry-after": "1"})
-
-
-def add_showing(app: FastAPI, service: Service, drawings: Drawings) -> None:
+def add_showing(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     """Add the routes to the application."""
+
+    def served(http: Request, model: str | None) -> tuple[Engine, Catalogue]:
+        service = fleet.named(model)
+        engine = service.engine
+        catalogue = engine.catalogue
+        served_by(http, version_of(service, engine, catalogue))
+        return engine, catalogue
 
     @app.get("/v1/map/items", responses=problems(404, 503), tags=["explore"])
     async def get_places(
+        http: Request,
         item: Annotated[list[s.Id], Query(max_length=200, description="ids of items")] = [],  # noqa: B006
         method: MapMethod = "pca",
         added: Annotated[
             int, Query(ge=0, le=500, description="also the latest items added after training")
         ] = 0,
+        model: ModelName = None,
     ) -> s.Places:
         """Where items are on the map of items; what the catalogue does not have is left out."""
-        engine = service.engine
-        catalogue = engine.catalogue
+        engine, catalogue = served(http, model)
 
         def place() -> s.Places:
             return maps.places(engine, catalogue, item, method, added)
@@ -53,9 +47,9 @@ def add_showing(app: FastAPI, service: Service, drawings: Drawings) -> None:
         return await drawings.run(place, slow=method == "tsne")
 
     @app.get("/v1/evaluation", responses=problems(404), tags=["explore"])
-    async def get_evaluation() -> s.Evaluation:
+    async def get_evaluation(http: Request, model: ModelName = None) -> s.Evaluation:
         """What the run's evaluation gave."""
-        engine = service.engine
+        engine, _ = served(http, model)
         return await drawings.run(lambda: views.evaluation(engine))
 
     @app.get(
@@ -67,7 +61,7 @@ def add_showing(app: FastAPI, service: Service, drawings: Drawings) -> None:
         response_class=HTMLResponse,
         tags=["explore"],
     )
-    async def get_report() -> Response:
+    async def get_report(http: Request, model: ModelName = None) -> Response:
         """The report that `letterrec report` has written for the run."""
-        engine = service.engine
+        engine, _ = served(http, model)
         return HTMLResponse(await drawings.run(lambda: views.report(engine)))
