@@ -37,6 +37,10 @@ def evaluate(
     users: Annotated[
         int | None, typer.Option(min=1, help="rank a sample of so many; default: the run's, or all")
     ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="items and targets of this one alone; default: all"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recall and NDCG by full ranking: every item competes, seen items included, as papers count.
@@ -51,6 +55,9 @@ def evaluate(
     With `--by history`, `--by popularity` or `--by user`: where it does well and where not. Users
     of short histories, items that are rare, and, where the split is by time, users who came after
     training are groups of their own.
+
+    Of a run of several sources each domain stands below, all items competing; with `--domain NAME`
+    only the items of that one compete, for the users whose held-out item is of it.
 
     With `--cold`: how items fare that were held out of training (`--set data.cold_share=0.05` when
     fitting) and are added by their text alone, beside content-kNN and popularity.
@@ -67,8 +74,8 @@ def evaluate(
     from letterrec.evaluation.protocol import Evaluation
     from letterrec.reports.text import print_cold_metrics, print_metrics
 
-    if cold and (by or cuts or metrics or users):
-        raise RequestError("--by, --cuts, --metrics and --users do not go with --cold")
+    if cold and (by or cuts or metrics or users or domain is not None):
+        raise RequestError("--by, --cuts, --metrics, --users and --domain do not go with --cold")
     if cold:
         measured = api.evaluate_cold(run, beam=beam)
         if as_json:
@@ -86,6 +93,7 @@ def evaluate(
         cuts=whole_numbers(cuts or "", "--cuts"),
         metrics=words(metrics or ""),
         users=users,
+        domain=domain,
     )
     if as_json:
         print_json(result)
@@ -131,6 +139,10 @@ def recommend(
         Literal["skip", "refuse"],
         typer.Option(help="ids of the history that the catalogue does not have"),
     ] = "skip",
+    domain: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="only items of this one, of a run of several sources"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The next items for a user of the run, for any history, or for all users.
@@ -162,7 +174,9 @@ def recommend(
     if not include_seen and (words := returning_note(engine.returning)):
         note(words)
     if out_file is not None:
-        n = recommend_all(engine, out_file, k=k, exclude_seen=not include_seen, force=force)
+        n = recommend_all(
+            engine, out_file, k=k, exclude_seen=not include_seen, force=force, domain=domain
+        )
         if as_json:
             print_json({"users": n, "file": str(out_file)})
         else:
@@ -171,7 +185,15 @@ def recommend(
     known = engine.catalogue.rows
     items = engine.history_of(user) if user is not None else ids_of(given_items, "history", known)
     query = engine.prepare(
-        Query(items, k, not include_seen, instruction=instruction, unknown=unknown, user=user)
+        Query(
+            items,
+            k,
+            not include_seen,
+            instruction=instruction,
+            unknown=unknown,
+            user=user,
+            domain=domain,
+        )
     )
     (answer,) = engine.answer_ids([query])
     if query.skipped:

@@ -42,13 +42,14 @@ def quickstart(
 
 def fit(
     source: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="SOURCE",
+            metavar="SOURCE...",
             help="a folder with interactions.parquet|csv|tsv|jsonl (user, item, timestamp) and "
             "items.* (item, title, further text), or one such table; or LETTER's layout, RecBole "
             "atomic files, Amazon, Yelp, MovieLens, Steam, RetailRocket, H&M, Yoochoose, Last.fm, "
-            "Gowalla, Foursquare, Goodreads, Book-Crossing or MIND as published; or `ml-100k`",
+            "Gowalla, Foursquare, Goodreads, Book-Crossing or MIND as published; or `ml-100k`. "
+            "Several are learned together, each a domain, called as its folder is or NAME=SOURCE",
         ),
     ],
     out_folder: Annotated[Path, typer.Option("--out", metavar="RUN", help="new or empty folder")],
@@ -86,6 +87,8 @@ def fit(
         letterrec fit my-data/ --out runs/tiger --recipe tiger --set training.epochs=10
 
         letterrec fit Instruments/ --out runs/given --set identifiers.source=given
+
+        letterrec fit Beauty/ Books=old-shop/ --out runs/both --set data.join_users=true
     """
     from letterrec import api
     from letterrec.config.loading import load_settings
@@ -106,8 +109,11 @@ def fit(
 def refit(
     run: RunArgument,
     data: Annotated[
-        str | None,
-        typer.Option(metavar="SOURCE", help="a newer log, in any format that `fit` takes"),
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="a newer log, in any format that `fit` takes; repeatable, one for each domain",
+        ),
     ] = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", metavar="RUN2", help="new folder; default: RUN-refit")
@@ -142,7 +148,9 @@ def refit(
     """
     from letterrec import api
 
-    made = api.refit(run, out_folder, data=data, weights=weights, epochs=epochs, resume=resume)
+    made = api.refit(
+        run, out_folder, data=data or None, weights=weights, epochs=epochs, resume=resume
+    )
     if (told := made.about.get("refitted")) is not None:
         start = "nothing" if told["weights"] == "nothing" else f"the weights of {run}"
         length = f"epochs: {told['epochs']}, from {start}" if told["epochs"] else "computed at once"

@@ -35,6 +35,7 @@ class Dataset:
         times: float64 ``(n_interactions,)``: seconds since 1970 of each interaction, in the order
             of ``interactions``; None where the source has none, and in a run.
         cut: where training ends and what is held out; None: leave-one-out.
+        domains: one per item, which of several sources it is of; None where there is one.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset:
     warnings: tuple[str, ...] = field(default=())
     times: NDArray[np.float64] | None = None
     cut: Cut | None = None
+    domains: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         return (

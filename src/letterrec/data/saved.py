@@ -29,7 +29,7 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     and, where it is known of some, ``preference`` (text), a user per row; unless the split is
     leave-one-out also ``valid_from`` and ``test_from`` (int64), the interactions of `Cut` that come
     before. ``items.parquet``: ``item``, ``title``, ``text`` (null where the data set has no texts)
-    and, where it has any, ``categories`` (list of text), an item per row.
+    and, where it has any, ``categories`` (list of text) and ``domain`` (text), an item per row.
     """
     columns = {
         "user": pl.Series(dataset.user_ids, dtype=pl.String),
@@ -46,6 +46,9 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     if dataset.categories is not None:
         paths = pl.Series("categories", list(map(list, dataset.categories)), pl.List(pl.String))
         catalogue = catalogue.with_columns(paths)
+    if dataset.domains is not None:
+        domains = pl.Series("domain", dataset.domains, dtype=pl.String)
+        catalogue = catalogue.with_columns(domains)
     with atomic_path(folder / _ITEMS) as path:
         catalogue.write_parquet(path)
     with atomic_path(folder / _INTERACTIONS) as path:
@@ -95,6 +98,7 @@ def read_dataset(folder: Path) -> Dataset:
             else None,
             warnings=tuple(json.loads(about["warnings"])),
             cut=_cut(interactions, lengths) if "test_from" in interactions.columns else None,
+            domains=tuple(items["domain"]) if "domain" in items.columns else None,
         )
     except FileNotFoundError:
         raise RunError(

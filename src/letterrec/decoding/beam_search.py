@@ -68,6 +68,7 @@ def search(
     seen: Tensor | None = None,
     allowed: Tensor | None = None,
     retrieved: Retrieved | None = None,
+    allowed_before: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The ``k`` best items of each history in the decoder.
 
@@ -86,6 +87,7 @@ def search(
         retrieved: items with a share of the probability of their own; the scores are then those
             of the mixture of these and the decoder's. Items that share an identifier share its
             mass.
+        allowed_before: `constraints.counted` of ``allowed``, where that is known already.
 
     Returns:
         int64 ``(batch, k)`` item rows, best first, -1 where fewer exist, and their float32
@@ -103,7 +105,9 @@ def search(
             f"{trie.n_items} items of the catalogue"
         )
     beam = max(beam, k)
-    valid = Constraints.of(trie, seen, allowed) if seen is not None or allowed is not None else None
+    valid = None
+    if seen is not None or allowed is not None:
+        valid = Constraints.of(trie, seen, allowed, allowed_before)
     mixture = None
     likely = decoder.retrieved
     if likely is not None:  # the recommender may know items that have come since this trie

@@ -33,6 +33,8 @@ class Queries:
         k: items wanted for each.
         exclude_seen: bool ``(n,)``, or one for all: leave out the items of the history.
         allowed: bool ``(n_items,)`` or ``(n, n_items)``: the items that may come back; None: all.
+        allowed_before: `constraints.counted` of ``allowed`` in the ranker's trie, where that is
+            known already, as it is of a domain; for a ranker that searches.
         beam: prefixes kept per level, for a ranker that searches; None takes its own.
         instructions: what is wanted in words, for a ranker that follows instructions.
         users: int64 ``(n,)`` whose histories they are, as rows of the training data, -1 where that
@@ -46,6 +48,7 @@ class Queries:
     beam: int | None = None
     instructions: Sequence[str | None] = ()
     users: NDArray[np.int64] | None = None
+    allowed_before: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.histories)
@@ -99,6 +102,14 @@ class Encoder(Protocol):
             instructions: what is wanted in words, where the recommender follows instructions.
         """
 
+    def encode_among(
+        self,
+        allowed: Tensor,
+        histories: Tensor,
+        instructions: Sequence[str | None] | None = None,
+    ) -> Decoder:
+        """The same where only some items may come back: bool ``(n_items,)`` or ``(n, n_items)``."""
+
 
 @dataclass(frozen=True, eq=False)
 class GenerativeRanker:
@@ -127,23 +138,29 @@ class GenerativeRanker:
         recent = torch.from_numpy(queries.histories.padded(self.max_history)).to(device)
         whole = torch.from_numpy(queries.histories.padded())
         seen, allowed = queries.seen(), queries.allowed
+        if allowed is not None:
+            allowed = allowed.to(device)
         with torch.no_grad():
             return Ranking(
                 *search(
-                    self._encoded(recent, queries.instructions),
+                    self._encoded(recent, queries.instructions, allowed),
                     self.trie,
                     beam=self.beam if queries.beam is None else queries.beam,
                     k=queries.k,
                     seen=None if seen is None else seen.to(device),
-                    allowed=None if allowed is None else allowed.to(device),
+                    allowed=allowed,
                     retrieved=retrieved(self.transitions, recent, whole),
+                    allowed_before=queries.allowed_before,
                 )
             )
 
-    def _encoded(self, recent: Tensor, instructions: Sequence[str | None]) -> Decoder:
-        if any(instructions):
-            return self.recommender.encode(recent, instructions)
-        return self.recommender.encode(recent)
+    def _encoded(
+        self, recent: Tensor, instructions: Sequence[str | None], allowed: Tensor | None
+    ) -> Decoder:
+        wishes = instructions if any(instructions) else None
+        if allowed is not None:
+            return self.recommender.encode_among(allowed, recent, wishes)
+        return self.recommender.encode(recent, wishes)
 
 
 class Scorer(Protocol):

@@ -13,6 +13,7 @@ finds likely has a share of the probability of every prefix that leads there, be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple, Self, cast
 
 import numpy as np
@@ -267,10 +268,23 @@ class Rqt(Recommender):
             state, (lengths - 1).clamp_min(0)
         )  # (batch, dim)
         hidden = self.body_norm(latest)  # (batch, dim)
-        return RqtDecoder(self, hidden, self._likely(hidden, histories))
+        return RqtDecoder(self, hidden, histories)
 
-    def _likely(self, hidden: Tensor, histories: Tensor) -> Retrieved | None:
-        """The items that the softmax over items finds likely.
+    def encode_among(
+        self,
+        allowed: Tensor,
+        histories: Tensor,
+        instructions: Sequence[str | None] | None = None,
+    ) -> RqtDecoder:
+        """See `Recommender.encode_among`: the likely items are looked for among those allowed."""
+        decoder = self.encode(histories, instructions)
+        decoder.allowed = allowed
+        return decoder
+
+    def _likely(
+        self, hidden: Tensor, histories: Tensor, allowed: Tensor | None = None
+    ) -> Retrieved | None:
+        """The items that the softmax over items finds likely, among those allowed.
 
         Hidden states ``(batch, dim)`` after histories ``(batch, longest)``.
         """
@@ -283,11 +297,17 @@ class Rqt(Recommender):
         if self.taken_once:
             row, place = (histories >= 0).nonzero(as_tuple=True)
             logits[row, histories[row, place]] = -torch.inf
-        rough, items = logits.topk(min(_LIKELY, logits.shape[1]), dim=1)  # (batch, n)
+        candidates = logits
+        if allowed is not None:  # one flag less for an item that has come since
+            flags = allowed[..., : logits.shape[1]].expand(len(logits), -1)
+            candidates = logits.clone()
+            candidates[:, : flags.shape[1]].masked_fill_(~flags, -torch.inf)
+        rough, items = candidates.topk(min(_LIKELY, logits.shape[1]), dim=1)  # (batch, n)
         exact = (table[items] @ query[..., None]).squeeze(2)
-        exact = exact.masked_fill(rough == -torch.inf, -torch.inf)
+        exact = exact.masked_fill(logits.gather(1, items) == -torch.inf, -torch.inf)
         logits.scatter_(1, items, exact)
         shares = (exact - logits.logsumexp(1, keepdim=True)).exp()
+        shares = shares.masked_fill(rough == -torch.inf, 0.0)
         return Retrieved(items, self.item_share * shares)
 
     def _ranked_items(self) -> _Table:
@@ -369,12 +389,19 @@ class RqtDecoder:
 
     over_legal = True
 
-    def __init__(self, model: Rqt, hidden: Tensor, retrieved: Retrieved | None) -> None:
-        self.retrieved = retrieved
+    def __init__(self, model: Rqt, hidden: Tensor, histories: Tensor) -> None:
+        self.allowed: Tensor | None = None
+        self._histories = histories
         self._model = model
         self._hidden = hidden[:, None]  # (batch, 1, dim)
         self._prefix = torch.zeros_like(self._hidden)  # (batch, beams, dim)
         self._level = 0
+
+    @cached_property
+    @torch.no_grad()
+    def retrieved(self) -> Retrieved | None:
+        """What the softmax over items finds likely among the items that are allowed."""
+        return self._model._likely(self._hidden[:, 0], self._histories, self.allowed)
 
     @torch.no_grad()
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from typing import IO, cast
 
 import polars as pl
 
+from letterrec.data.domains import check_known
 from letterrec.errors import RequestError
 from letterrec.files import atomic_path, fingerprint, read_json, write_json
 from letterrec.progress import counting, say
@@ -32,6 +33,7 @@ def recommend_all(
     exclude_seen: bool = True,
     force: bool = False,
     part: int = _PART,
+    domain: str | None = None,
 ) -> int:
     """Write the ``k`` best next items of every user.
 
@@ -47,18 +49,23 @@ def recommend_all(
         force: overwrite a file with other content. A Parquet file that already holds these
             recommendations is left as it is.
         part: users per part.
+        domain: recommend only from this one; None: from all.
 
     Returns:
         How many users there are.
 
     Raises:
+        NotFound: the run has no such domain.
         RequestError: ``path`` cannot be written, is a folder, has another ending, or there is a
             file already.
     """
     suffix = format_of(path)
     catalogue = engine.catalogue
+    if domain is not None:
+        check_known(domain, catalogue.domain_names)
+    within = "" if domain is None else f" {domain}"
     job = fingerprint(
-        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}",
+        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}{within}",
         engine.files.recommender.read_bytes(),
     )
     parts = path.with_name(f"{path.name}.parts")
@@ -80,7 +87,7 @@ def recommend_all(
                 file = parts / f"{start:012d}.parquet"
                 if not file.exists():
                     with atomic_path(file) as temporary:
-                        _frame(engine, chunk, k, exclude_seen).write_parquet(temporary)
+                        _frame(engine, chunk, k, exclude_seen, domain).write_parquet(temporary)
                 counter.advance(len(chunk))
         with atomic_path(path) as temporary:
             _join(sorted(parts.glob("0*.parquet")), temporary, suffix, job)
@@ -144,8 +151,12 @@ def _begin(parts: Path, job: str, is_begun: bool) -> None:
     write_json(parts / "job.json", job)
 
 
-def _frame(engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool) -> pl.DataFrame:
-    queries = (Query(engine.history_of(user), k, exclude_seen, user=user) for user in users)
+def _frame(
+    engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool, domain: str | None
+) -> pl.DataFrame:
+    queries = (
+        Query(engine.history_of(user), k, exclude_seen, user=user, domain=domain) for user in users
+    )
     answers = engine.answer([engine.prepare(query) for query in queries])
     ids, titles = engine.catalogue.item_ids, engine.catalogue.titles
 

@@ -34,6 +34,7 @@ class Query:
         unknown: whether ids that the catalogue does not have are skipped or refused.
         user: whose history it is, by id, if that is a user of the run: a model may have learned of
             each user.
+        domain: recommend only from this one; None: from all.
     """
 
     history: Iterable[object]
@@ -45,17 +46,21 @@ class Query:
     instruction: str | None = None
     unknown: Unknown = "skip"
     user: object = None
+    domain: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """What a query asks besides its history; ``mask`` marks the items that it may get."""
+    """What a query asks besides its history; ``mask`` marks the items that it may get, and
+    ``domain`` is the one that it is limited to.
+    """
 
     k: int
     beam: int | None
     instruction: str | None
     mask: NDArray[np.bool_] | None = None
     skipped: list[str] = field(default_factory=list)
+    domain: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +68,8 @@ class Prepared:
     """A checked query, in item rows.
 
     ``mask`` marks the items that it may get, ``skipped`` has the ids that the catalogue does not
-    know, and ``user`` is the row of the user, -1 if that is not known.
+    know, ``user`` is the row of the user, -1 if that is not known, and ``domain`` the one that it
+    is limited to.
     """
 
     rows: list[int]
@@ -74,6 +80,7 @@ class Prepared:
     instruction: str | None = None
     skipped: tuple[str, ...] = ()
     user: int = -1
+    domain: str | None = None
 
 
 def checked(query: Query) -> tuple[int, int | None, str | None]:
@@ -138,6 +145,9 @@ def left_out(catalogue: Catalogue, query: Prepared) -> str:
     """Why few items or none are left for a query, in words."""
     active = catalogue.states == 0
     allowed = active.copy()
+    if query.domain is not None:
+        allowed &= catalogue.domain(query.domain).flags
+    elsewhere = int((active & ~allowed).sum())
     if query.mask is not None:
         allowed[: len(query.mask)] &= query.mask
         allowed[len(query.mask) :] = False
@@ -145,7 +155,8 @@ def left_out(catalogue: Catalogue, query: Prepared) -> str:
     reasons = [
         (seen, "in the history (seen)"),
         (catalogue.n_items - int(active.sum()), "blocked or deleted"),
-        (int((active & ~allowed).sum()), "not allowed"),
+        (elsewhere, "of other domains"),
+        (int((active & ~allowed).sum()) - elsewhere, "not allowed"),
     ]
     said = ", ".join(f"{n} {words}" for n, words in reasons if n)
     return f"of the {catalogue.n_items} items of the catalogue are {said or 'none left out'}"
@@ -190,7 +201,7 @@ def without_rare(notes: Iterable[str], what: str) -> str:
     ''
     """
     for note in notes:
-        if found := re.match(r"(\d+)-core: ", note):
+        if found := re.match(r"(?:[^:]*: )?(\d+)-core: ", note):
             k = found[1]
             return f"; {what} with fewer than {k} interactions were dropped by the {k}-core"
     return ""

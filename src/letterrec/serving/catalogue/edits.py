@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 from uuid import uuid4
@@ -12,9 +12,11 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from letterrec.data.domains import qualified
+from letterrec.data.sources import check_domain
 from letterrec.data.text import ItemText
 from letterrec.embeddings.content import text_encoder
-from letterrec.errors import Conflict, LetterRecError, NotFound, RequestError, RunError
+from letterrec.errors import Conflict, DataError, LetterRecError, NotFound, RequestError, RunError
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.items import State
 from letterrec.serving.catalogue.log import PATIENCE, Changes, locked, write_changes
@@ -28,9 +30,52 @@ _LONGEST_ID = 256  # characters
 
 @dataclass(frozen=True)
 class AddItems:
-    """Add items: id -> title and text."""
+    """Add items: id -> title and text, to the domain that an id is said to be of.
+
+    In a run of several sources an id may stand alone beside its domain, which begins it then, or
+    begin with a domain of the run. A domain that the run does not have is new with its items.
+    """
 
     items: dict[str, ItemText]
+    domains: dict[str, str] = field(default_factory=dict)
+
+    def placed(self, engine: Engine) -> AddItems:
+        """The same with every item's whole id, and its domain.
+
+        Raises:
+            RequestError: an item of a run of several sources is of no domain, a name is none, or
+                an id comes twice.
+        """
+        items: dict[str, ItemText] = {}
+        domains: dict[str, str] = {}
+        for item, words in self.items.items():
+            domain = self._domain_of(item, engine)
+            is_plain = not domain or item.startswith(qualified(domain, ""))
+            whole = item if is_plain else qualified(domain, item)
+            if whole in items:
+                raise RequestError(f"item {whole!r} comes twice; give each item once")
+            items[whole], domains[whole] = words, domain
+        return AddItems(items, domains)
+
+    def _domain_of(self, item: str, engine: Engine) -> str:
+        """Of a new item; ``""``: that of the run's one source."""
+        given = self.domains.get(item, "")
+        names = engine.catalogue.domain_names
+        if not given and engine.dataset.domains is not None:
+            given = item.partition("/")[0] if "/" in item else ""
+            if given not in names:
+                raise RequestError(
+                    f"item {item[:60]!r} is of no domain of the run; name its domain beside it (a "
+                    f"new one, or one of {', '.join(map(repr, names))}), or begin its id with it"
+                )
+        if engine.dataset.domains is None and given == engine.dataset.name:
+            return ""
+        try:
+            return check_domain(given) if given else ""
+        except DataError:
+            raise RequestError(
+                f"domain {given[:60]!r}: expected 1 to 100 printable characters without '/'"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -85,11 +130,13 @@ class Editor:
             RunError: the result cannot be written; then no edit was made.
         """
         engine = self._engine
+        edits = list(edits)
         errors: list[LetterRecError | None] = [None] * len(edits)
         now = _Draft(engine, engine.changes_on_disk())
         for i, edit in enumerate(edits):
             if isinstance(edit, AddItems):
                 try:
+                    edits[i] = edit = edit.placed(engine)
                     self._check_new(edit)
                     now.check_new(edit.items)  # before the costly encoding; checked again below
                 except LetterRecError as error:
@@ -107,7 +154,7 @@ class Editor:
                 try:
                     if isinstance(edit, AddItems):
                         content = [next(encoded) for _ in edit.items]
-                        draft.add(edit.items, content)
+                        draft.add(edit, content)
                     else:
                         draft.set_states(edit.states)
                 except LetterRecError as error:
@@ -161,15 +208,17 @@ class _Draft:
         self._added = set(changes.item_ids)
         self._states = dict(changes.states)
         self._new: dict[str, ItemText] = {}
+        self._domains: list[str] = []
         self._content: list[Embedding] = []
         self.is_changed = False
 
-    def add(self, items: dict[str, ItemText], content: list[Embedding]) -> None:
+    def add(self, edit: AddItems, content: list[Embedding]) -> None:
         """Add items, or refuse them all."""
-        self.check_new(items)
-        self._new |= items
+        self.check_new(edit.items)
+        self._new |= edit.items
+        self._domains += [edit.domains[item] for item in edit.items]
         self._content += content
-        self.is_changed |= bool(items)
+        self.is_changed |= bool(edit.items)
 
     def check_new(self, items: Iterable[str]) -> None:
         """Refuse items whose ids are taken."""
@@ -226,4 +275,5 @@ class _Draft:
             texts=old.texts + tuple(w.text for w in self._new.values()),
             codes=np.concatenate([old.codes, codes]),
             content=np.concatenate([old.content, content]) if len(old.content) else content,
+            domains=(*old.domains, *self._domains),
         )

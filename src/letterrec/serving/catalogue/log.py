@@ -4,8 +4,8 @@ The file is replaced as a whole, under a lock: after a kill or on a full disk, t
 still there.
 
 Columns: ``item``, ``title``, ``text``, ``state``, ``level_1`` to ``level_L``, ``content`` (float32
-list). Added items have all of them; an item trained on appears only when it is blocked or deleted,
-with its state alone. A deleted item's row and identifier stay taken, so that a log or a history
+list) and, where items were added to a named domain, ``domain``. Added items have all of them; an
+item trained on appears only when it is blocked or deleted, with its state alone. A deleted item's row and identifier stay taken, so that a log or a history
 that refers to them never means another item.
 
 Every write gives the file a new lineage id, by which a server notices that the file was replaced by
@@ -49,6 +49,7 @@ class Changes:
         states: item id -> ``blocked`` or ``deleted``, of any item.
         generation: number of edits since training.
         lineage: unique id of this state of the catalogue; empty as trained.
+        domains: of the added items; ``""``: that of the run's one source.
     """
 
     item_ids: tuple[str, ...]
@@ -59,6 +60,7 @@ class Changes:
     states: dict[str, Literal["blocked", "deleted"]] = field(default_factory=dict)
     generation: int = 0
     lineage: str = field(default_factory=lambda: uuid4().hex)
+    domains: tuple[str, ...] = ()
 
     @classmethod
     def none(cls, n_levels: int) -> Changes:
@@ -82,6 +84,7 @@ class Changes:
             codes=self.codes[rows],
             content=self.content[rows] if rows else self.content[:0],
             states={i: s for i, s in self.states.items() if i in learned or i in added},
+            domains=tuple(self.domains[row] for row in rows),
         )
 
 
@@ -186,6 +189,8 @@ def _parsed(
         if frame.schema[name] != pl.String:
             raise ValueError(f"the column {name} holds {frame.schema[name]} instead of text")
     added = frame.filter(pl.col("level_1").is_not_null()) if sizes else frame.clear()
+    if "domain" in frame.columns and frame.schema["domain"] != pl.String:
+        raise ValueError("the column domain holds no text")
     texts = (frame["item"], added["title"], added["text"])
     if any(column.null_count() for column in texts):
         raise ValueError("an id, a title or a text is missing")
@@ -221,6 +226,7 @@ def _parsed(
         dict(states.iter_rows()),
         generation,
         about.get("lineage") or fingerprint(data),  # earlier versions wrote none
+        tuple(added["domain"].fill_null("")) if "domain" in added.columns else ("",) * len(added),
     )
 
 
@@ -243,6 +249,8 @@ def write_changes(folder: Path, run: str, changes: Changes) -> None:
             dtype=pl.String,
         ),
     }
+    if any(changes.domains):
+        columns["domain"] = pl.Series([*changes.domains, *empty], dtype=pl.String)
     for level in range(levels):
         codes = [*changes.codes[:, level].tolist(), *empty]
         columns[f"level_{level + 1}"] = pl.Series(codes, dtype=pl.Int32)

@@ -128,9 +128,11 @@ def _add_catalogue(app: FastAPI, service: Service, drawings: Drawings) -> None:
         new = {i.item: item_text(i.title, [i.text]) for i in request.items}
         if len(new) < len(request.items):
             raise RequestError("an item id comes twice in one request; give each once")
-        catalogue = await service.edit(AddItems(new), ends_of(http))
+        domains = {i.item: i.domain for i in request.items if i.domain is not None}
+        edit = AddItems(new, domains).placed(service.engine)
+        catalogue = await service.edit(edit, ends_of(http))
         return s.AddedItems(
-            items=[s.ItemName(**views.name(catalogue, catalogue.rows[i])) for i in new],
+            items=[s.ItemName(**views.name(catalogue, catalogue.rows[i])) for i in edit.items],
             generation=catalogue.generation,
         )
 

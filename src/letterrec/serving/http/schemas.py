@@ -62,6 +62,7 @@ NewId = Annotated[
     WithJsonSchema(_ID_SCHEMA, mode="validation"),
 ]
 Text = Annotated[str, Field(max_length=10_000)]
+Name = Annotated[str, Field(max_length=256)]
 # Validation stops at the first invalid id of a list: there may be half a million.
 Ids = Annotated[list[Id], Field(fail_fast=True)]
 State = Literal["active", "blocked", "deleted"]
@@ -100,6 +101,9 @@ class RecommendRequest(_Strict):
         "skip",
         description="ids that the catalogue does not have: skip (the answer names them) or refuse; "
         "a history or a list of allowed items of which nothing is known is always refused",
+    )
+    domain: Name | None = Field(
+        None, description="recommend only from this one, of a run of several sources"
     )
     explain: bool = Field(
         False, description="say which items of the history share codes with a recommendation"
@@ -194,6 +198,7 @@ class Item(ItemName):
     state: State
     codes: list[int]
     added: bool = Field(description="whether it came after training")
+    domain: str = Field(description="which source it is of")
     interactions: int = Field(description="in the training data")
     neighbours: list[Neighbour]
 
@@ -217,6 +222,11 @@ class NewItem(_Strict):
     item: NewId
     title: Text = ""
     text: Text = Field("", description="whatever else describes it: brand, categories, ...")
+    domain: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        None,
+        description="which it is of, known or new: its id becomes domain/item. In a run of several "
+        "sources it may be left out where the id begins with a domain",
+    )
 
 
 class NewItems(_Strict):
@@ -259,6 +269,13 @@ class Level(BaseModel):
     counts: list[int] = Field(description="items per code")
 
 
+class Domain(BaseModel):
+    """A source that the run's items are of."""
+
+    name: str
+    items: int = Field(description="that may be recommended")
+
+
 class RunInfo(BaseModel):
     """The run that is served."""
 
@@ -275,6 +292,7 @@ class RunInfo(BaseModel):
     created: str
     letterrec: str
     metrics: dict[str, float] | None = Field(description="on the test split")
+    domains: list[Domain]
     levels: list[Level] = Field(description="of the identifiers; none where a baseline ranks")
     example_user: str
     example_items: list[ItemName]

@@ -52,6 +52,7 @@ def item(engine: Engine, catalogue: Catalogue, item_id: str, neighbours: int) ->
         state=STATES[catalogue.states[row]],
         codes=[int(c) for c in codes if c >= 0],
         added=row >= catalogue.n_trained,
+        domain=catalogue.domains[row],
         interactions=int(catalogue.popularity[row]),
         neighbours=[
             s.Neighbour(**name(catalogue, other), leading=leading, shared=shared)
@@ -84,6 +85,10 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
         created=run.about["started"],
         letterrec=letterrec.__version__,
         metrics=metrics,
+        domains=[
+            s.Domain(name=name, items=int(catalogue.domain(name).flags.sum()))
+            for name in catalogue.domain_names
+        ],
         levels=[
             s.Level(
                 size=len(counts),

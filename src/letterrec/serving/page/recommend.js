@@ -22,6 +22,7 @@ export function startRecommending() {
   $("k").addEventListener("change", () => { boundK(); change(); });
   $("earlier").addEventListener("click", () => { unfolded = !unfolded; drawHistory(); });
   $("exclude-seen").addEventListener("change", change);
+  $("domain").addEventListener("change", change);
   $("item").querySelector(".close").addEventListener("click", () => $("item").close());
 }
 
@@ -32,6 +33,9 @@ export function fillExamples(run) {
     el("button", { type: "button", class: "ghost", title: item.title, onclick: () => add(item) },
       `+ ${item.title}`));
   $("examples").replaceChildren(...buttons);
+  $("domain").replaceChildren(el("option", { value: "" }, "all domains"),
+    ...run.domains.map(({ name, items: n }) => el("option", { value: name }, `${name} (${number(n)} items)`)));
+  $("domain-choice").hidden = run.domains.length < 2;
   refresh();
 }
 
@@ -93,7 +97,7 @@ async function refresh() {
   try {
     const answer = await ask("/v1/recommend", {
       history: items.slice(-MOST_ASKED).map((item) => item.item), k: Number($("k").value) || 10,
-      exclude_seen: $("exclude-seen").checked, explain: true,
+      exclude_seen: $("exclude-seen").checked, explain: true, domain: $("domain").value || null,
     });
     if (mine !== latest) return;
     show(answer.items, answer.skipped.length);
@@ -108,7 +112,7 @@ function show(found, skipped) {
     ? `${found.length} for a history of ${count}`
     : "Without a history: what is most popular. Find an item to begin.";
   if (skipped) $("status").textContent += `; ${skipped} of them no longer in the catalogue, left out`;
-  if (!found.length) $("status").textContent += ". Everything else is in the history, blocked or deleted.";
+  if (!found.length) $("status").textContent += ". Everything else is in the history, of another domain, blocked or deleted.";
   const weight = (item) => (item.log_probability === null ? Math.max(item.score, 0) : Math.exp(item.score));
   const best = (found[0] && weight(found[0])) || 1;
   $("answers").replaceChildren(...found.map((item, i) => {
@@ -143,6 +147,7 @@ export async function showItem(id) {
   $("item-title").textContent = item.title;
   const facts = [item.interactions === 1 ? "1 interaction" : `${item.interactions} interactions`];
   if (item.added) facts.push("added after training");
+  if (!$("domain-choice").hidden) facts.push(item.domain);
   if (item.state !== "active") facts.push(item.state);
   const neighbours = item.neighbours.map((other) =>
     el("li", {}, itemLink(other), codePills(other.identifier, sharedWith(item, other))));
