@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from domains import write_domains
 from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.recommenders.lcrec import llm
@@ -33,6 +34,7 @@ SMALL = [
 SLOW = {
     "trained_baseline",
     "shop_run",
+    "two_domains",
     "cold_run",
     "smollm2",
     "minilm",
@@ -89,6 +91,18 @@ def shop_run(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("runs") / "shop"
     api.fit(shop, folder, small_settings())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two_domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on two sources whose users are joined; read only."""
+    from letterrec import api
+
+    folder = tmp_path_factory.mktemp("runs") / "domains"
+    sources = write_domains(tmp_path_factory.mktemp("domains"))
+    quick = ("data.join_users=true", "training.epochs=3", "tokenizer.training.epochs=2")
+    api.fit(sources, folder, small_settings(*quick), progress=False)
     return folder
 
 

@@ -73,7 +73,8 @@ def add_items(
     """Add new items to a run by their text, without training; they can be recommended at once.
 
     In a run of several sources an item is of a domain: that of `--domain`, that of a column
-    `domain`, or the one that its id begins with. A domain that the run does not have yet begins with these items.
+    `domain`, or the one that its id begins with. A domain that the run does not have yet begins
+    with these items.
     """
     from letterrec import api
     from letterrec.data.readers.plain import read_items

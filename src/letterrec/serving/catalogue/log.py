@@ -5,8 +5,9 @@ still there.
 
 Columns: ``item``, ``title``, ``text``, ``state``, ``level_1`` to ``level_L``, ``content`` (float32
 list) and, where items were added to a named domain, ``domain``. Added items have all of them; an
-item trained on appears only when it is blocked or deleted, with its state alone. A deleted item's row and identifier stay taken, so that a log or a history
-that refers to them never means another item.
+item trained on appears only when it is blocked or deleted, with its state alone. A deleted item's
+row and identifier stay taken, so that a log or a history that refers to them never means another
+item.
 
 Every write gives the file a new lineage id, by which a server notices that the file was replaced by
 an older or another one, even with the same number of edits.

@@ -112,7 +112,7 @@ function show(found, skipped) {
     ? `${found.length} for a history of ${count}`
     : "Without a history: what is most popular. Find an item to begin.";
   if (skipped) $("status").textContent += `; ${skipped} of them no longer in the catalogue, left out`;
-  if (!found.length) $("status").textContent += ". Everything else is in the history, of another domain, blocked or deleted.";
+  if (!found.length) $("status").textContent += `. Everything else is in the history${$("domain").value ? ", of another domain" : ""}, blocked or deleted.`;
   const weight = (item) => (item.log_probability === null ? Math.max(item.score, 0) : Math.exp(item.score));
   const best = (found[0] && weight(found[0])) || 1;
   $("answers").replaceChildren(...found.map((item, i) => {
