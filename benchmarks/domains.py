@@ -5,7 +5,7 @@ are new to it.
 sample of users; every domain's test metrics, its own items competing alone, and all of them.
 
 `transfer`: one source cut into two domains with shared users, by the second level of its items'
-categories. Of a fifth of those users with a history in the first domain nothing of the second is
+categories. Of half of those users with a history in the first domain nothing of the second is
 trained on; their first item there is asked for. Beside the joint run: popularity; the run of the
 second domain alone, which knows nothing of them, as it is and with the first domain's items added
 by text; and the run of the first domain alone with the second added by text, a new domain.
@@ -13,8 +13,8 @@ by text; and the run of the first domain alone with the second added by text, a 
 Runs are kept in the folder of ``--out``, and a call that was stopped goes on. Prints JSON.
 
 ```
-python benchmarks/domains.py together Beauty/ Yelp/ --users 10000 --out runs/together
-python benchmarks/domains.py transfer Beauty/ --users 14000 --out runs/transfer
+python benchmarks/domains.py together Beauty/ Yelp/ --users 8000 --out runs/together
+python benchmarks/domains.py transfer Beauty/ --users 14000 --core 4 --out runs/transfer
 ```
 """
 
@@ -38,18 +38,17 @@ from letterrec.evaluation.metrics import Measures, ranks_of, standard_errors, su
 from letterrec.serving.catalogue.edits import AddItems, Editor
 from letterrec.serving.engine import Engine
 
-CORE = 5
-NEW = 0.2  # share of the users of both domains who become new to the second
+NEW = 0.5  # share of the users of both domains who become new to the second
 MEASURES = Measures(cuts=(10,))
 AT_ONCE = 512  # histories asked for at a time
 
 
-def part(dataset: Dataset, kept: NDArray[np.bool_], name: str) -> Dataset:
+def part(dataset: Dataset, kept: NDArray[np.bool_], name: str, core: int) -> Dataset:
     """The k-core of some interactions, bool ``(n_interactions,)``, as a data set of its own."""
     owners = np.repeat(np.arange(dataset.n_users), dataset.interactions.lengths)
     items = dataset.interactions.items
     rows = np.flatnonzero(kept)
-    rows = np.sort(rows[k_core(owners[rows], items[rows], CORE)])
+    rows = np.sort(rows[k_core(owners[rows], items[rows], core)])
     users, user = np.unique(owners[rows], return_inverse=True)
     left, item = np.unique(items[rows], return_inverse=True)
     place = rows - dataset.interactions.offsets[owners[rows]]  # stands for the time
@@ -78,12 +77,14 @@ def fitted(source: Dataset, folder: Path, settings: dict[str, object]) -> float:
     return sum(stage["seconds"] for stage in run.about["stages"].values())
 
 
-def together(sources: Sequence[str], out: Path, n: int, settings: dict[str, object]) -> object:
+def together(
+    sources: Sequence[str], out: Path, n: int, core: int, settings: dict[str, object]
+) -> object:
     """Each source alone and all in one run."""
     parts: dict[str, Dataset] = {}
     for source in sources:
         whole = letterrec.read(source)
-        parts[whole.name] = part(whole, sample(whole, n), whole.name)
+        parts[whole.name] = part(whole, sample(whole, n), whole.name, core)
     seconds = {name: fitted(data, out / name, settings) for name, data in parts.items()}
     joint = out / "together"
     seconds["together"] = fitted(combined(parts), joint, settings)
@@ -105,26 +106,32 @@ def _told(result: object) -> dict[str, object]:
     return {key: result[key] for key in ("users", "metrics", "standard_errors")}
 
 
-def halves(dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
-    """bool ``(n_items,)`` of two domains: kinds of items (the second level of their categories), the
-    largest first, each to the side that has fewer interactions.
+def halves(dataset: Dataset) -> list[list[str]]:
+    """Two lists of kinds of items, the second level of their categories: the largest first, each to
+    the side that has fewer interactions.
     """
-    assert dataset.categories is not None
-    kinds = np.array([path[min(1, len(path) - 1)] if path else "" for path in dataset.categories])
     counts = np.bincount(dataset.interactions.items, minlength=dataset.n_items)
-    sizes = {kind: int(counts[kinds == kind].sum()) for kind in np.unique(kinds)}
+    kinds = kinds_of(dataset)
+    sizes = {str(kind): int(counts[kinds == kind].sum()) for kind in np.unique(kinds)}
     sides: list[list[str]] = [[], []]
     for kind in sorted(sizes, key=lambda kind: -sizes[kind]):
-        lighter = min((0, 1), key=lambda side: sum(sizes[k] for k in sides[side]))
-        sides[lighter].append(kind)
-    return {" and ".join(side): np.isin(kinds, side) for side in sides}
+        min(sides, key=lambda side: sum(sizes[k] for k in side)).append(kind)
+    return sides
 
 
-def split(dataset: Dataset, n: int) -> tuple[dict[str, Dataset], list[tuple[list[str], str]]]:
+def kinds_of(dataset: Dataset) -> NDArray[np.str_]:
+    """The second level of each item's categories, or the first where there is none."""
+    assert dataset.categories is not None
+    return np.array([path[min(1, len(path) - 1)] if path else "" for path in dataset.categories])
+
+
+def split(
+    dataset: Dataset, n: int, core: int
+) -> tuple[dict[str, Dataset], list[tuple[list[str], str]]]:
     """Two domains of a data set, and what is asked of users who are new to the second: the items
     that they had before in the first, and their first item in the second.
     """
-    (first, one), (second, two) = halves(dataset).items()
+    one, two = (np.isin(kinds_of(dataset), side) for side in halves(dataset))
     known = sample(dataset, n)
     trained = known.copy()
     asked: list[tuple[list[str], str]] = []
@@ -132,15 +139,15 @@ def split(dataset: Dataset, n: int) -> tuple[dict[str, Dataset], list[tuple[list
     for user, items in enumerate(dataset.interactions):
         start = int(dataset.interactions.offsets[user])
         there = np.flatnonzero(two[items])
-        if not known[start] or not len(there) or there[0] < 3 or random.random() >= NEW:
+        if not known[start] or not len(there) or there[0] < 2 or random.random() >= NEW:
             continue
         trained[start + there[0] : start + len(items)] = False
         before = [dataset.item_ids[i] for i in items[: there[0]]]
         asked.append((before, dataset.item_ids[items[there[0]]]))
     items = dataset.interactions.items
     parts = {
-        name: part(dataset, trained & side[items], name)
-        for name, side in ((first, one), (second, two))
+        name: part(dataset, trained & side[items], name, core)
+        for name, side in (("first", one), ("second", two))
     }
     here, after = (set(data.item_ids) for data in parts.values())
     kept = [([i for i in before if i in here], target) for before, target in asked]
@@ -170,9 +177,12 @@ def added(run: Path, data: Dataset, domain: str) -> Engine:
     return engine
 
 
-def transfer(sources: Sequence[str], out: Path, n: int, settings: dict[str, object]) -> object:
+def transfer(
+    sources: Sequence[str], out: Path, n: int, core: int, settings: dict[str, object]
+) -> object:
     """Users new to a domain, and a domain new to a run."""
-    parts, asked = split(letterrec.read(sources[0]), n)
+    whole_set = letterrec.read(sources[0])
+    parts, asked = split(whole_set, n, core)
     first, second = parts
     one, two = parts.values()
     joined = combined(parts, join_users=True)
@@ -180,7 +190,6 @@ def transfer(sources: Sequence[str], out: Path, n: int, settings: dict[str, obje
         "together": fitted(joined, out / "together", settings),
         "second": fitted(two, out / "second", settings),
         "first": fitted(one, out / "first", settings),
-        "apart": fitted(combined(parts), out / "apart", settings),
     }
     targets = [target for _, target in asked]
 
@@ -199,12 +208,12 @@ def transfer(sources: Sequence[str], out: Path, n: int, settings: dict[str, obje
     seconds["adding the second domain"] = time.perf_counter() - began
     return {
         "domains": {name: repr(data) for name, data in parts.items()},
+        "kinds": halves(whole_set),
         "users in both": len(set(one.user_ids) & set(two.user_ids)),
         "users new to the second": len(asked),
         "seconds": seconds,
         "popularity": measured([popular] * len(asked), targets),
         "together": lists(letterrec.load(out / "together"), whole, second, prefix),
-        "together, users apart": lists(letterrec.load(out / "apart"), whole, second, prefix),
         "second alone, the first added by text": lists(
             added(out / "second", one, first), whole, second, ""
         ),
@@ -228,12 +237,13 @@ def main() -> None:
     parser.add_argument("sources", nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--users", type=int, default=10_000, help="sampled of each source")
+    parser.add_argument("--core", type=int, default=5, help="k of the k-core of each domain")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=16, help="of the recommender")
     asked = parser.parse_args()
     ask = together if asked.question == "together" else transfer
     settings = {"seed": asked.seed, "training.epochs": asked.epochs}
-    print(json.dumps(ask(asked.sources, asked.out, asked.users, settings), indent=1))
+    print(json.dumps(ask(asked.sources, asked.out, asked.users, asked.core, settings), indent=1))
 
 
 if __name__ == "__main__":
