@@ -12,7 +12,7 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
 from letterrec.errors import DataError, NotFound
 
-T = TypeVar("T")
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def qualified(domain: str, item: str) -> str:
@@ -91,7 +91,7 @@ def combined(parts: Mapping[str, Dataset], *, join_users: bool = False) -> Datas
     )
 
 
-def _joined(parts: Iterable[NDArray[np.number]]) -> NDArray[np.number]:
+def _joined(parts: Iterable[NDArray[Scalar]]) -> NDArray[Scalar]:
     return np.concatenate(list(parts))
 
 
