@@ -400,4 +400,6 @@ def test_a_choice_of_domain(
         page.click("#found li >> nth=0")
         page.select_option("#domain", "games")
         expect(answers(page).locator(".id")).to_have_text([re.compile("^games/")] * 10)
-    assert visit().locator("#domain-choice").is_hidden()  # a run of one source
+    page = visit()  # a run of one source
+    expect(answers(page)).to_have_count(10)
+    expect(page.locator("#domain-choice")).to_be_hidden()
