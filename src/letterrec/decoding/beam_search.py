@@ -38,6 +38,13 @@ class Decoder(Protocol):
         rest. None where the codes have all.
         """
 
+    def limit(self, allowed: Tensor) -> None:
+        """Retrieve only items that may come back.
+
+        Args:
+            allowed: bool ``(n_items,)`` or ``(batch, n_items)``.
+        """
+
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``: log-probability of each next code after
         each prefix; one beam at level 0, the empty prefix.

@@ -102,14 +102,6 @@ class Encoder(Protocol):
             instructions: what is wanted in words, where the recommender follows instructions.
         """
 
-    def encode_among(
-        self,
-        allowed: Tensor,
-        histories: Tensor,
-        instructions: Sequence[str | None] | None = None,
-    ) -> Decoder:
-        """The same where only some items may come back: bool ``(n_items,)`` or ``(n, n_items)``."""
-
 
 @dataclass(frozen=True, eq=False)
 class GenerativeRanker:
@@ -138,12 +130,14 @@ class GenerativeRanker:
         recent = torch.from_numpy(queries.histories.padded(self.max_history)).to(device)
         whole = torch.from_numpy(queries.histories.padded())
         seen, allowed = queries.seen(), queries.allowed
-        if allowed is not None:
-            allowed = allowed.to(device)
         with torch.no_grad():
+            decoder = self._encoded(recent, queries.instructions)
+            if allowed is not None:
+                allowed = allowed.to(device)
+                decoder.limit(allowed)
             return Ranking(
                 *search(
-                    self._encoded(recent, queries.instructions, allowed),
+                    decoder,
                     self.trie,
                     beam=self.beam if queries.beam is None else queries.beam,
                     k=queries.k,
@@ -154,13 +148,10 @@ class GenerativeRanker:
                 )
             )
 
-    def _encoded(
-        self, recent: Tensor, instructions: Sequence[str | None], allowed: Tensor | None
-    ) -> Decoder:
-        wishes = instructions if any(instructions) else None
-        if allowed is not None:
-            return self.recommender.encode_among(allowed, recent, wishes)
-        return self.recommender.encode(recent, wishes)
+    def _encoded(self, recent: Tensor, instructions: Sequence[str | None]) -> Decoder:
+        if any(instructions):
+            return self.recommender.encode(recent, instructions)
+        return self.recommender.encode(recent)
 
 
 class Scorer(Protocol):

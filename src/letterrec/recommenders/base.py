@@ -157,21 +157,6 @@ class Recommender(nn.Module, ABC):
             What scores the next codes of prefixes, for `beam_search.search`.
         """
 
-    def encode_among(
-        self,
-        allowed: Tensor,
-        histories: Tensor,
-        instructions: Sequence[str | None] | None = None,
-    ) -> Decoder:
-        """`encode` where only some items may come back, for a recommender that retrieves items.
-
-        Args:
-            allowed: bool ``(n_items,)`` or ``(batch, n_items)``.
-            histories: as of `encode`.
-            instructions: as of `encode`.
-        """
-        return self.encode(histories, instructions)
-
     @abstractmethod
     def set_catalogue(
         self,

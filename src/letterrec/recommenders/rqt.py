@@ -270,17 +270,6 @@ class Rqt(Recommender):
         hidden = self.body_norm(latest)  # (batch, dim)
         return RqtDecoder(self, hidden, histories)
 
-    def encode_among(
-        self,
-        allowed: Tensor,
-        histories: Tensor,
-        instructions: Sequence[str | None] | None = None,
-    ) -> RqtDecoder:
-        """See `Recommender.encode_among`: the likely items are looked for among those allowed."""
-        decoder = self.encode(histories, instructions)
-        decoder.allowed = allowed
-        return decoder
-
     def _likely(
         self, hidden: Tensor, histories: Tensor, allowed: Tensor | None = None
     ) -> Retrieved | None:
@@ -390,18 +379,22 @@ class RqtDecoder:
     over_legal = True
 
     def __init__(self, model: Rqt, hidden: Tensor, histories: Tensor) -> None:
-        self.allowed: Tensor | None = None
+        self._allowed: Tensor | None = None
         self._histories = histories
         self._model = model
         self._hidden = hidden[:, None]  # (batch, 1, dim)
         self._prefix = torch.zeros_like(self._hidden)  # (batch, beams, dim)
         self._level = 0
 
+    def limit(self, allowed: Tensor) -> None:
+        """See `Decoder.limit`: likely items are looked for among those allowed."""
+        self._allowed = allowed
+
     @cached_property
     @torch.no_grad()
     def retrieved(self) -> Retrieved | None:
         """What the softmax over items finds likely among the items that are allowed."""
-        return self._model._likely(self._hidden[:, 0], self._histories, self.allowed)
+        return self._model._likely(self._hidden[:, 0], self._histories, self._allowed)
 
     @torch.no_grad()
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:

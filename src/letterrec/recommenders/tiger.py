@@ -210,6 +210,9 @@ class Beams:
         self._back = order.argsort()
         self._groups = [_Group(model, tokens[r, : int(lengths[r].max())]) for r in self._rows]
 
+    def limit(self, allowed: Tensor) -> None:
+        """Nothing: no items are retrieved."""
+
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``, normalised over all tokens."""
         return torch.cat([group.log_probs() for group in self._groups])[self._back]
