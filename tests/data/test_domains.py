@@ -181,6 +181,34 @@ def test_domains_are_kept(books: Path, games: Path, tmp_path: Path) -> None:
     assert len(held.item_ids) == 2
 
 
+def test_behaviours_of_one_name_are_one(books: Path, games: Path) -> None:
+    def with_behaviours(source: Path, names: tuple[str, str], of_each: list[int]) -> Dataset:
+        read = letterrec.read(source, k_core=0)
+        kinds = np.array(of_each, dtype=np.int8)
+        return replace(
+            read, behaviours=names, interactions=replace(read.interactions, behaviours=kinds)
+        )
+
+    one = with_behaviours(books, ("view", "buy"), [0, 1, 0, 0])
+    other = with_behaviours(games, ("buy", "rent"), [0, 1, 0, 0])
+    both = combined({"books": one, "games": other}, join_users=True)
+    assert both.behaviours == ("view", "buy", "rent")
+    assert both.interactions.behaviours is not None
+    of_user = dict(zip(both.user_ids, range(3), strict=True))
+    start, stop = both.interactions.offsets[of_user["ann"] :][:2]
+    items = [both.item_ids[i] for i in both.interactions.items[start:stop]]
+    kinds = [both.behaviours[b] for b in both.interactions.behaviours[start:stop]]
+    before = dict(zip(one.user_ids, one.interactions, strict=True))
+    assert items == ["books/1", "games/1", "books/2", "games/3"]
+    assert len(before["ann"]) == 2
+    expected = {"books/1": "view", "books/2": "buy"}
+    assert {i: k for i, k in zip(items, kinds, strict=True) if i in expected} == expected
+    with pytest.raises(
+        DataError, match="games has no behaviours, and other sources have view, buy"
+    ):
+        combined({"books": one, "games": letterrec.read(games, k_core=0)})
+
+
 def test_preferences_and_categories_of_some_sources(books: Path, games: Path) -> None:
     one, other = letterrec.read(books, k_core=0), letterrec.read(games, k_core=0)
     one = replace(one, preferences=("likes crime", "likes maps"), categories=(("a",), ("a", "b")))

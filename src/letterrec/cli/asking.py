@@ -132,6 +132,16 @@ def recommend(
         str | None,
         typer.Option(metavar="TEXT", help="what is wanted, in words (recommender lcrec)"),
     ] = None,
+    behaviour: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="what is asked for, such as buy; default: data.targets"),
+    ] = None,
+    behaviours: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME,...", help="by which behaviour each item came into the history"
+        ),
+    ] = None,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="also what is in the history")
     ] = False,
@@ -148,6 +158,12 @@ def recommend(
     """The next items for a user of the run, for any history, or for all users.
 
     With `--all-users` a killed command goes on where it was when it is run again.
+
+    A run on interactions of several behaviours may be asked for any of them:
+
+        letterrec recommend runs/shop --user 42 --behaviour buy
+
+        letterrec recommend runs/shop --history 17,4 --behaviours view,buy
     """
     from letterrec import api
     from letterrec.data.ids import split_ids
@@ -161,6 +177,10 @@ def recommend(
         )
     if all_users and instruction is not None:
         raise RequestError("--instruction goes with --user, --history, --item or none of them")
+    if behaviours is not None and history is None and not item:
+        raise RequestError(
+            "--behaviours goes with --history or --item: one for each of their items"
+        )
     if all_users != (out_file is not None):
         raise RequestError("--all-users and --out FILE.parquet go together")
     if out_file is not None:
@@ -171,11 +191,17 @@ def recommend(
     if history is not None and not given_items:
         raise RequestError(f"--history {history!r} has no item id; expected ID,ID,...")
     engine = api.load(run)
-    if not include_seen and (words := returning_note(engine.returning)):
-        note(words)
+    if not include_seen and (said := returning_note(engine.returning)):
+        note(said)
     if out_file is not None:
         n = recommend_all(
-            engine, out_file, k=k, exclude_seen=not include_seen, force=force, domain=domain
+            engine,
+            out_file,
+            k=k,
+            exclude_seen=not include_seen,
+            behaviour=behaviour,
+            force=force,
+            domain=domain,
         )
         if as_json:
             print_json({"users": n, "file": str(out_file)})
@@ -184,6 +210,7 @@ def recommend(
         return
     known = engine.catalogue.rows
     items = engine.history_of(user) if user is not None else ids_of(given_items, "history", known)
+    of_each = words(behaviours or "") if behaviours is not None else None
     query = engine.prepare(
         Query(
             items,
@@ -192,6 +219,8 @@ def recommend(
             instruction=instruction,
             unknown=unknown,
             user=user,
+            behaviours=of_each if user is None else engine.behaviours_of(user),
+            behaviour=behaviour,
             domain=domain,
         )
     )

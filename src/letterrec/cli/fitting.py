@@ -193,10 +193,16 @@ def settings(
 def _column_settings(columns: list[str]) -> list[str]:
     """``user=userId,item=movieId`` as settings ``data.columns.ROLE``."""
     pairs = [pair.partition("=") for text in columns for pair in text.split(",")]
+    seen: dict[str, str] = {}
     for role, _, column in pairs:
         if not role.strip() or not column.strip():
             raise SettingsError(
                 f"--columns {','.join(columns)}: expected ROLE=COLUMN,..., as in "
                 "user=userId,item=movieId,timestamp=timestamp"
+            )
+        if seen.setdefault(role.strip(), column) != column:
+            raise SettingsError(
+                f"--columns {','.join(columns)}: {role.strip()!r} is given twice, as "
+                f"{seen[role.strip()]!r} and {column!r}; give each role one column"
             )
     return [f"data.columns.{r.strip()}={json.dumps(c.strip())}" for r, _, c in pairs]

@@ -37,10 +37,11 @@ def combined(parts: Mapping[str, Dataset], *, join_users: bool = False) -> Datas
         join_users: whether users whose ids agree are one person.
 
     Raises:
-        DataError: a part has domains of its own, or is split already.
+        DataError: a part has domains of its own or is split already, or some parts alone have
+            behaviours.
     """
     for name, part in parts.items():
-        if part.domains is not None or part.cut is not None:
+        if part.domains is not None or part.cut is not None or part.targets:
             what = "domains of its own" if part.domains is not None else "a split of its own"
             raise DataError(f"{name}: {part!r} has {what}; give the sources that it was read from")
     named = list(parts.items())
@@ -63,6 +64,7 @@ def combined(parts: Mapping[str, Dataset], *, join_users: bool = False) -> Datas
     if all(part.times is not None for _, part in named):
         times = _joined(part.times for _, part in named if part.times is not None)
     when = times if times is not None else _joined(_even(part.interactions) for _, part in named)
+    kinds, of_each = _behaviours(dict(named))
     order = np.lexsort((when, users)) if shared else np.argsort(users, kind="stable")
     counts = np.bincount(users, minlength=len(user_ids))
     notes = [f"{name}: {note}" for name, part in named for note in part.warnings]
@@ -77,7 +79,9 @@ def combined(parts: Mapping[str, Dataset], *, join_users: bool = False) -> Datas
         user_ids=user_ids,
         item_ids=tuple(qualified(name, i) for name, part in named for i in part.item_ids),
         interactions=Histories(
-            np.append(0, np.cumsum(counts)).astype(np.int64), items[order].astype(np.int32)
+            np.append(0, np.cumsum(counts)).astype(np.int64),
+            items[order].astype(np.int32),
+            None if of_each is None else of_each[order],
         ),
         titles=tuple(title for _, part in named for title in part.titles),
         texts=tuple(text for _, part in named for text in part.texts or part.titles)
@@ -88,11 +92,37 @@ def combined(parts: Mapping[str, Dataset], *, join_users: bool = False) -> Datas
         warnings=tuple(notes),
         times=None if times is None else times[order],
         domains=tuple(name for name, part in named for _ in part.item_ids),
+        behaviours=kinds,
+        graded=all(part.graded for _, part in named),
     )
 
 
 def _joined(parts: Iterable[NDArray[Scalar]]) -> NDArray[Scalar]:
     return np.concatenate(list(parts))
+
+
+def _behaviours(
+    parts: Mapping[str, Dataset],
+) -> tuple[tuple[str, ...], NDArray[np.int8] | None]:
+    """The behaviours of all parts, and the row of each interaction's; those of one name are one.
+
+    Raises:
+        DataError: some parts have behaviours and others none.
+    """
+    kinds = tuple(dict.fromkeys(kind for part in parts.values() for kind in part.behaviours))
+    if not kinds:
+        return (), None
+    rows: list[NDArray[np.int8]] = []
+    for name, part in parts.items():
+        of_each = part.interactions.behaviours
+        if of_each is None:
+            raise DataError(
+                f"{name} has no behaviours, and other sources have {', '.join(kinds)}; give all "
+                "logs a column 'behaviour', or none"
+            )
+        here = np.array([kinds.index(kind) for kind in part.behaviours], dtype=np.int8)
+        rows.append(here[of_each])
+    return kinds, np.concatenate(rows)
 
 
 def _even(interactions: Histories) -> NDArray[np.float64]:

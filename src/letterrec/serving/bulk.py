@@ -31,6 +31,7 @@ def recommend_all(
     *,
     k: int = 10,
     exclude_seen: bool = True,
+    behaviour: str | None = None,
     force: bool = False,
     part: int = _PART,
     domain: str | None = None,
@@ -46,6 +47,7 @@ def recommend_all(
             latter two and ``.gz``.
         k: items per user.
         exclude_seen: leave out what a user has already.
+        behaviour: what is asked for; None: the run's targets.
         force: overwrite a file with other content. A Parquet file that already holds these
             recommendations is left as it is.
         part: users per part.
@@ -63,9 +65,10 @@ def recommend_all(
     catalogue = engine.catalogue
     if domain is not None:
         check_known(domain, catalogue.domain_names)
-    within = "" if domain is None else f" {domain}"
     job = fingerprint(
-        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}{within}",
+        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}"
+        + ("" if behaviour is None else f" {behaviour}")
+        + ("" if domain is None else f" of {domain}"),
         engine.files.recommender.read_bytes(),
     )
     parts = path.with_name(f"{path.name}.parts")
@@ -87,7 +90,8 @@ def recommend_all(
                 file = parts / f"{start:012d}.parquet"
                 if not file.exists():
                     with atomic_path(file) as temporary:
-                        _frame(engine, chunk, k, exclude_seen, domain).write_parquet(temporary)
+                        frame = _frame(engine, chunk, k, exclude_seen, behaviour, domain)
+                        frame.write_parquet(temporary)
                 counter.advance(len(chunk))
         with atomic_path(path) as temporary:
             _join(sorted(parts.glob("0*.parquet")), temporary, suffix, job)
@@ -152,10 +156,24 @@ def _begin(parts: Path, job: str, is_begun: bool) -> None:
 
 
 def _frame(
-    engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool, domain: str | None
+    engine: Engine,
+    users: tuple[str, ...],
+    k: int,
+    exclude_seen: bool,
+    behaviour: str | None,
+    domain: str | None,
 ) -> pl.DataFrame:
     queries = (
-        Query(engine.history_of(user), k, exclude_seen, user=user, domain=domain) for user in users
+        Query(
+            engine.history_of(user),
+            k,
+            exclude_seen,
+            user=user,
+            behaviours=engine.behaviours_of(user),
+            behaviour=behaviour,
+            domain=domain,
+        )
+        for user in users
     )
     answers = engine.answer([engine.prepare(query) for query in queries])
     ids, titles = engine.catalogue.item_ids, engine.catalogue.titles

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping, Set
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Literal
@@ -34,6 +34,9 @@ class Query:
         unknown: whether ids that the catalogue does not have are skipped or refused.
         user: whose history it is, by id, if that is a user of the run: a model may have learned of
             each user.
+        behaviours: by which behaviour each item came into the history, for a run that tells
+            behaviours apart; None: all by the first of its targets.
+        behaviour: what is asked for: what will be bought, or viewed; None: the run's targets.
         domain: recommend only from this one; None: from all.
     """
 
@@ -46,13 +49,16 @@ class Query:
     instruction: str | None = None
     unknown: Unknown = "skip"
     user: object = None
+    behaviours: Sequence[str] | None = None
+    behaviour: str | None = None
     domain: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Filter:
     """What a query asks besides its history; ``mask`` marks the items that it may get, and
-    ``domain`` is the one that it is limited to.
+    ``behaviour`` is the row of the one asked for, -1 for the run's targets; ``domain`` is the one
+    that it is limited to.
     """
 
     k: int
@@ -60,6 +66,7 @@ class Filter:
     instruction: str | None
     mask: NDArray[np.bool_] | None = None
     skipped: list[str] = field(default_factory=list)
+    behaviour: int = -1
     domain: str | None = None
 
 
@@ -68,8 +75,10 @@ class Prepared:
     """A checked query, in item rows.
 
     ``mask`` marks the items that it may get, ``skipped`` has the ids that the catalogue does not
-    know, ``user`` is the row of the user, -1 if that is not known, and ``domain`` the one that it
-    is limited to.
+    know, and ``user`` is the row of the user, -1 if that is not known. ``behaviours`` are the rows
+    of those of the history, one for each of its items, empty where the run knows one kind of
+    interaction; ``behaviour`` is that of the one asked for, -1 for the run's targets; ``seen_by``
+    as of `Dataset.seen_by`; ``domain`` is the one that it is limited to.
     """
 
     rows: list[int]
@@ -80,7 +89,19 @@ class Prepared:
     instruction: str | None = None
     skipped: tuple[str, ...] = ()
     user: int = -1
+    behaviours: tuple[int, ...] = ()
+    behaviour: int = -1
+    seen_by: NDArray[np.bool_] | None = None
     domain: str | None = None
+
+    def seen(self) -> set[int]:
+        """The rows of the items that are left out as seen."""
+        if not self.exclude_seen:
+            return set()
+        if self.seen_by is None or not self.behaviours:
+            return set(self.rows)
+        pairs = zip(self.rows, self.behaviours, strict=True)
+        return {row for row, behaviour in pairs if self.seen_by[behaviour]}
 
 
 def checked(query: Query) -> tuple[int, int | None, str | None]:
@@ -151,7 +172,7 @@ def left_out(catalogue: Catalogue, query: Prepared) -> str:
     if query.mask is not None:
         allowed[: len(query.mask)] &= query.mask
         allowed[len(query.mask) :] = False
-    seen = len(set(query.rows)) if query.exclude_seen else 0
+    seen = len(query.seen())
     reasons = [
         (seen, "in the history (seen)"),
         (catalogue.n_items - int(active.sum()), "blocked or deleted"),

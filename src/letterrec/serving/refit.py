@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from letterrec.data import Dataset, Sources
+from letterrec.data.behaviours import as_known
 from letterrec.data.cold import read_parts
 from letterrec.files import fingerprint
 from letterrec.identifiers.identifiers import Identifiers
@@ -49,7 +50,7 @@ def refit_served(
             data = engine.dataset
         elif not isinstance(data, Dataset):
             data = read_parts(data, settings.data)
-        dataset = refitting.everything(data)
+        dataset = refitting.everything(as_known(data, engine.dataset))
         refitted = Run.start(folder, settings, source, resume=resume or not distributed.is_main())
         refitted.keep_data(dataset)
     content = engine.content

@@ -163,6 +163,7 @@ class LetterTokenizer(Tokenizer):
         check_content(content)
         if self._alpha > 0:
             check_cf(cf, len(content), self.settings["dim"], self._alpha)
+        options = options.sized(len(content))
         set_seed(options.seed)
         d_cf = 0 if cf is None or not self.settings["fuse_cf"] else cf.shape[1]
         network = self._build(content.shape[1], d_cf)

@@ -104,6 +104,19 @@ def average(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
+def average_rows(gradient: Tensor) -> Tensor:
+    """The mean over the processes of a sparse gradient ``(n, d)``, of which each has some rows."""
+    mine = gradient.coalesce()
+    found: list[tuple[Tensor, Tensor]] = [(mine.indices().cpu(), mine.values().cpu())] * count()
+    try:
+        dist.all_gather_object(found, found[0])
+    except RuntimeError as error:
+        raise _has_ended(error) from None
+    rows = torch.cat([part[0] for part in found], 1).to(gradient.device)  # (1, touched)
+    values = torch.cat([part[1] for part in found]).to(gradient.device)  # (touched, d)
+    return torch.sparse_coo_tensor(rows, values / count(), gradient.shape).coalesce()
+
+
 def gather(text: str) -> list[str]:
     """The texts of all processes that share the work, by their rank."""
     if count() == 1:
