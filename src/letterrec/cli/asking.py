@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from letterrec.cli.common import AsJson, RunArgument, note, out, print_json, whole_numbers, words
+from letterrec.cli.common import (
+    AsJson,
+    RayOption,
+    RunArgument,
+    WorkersOption,
+    note,
+    on_ray,
+    out,
+    print_json,
+    whole_numbers,
+    words,
+)
 from letterrec.errors import RequestError
 
 
@@ -122,7 +134,12 @@ def recommend(
     ] = False,
     out_file: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="for --all-users: .parquet, .csv or .jsonl"),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="for --all-users: .parquet, .csv or .jsonl; with --ray a name without an ending "
+            "is a folder of Parquet parts",
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="write over a file that is there already")
@@ -130,7 +147,7 @@ def recommend(
     k: Annotated[int, typer.Option("-k", min=1, help="items wanted")] = 10,
     instruction: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="what is wanted, in words (recommender lcrec)"),
+        typer.Option(metavar="TEXT", help="what is wanted, in words; for runs that follow wishes"),
     ] = None,
     behaviour: Annotated[
         str | None,
@@ -149,6 +166,8 @@ def recommend(
         Literal["skip", "refuse"],
         typer.Option(help="ids of the history that the catalogue does not have"),
     ] = "skip",
+    ray: RayOption = None,
+    workers: WorkersOption = None,
     domain: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="only items of this one, of a run of several sources"),
@@ -156,6 +175,9 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """The next items for a user of the run, for any history, or for all users.
+
+    With `--instruction "a lipstick, no red"` those that answer a wish in words: beside a history,
+    or without one from the whole catalogue.
 
     With `--all-users` a killed command goes on where it was when it is run again.
 
@@ -183,10 +205,12 @@ def recommend(
         )
     if all_users != (out_file is not None):
         raise RequestError("--all-users and --out FILE.parquet go together")
+    if ray is not None and not all_users:
+        raise RequestError("--ray goes with --all-users")
     if out_file is not None:
         from letterrec.serving.bulk import format_of, recommend_all
 
-        format_of(out_file)
+        format_of(out_file, parted=ray is not None)
     given_items = item or split_ids(history or "", "--history")
     if history is not None and not given_items:
         raise RequestError(f"--history {history!r} has no item id; expected ID,ID,...")
@@ -194,15 +218,18 @@ def recommend(
     if not include_seen and (said := returning_note(engine.returning)):
         note(said)
     if out_file is not None:
-        n = recommend_all(
-            engine,
-            out_file,
-            k=k,
-            exclude_seen=not include_seen,
-            behaviour=behaviour,
-            force=force,
-            domain=domain,
-        )
+        folder, file = run.absolute(), out_file.absolute()
+        with on_ray(ray, workers, file):
+            n = recommend_all(
+                engine,
+                file,
+                k=k,
+                exclude_seen=not include_seen,
+                behaviour=behaviour,
+                force=force,
+                domain=domain,
+                load=partial(api.load, folder) if ray else None,
+            )
         if as_json:
             print_json({"users": n, "file": str(out_file)})
         else:
@@ -225,6 +252,8 @@ def recommend(
         )
     )
     (answer,) = engine.answer_ids([query])
+    if said := engine.note_on(query):
+        note(said)
     if query.skipped:
         note(f"skipped {listed(list(query.skipped))}: {engine.not_among()}")
     if not answer:
@@ -236,6 +265,7 @@ def recommend(
                 "user": user,
                 "history": items,
                 "skipped": list(query.skipped),
+                "note": said,
                 "items": [
                     {"item": i, "title": titles[i], score_name: score} for i, score in answer
                 ],

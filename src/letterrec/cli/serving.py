@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from letterrec.cli.common import AsJson, RunArgument, note, out, print_json
+from letterrec.cli.common import (
+    AsJson,
+    RayOption,
+    RunArgument,
+    WorkersOption,
+    note,
+    on_ray,
+    out,
+    print_json,
+)
 from letterrec.errors import RequestError
 from letterrec.progress import table
 
@@ -59,9 +68,13 @@ def add_items(
     items: Annotated[
         Path,
         typer.Argument(
-            metavar="ITEMS", help="a table (csv, parquet, jsonl) with item, title, further text"
+            metavar="ITEMS",
+            help="a table (csv, parquet, jsonl, or a folder of Parquet parts) with item, title, "
+            "further text",
         ),
     ],
+    ray: RayOption = None,
+    workers: WorkersOption = None,
     domain: Annotated[
         str | None,
         typer.Option(
@@ -91,7 +104,8 @@ def add_items(
         if found.keys() != new.keys():
             new, domains = found, {item: item.partition("/")[0] for item in found}
     edit = AddItems(new, domains).placed(engine)
-    Editor(engine).make(edit)
+    with on_ray(ray, workers, run):
+        Editor(engine).make(edit)
     catalogue = engine.catalogue
     added = {item: catalogue.identifiers.spelled(catalogue.rows[item]) for item in edit.items}
     for name in catalogue.domain_names[len(before) :]:

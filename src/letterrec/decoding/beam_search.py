@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from letterrec.decoding.asked import Asked
 from letterrec.decoding.constraints import Constraints
 from letterrec.decoding.mixture import Mixture, Retrieved
 from letterrec.decoding.topk import DEAD, best_log_probs
@@ -31,6 +32,10 @@ class Decoder(Protocol):
     """
 
     over_legal: bool
+
+    @property
+    def asked(self) -> Asked | None:
+        """What wishes change in the search; None where there is none."""
 
     @property
     def retrieved(self) -> Retrieved | None:
@@ -112,6 +117,11 @@ def search(
             f"{trie.n_items} items of the catalogue"
         )
     beam = max(beam, k)
+    if decoder.asked is not None:
+        narrowed = decoder.asked.allowed(allowed, trie.n_items)
+        allowed_before = allowed_before if narrowed is allowed else None
+        allowed = narrowed
+        retrieved = None if retrieved is None else decoder.asked.weighed(retrieved)
     valid = None
     if seen is not None or allowed is not None:
         valid = Constraints.of(trie, seen, allowed, allowed_before)

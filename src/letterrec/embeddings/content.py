@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
+from letterrec import jobs
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import fingerprint, read_tensors, write_tensors
 from letterrec.progress import counting
@@ -40,6 +42,7 @@ def embed(
     encoder: str = "minilm",
     batch_size: int = 64,
     max_tokens: int = 128,
+    half: bool = False,
     cache: Path | None = None,
 ) -> NDArray[np.float32]:
     """Encode item texts, or take their embeddings from the cache.
@@ -53,6 +56,8 @@ def embed(
             sentence-transformers model, of a Hugging Face encoder or of a language model.
         batch_size: how many texts are encoded at a time.
         max_tokens: longer texts are cut to this, or to what the encoder can read.
+        half: compute in bfloat16 where that is fast: for many short texts whose last digits do not
+            matter.
         cache: folder of the cache; None: `cache_folder`.
 
     Returns:
@@ -65,29 +70,34 @@ def embed(
     if not texts:
         raise DataError("there is no text to encode; give at least one item with a text")
     source = _find(encoder)
+    half = half and has_bfloat16()
     folder = (cache if cache is not None else cache_folder()) / "content"
     distinct = sorted(set(texts), key=lambda text: (-len(text), text))
-    chunks = [distinct[i : i + _CHUNK] for i in range(0, len(distinct), _CHUNK)]
-    encode: Encode | None = None
-    parts: list[NDArray[np.float32]] = []
+    settings = f"{max_tokens} {batch_size}{' half' * half}"
+    parts: dict[Path, NDArray[np.float32] | None] = {}
+    missing: dict[tuple[str, ...], Path] = {}
+    for start in range(0, len(distinct), _CHUNK):
+        chunk = tuple(distinct[start : start + _CHUNK])
+        path = folder / f"{fingerprint(source.key, settings, chunk)}.safetensors"
+        parts[path] = _cached(path)
+        if parts[path] is None:
+            missing[chunk] = path
+    load = partial(
+        text_encoder, encoder=encoder, batch_size=batch_size, max_tokens=max_tokens, half=half
+    )
     with counting(f"content embeddings ({encoder})", len(distinct)) as counter:
-        for chunk in chunks:
-            key = fingerprint(source.key, f"{max_tokens} {batch_size}", tuple(chunk))
-            path = folder / f"{key}.safetensors"
-            part = _cached(path)
-            if part is None:
-                encode = encode or _load(source, encoder, batch_size, max_tokens)
-                part = _encoded(encode, encoder, chunk)
-                write_tensors(path, {"embeddings": torch.from_numpy(part)})
-            parts.append(part)
+        counter.advance(len(distinct) - sum(map(len, missing)))
+        for chunk, part in jobs.do(load, list(missing)):
+            write_tensors(missing[chunk], {"embeddings": torch.from_numpy(part)})
+            parts[missing[chunk]] = part
             counter.advance(len(chunk))
     rows = {text: row for row, text in enumerate(distinct)}
-    embeddings: NDArray[np.float32] = np.concatenate(parts)  # (n_distinct, d_content)
-    return embeddings[[rows[text] for text in texts]]
+    embeddings = np.concatenate([p for p in parts.values() if p is not None])  # (n_distinct, d)
+    return np.asarray(embeddings[[rows[text] for text in texts]], dtype=np.float32)
 
 
 def text_encoder(
-    *, encoder: str = "minilm", batch_size: int = 64, max_tokens: int = 128
+    *, encoder: str = "minilm", batch_size: int = 64, max_tokens: int = 128, half: bool = False
 ) -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """Load an encoder once, for texts that come a few at a time. Nothing is cached.
 
@@ -95,6 +105,7 @@ def text_encoder(
         encoder: as in `embed`.
         batch_size: how many texts are encoded at a time.
         max_tokens: longer texts are cut.
+        half: as in `embed`.
 
     Returns:
         A function from ``n`` texts to float32 ``(n, d_content)``.
@@ -103,7 +114,36 @@ def text_encoder(
         SettingsError: the encoder is unknown or out of reach.
     """
     encode = _load(_find(encoder), encoder, batch_size, max_tokens)
-    return lambda texts: _encoded(encode, encoder, list(texts))
+    half = half and has_bfloat16()
+    return lambda texts: _encoded(encode, encoder, list(texts), half)
+
+
+def encode_in_parts(
+    texts: Sequence[str], *, encoder: str = "minilm", batch_size: int = 64, max_tokens: int = 128
+) -> NDArray[np.float32]:
+    """Encode texts that come once, as many at a time as make a part. Nothing is cached.
+
+    Args:
+        texts: at least one.
+        encoder: as in `embed`, as all further arguments.
+        batch_size: how many texts are encoded at a time.
+        max_tokens: longer texts are cut.
+
+    Returns:
+        float32 ``(n, d_content)``.
+
+    Raises:
+        SettingsError: the encoder is unknown or out of reach.
+    """
+    load = partial(text_encoder, encoder=encoder, batch_size=batch_size, max_tokens=max_tokens)
+    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    parts = [tuple(distinct[i : i + _CHUNK]) for i in range(0, len(distinct), _CHUNK)]
+    rows: dict[str, NDArray[np.float32]] = {}
+    with counting(f"content embeddings ({encoder})", len(distinct)) as counter:
+        for part, embeddings in jobs.do(load, parts):
+            rows |= zip(part, embeddings, strict=True)
+            counter.advance(len(part))
+    return np.stack([rows[text] for text in texts])
 
 
 def encoder_tokenizer(encoder: str = "minilm") -> PreTrainedTokenizerBase:
@@ -143,13 +183,15 @@ def _cached(path: Path) -> NDArray[np.float32] | None:
         return None
 
 
-def _encoded(encode: Encode, encoder: str, texts: list[str]) -> NDArray[np.float32]:
-    """Encode texts to float32 ``(n, d_content)``.
+def _encoded(
+    encode: Encode, encoder: str, texts: list[str], half: bool = False
+) -> NDArray[np.float32]:
+    """Encode texts to float32 ``(n, d_content)``, computed in bfloat16 where ``half``.
 
     Raises:
         SettingsError: a number is not finite.
     """
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device().type, torch.bfloat16, enabled=half):
         embeddings = encode(texts).float().cpu().numpy()  # (len(texts), d_content)
     if not np.isfinite(embeddings).all():
         raise SettingsError(
