@@ -173,7 +173,7 @@ def added(run: Path, data: Dataset, domain: str) -> Engine:
     if domain not in engine.catalogue.domain_names:
         assert data.texts is not None
         words = dict(zip(data.item_ids, map(ItemText, data.titles, data.texts), strict=True))
-        Editor(engine).make(AddItems(words, dict.fromkeys(words, domain)))
+        Editor(engine).make(AddItems(words, domains=dict.fromkeys(words, domain)))
     return engine
 
 

@@ -175,7 +175,7 @@ def test_domains_of_new_items(own: Path, tmp_path: Path) -> None:
     table.write_csv(tmp_path / "new.csv")
     assert command("add-items", own, tmp_path / "new.csv") == 0
     Editor(engine).make(AddItems({"games/90": item_text("one more game")}))
-    Editor(engine).make(AddItems({"91": item_text("another game")}, {"91": "games"}))
+    Editor(engine).make(AddItems({"91": item_text("another game")}, domains={"91": "games"}))
     engine.refresh()
     catalogue = engine.catalogue
     added = {i: catalogue.domains[row] for i, row in catalogue.rows.items() if row >= 2 * ITEMS}
@@ -197,7 +197,7 @@ def test_a_domain_beside_the_one_of_a_single_source(shop_run: Path, tmp_path: Pa
     (whole,) = engine.recommend([["i01", "i02"]])
     name = engine.dataset.name
     assert engine.recommend([["i01", "i02"]], domain=name)[0] == whole
-    Editor(engine).make(AddItems({"1": item_text("green tea house")}, {"1": "cafes"}))
+    Editor(engine).make(AddItems({"1": item_text("green tea house")}, domains={"1": "cafes"}))
     assert engine.catalogue.domain_names == (name, "cafes")
     (found,) = engine.recommend([["i01", "i02"]], domain="cafes")
     assert [item for item, _ in found] == ["cafes/1"]
