@@ -164,6 +164,7 @@ def test_a_log_is_read_when_a_node_dies(
     log = log.with_columns(timestamp=1_700_000_000 + pl.int_range(pl.len()))
     log.write_parquet(tmp_path / "interactions.parquet")
     whole = read(tmp_path)
+    monkeypatch.setattr(partitions, "LARGE", {"parquet": 0})
     with cut(nodes, tmp_path / "work"):
         parted = read(tmp_path)
     assert parted.fingerprint == whole.fingerprint
