@@ -41,7 +41,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning"),
 ]
 SECONDS = 0.2  # of a part, so that there is a middle to be killed in
-QUICK_TO_NOTICE = {
+SETTINGS = {  # of the cluster: deaths are noticed at once, and the memory of other programs is not
+    "memory_monitor_refresh_ms": 0,
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 300,
     "health_check_timeout_ms": 30_000,  # one that is killed refuses at once
@@ -59,7 +60,7 @@ class TwoNodes:
             "num_cpus": 2,
             "object_store_memory": 100_000_000,
             "include_dashboard": False,
-            "_system_config": QUICK_TO_NOTICE,
+            "_system_config": SETTINGS,
         }
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address: str = self._cluster.address
