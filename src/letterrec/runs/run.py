@@ -21,7 +21,7 @@ from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.saved import write_dataset
 from letterrec.errors import RunError, SettingsError
-from letterrec.files import reading, write_json, write_text
+from letterrec.files import fingerprint, reading, write_json, write_text
 from letterrec.progress import say
 from letterrec.runs.artefacts import Artefacts
 from letterrec.runs.layout import Layout, holds_run
@@ -39,6 +39,7 @@ STAGES = (
     "transitions",
     "evaluation",
 )
+WISHES = "wishes"  # a stage before the evaluation, where wishes are to be followed
 _BASELINE_STAGES = ("read", "recommender", "evaluation")
 
 Made = TypeVar("Made")
@@ -65,7 +66,7 @@ class Run(Artefacts):
     """A run folder, and how it comes to hold what it holds."""
 
     def __repr__(self) -> str:
-        done = [stage for stage in STAGES if self.is_done(stage)]
+        done = [stage for stage in self.stages if self.is_done(stage)]
         state = f"done up to {done[-1]}" if done else "nothing done"
         return f"Run({str(self.folder)!r}: {self.settings.recommender.name}, {state})"
 
@@ -141,6 +142,18 @@ class Run(Artefacts):
         return cls(folder, settings, about)
 
     @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits by which this training is known; a copy of the folder has the
+        same ones.
+        """
+        about = self.about
+        trained = about["stages"].get("recommender", {}).get("finished", "")
+        with reading(self.files.settings):
+            settings = self.files.settings.read_text("utf-8")
+        made = (about["started"], about["source"], trained, self.data_fingerprint or "")
+        return fingerprint(settings, *made)[:12]
+
+    @property
     def has_work(self) -> bool:
         """Whether anything beyond reading the data has been done."""
         return self.about["stages"].keys() > {"read"} or self.files.training.exists()
@@ -148,7 +161,9 @@ class Run(Artefacts):
     @property
     def stages(self) -> tuple[str, ...]:
         """What a run with these settings goes through, in order."""
-        return _BASELINE_STAGES if self.settings.recommender.name in BASELINES else STAGES
+        if self.settings.recommender.name in BASELINES:
+            return _BASELINE_STAGES
+        return (*STAGES[:-1], WISHES, STAGES[-1]) if self.settings.wishes.enabled else STAGES
 
     def step(self, step: Step[Made, Kept], dataset: Dataset, make: Callable[[], Made]) -> Kept:
         """What a step gives: loaded if the run has it, else made, kept and loaded.
@@ -231,7 +246,7 @@ class Run(Artefacts):
             }
 
     def _say_what_is_kept(self) -> None:
-        kept = [stage for stage in STAGES if self.is_done(stage)]
+        kept = [stage for stage in self.stages if self.is_done(stage)]
         if "evaluation" in kept:
             say(f"{self.folder}: this run is finished; nothing is left to do")
         else:

@@ -22,12 +22,14 @@ from torch import Tensor
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Histories
 from letterrec.data.splits import returning_share
+from letterrec.decoding.asked import Asked
 from letterrec.decoding.ranker import Queries, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.errors import NotFound, RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.runs.layout import Layout
+from letterrec.runs.run import Run
 from letterrec.serving.behaviours import asked_behaviour, behaviours_in
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import Changes, read_changes, version_of
@@ -43,6 +45,7 @@ from letterrec.serving.queries import (
     kind_of,
     listed,
     one_id,
+    short,
     without_rare,
 )
 from letterrec.serving.reasons import Reasons
@@ -56,7 +59,8 @@ _MASKED = 2**24  # items times queries in one search, where queries bring filter
 class Engine:
     """A catalogue, its identifiers and a trained model, ready to answer.
 
-    Made by `letterrec.load`. The identifiers are of no levels where a baseline ranks.
+    Made by `letterrec.load`; ``run_id`` is the run's `Run.id`. The identifiers are of no levels
+    where a baseline ranks.
     """
 
     def __init__(
@@ -68,8 +72,11 @@ class Engine:
         model: Model,
         content: NDArray[np.float32] | None = None,
         transitions: Transitions | None = None,
+        *,
+        run_id: str,
     ) -> None:
         self.folder = folder
+        self.run_id = run_id
         self.files = Layout(folder)
         self.settings = settings
         self.dataset = dataset
@@ -132,7 +139,8 @@ class Engine:
 
     def refresh(self) -> bool:
         """Load the edits from the disk if they differ from those served; also when the file was
-        replaced by an older one, or is gone.
+        replaced by an older one, or is gone. Where the folder holds another run by now, its edits
+        are left alone.
 
         Returns:
             Whether they differed.
@@ -142,7 +150,7 @@ class Engine:
         """
         with self._changing:
             version = version_of(self.folder)
-            if version == self._version:
+            if version == self._version or self._is_replaced():
                 return False
             changes = self.changes_on_disk()
             self._version = version
@@ -151,6 +159,10 @@ class Engine:
             with reading(self.files.catalogue):
                 self._apply(changes)
             return True
+
+    def _is_replaced(self) -> bool:
+        """Whether the folder, if it is there, holds another run than the one served."""
+        return self.folder.is_dir() and Run.open(self.folder).id != self.run_id
 
     def apply(self, changes: Changes) -> None:
         """Serve an edited catalogue from now on."""
@@ -165,11 +177,13 @@ class Engine:
             content = self.content
             if content is not None:
                 content = np.concatenate([content, catalogue.added_content])
+            texts = self.dataset.texts
             # Update the model first: until the catalogue is replaced, no query uses the new rows.
             self.model.set_catalogue(
                 catalogue.identifiers,
                 None if content is None else torch.from_numpy(content),
                 np.flatnonzero(~catalogue.is_present),
+                None if texts is None else [*texts, *catalogue.added_texts],
             )
         self.catalogue = catalogue
 
@@ -232,7 +246,7 @@ class Engine:
         exclude_seen: bool = True,
         allowed: Iterable[object] | None = None,
         beam: int | None = None,
-        instruction: str | None = None,
+        instruction: str | Sequence[str | None] | None = None,
         unknown: Unknown = "skip",
         behaviour: str | None = None,
         behaviours: Iterable[Sequence[str] | None] | None = None,
@@ -250,8 +264,10 @@ class Engine:
             allowed: recommend only from these items; None allows all.
             beam: prefixes kept per level, at least ``k``, of a model that searches; None takes the
                 run's.
-            instruction: what is wanted, in words, beside or instead of a history; for a recommender
-                that was trained on such wishes (`lcrec` with the task ``query``).
+            instruction: what is wanted, in words, beside or instead of a history ("a lipstick, no
+                red"); for a recommender that was trained on such wishes (`rqt` with
+                ``wishes.enabled``, `lcrec` with the task ``query``). One text for all histories, or
+                one for each. Warns where no item is near what is wanted.
             unknown: what becomes of ids that the catalogue does not have: ``"skip"`` goes on
                 without them and warns once of all; ``"refuse"`` raises `NotFound`.
             behaviour: what is asked for: what will be bought, or viewed; None: the run's targets.
@@ -271,9 +287,8 @@ class Engine:
             raise RequestError(
                 f"histories is a list of lists of item ids; {kind_of(histories)} came instead"
             )
-        template = Query(
-            (), k, exclude_seen, allowed, (), beam, instruction, unknown, behaviour=behaviour
-        )
+        one = instruction if isinstance(instruction, str) or instruction is None else None
+        template = Query((), k, exclude_seen, allowed, (), beam, one, unknown, behaviour=behaviour)
         among = self._filter(template)
         each = list(histories)
         kinds = [None] * len(each) if behaviours is None else list(behaviours)
@@ -283,10 +298,50 @@ class Engine:
             self._prepared(replace(template, history=h, behaviours=b), among)
             for h, b in zip(each, kinds, strict=True)
         ]
+        if not isinstance(instruction, str) and instruction is not None:
+            queries = self._asked(queries, template, instruction)
         if skipped := dict.fromkeys(item for query in queries for item in query.skipped):
             message = f"skipped {listed(list(skipped))}: {self.not_among()}"
             warnings.warn(message, UserWarning, stacklevel=2)
-        return self.answer_ids(queries)
+        answers = self.answer_ids(queries)
+        for said in dict.fromkeys(filter(None, map(self.note_on, queries))):
+            warnings.warn(said, UserWarning, stacklevel=2)
+        return answers
+
+    def _asked(
+        self, queries: list[Prepared], template: Query, instructions: Sequence[str | None]
+    ) -> list[Prepared]:
+        """The queries, each with an instruction of its own.
+
+        Raises:
+            RequestError: there are not as many, or the recommender reads none.
+        """
+        if not isinstance(instructions, Sequence) or len(instructions) != len(queries):
+            raise RequestError(
+                f"instruction = {kind_of(instructions)}: expected one text for all histories, or a "
+                f"list of one for each of the {len(queries)}"
+            )
+        each = [checked(replace(template, instruction=one))[2] for one in instructions]
+        self._check_instruction(next(filter(None, each), None))
+        return [replace(query, instruction=one) for query, one in zip(queries, each, strict=True)]
+
+    def _check_instruction(self, instruction: str | None) -> None:
+        """Refuse an instruction to a recommender that reads none."""
+        if instruction is not None and not self.model.follows_instructions:
+            raise RequestError(
+                "the run was not trained to follow instructions; fit with: --set "
+                "wishes.enabled=true (recommender rqt), or --recipe lcrec --set "
+                "recommender.tasks.query=1"
+            )
+
+    def note_on(self, query: Prepared) -> str | None:
+        """What should be known of a query's answer: that no item is near what it wishes for."""
+        if query.instruction is None or self.model.meets(query.instruction):
+            return None
+        return (
+            f"no item of the catalogue is near {short(repr(query.instruction))}; what comes first "
+            "is the least far"
+        )
 
     def answer_ids(self, queries: Sequence[Prepared]) -> list[Recommendations]:
         """The best items of prepared queries, as ids with log-probabilities or scores."""
@@ -303,11 +358,7 @@ class Engine:
         return self._prepared(query, self._filter(query))
 
     def _prepared(self, query: Query, among: Filter) -> Prepared:
-        if among.instruction is not None and not self.model.follows_instructions:
-            raise RequestError(
-                "the run was not trained to follow instructions; fit with: --recipe lcrec "
-                "--set recommender.tasks.query=1"
-            )
+        self._check_instruction(among.instruction)
         if among.beam is not None:
             self.check_searches()
         history = query.history if query.behaviours is None else list(query.history)
@@ -402,14 +453,25 @@ class Engine:
         for start in range(0, len(members), size):
             yield members[start : start + size]
 
+    def _histories(self, queries: list[Prepared]) -> Histories:
+        histories = Histories.from_lists([q.rows for q in queries])
+        if not self.dataset.behaviours:
+            return histories
+        of_each = np.array([b for q in queries for b in q.behaviours], dtype=np.int8)
+        return replace(histories, behaviours=of_each)
+
+    def wished(self, query: Prepared) -> Asked | None:
+        """What the wish of a query changes in what memory counts; None where it has none."""
+        if query.instruction is None or not query.rows:
+            return None
+        return self.model.asked(self._histories([query]), [query.instruction])
+
     def _search(
         self, catalogue: Catalogue, queries: list[Prepared], beam: int
     ) -> list[list[tuple[int, float]]]:
-        histories = Histories.from_lists([q.rows for q in queries])
+        histories = self._histories(queries)
         asked = seen_by = None
         if self.dataset.behaviours:
-            of_each = np.array([b for q in queries for b in q.behaviours], dtype=np.int8)
-            histories = replace(histories, behaviours=of_each)
             asked = np.array([q.behaviour for q in queries], dtype=np.int64)
             everything = np.ones(self.dataset.n_behaviours, dtype=bool)
             seen_by = np.stack([everything if q.seen_by is None else q.seen_by for q in queries])
