@@ -225,7 +225,7 @@ def test_items_are_added_when_a_node_dies(
 
 
 def test_training_goes_on_when_a_node_dies(nodes: TwoNodes, shop: Path, tmp_path: Path) -> None:
-    settings = [*SMALL, "training.epochs=16", "training.patience=16", "training.batch_size=8"]
+    settings = [*SMALL, "training.epochs=5", "training.patience=5", "training.batch_size=8"]
     settings += ["transitions.enabled=false"]
     begun, chosen = tmp_path / "begun", load_settings(None, settings)
     api.fit(shop, begun, chosen, until="identifiers")
