@@ -88,6 +88,9 @@ def _rows(run: Run, dataset: Dataset, metrics: Evaluation, split: Split) -> list
     result = metrics[split]
     n, sample = result["users"], run.settings.evaluation.test_users
     found = [Row(run.settings.recommender.name, result["metrics"], _errors_of(result), n)]
+    for name, own in result.get("domains", {}).items():
+        label = f"{name}, {own['users']:,} users"
+        found.append(Row(label, own["metrics"], own.get("standard_errors", {}), own["users"]))
     if "identifier_metrics" in result:
         found.append(Row("by identifier", result["identifier_metrics"], {}, n))
     if run.files.sasrec.exists():  # the network of the CF embeddings ranks items too

@@ -9,10 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
 from letterrec import api
+from letterrec.data.domains import items_in, names_of
 from letterrec.errors import RunError
 from letterrec.evaluation.breakdowns import Breakdowns, analyse
 from letterrec.files import write_text
+from letterrec.identifiers.diagnostics import domain_use
 from letterrec.reports.comparison import groups_plots, groups_table, metrics_parts
 from letterrec.reports.examples import example_parts
 from letterrec.reports.identifiers import identifier_sections
@@ -60,6 +64,7 @@ def report(run: Run) -> str:
         section("Metrics", *metrics_parts(run, dataset)),
         *_groups(analyse(engine.ranker, dataset, users=users)),
         section("Recommendations for five users", *example_parts(engine, users)),
+        *_domains(engine),
         *identifier_sections(run, engine),
         *_curves(run),
         section("How it was made", _facts(run), _settings(run)),
@@ -106,6 +111,29 @@ def _groups(found: Breakdowns) -> list[str]:
             ),
         ),
     ]
+
+
+def _domains(engine: Engine) -> list[str]:
+    """What the domains of a run of several sources have, and how they use the codes."""
+    dataset = engine.dataset
+    if dataset.domains is None:
+        return []
+    users = np.repeat(np.arange(dataset.n_users), dataset.interactions.lengths)
+    uses = domain_use(engine.identifiers, dataset.domains) if engine.model.generates else {}
+    rows = []
+    for name in names_of(dataset):
+        own = items_in(dataset, name)
+        mine = own[dataset.interactions.items]
+        row = [name, f"{own.sum():,}", f"{len(np.unique(users[mine])):,}", f"{mine.sum():,}"]
+        if name in uses:
+            use = uses[name]
+            row += [" ".join(str(level["codes_used"]) for level in use["levels"])]
+            row += [f"{use['shared']:.1%}"]
+        rows.append(row)
+    head = ["", "Items", "Users", "Interactions"]
+    head += ["Codes used, by level", "First code shared"] if uses else []
+    words = "First code shared: items whose first code items of another domain have too."
+    return [section("Domains", table(head, rows), note(words) if uses else "")]
 
 
 def _curves(run: Run) -> list[str]:

@@ -1,4 +1,4 @@
-"""Kinds of items for the colours of a map: by category or first code, the commonest with names."""
+"""Kinds of items for the colours of a map: by domain, category or first code, the commonest with names."""
 
 from __future__ import annotations
 
@@ -42,6 +42,9 @@ def kinds_of(engine: Engine, catalogue: Catalogue, rows: NDArray[np.int64]) -> l
         rows: int64 ``(n,)`` of the items.
     """
     found = []
+    if engine.dataset.domains is not None:
+        domains = [catalogue.domains[row] for row in rows]
+        found.append(_kinds("domain", domains, lambda name: name))
     if (each := _categories(engine, rows)) is not None:
         found.append(_kinds("category", each, lambda name: name))
     if catalogue.identifiers.n_levels:

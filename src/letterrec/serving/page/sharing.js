@@ -15,6 +15,7 @@ function command(body) {
 }
 
 async function copy(text, what) {
+  $("copied").hidden = false;
   try {
     await navigator.clipboard.writeText(text);
     $("copied").textContent = `${what} is copied.`;
