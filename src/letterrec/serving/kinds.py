@@ -1,4 +1,4 @@
-"""Kinds of items for the colours of a map: by domain, category or first code, the commonest with names."""
+"""Kinds of items, for the colours of a map: by domain, category or first code."""
 
 from __future__ import annotations
 
