@@ -95,8 +95,8 @@ def _rows(run: Run, dataset: Dataset, metrics: Evaluation, split: Split) -> list
         found.append(Row("by identifier", result["identifier_metrics"], {}, n))
     if run.files.sasrec.exists():  # the network of the CF embeddings ranks items too
         ranker = EventRanker(run.sasrec(dataset), device(), n_behaviours=dataset.n_behaviours)
-        own = evaluate_split(ranker, dataset, split, users=sample).metrics
-        found.append(Row("SASRec", own["metrics"], own["standard_errors"], own["users"]))
+        said = evaluate_split(ranker, dataset, split, users=sample).metrics
+        found.append(Row("SASRec", said["metrics"], said["standard_errors"], said["users"]))
     ranks = popularity_ranks(dataset, split, users=sample)
     popular = metrics["popularity"][split]
     return [*found, Row("popularity", popular, standard_errors(ranks), n)]

@@ -39,6 +39,7 @@ async function lead(item, run) {
     const [own, around] = [button.getBoundingClientRect(), list.getBoundingClientRect()];
     list.scrollTop += own.top - around.top - (list.clientHeight - own.height) / 2;
   }
+  $("tree").scrollLeft = $("tree").scrollWidth;
   $("tree-note").textContent = `The way to ${item.title} is open.`;
 }
 
