@@ -10,7 +10,7 @@ from typing import Literal, TypedDict, final, get_args
 from letterrec import pipeline
 from letterrec.config.loading import load_settings, parse_settings
 from letterrec.config.settings import Settings
-from letterrec.data import Dataset, check_source
+from letterrec.data import Dataset, Frame, Frames, as_frames, check_source
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.splits import Split
 from letterrec.embeddings.content import embed
@@ -47,11 +47,12 @@ class Weights(TypedDict):
 
 
 def fit(
-    source: str | PathLike[str] | Dataset,
+    source: str | PathLike[str] | Dataset | Frame,
     out: str | PathLike[str],
     settings: AnySettings = None,
     resume: bool = False,
     *,
+    items: Frame | None = None,
     recipe: str | PathLike[str] | None = None,
     reuse: AnyRun | Iterable[AnyRun] = (),
     until: Literal["identifiers", "evaluation"] = "evaluation",
@@ -62,12 +63,14 @@ def fit(
     Under ``torchrun`` all processes call this; they share the recommender's training and ranking.
 
     Args:
-        source: a folder or file in one of the formats of `letterrec.read`, ``"ml-100k"``, or what
-            `letterrec.read` gave, which is taken as it is.
+        source: a folder or file in one of the formats of `letterrec.read`, ``"ml-100k"``, a polars
+            or pandas DataFrame with an interaction a row, or what `letterrec.read` gave, which is
+            taken as it is.
         out: the run folder, new or empty; with ``resume`` also one that holds an unfinished run.
         settings: a dict of what is changed, nested or with dots (``{"training.epochs": 5}``), or
             what `load_settings` gave; a recipe's name is taken too. None takes the default recipe.
         resume: go on where a run in ``out`` stopped.
+        items: the catalogue beside a DataFrame: another, with an item a row.
         recipe: the recipe that a dict of settings changes, by its name or its TOML file.
         reuse: other runs, or their folders. What they have learned from the same data with the same
             settings (embeddings, tokenizer, identifiers) is taken over instead of learned again.
@@ -86,13 +89,11 @@ def fit(
         reuse = [reuse]
     others = [_as_folder(other, "reuse") for other in reuse]
     distributed.join()
-    if not isinstance(source, Dataset):
-        if distributed.is_main():  # a source that cannot be read leaves no run behind
-            ReadOptions(**chosen.data.reading())
-            check_source(source)
-        source = str(source)
+    if distributed.is_main() and not isinstance(source, Dataset):
+        ReadOptions(**chosen.data.reading())  # what cannot be read leaves no run behind
+    given = _as_source(source, items)
     with shown(progress):
-        return pipeline.fit(source, folder, chosen, resume=resume, reuse=others, until=until)
+        return pipeline.fit(given, folder, chosen, resume=resume, reuse=others, until=until)
 
 
 def load(folder: AnyRun, edits: bool = True) -> Engine:
@@ -134,7 +135,8 @@ def refit(
     folder: AnyRun,
     out: str | PathLike[str] | None = None,
     *,
-    data: str | PathLike[str] | Dataset | None = None,
+    data: str | PathLike[str] | Dataset | Frame | None = None,
+    items: Frame | None = None,
     weights: StartingWeights | None = None,
     epochs: int | None = None,
     resume: bool = False,
@@ -151,6 +153,7 @@ def refit(
         out: the new run's folder; None: beside the run's, with ``-refit`` behind its name.
         data: a newer log, in any form that `fit` takes, read by the run's settings. Items that the
             run knows keep their identifiers, new ones get theirs from their texts.
+        items: the catalogue beside a DataFrame.
         weights: where training starts: ``"nothing"``, or ``"run"``, from what the run has learned,
             for a third of the epochs. None: from nothing, and with ``data`` from the run. A
             baseline starts from nothing.
@@ -171,13 +174,11 @@ def refit(
     path = _as_folder(folder, "folder")
     target = path.with_name(f"{path.name}-refit") if out is None else _as_folder(out, "out")
     distributed.join()
-    if data is not None and not isinstance(data, Dataset):
-        check_source(data)
-        data = str(data)
+    newer = None if data is None else _as_source(data, items)
     run, engine = Run.open(path), load(path)
     with shown(progress):
         return refit_served(
-            engine, run, target, data=data, weights=weights, epochs=epochs, resume=resume
+            engine, run, target, data=newer, weights=weights, epochs=epochs, resume=resume
         )
 
 
@@ -353,6 +354,21 @@ def _as_settings(
             "the recipe and a dict of what is changed"
         )
     return settings if isinstance(settings, Settings) else load_settings(_recipe(settings))
+
+
+def _as_source(source: object, items: object) -> str | Dataset | Frames:
+    """A data source in one of the forms that the pipeline takes.
+
+    Raises:
+        DataError: it is none, or there is nothing at its path.
+    """
+    if (frames := as_frames(source, items)) is not None:
+        return frames
+    if isinstance(source, Dataset):
+        return source
+    if distributed.is_main():
+        check_source(source)
+    return str(source)
 
 
 def _as_folder(folder: AnyRun, name: str) -> Path:

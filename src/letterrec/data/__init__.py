@@ -14,18 +14,32 @@ from pathlib import Path
 from letterrec.config.settings import Order
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers.base import ReadOptions
+from letterrec.data.readers.frames import Frame, Frames
+from letterrec.data.readers.frames import read as read_frames
 from letterrec.data.sequences import Histories
 from letterrec.data.splits import HeldOut, Split
 from letterrec.errors import DataError
 
-__all__ = ["Dataset", "HeldOut", "Histories", "Split", "check_source", "find_sources", "read"]
+__all__ = [
+    "Dataset",
+    "Frame",
+    "Frames",
+    "HeldOut",
+    "Histories",
+    "Split",
+    "as_frames",
+    "check_source",
+    "find_sources",
+    "read",
+]
 
 _PUBLISHED = "ml-100k"  # the source that is fetched, unless something of that name is there
 
 
 def read(
-    source: str | PathLike[str],
+    source: str | PathLike[str] | Frame | Frames,
     *,
+    items: Frame | None = None,
     k_core: int | None = None,
     min_rating: float | None = None,
     order: Order = "time",
@@ -36,7 +50,8 @@ def read(
 
     Args:
         source: a folder, a file, or ``"ml-100k"`` (fetched once, then cached; a folder or file of
-            that name is read instead).
+            that name is read instead); or a polars or pandas DataFrame, an interaction a row.
+        items: the catalogue beside a DataFrame, an item a row; folders bring their own.
         k_core: drop users and items with fewer interactions, repeatedly; 0 drops none. None
             means 5 for interaction logs and 0 for folders in LETTER's layout, which are already
             prepared.
@@ -55,7 +70,10 @@ def read(
     options = ReadOptions(k_core, min_rating, order, {} if columns is None else columns)
     if cache is not None and not isinstance(cache, str | PathLike):
         raise DataError(f"cache is {cache!r}; expected the path of a folder, or None")
+    if (frames := as_frames(source, items)) is not None:
+        return read_frames(frames, options)
     check_source(source)
+    assert isinstance(source, str | PathLike)
     path = Path(source)
     if str(source) == _PUBLISHED and not path.exists():
         from letterrec.data.readers import movielens
@@ -72,11 +90,20 @@ def read(
     return dataset
 
 
+def as_frames(source: object, items: object = None) -> Frames | None:
+    """A log in memory and its catalogue, as a caller gave them; None where the source is none.
+
+    Raises:
+        DataError: ``items`` is no DataFrame, or came with a source that is none.
+    """
+    return source if isinstance(source, Frames) else Frames.of(source, items)
+
+
 def check_source(source: object) -> None:
     """Refuse a source that is no path, or a path at which there is nothing.
 
     Raises:
-        DataError: nothing is there, or it is no path, such as a data frame.
+        DataError: nothing is there, or it is no path.
     """
     if isinstance(source, str | PathLike) and str(source):
         if str(source) != _PUBLISHED:
@@ -87,10 +114,9 @@ def check_source(source: object) -> None:
     module, name = type(source).__module__.partition(".")[0], type(source).__name__
     kind = name if module == "builtins" else f"{module}.{name}"
     given = repr(source) if source is None or isinstance(source, str) else f"a {kind}"
-    frame = "; write the table to FOLDER/interactions.parquet and give FOLDER"
     raise DataError(
-        f"source is {given}; expected the path of a folder or file, or a Dataset from "
-        f"letterrec.read{frame if hasattr(source, 'columns') else ''}"
+        f"source is {given}; expected the path of a folder or file, a polars or pandas DataFrame, "
+        "or a Dataset from letterrec.read"
     )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from letterrec import files
 from letterrec.config.settings import DataSettings
-from letterrec.data import read
+from letterrec.data import Frames, read
 from letterrec.data.dataset import Dataset
 from letterrec.data.saved import list_column
 from letterrec.data.sequences import Histories
@@ -82,7 +82,7 @@ class ColdItems:
 
 
 def read_split(
-    source: str | Dataset, settings: DataSettings, seed: int
+    source: str | Dataset | Frames, settings: DataSettings, seed: int
 ) -> tuple[Dataset, ColdItems | None]:
     """Read a source, and hold out what the settings ask for: a share of its items, and the
     interactions of validation and test.

@@ -19,6 +19,7 @@ from letterrec.config.loading import parse_kept_settings
 from letterrec.config.settings import Settings, leaves
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
+from letterrec.data.readers.frames import Frames
 from letterrec.data.saved import write_dataset
 from letterrec.errors import RunError, SettingsError
 from letterrec.files import reading, write_json, write_text
@@ -70,7 +71,9 @@ class Run(Artefacts):
         return f"Run({str(self.folder)!r}: {self.settings.recommender.name}, {state})"
 
     @classmethod
-    def start(cls, folder: Path, settings: Settings, source: str | Dataset, *, resume: bool) -> Run:
+    def start(
+        cls, folder: Path, settings: Settings, source: str | Dataset | Frames, *, resume: bool
+    ) -> Run:
         """Begin a run in an empty or new folder, or go on with the one that is there.
 
         Raises:

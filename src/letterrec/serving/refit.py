@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from letterrec.data import Dataset, read
+from letterrec.data import Dataset, Frames, read
 from letterrec.files import fingerprint
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.runs import refitting
@@ -22,7 +22,7 @@ def refit_served(
     run: Run,
     folder: Path,
     *,
-    data: str | Dataset | None,
+    data: str | Dataset | Frames | None,
     weights: Weights | None,
     epochs: int | None,
     resume: bool,

@@ -42,7 +42,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     inside = named(source, "interactions") if source.is_dir() else None
     path, folder = (inside, source) if inside else (source, source.parent)
     table = open_table(path, notes=notes, told=options.columns.values())
-    columns = _log_columns(table, options, notes)
+    columns = log_columns(table, options, notes)
     catalogue = _catalogue_beside(table, folder, columns, options, notes)
     users = named(folder, "users")
     said = _preferences(users, options, notes) if users else None
@@ -130,7 +130,9 @@ def read_items(path: Path) -> dict[str, ItemText]:
     return items
 
 
-def _log_columns(table: TableFile, options: ReadOptions, notes: list[str]) -> dict[str, str]:
+def log_columns(table: TableFile, options: ReadOptions, notes: list[str]) -> dict[str, str]:
+    """The columns of a log: role -> column."""
+
     def find(found: list[str]) -> dict[str, str]:
         return find_columns(
             found,
@@ -159,14 +161,14 @@ def _catalogue_beside(
     if path and (title is None or title in open_table(path, notes=[]).names(of_all=True)):
         if _stem(log.path) != "interactions":
             notes.append(f"{path.name} beside it is read for titles and texts")
-        return _items_in(path, item, options.columns, notes)
+        return items_in(open_table(path, notes=notes), item, options.columns, notes)
     if title in found:
         notes.append(f"{log.path.name}: column {title!r} has the titles of the items")
-        return _titles_in(log, item, title)
+        return titles_in(log, item, title)
     others = [p for p in sorted(folder.iterdir()) if p != log.path and _describes(p, item, title)]
     if len(others) == 1:
         notes.append(f"{others[0].name} beside it is read for titles and texts")
-        return _items_in(others[0], item, options.columns, notes)
+        return items_in(open_table(others[0], notes=notes), item, options.columns, notes)
     if title is not None:
         raise DataError(
             f"{log.path} has no column {title!r}, which was given for 'title', nor has one table "
@@ -198,7 +200,7 @@ def _catalogue_by_id(
         return None
     name = others[0].name
     read: list[str] = []
-    catalogue = _items_in(others[0], item, options.columns, read)
+    catalogue = items_in(open_table(others[0], notes=read), item, options.columns, read)
 
     def where_they_match(wanted: Collection[str]) -> SideTable[ItemText]:
         found = catalogue(wanted)
@@ -223,9 +225,11 @@ def _describes(path: Path, item: str, title: str | None) -> bool:
     return item in found and titles and not candidates_for("user", found, [])
 
 
-def _items_in(path: Path, item: str, told: Mapping[str, str], notes: list[str]) -> LookUp[ItemText]:
+def items_in(
+    table: TableFile, item: str, told: Mapping[str, str], notes: list[str]
+) -> LookUp[ItemText]:
     """The items of a table by its columns, where the log calls its items ``item``."""
-    table = open_table(path, notes=notes)
+    path = table.path
     columns = _item_columns(table, item, told, notes)
 
     def look_up(wanted: Collection[str]) -> SideTable[ItemText]:
@@ -240,7 +244,7 @@ def _items_in(path: Path, item: str, told: Mapping[str, str], notes: list[str]) 
     return look_up
 
 
-def _titles_in(log: TableFile, item: str, title: str) -> LookUp[ItemText]:
+def titles_in(log: TableFile, item: str, title: str) -> LookUp[ItemText]:
     """The first title that a log has for each item."""
 
     def pairs() -> Rows[ItemText]:
