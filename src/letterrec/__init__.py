@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from letterrec.api import evaluate, fit, inspect, load, refit
+    from letterrec.api import compare, evaluate, fit, inspect, load, refit
     from letterrec.config.loading import load_settings
     from letterrec.config.settings import Settings
     from letterrec.data import Dataset, read
@@ -28,6 +28,7 @@ __all__ = [
     "Engine",
     "LetterRecError",
     "Settings",
+    "compare",
     "evaluate",
     "fit",
     "inspect",
@@ -42,6 +43,7 @@ _HOME = {
     "Engine": "letterrec.serving.engine",
     "LetterRecError": "letterrec.errors",
     "Settings": "letterrec.config.settings",
+    "compare": "letterrec.api",
     "evaluate": "letterrec.api",
     "fit": "letterrec.api",
     "inspect": "letterrec.api",

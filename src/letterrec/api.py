@@ -12,7 +12,7 @@ from letterrec.config.loading import load_settings, parse_settings
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Frame, Frames, as_frames, check_source
 from letterrec.data.readers.base import ReadOptions
-from letterrec.data.splits import Split
+from letterrec.data.splits import SPLITS, Split
 from letterrec.embeddings.content import embed
 from letterrec.errors import RequestError, RunError, SettingsError
 from letterrec.evaluation import cold_start
@@ -22,6 +22,7 @@ from letterrec.files import write_json
 from letterrec.identifiers.diagnostics import Diagnosis, LevelUse
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import shown
+from letterrec.runs import comparing
 from letterrec.runs.parts import is_baseline, measures_of, trained_baseline, trained_recommender
 from letterrec.runs.refitting import Weights as StartingWeights
 from letterrec.runs.run import Run
@@ -258,6 +259,23 @@ def _measured_as(
     sample = {} if users is None else {"test_users": users}
     kept = settings.model_dump(mode="json", exclude_none=True)
     return parse_settings(kept | {"evaluation": kept["evaluation"] | more | sample})
+
+
+def compare(first: AnyRun, second: AnyRun, split: Split = "test") -> comparing.Comparison:
+    """What one run gains over another, with paired intervals; see `runs.comparing.compare`.
+
+    Args:
+        first: a finished run, or its folder.
+        second: another of the same data.
+        split: ``"test"`` or ``"valid"``.
+
+    Raises:
+        RunError: they are unfinished, or of other data or users.
+        RequestError: there is no such split.
+    """
+    if split not in SPLITS:
+        raise RequestError(f"split = {_shown(split)}: expected 'test' or 'valid'")
+    return comparing.compare(_as_folder(first, "first"), _as_folder(second, "second"), split)
 
 
 def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMetrics:

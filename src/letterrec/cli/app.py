@@ -36,6 +36,7 @@ for command in (
     fitting.fit,
     fitting.refit,
     asking.evaluate,
+    asking.compare,
     asking.recommend,
     serving.serve,
     asking.report,

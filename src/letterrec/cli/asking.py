@@ -1,4 +1,4 @@
-"""The commands that ask a finished run: evaluate, recommend, inspect, report, export."""
+"""The commands that ask a finished run: evaluate, compare, recommend, inspect, report, export."""
 
 from __future__ import annotations
 
@@ -93,6 +93,32 @@ def evaluate(
         results: Evaluation = {}
         results[split] = result
         print_metrics(out, results)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="folder made by `fit`")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="another, of the same data")],
+    split: Annotated[Literal["test", "valid"], typer.Option(help="held-out interactions")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """What the second run gains over the first, and whether that is more than luck.
+
+    Every user is ranked by both runs, so that the interval of the difference is paired: much
+    narrower than those of two means. It says what other users would give, not other seeds. Runs of
+    other data, of another split or of another sample of users are refused.
+
+    Example:
+
+        letterrec compare runs/tiger runs/letter --json
+    """
+    from letterrec import api
+    from letterrec.reports.text import print_comparison
+
+    found = api.compare(first, second, split)
+    if as_json:
+        print_json(found)
+    else:
+        print_comparison(out, found)
 
 
 def recommend(
