@@ -47,7 +47,8 @@ def test_dir_lists_the_public_names() -> None:
 
 SOURCE = "SHOP"  # stands for the shop's folder
 WRONG: list[tuple[dict[str, Any], type[LetterRecError], str]] = [
-    ({"source": pl.DataFrame({"user": ["a"], "item": ["b"]})}, DataError, "polars.DataFrame; .*"),
+    ({"source": pl.DataFrame({"user": ["a"], "item": ["b"]})}, DataError, "timestamp"),
+    ({"source": pl.Series(["a"])}, DataError, "source is a polars.Series"),
     ({"source": None}, DataError, "source is None; expected the path"),
     ({"source": ""}, DataError, "source is ''"),
     ({"source": ["a"]}, DataError, "source is a list"),

@@ -12,6 +12,7 @@ from letterrec.config.loading import load_settings, parse_settings
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Frame, Frames, as_frames, check_source
 from letterrec.data.readers.base import ReadOptions
+from letterrec.data.readers.frames import check as check_frames
 from letterrec.data.splits import SPLITS, Split
 from letterrec.embeddings.content import embed
 from letterrec.errors import RequestError, RunError, SettingsError
@@ -90,9 +91,11 @@ def fit(
         reuse = [reuse]
     others = [_as_folder(other, "reuse") for other in reuse]
     distributed.join()
-    if distributed.is_main() and not isinstance(source, Dataset):
-        ReadOptions(**chosen.data.reading())  # what cannot be read leaves no run behind
     given = _as_source(source, items)
+    if distributed.is_main() and not isinstance(given, Dataset):
+        options = ReadOptions(**chosen.data.reading())  # what cannot be read leaves no run behind
+        if isinstance(given, Frames):
+            check_frames(given, options)
     with shown(progress):
         return pipeline.fit(given, folder, chosen, resume=resume, reuse=others, until=until)
 

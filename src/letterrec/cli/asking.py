@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from letterrec.cli.common import AsJson, RunArgument, note, out, print_json, whole_numbers, words
+from letterrec.cli.common import (
+    AsJson,
+    RunArgument,
+    attributes,
+    note,
+    out,
+    print_json,
+    whole_numbers,
+    words,
+)
 from letterrec.errors import RequestError
 
 
@@ -150,6 +159,14 @@ def recommend(
         str | None,
         typer.Option(metavar="TEXT", help="what is wanted, in words (recommender lcrec)"),
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="only items of this attribute, a column of the catalogue; repeatable: any of "
+            "several values of one, all of several attributes",
+        ),
+    ] = None,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="also what is in the history")
     ] = False,
@@ -184,11 +201,14 @@ def recommend(
     given_items = item or split_ids(history or "", "--history")
     if history is not None and not given_items:
         raise RequestError(f"--history {history!r} has no item id; expected ID,ID,...")
+    among = attributes(where, "--where")
     engine = api.load(run)
     if not include_seen and (words := returning_note(engine.returning)):
         note(words)
     if out_file is not None:
-        n = recommend_all(engine, out_file, k=k, exclude_seen=not include_seen, force=force)
+        n = recommend_all(
+            engine, out_file, k=k, exclude_seen=not include_seen, force=force, where=among
+        )
         if as_json:
             print_json({"users": n, "file": str(out_file)})
         else:
@@ -197,7 +217,15 @@ def recommend(
     known = engine.catalogue.rows
     items = engine.history_of(user) if user is not None else ids_of(given_items, "history", known)
     query = engine.prepare(
-        Query(items, k, not include_seen, instruction=instruction, unknown=unknown, user=user)
+        Query(
+            items,
+            k,
+            not include_seen,
+            instruction=instruction,
+            unknown=unknown,
+            user=user,
+            where=among,
+        )
     )
     (answer,) = engine.answer_ids([query])
     if query.skipped:

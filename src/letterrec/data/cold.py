@@ -164,6 +164,7 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdIt
         titles=_take(dataset.titles, kept),
         texts=_take(dataset.texts, kept),
         categories=None if dataset.categories is None else _take(dataset.categories, kept),
+        attributes=None if dataset.attributes is None else dataset.attributes[kept],
         interactions=Histories.from_lists([s.tolist() for s in sequences]),
         preferences=None if dataset.preferences is None else _take(dataset.preferences, rows),
         given_tokens=None if dataset.given_tokens is None else _take(dataset.given_tokens, kept),

@@ -7,7 +7,6 @@ spends a place on a prefix that leads to none.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from letterrec.decoding.mixture import Retrieved
@@ -36,8 +35,7 @@ class Constraints:
         """Build them from the arguments ``seen`` and ``allowed`` of `beam_search.search`."""
         valid = cls(trie, None, None)
         if allowed is not None:
-            sorted_flags = allowed.reshape(-1, trie.n_items).index_select(1, trie.items)
-            valid.allowed_before = F.pad(sorted_flags.cumsum(1, dtype=torch.int32), (1, 0))
+            valid.allowed_before = trie.counted(allowed)
         if seen is not None and seen.shape[1] > 0:
             valid.seen = valid._positions(seen)
         return valid

@@ -4,7 +4,7 @@
 RUN/
   run.json                  format, source, data fingerprints, versions, seed, commit, stages
   settings.toml             all settings
-  data/                     interactions.parquet, items.parquet
+  data/                     interactions.parquet, items.parquet, attributes.parquet
   cold/                     items held out of training, where there are any
   content.safetensors       content embeddings
   collaborative.safetensors CF embeddings

@@ -17,6 +17,7 @@ import polars as pl
 from letterrec.errors import RequestError
 from letterrec.files import atomic_path, fingerprint, read_json, write_json
 from letterrec.progress import counting, say
+from letterrec.serving.catalogue.filters import Where, as_key
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 
@@ -32,6 +33,7 @@ def recommend_all(
     exclude_seen: bool = True,
     force: bool = False,
     part: int = _PART,
+    where: Where | None = None,
 ) -> int:
     """Write the ``k`` best next items of every user.
 
@@ -47,6 +49,7 @@ def recommend_all(
         force: overwrite a file with other content. A Parquet file that already holds these
             recommendations is left as it is.
         part: users per part.
+        where: only items of these attributes; see `Engine.recommend`.
 
     Returns:
         How many users there are.
@@ -57,8 +60,10 @@ def recommend_all(
     """
     suffix = format_of(path)
     catalogue = engine.catalogue
+    among = "" if where is None else f" {as_key(where)}"
+    engine.prepare(Query((), where=where))  # refuses what no item has before anything is written
     job = fingerprint(
-        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}",
+        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}{among}",
         engine.files.recommender.read_bytes(),
     )
     parts = path.with_name(f"{path.name}.parts")
@@ -80,7 +85,7 @@ def recommend_all(
                 file = parts / f"{start:012d}.parquet"
                 if not file.exists():
                     with atomic_path(file) as temporary:
-                        _frame(engine, chunk, k, exclude_seen).write_parquet(temporary)
+                        _frame(engine, chunk, k, exclude_seen, where).write_parquet(temporary)
                 counter.advance(len(chunk))
         with atomic_path(path) as temporary:
             _join(sorted(parts.glob("0*.parquet")), temporary, suffix, job)
@@ -144,8 +149,12 @@ def _begin(parts: Path, job: str, is_begun: bool) -> None:
     write_json(parts / "job.json", job)
 
 
-def _frame(engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool) -> pl.DataFrame:
-    queries = (Query(engine.history_of(user), k, exclude_seen, user=user) for user in users)
+def _frame(
+    engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool, where: Where | None
+) -> pl.DataFrame:
+    queries = (
+        Query(engine.history_of(user), k, exclude_seen, user=user, where=where) for user in users
+    )
     answers = engine.answer([engine.prepare(query) for query in queries])
     ids, titles = engine.catalogue.item_ids, engine.catalogue.titles
 

@@ -28,6 +28,7 @@ from letterrec.errors import NotFound, RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.runs.layout import Layout
+from letterrec.serving.catalogue.filters import Where, as_key
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import Changes, read_changes, version_of
 from letterrec.serving.models import Model
@@ -205,6 +206,7 @@ class Engine:
         beam: int | None = None,
         instruction: str | None = None,
         unknown: Unknown = "skip",
+        where: Where | None = None,
     ) -> list[Recommendations]:
         """The ``k`` best next items for each history.
 
@@ -221,6 +223,10 @@ class Engine:
                 that was trained on such wishes (`lcrec` with the task ``query``).
             unknown: what becomes of ids that the catalogue does not have: ``"skip"`` goes on
                 without them and warns once of all; ``"refuse"`` raises `NotFound`.
+            where: recommend only items of these attributes, as in ``{"category": "Guitars"}``; of
+                several values of one attribute any will do. Attributes are the catalogue's further
+                columns, and ``category`` where items have categories; items that were added since
+                have none.
 
         Returns:
             Per history up to ``k`` pairs of item id and natural log-probability, or score where a
@@ -228,14 +234,14 @@ class Engine:
 
         Raises:
             RequestError: a history or ``allowed`` of which nothing is known, a ``k`` or ``beam``
-                below 1, a value that is no id, an instruction to a recommender that reads none, or
-                a beam for a baseline.
+                below 1, a value that is no id, an attribute or value that no item has, an
+                instruction to a recommender that reads none, or a beam for a baseline.
         """
         if isinstance(histories, str | bytes | Mapping) or not isinstance(histories, Iterable):
             raise RequestError(
                 f"histories is a list of lists of item ids; {kind_of(histories)} came instead"
             )
-        template = Query((), k, exclude_seen, allowed, (), beam, instruction, unknown)
+        template = Query((), k, exclude_seen, allowed, (), beam, instruction, unknown, where=where)
         among = self._filter(template)
         queries = [self._prepared(replace(template, history=h), among) for h in histories]
         if skipped := dict.fromkeys(item for query in queries for item in query.skipped):
@@ -283,8 +289,9 @@ class Engine:
     def _filter(self, query: Query) -> Filter:
         """What a query asks besides its history, checked."""
         k, beam, instruction = checked(query)
+        among = None if query.where is None else self.catalogue.where(as_key(query.where))
         if query.allowed is None and not has_any(query.blocked):
-            return Filter(k, beam, instruction)
+            return Filter(k, beam, instruction, among)
         mask = np.full(self.catalogue.n_rows, query.allowed is None)
         skipped: list[str] = []
         for name, items, value in (
@@ -295,6 +302,9 @@ class Engine:
                 rows, unknown = self._rows(items, name, query.unknown)
                 mask[rows] = value
                 skipped += unknown
+        if among is not None:
+            mask[: len(among)] &= among
+            mask[len(among) :] = False
         return Filter(k, beam, instruction, mask, skipped)
 
     def _rows(
@@ -374,8 +384,8 @@ def _allowed(catalogue: Catalogue, queries: list[Prepared]) -> Tensor | None:
     masks = [q.mask for q in queries]
     if all(m is None for m in masks):
         return catalogue.active
-    if all(m is masks[0] for m in masks):
-        masks = masks[:1]
+    if masks[0] is not None and all(m is masks[0] for m in masks):
+        return catalogue.allowed(masks[0])
     # Items that were added after a query was prepared are not among those it allows.
     flags = np.zeros((len(masks), catalogue.n_rows), dtype=bool)
     for line, mask in zip(flags, masks, strict=True):

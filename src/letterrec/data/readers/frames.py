@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 
@@ -15,6 +15,9 @@ from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.interactions import read_interactions
 from letterrec.data.readers.table_files import TableFile
 from letterrec.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas
 
 NAME = "DataFrame"  # of the data set, and of the log in messages
 
@@ -60,6 +63,19 @@ class Frames:
         return None if log is None else cls(log, table)
 
 
+def check(frames: Frames, options: ReadOptions) -> None:
+    """Refuse a log without the columns that it needs.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    plain.log_columns(_table(frames), options, [])
+
+
+def _table(frames: Frames) -> TableFile:
+    return TableFile(Path(NAME), "parquet", (), frame=frames.log)
+
+
 def read(frames: Frames, options: ReadOptions) -> Dataset:
     """Read a log and, where there is one, its catalogue; without ``k_core`` that is 5.
 
@@ -67,7 +83,7 @@ def read(frames: Frames, options: ReadOptions) -> Dataset:
         DataError: a column is missing, or holds what cannot be used; see `read_interactions`.
     """
     notes: list[str] = []
-    table = TableFile(Path(NAME), "parquet", (), frame=frames.log)
+    table = _table(frames)
     columns = plain.log_columns(table, options, notes)
     title = options.columns.get("title")
     catalogue = None
@@ -94,8 +110,8 @@ def _as_polars(frame: object) -> pl.LazyFrame | None:
         return frame
     if isinstance(frame, pl.DataFrame):
         return frame.lazy()
-    pandas = sys.modules.get("pandas")  # who has a DataFrame of it has imported it
-    if pandas is None or not isinstance(frame, pandas.DataFrame):
+    module = sys.modules.get("pandas")  # who has a DataFrame of it has imported it
+    if module is None or not isinstance(frame, module.DataFrame):
         return None
     names = [str(name) for name in frame.columns]
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -104,10 +120,10 @@ def _as_polars(frame: object) -> pl.LazyFrame | None:
     return pl.LazyFrame([_column(n, c) for n, c in zip(names, columns, strict=True)])
 
 
-def _column(name: str, column: pl.Series) -> pl.Series:
+def _column(name: str, column: pandas.Series) -> pl.Series:
     """A pandas column; values of several types, as a column of objects may have, become text."""
     try:
-        return pl.from_pandas(column).alias(name)
+        return pl.Series(name, pl.from_pandas(column))
     except (TypeError, ImportError, pl.exceptions.PolarsError):
         values = column.astype(object).where(column.notna(), None).to_list()
         return pl.Series(name, [None if v is None else str(v) for v in values], dtype=pl.String)

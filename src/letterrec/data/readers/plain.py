@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from letterrec.config.settings import Role
+from letterrec.data.attributes import is_attribute
 from letterrec.data.dataset import Dataset
 from letterrec.data.ids import checked_id
 from letterrec.data.readers.base import Reader, ReadOptions
@@ -300,18 +301,12 @@ def _items(
 
 
 def _texts(table: TableFile, keys: Collection[str]) -> list[str]:
-    """The columns of ids and titles, and those that hold texts, lists of texts or years."""
-
-    def is_text(dtype: pl.DataType) -> bool:
-        if isinstance(dtype, pl.List | pl.Array):
-            return is_text(pl.Series(dtype=dtype.inner).dtype)
-        return dtype in (pl.String, pl.Categorical, pl.Enum)
-
+    """The columns of ids and titles, and those that hold texts, years or attributes."""
     folders = hive_keys(table)
     return [
         name
         for name, dtype in table.scan().collect_schema().items()
-        if name in keys or (name not in folders and (is_year(name) or is_text(dtype)))
+        if name in keys or (name not in folders and (is_year(name) or is_attribute(dtype)))
     ]
 
 

@@ -107,6 +107,7 @@ def _prepared(
                 instruction=request.instruction,
                 unknown=request.unknown,
                 user=request.user,
+                where=request.where,
             )
         )
     except LetterRecError as error:
