@@ -308,7 +308,7 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
         run.transitions(dataset.n_items) if run.is_done("transitions") else None,
         tokenizer=run.tokenizer(),
         known=Items(content, run.embeddings("collaborative", len(content))),
-        new_content=embed(cold.texts, **run.settings.content.model_dump(exclude={"source"})),
+        new_content=embed(cold.texts, **run.settings.content.encoding()),
         beam=beam or run.settings.evaluation.beam,
     )
 

@@ -50,7 +50,7 @@ def fit(
         run = Run.start(folder, settings, source, resume=resume or not distributed.is_main())
         dataset, cold = read_split(source, settings.data, settings.seed)
         run.keep_data(dataset, cold)
-        refuse_impossible(settings, dataset, has_cf=run.is_done("collaborative"))
+        refuse_impossible(settings, dataset, run.is_done)
         take_over(run, reuse)
     if parts.is_baseline(settings):
         return fit_baseline(run, dataset) if until == "evaluation" else run
@@ -84,12 +84,12 @@ def fit_baseline(run: Run, dataset: Dataset) -> Run:
 
 def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     """Semantic embeddings s of the items' texts (section 4.2.1); None where there is no text."""
-    texts = dataset.texts
-    if run.settings.content.source == "collaborative" or texts is None:
+    chosen = run.settings.content
+    if chosen.source == "collaborative" or (dataset.texts is None and not chosen.is_file):
         stand_in = parts.tokenizer_reads(run.settings, "content")
         say(f"  no item text is used{': CF embeddings stand in for content' if stand_in else ''}")
         return None
-    return run.step(steps.CONTENT, dataset, partial(parts.encode_texts, run, texts))
+    return run.step(steps.CONTENT, dataset, partial(parts.content_of, run, dataset))
 
 
 def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:

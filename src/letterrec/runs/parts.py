@@ -5,7 +5,6 @@ Settings end here: what they say reaches classes as flat keywords.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +21,7 @@ from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
 from letterrec.decoding.transitions import Transitions, learned, similarity_of
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
-from letterrec.embeddings.content import embed, encoder_tokenizer
+from letterrec.embeddings.content import embed, encoder_tokenizer, given_content
 from letterrec.embeddings.cooccurrence import cooccurrence
 from letterrec.evaluation.metrics import Measures
 from letterrec.evaluation.protocol import Validation, evaluate_split, popularity_metrics
@@ -49,9 +48,27 @@ from letterrec.training.options import TrainingOptions
 Model = Recommender | Baseline
 
 
-def encode_texts(run: Run, texts: Sequence[str]) -> Embeddings:
-    """Content embeddings float32 ``(n_items, d_content)`` of the items' texts."""
-    return embed(texts, **run.settings.content.model_dump(exclude={"source"}))
+def content_of(
+    run: Run, dataset: Dataset, rows: NDArray[np.int64] | None = None, *, quiet: bool = False
+) -> Embeddings:
+    """Content embeddings float32 ``(n_items, d_content)``: of the items' texts, or vectors of a
+    file.
+
+    Args:
+        run: whose settings say which.
+        dataset: its items have texts, where no file has vectors.
+        rows: of these items alone.
+        quiet: do not report vectors of a file that are left out.
+    """
+    settings = run.settings.content
+    if settings.is_file:
+        found = given_content(
+            settings.source, dataset, ids=settings.ids, order=settings.order, quiet=quiet
+        )
+        return found if rows is None else found[rows]
+    texts = dataset.texts
+    assert texts is not None
+    return embed(texts if rows is None else [texts[i] for i in rows], **settings.encoding())
 
 
 def trained_cf(run: Run, dataset: Dataset) -> MadeCf:

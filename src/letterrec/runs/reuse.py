@@ -63,7 +63,9 @@ def deciding(settings: Settings, stage: str) -> object:
 
     None where a file from outside decides it: that may be another file by now.
     """
-    content = settings.content.model_dump()
+    if settings.content.is_file and stage != "collaborative":
+        return None
+    content = settings.content.model_dump(exclude={"ids", "order"})
     if stage == "content":
         return content
     if settings.collaborative.source not in ("train", "given"):

@@ -73,7 +73,9 @@ class MadeRecommender(NamedTuple):
 
 def _keep_content(run: Run, dataset: Dataset, made: Embeddings) -> Facts:
     run.save_embeddings("content", made, dataset)
-    return {"encoder": run.settings.content.encoder, "dim": made.shape[1]}
+    settings = run.settings.content
+    origin = {"file": settings.source} if settings.is_file else {"encoder": settings.encoder}
+    return {**origin, "dim": made.shape[1]}
 
 
 def _keep_cf(run: Run, dataset: Dataset, made: MadeCf) -> Facts:

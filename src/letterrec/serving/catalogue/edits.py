@@ -54,7 +54,8 @@ class Editor:
 
     def preload(self) -> None:
         """Load the encoder and the tokenizer now, if the run can take new items."""
-        if self._engine.content is not None and self._engine.files.tokenizer.is_dir():
+        by_text = self._engine.content is not None and not self._engine.settings.content.is_file
+        if by_text and self._engine.files.tokenizer.is_dir():
             _ = self._encoder, self._assign
 
     def make(self, edit: Edit) -> None:
@@ -119,6 +120,12 @@ class Editor:
         return errors
 
     def _check_new(self, edit: AddItems) -> None:
+        if (source := self._engine.settings.content).is_file:
+            raise RequestError(
+                f"{self._engine.folder} cannot take new items by their texts: its content is the "
+                f"vectors of {source.source}; add theirs to the file, and the items to the log: "
+                f"letterrec refit {self._engine.folder} --data NEW"
+            )
         if self._engine.content is None or not self._engine.files.tokenizer.is_dir():
             raise RequestError(
                 f"{self._engine.folder} cannot take new items: its identifiers were not made from "
@@ -137,7 +144,7 @@ class Editor:
 
     @cached_property
     def _encoder(self) -> Callable[[Sequence[str]], NDArray[np.float32]]:
-        settings = self._engine.settings.content.model_dump(exclude={"source"})
+        settings = self._engine.settings.content.encoding()
         return text_encoder(**settings)
 
     @cached_property
