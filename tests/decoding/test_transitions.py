@@ -236,3 +236,19 @@ def test_indices_out_of_range_are_damage(tmp_path: Path) -> None:
         write_tensors(path, tensors | {name: wrong}, about)
         with pytest.raises(RunError, match="is damaged"):
             Transitions.load(path)
+
+
+def test_the_origins_of_shares_add_up_to_them() -> None:
+    table = sp.random_array((8, 8), density=0.5, rng=np.random.default_rng(1), format="csr")
+    transitions = Transitions(table.astype(np.float32), seen=0.5, decay=0.7, weight=0.6)
+    history = [3, 1, 9, 4]  # row 9 has come after training
+    (line,) = lines_of(*transitions.retrieve(torch.tensor([history])))
+    origins = transitions.origins(history, list(range(8)), history)
+    assert origins.shape == (4, 8)
+    assert not origins[2].any()
+    assert origins.sum(0) == pytest.approx([line.get(i, 0) for i in range(8)], abs=1e-6)
+    dense = transitions.table.toarray()
+    for item in range(8):
+        if dense[3, item] and dense[4, item]:
+            expected = 0.7**3 * dense[3, item] / dense[4, item]
+            assert origins[0, item] / origins[3, item] == pytest.approx(expected, rel=1e-4)

@@ -10,7 +10,7 @@ Memorization", ICLR'20). How much all this counts is chosen on validation data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -90,6 +90,33 @@ class Transitions:
         items, scores = items.gather(1, best), scores.gather(1, best)
         shares = self.weight * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
         return Retrieved(items.to(histories.device), shares.to(histories.device))
+
+    def origins(
+        self, history: Sequence[int], items: Sequence[int], seen: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """Where the shares of items come from.
+
+        Args:
+            history: item rows, oldest first, as `retrieve` reads them.
+            items: rows whose shares are asked for.
+            seen: all items of the history.
+
+        Returns:
+            float32 ``(len(history), len(items))``: what each item of the history adds to the share
+            of each item, in sum the share that `retrieve` gives it.
+        """
+        recent = torch.tensor([list(history)])
+        retrieved = self.retrieve(recent, torch.tensor([list(seen)]))
+        found = retrieved.items[0].tolist()
+        shares = dict(zip(found, retrieved.shares[0].tolist(), strict=True))
+        rows = np.asarray(history)
+        weights = self.decay ** np.arange(len(rows) - 1, -1, -1)
+        known = np.flatnonzero(rows < self.table.shape[0])
+        parts = np.zeros((len(rows), len(items)))
+        parts[known] = weights[known, None] * self.table[rows[known]][:, list(items)].toarray()
+        share = np.array([shares.get(item, 0.0) for item in items])
+        origins: NDArray[np.float32] = np.float32(parts * (share / np.maximum(parts.sum(0), 1e-12)))
+        return origins
 
     def _spread(
         self, rows: NDArray[np.int64], weights: NDArray[np.float32]

@@ -45,6 +45,7 @@ from letterrec.serving.queries import (
     one_id,
     without_rare,
 )
+from letterrec.serving.reasons import Reasons
 from letterrec.training.devices import device
 
 Recommendations = list[tuple[str, float]]
@@ -196,6 +197,16 @@ class Engine:
         come back to what they had.
         """
         return returning_share(self.dataset.held_out("valid"))
+
+    @cached_property
+    def reasons(self) -> Reasons:
+        """What explains recommended items."""
+        return Reasons(
+            self.dataset.training(),
+            self.content,
+            self.ranker.max_history,
+            self.model.generates,
+        )
 
     def recommend(
         self,

@@ -76,7 +76,19 @@ def test_explained_items_name_the_codes_they_share(client: httpx.Client) -> None
         own = item["identifier"].strip("<>").split("><")
         for why in item["because"]:
             assert why["shared"] == [a == b for a, b in zip(own, codes[why["item"]], strict=True)]
-            assert any(why["shared"])
+            assert any(why["shared"]) or why["share"] > 0
+
+
+def test_the_parts_of_an_explanation_add_up(client: httpx.Client) -> None:
+    body = {"history": ["i00", "i06", "i12"], "k": 20, "explain": True}
+    items = client.post("/v1/recommend", json=body).json()["items"]
+    for item in items:
+        shares = [why["share"] for why in item["because"]]
+        assert item["recommender"] + sum(shares) == pytest.approx(1, abs=1e-5)
+        assert shares == sorted(shares, reverse=True)
+    assert any(item["recommender"] < 1 for item in items)
+    popular = client.post("/v1/recommend", json={"history": [], "explain": True}).json()["items"]
+    assert {item["recommender"] for item in popular} == {None}
 
 
 def test_an_item_has_text_identifier_and_neighbours(client: httpx.Client) -> None:

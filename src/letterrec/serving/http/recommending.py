@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from letterrec.errors import LetterRecError, Overloaded, RequestError
 from letterrec.serving import queries
-from letterrec.serving.catalogue.tree import shared_codes
 from letterrec.serving.engine import Engine
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
@@ -19,6 +18,7 @@ from letterrec.serving.http.drawings import Drawings
 from letterrec.serving.http.middleware import ends_of
 from letterrec.serving.http.problems import problems, status_of, without_paths
 from letterrec.serving.queries import Prepared
+from letterrec.serving.reasons import Account
 from letterrec.serving.service import Service
 
 T = TypeVar("T")
@@ -141,21 +141,28 @@ def _response(
     catalogue, history = engine.catalogue, query.rows
     items = []
     generates = engine.model.generates
-    for row, score in answer:
-        because = None
-        if request.explain:
-            because = [
-                s.Because(**views.name(catalogue, why["row"]), shared=why["shared"])
-                for why in shared_codes(catalogue, history, row)
-            ]
-        items.append(
-            s.Recommendation(
-                **views.name(catalogue, row),
-                score=score,
-                log_probability=score if generates else None,
-                because=because,
-            )
+    accounts: list[Account] = []
+    if request.explain:
+        accounts = engine.reasons.explain(catalogue, history, answer)
+    for i, (row, score) in enumerate(answer):
+        item = s.Recommendation(
+            **views.name(catalogue, row),
+            score=score,
+            log_probability=score if generates else None,
         )
+        if accounts:
+            item.recommender = accounts[i].recommender
+            item.because = [
+                s.Because(
+                    **views.name(catalogue, why.row),
+                    share=why.share,
+                    followed=why.followed,
+                    similarity=why.similarity,
+                    shared=why.shared,
+                )
+                for why in accounts[i].reasons
+            ]
+        items.append(item)
     names = None
     if request.explain:
         names = [s.ItemName(**views.name(catalogue, row)) for row in history]

@@ -145,8 +145,18 @@ class ItemName(BaseModel):
 
 
 class Because(ItemName):
-    """An item of the history that shares codes with a recommended one."""
+    """An item of the history, and what it has to do with a recommended one."""
 
+    share: float = Field(
+        description="part of the recommended item's probability that comes, by transitions, from "
+        "this item"
+    )
+    followed: int = Field(
+        description="users who came to the recommended item within 20 interactions after this one"
+    )
+    similarity: float | None = Field(
+        description="cosine of the content of both; null where items have no content"
+    )
     shared: list[bool] = Field(description="per level, whether the codes are equal")
 
 
@@ -157,7 +167,12 @@ class Recommendation(ItemName):
     log_probability: float | None = Field(
         description="natural logarithm, given the history; null where a baseline ranks"
     )
-    because: list[Because] | None = Field(None, description="with explain; nearest first")
+    recommender: float | None = Field(
+        None,
+        description="with explain: part of the probability that is the recommender's own; it and "
+        "the shares of because are 1 in sum; null for baselines and empty histories",
+    )
+    because: list[Because] | None = Field(None, description="with explain; largest share first")
 
 
 class RecommendResponse(BaseModel):

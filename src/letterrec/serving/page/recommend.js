@@ -122,14 +122,35 @@ function show(found, skipped) {
       el("span", { class: "bar" }, el("i", { style: `width:${(100 * weight(item)) / best}%` })),
       el("span", { class: "detail" },
         codePills(item.identifier, why?.shared), el("span", { class: "id" }, item.item)),
-      why ? explain(why) : null);
+      item.because ? explain(item) : null);
   }));
 }
 
-function explain(why) {
+// What carried the recommendation: the parts of its probability, largest first.
+function explain(item) {
+  const named = item.because.filter((why) => why.share >= 0.005).slice(0, 3);
+  const parts = named.map((why) => [why.share, tie(why)]);
+  if (item.recommender !== null) {
+    parts.push([item.recommender, ["the recommender's own"]]);
+    const rest = 1 - parts.reduce((sum, [share]) => sum + share, 0);
+    if (rest >= 0.005) parts.push([rest, ["other items of the history"]]);
+    parts.sort(([a], [b]) => b - a);
+    return lines(parts.map(([share, words]) => [`${Math.round(100 * share)} % `, ...words]));
+  }
+  return item.because.length ? lines([tie(item.because[0])]) : null;
+}
+
+const lines = (each) =>
+  el("span", { class: "why" }, ...each.flatMap((words, i) => (i ? [" · ", ...words] : words)));
+
+// What an item of the history has to do with the recommended one.
+function tie(why) {
+  const name = el("b", {}, why.title);
+  if (why.followed) return ["followed ", name, why.followed === 1 ? " once" : ` in ${number(why.followed)} histories`];
   const shared = why.shared.flatMap((equal, level) => (equal ? [letter(level)] : []));
-  const noun = shared.length === 1 ? "code" : "codes";
-  return el("span", { class: "why" }, `shares ${noun} ${shared.join(", ")} with `, el("b", {}, why.title));
+  if (why.share && why.similarity !== null) return ["similar to ", name];
+  if (shared.length) return [`shares ${shared.length === 1 ? "code" : "codes"} ${shared.join(", ")} with `, name];
+  return ["by way of ", name];
 }
 
 const percent = (p) => (p >= 0.001 ? `${(100 * p).toFixed(1)} %` : `${(100 * p).toPrecision(1)} %`);
