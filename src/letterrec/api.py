@@ -30,6 +30,7 @@ from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.models import GenerativeModel, ScoringModel
 from letterrec.serving.refit import refit_served
+from letterrec.serving.vectors import write_embeddings
 from letterrec.tokenizers import Items
 from letterrec.training import distributed
 
@@ -328,12 +329,15 @@ def inspect(folder: AnyRun) -> Diagnosis | Weights:
     return {"recommender": run.settings.recommender.name, "levels": [], "weights": weights}
 
 
-def export(folder: AnyRun, out: str | PathLike[str]) -> None:
-    """Write the merged language model of a run, its tokenizer, and ``index.json``: item -> tokens.
+def export(folder: AnyRun, out: str | PathLike[str], *, embeddings: bool = False) -> None:
+    """Write the merged language model of a run, or its T5, the tokenizer, and ``index.json``: item
+    -> tokens.
 
     Args:
-        folder: of the run, or the run; its recommender is a language model.
+        folder: of the run, or the run; its recommender is a language model or `tiger`.
         out: new or empty.
+        embeddings: write the embeddings of items and users instead, with their ids, of any run that
+            has some; see `serving.vectors.write_embeddings`.
 
     Raises:
         RequestError: the run has no language model, or the folder is in use.
@@ -342,6 +346,9 @@ def export(folder: AnyRun, out: str | PathLike[str]) -> None:
     engine, target = load(folder), _as_folder(out, "out")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RequestError(f"{target} is not an empty folder; name another --out")
+    if embeddings:
+        write_embeddings(engine, Run.open(engine.folder), target)
+        return
     engine.model.export(target)
     identifiers, item_ids = engine.identifiers, engine.catalogue.item_ids
     index = {item: identifiers.token_names(row) for row, item in enumerate(item_ids)}

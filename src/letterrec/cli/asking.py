@@ -275,13 +275,22 @@ def report(
 def export(
     run: RunArgument,
     out_folder: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="new or empty")],
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="those of items and users, as Parquet with ids")
+    ] = False,
 ) -> None:
-    """The language model of a `lcrec` run as an ordinary Hugging Face folder.
+    """The language model of a `lcrec` run, or the T5 of a `tiger` run, as an ordinary Hugging Face
+    folder; or the embeddings of items and users.
 
     What was trained is merged into the weights, the codes are tokens of the tokenizer, and
     index.json has the tokens of every item: transformers, vLLM or SGLang load it without LetterRec.
+    Of `tiger`, transformers' T5ForConditionalGeneration does.
+
+    With `--embeddings`, of any run that has some: items.content.parquet and users.content.parquet,
+    items.collaborative.parquet and users.collaborative.parquet, each with ids and vectors.
     """
     from letterrec import api
 
-    api.export(run, out_folder)
-    out.print(f"the merged model is in {out_folder}", soft_wrap=True)
+    api.export(run, out_folder, embeddings=embeddings)
+    what = "embeddings are" if embeddings else "model is"
+    out.print(f"the {what} in {out_folder}", soft_wrap=True)
