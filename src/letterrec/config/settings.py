@@ -21,6 +21,7 @@ from letterrec.errors import SettingsError
 
 Role = Literal["user", "item", "timestamp", "rating", "title", "preference"]  # of a column
 Order = Literal["time", "rows"]
+TrackerName = Literal["tensorboard", "mlflow", "wandb", "none"]
 SplitKind = Literal["leave-one-out", "temporal"]
 
 
@@ -220,6 +221,11 @@ class Settings(Section):
 
     seed: int = Field(
         0, ge=0, description="decides initial weights, order of batches, dropout and samples"
+    )
+    tracker: TrackerName = Field(
+        "tensorboard",
+        description="who is told how training goes: 'tensorboard' (events in the run folder), "
+        "'mlflow', 'wandb' (Weights & Biases), each with an extra of its name, or 'none'",
     )
     data: DataSettings = DataSettings()
     content: ContentSettings = ContentSettings()

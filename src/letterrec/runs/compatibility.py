@@ -12,6 +12,7 @@ from letterrec.embeddings.content import given_content
 from letterrec.errors import DataError, IdentifierError, SettingsError
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, Features
+from letterrec.runs import tracking
 from letterrec.tokenizers import TOKENIZERS
 
 
@@ -28,6 +29,7 @@ def refuse_impossible(
     Raises:
         LetterRecError: they do not, in one line.
     """
+    tracking.check(settings.tracker)
     _refuse_too_little(dataset)
     if settings.recommender.name in BASELINES:
         _refuse_for_baseline(settings, dataset)

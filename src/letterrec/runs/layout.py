@@ -17,6 +17,7 @@ RUN/
   metrics.json              test and validation metrics, popularity beside them
   ranks.safetensors         the rank of every held-out item, behind metrics.json
   training/STAGE/           checkpoints and TensorBoard events
+  training/tracker.json     what a tracker calls the run, where one is told of it
   catalogue.parquet         what was changed in the catalogue since training
   report.html               the report, unless it went elsewhere
 ```
@@ -53,6 +54,7 @@ class Layout:
         self.metrics = folder / "metrics.json"
         self.ranks = folder / "ranks.safetensors"
         self.training = folder / "training"
+        self.tracked = self.training / "tracker.json"
         self.catalogue = folder / "catalogue.parquet"
         self.catalogue_lock = folder / ".catalogue.lock"
         self.report = folder / "report.html"

@@ -31,6 +31,7 @@ from letterrec.identifiers.identifiers import Identifiers, parse_tokens
 from letterrec.nn.sasrec import SASRec
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, Features, Recommender
+from letterrec.runs import tracking
 from letterrec.runs.run import Run
 from letterrec.runs.steps import (
     Embeddings,
@@ -356,4 +357,6 @@ def _options(run: Run, stage: str, settings: TrainingSettings | None) -> Trainin
         criterion=run.settings.evaluation.criterion,
         seed=run.settings.seed,
         folder=run.checkpoints(stage),
+        events=run.settings.tracker == "tensorboard",
+        on_epoch=tracking.epochs_to(run.files, run.settings, stage),
     )

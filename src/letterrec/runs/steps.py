@@ -21,6 +21,7 @@ from letterrec.identifiers.diagnostics import diagnose
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.run import Facts, Run, Step
+from letterrec.runs.tracking import tell_metrics
 from letterrec.tokenizers import Tokenizer
 from letterrec.training.checkpoints import TrainingLog
 
@@ -115,6 +116,7 @@ def _keep_evaluation(run: Run, dataset: Dataset, made: MadeMetrics) -> Facts:
         metrics[split] = measured.metrics
     metrics["popularity"] = made.popularity
     run.save_metrics(metrics)
+    tell_metrics(run.files, run.settings, metrics)
     return {}
 
 

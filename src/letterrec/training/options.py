@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,8 @@ class TrainingOptions:
         seed: decides every random choice: initial weights, order of batches, dropout.
         folder: where checkpoints and TensorBoard events go; a checkpoint that is there is resumed.
             None keeps nothing.
+        events: whether there are TensorBoard events.
+        on_epoch: told of each epoch: its number, parts of the loss, validation, seconds.
     """
 
     epochs: int = 16
@@ -45,3 +48,5 @@ class TrainingOptions:
     every: int = 1
     seed: int = 0
     folder: Path | None = None
+    events: bool = True
+    on_epoch: Callable[[Mapping[str, float]], None] | None = None
