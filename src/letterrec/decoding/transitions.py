@@ -115,8 +115,8 @@ class Transitions:
         parts = np.zeros((len(rows), len(items)))
         parts[known] = weights[known, None] * self.table[rows[known]][:, list(items)].toarray()
         share = np.array([shares.get(item, 0.0) for item in items])
-        origins: NDArray[np.float32] = np.float32(parts * (share / np.maximum(parts.sum(0), 1e-12)))
-        return origins
+        parts *= share / np.maximum(parts.sum(0), 1e-12)
+        return np.asarray(parts, dtype=np.float32)
 
     def _spread(
         self, rows: NDArray[np.int64], weights: NDArray[np.float32]
