@@ -28,6 +28,7 @@ def test_all_is_pinned_and_importable() -> None:
         "inspect",
         "load",
         "load_settings",
+        "push",
         "read",
         "refit",
     ]

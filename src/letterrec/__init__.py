@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from letterrec.api import compare, evaluate, fit, inspect, load, refit
+    from letterrec.api import compare, evaluate, fit, inspect, load, push, refit
     from letterrec.config.loading import load_settings
     from letterrec.config.settings import Settings
     from letterrec.data import Dataset, read
@@ -34,6 +34,7 @@ __all__ = [
     "inspect",
     "load",
     "load_settings",
+    "push",
     "read",
     "refit",
 ]
@@ -49,6 +50,7 @@ _HOME = {
     "inspect": "letterrec.api",
     "load": "letterrec.api",
     "load_settings": "letterrec.config.loading",
+    "push": "letterrec.api",
     "read": "letterrec.data",
     "refit": "letterrec.api",
 }

@@ -23,7 +23,7 @@ from letterrec.files import write_json
 from letterrec.identifiers.diagnostics import Diagnosis, LevelUse
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import shown
-from letterrec.runs import comparing
+from letterrec.runs import comparing, hub
 from letterrec.runs.parts import is_baseline, measures_of, trained_baseline, trained_recommender
 from letterrec.runs.refitting import Weights as StartingWeights
 from letterrec.runs.run import Run
@@ -101,23 +101,46 @@ def fit(
         return pipeline.fit(given, folder, chosen, resume=resume, reuse=others, until=until)
 
 
-def load(folder: AnyRun, edits: bool = True) -> Engine:
+def load(folder: AnyRun, edits: bool = True, *, revision: str | None = None) -> Engine:
     """Open a finished run to recommend from.
 
     Args:
-        folder: of the run, or the run that `letterrec.fit` gave.
+        folder: of the run, or the run that `letterrec.fit` gave; or ``"USER/NAME"`` of a run on the
+            Hugging Face Hub (`push`), where there is no such folder here.
         edits: take over what was added, blocked and deleted since training; without them the
             catalogue is the one trained on.
+        revision: a branch, tag or commit on the Hub; None: the newest.
 
     Raises:
-        RunError: there is no run, or it is unfinished or damaged.
+        RunError: there is no run, or it is unfinished or damaged, or the Hub is out of reach.
     """
-    run = Run.open(_as_folder(folder, "folder"))
+    path = _as_folder(folder, "folder")
+    run = Run.open(hub.fetch(str(path), revision) if hub.is_name(str(path)) else path)
     run.require("recommender")
     engine = _baseline_engine(run) if is_baseline(run.settings) else _generative_engine(run)
     if edits:
         engine.refresh()
     return engine
+
+
+def push(folder: AnyRun, name: str, *, public: bool = False, message: str | None = None) -> str:
+    """Put a run on the Hugging Face Hub, with a model card; `load` takes it from there.
+
+    Args:
+        folder: of a run, or the run.
+        name: of the repository, ``USER/NAME``; made if it is not there.
+        public: let everyone see it, if it is made now. A run holds its users' histories.
+        message: of the commit.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        RunError: there is no run, or it is unfinished.
+        RequestError: the Hub does not take it.
+    """
+    run = Run.open(_as_folder(folder, "folder"))
+    return hub.push(run, name, public=public, message=message)
 
 
 def _generative_engine(run: Run) -> Engine:

@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import typer
 
 import letterrec
-from letterrec.cli import asking, fitting, serving, studies
+from letterrec.cli import asking, fitting, serving, sharing, studies
 from letterrec.errors import LetterRecError
 from letterrec.progress import shown, visible
 
@@ -41,6 +41,7 @@ for command in (
     serving.serve,
     asking.report,
     asking.export,
+    sharing.push,
     serving.add_items,
     serving.edit_items,
     asking.inspect,
