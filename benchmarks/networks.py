@@ -158,17 +158,23 @@ class TransformersTiger(Tiger):
         return found
 
     def encode(
-        self, histories: Tensor, instructions: Sequence[str | None] | None = None
+        self,
+        histories: Tensor,
+        instructions: Sequence[str | None] | None = None,
+        behaviours: Tensor | None = None,
     ) -> tiger.Beams:
         """As `Tiger.encode`, each group of histories decoded by a `Group`."""
         with patch.object(tiger, "_Group", Group):
-            return super().encode(histories, instructions)
+            return super().encode(histories, instructions, behaviours)
 
 
 class Group:
     """Histories that are decoded together."""
 
-    def __init__(self, model: TransformersTiger, tokens: Tensor) -> None:
+    def __init__(
+        self, model: TransformersTiger, tokens: Tensor, asked: Tensor | None = None
+    ) -> None:
+        assert asked is None  # one kind of interaction
         self._model, self._level = model, 0
         self._mask = (tokens != PAD_TOKEN).long()
         read = model.network.encoder(input_ids=tokens, attention_mask=self._mask)

@@ -8,10 +8,15 @@ gives identifiers to new items, half as many as the catalogue has and at most 50
 that are taken. Logs are Parquet: reading and checking, 5-core and time order, and one epoch of
 `rqt`'s batches.
 
+`--fit` makes whole default fits of planted data instead (`planted.py`), of 10 thousand, 100
+thousand and a million items: seconds and memory of each stage, and what is found beside what was
+planted.
+
 Each figure comes from a process of its own, so that memory peaks are separate; a fresh process
 with the libraries loaded is the row "nothing". There is no other side here.
 
     python benchmarks/scale.py [--items 10000 ... ] [--rows 1000000 ...] [--full] [--json]
+    python benchmarks/scale.py --fit 10000 100000 ... [--keep FOLDER] [--set KEY=VALUE ...] [--json]
 """
 
 from __future__ import annotations
@@ -42,12 +47,13 @@ from letterrec.tokenizers import Items
 from letterrec.tokenizers.letter import LetterTokenizer
 from letterrec.training.loop import batches_by_length
 from letterrec.training.options import TrainingOptions
+from planted import fit_planted, fit_table
 from sides import circumstances, command_line, parsed, told
 
 BEAM, BATCH = 20, 256
 SIZES = (256, 256, 256, 256)
 CONTENT = 384  # dimension of content embeddings
-Figures = dict[str, float]
+Figures = dict[str, Any]
 
 
 def main() -> None:
@@ -56,7 +62,13 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="*", default=[10**4, 10**5, 10**6, 10**7])
     parser.add_argument("--rows", type=int, nargs="*", default=[10**6, 5 * 10**6, 2 * 10**7])
     parser.add_argument("--full", action="store_true", help="also a log of 50 million rows")
+    parser.add_argument("--fit", type=int, nargs="*", help="items of whole fits, and nothing else")
+    parser.add_argument("--keep", type=Path, help="folder of the fits; those that are there go on")
+    parser.add_argument("--set", action="append", default=[], help="a setting of the fits")
     arguments = parsed(parser)
+    if arguments.fit is not None:
+        fits(arguments.fit or [10**4, 10**5, 10**6], arguments.keep, arguments.set, arguments.json)
+        return
     repeats = arguments.repeats
     rows = arguments.rows + [5 * 10**7] * arguments.full
     result: dict[str, Any] = {"benchmark": "scale", "beam": BEAM, "batch": BATCH}
@@ -78,6 +90,14 @@ def main() -> None:
             result["logs"][n] = alone(log, path)
     result |= circumstances()
     print(json.dumps(result) if arguments.json else table(result))
+
+
+def fits(items: Sequence[int], keep: Path | None, changes: list[str], as_json: bool) -> None:
+    """Fit planted data of each size in a process of its own, and print what it cost."""
+    with tempfile.TemporaryDirectory() as passing:
+        found = {n: alone(fit_planted, n, (keep or Path(passing)) / str(n), changes) for n in items}
+    result = {"benchmark": "scale", "fits": found, **circumstances()}
+    print(json.dumps(result) if as_json else "\n".join([fit_table(found), told(result)]))
 
 
 def alone(measure: Callable[..., Figures], *arguments: Any) -> Figures:

@@ -53,7 +53,7 @@ def main() -> None:
     """Measure and print."""
     parser = command_line(__doc__)
     parser.add_argument(
-        "--epochs", type=int, default=DEFAULTS.training.epochs, help="of either side, in all"
+        "--epochs", type=int, default=DEFAULTS.training.passes, help="of either side, in all"
     )
     arguments = parsed(parser)
     dataset, _ = letter_data("Beauty")
@@ -94,8 +94,9 @@ class Ours:
 
     def __init__(self, content: Embeddings, cf: Embeddings, epochs: int) -> None:
         self._content, self._cf = content, cf
-        self._training = DEFAULTS.training.model_dump() | {"epochs": epochs}
+        self._training = DEFAULTS.training.options() | {"epochs": epochs}
         self._settings = DEFAULTS.model_dump(exclude={"name", "training", "fuse_cf"})
+        self._settings |= DEFAULTS.code_space(len(content))._asdict()
         self.steps_per_epoch = max(12, -(-len(content) // self._training["batch_size"]))
         self._seed = 0
         self.seconds: list[float] = []  # of each turn, all told
@@ -131,10 +132,12 @@ class Public(nn.Module):
         widths = (content.shape[1], *DEFAULTS.hidden, DEFAULTS.dim)
         self.encoder, self.decoder = perceptron(widths), perceptron(widths[::-1])
         with torch.no_grad():
-            books = residual_kmeans(self.encoder(self._content), levels=4, codes=DEFAULTS.codes)
+            books = residual_kmeans(
+                self.encoder(self._content), levels=4, codes=DEFAULTS.usual["codes"]
+            )
         self.codebooks = nn.ParameterList(nn.Parameter(book) for book in books)
         self._optimizer = torch.optim.AdamW(self.parameters(), lr=1e-3)
-        self.steps_per_epoch = -(-len(content) // DEFAULTS.training.batch_size)
+        self.steps_per_epoch = -(-len(content) // DEFAULTS.training.usual["batch_size"])
 
     def turn(self) -> float:
         """Steps per second over the next epochs."""
@@ -144,7 +147,7 @@ class Public(nn.Module):
         for _ in range(epochs):
             clusters = [cluster(book) for book in self.codebooks]
             order = torch.randperm(len(self._content))
-            for rows in torch.split(order, DEFAULTS.training.batch_size):
+            for rows in torch.split(order, DEFAULTS.training.usual["batch_size"]):
                 loss = self._loss(self._content[rows], self._cf[rows], clusters)
                 self._optimizer.zero_grad()
                 torch.autograd.backward(loss)

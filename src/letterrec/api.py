@@ -155,7 +155,9 @@ def _generative_engine(run: Run) -> Engine:
 
 def _baseline_engine(run: Run) -> Engine:
     dataset = run.dataset()
-    model = ScoringModel(run.settings.recommender.name, trained_baseline(run, dataset))
+    model = ScoringModel(
+        run.settings.recommender.name, trained_baseline(run, dataset), dataset.target_behaviours
+    )
     return Engine(run.folder, run.settings, dataset, Identifiers.none(dataset.n_items), model)
 
 

@@ -76,7 +76,7 @@ def fit_baseline(run: Run, dataset: Dataset) -> Run:
     """Train a classical system of the paper's Table 1, and measure it as any other."""
     with distributed.together():
         baseline = parts.make_baseline(run.settings, dataset)
-        ranker = PersonalRanker(baseline, device())
+        ranker = PersonalRanker(baseline, device(), dataset.target_behaviours)
         train_recommender(run, dataset, baseline, ranker)
         evaluate(run, dataset, ranker)
     return run

@@ -71,6 +71,9 @@ def test_a_source_that_is_not_there_leaves_no_run(
     twice = "user=item,item=item"
     assert command("fit", log, "--out", tmp_path / "q", "--columns", twice) == 2
     assert "'item' was given for both 'user' and 'item'" in capsys.readouterr().err
+    two = "user=user,user=item"
+    assert command("fit", log, "--out", tmp_path / "q", "--columns", two) == 2
+    assert "'user' is given twice, as 'user' and 'item'" in capsys.readouterr().err
     assert not (tmp_path / "q").exists()
 
 

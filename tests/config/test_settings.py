@@ -21,6 +21,7 @@ from letterrec.config.loading import (
 from letterrec.config.recommenders import RqtSettings
 from letterrec.config.settings import Settings
 from letterrec.errors import SettingsError
+from letterrec.training.options import TrainingOptions
 
 
 @pytest.mark.parametrize("name", recipes())
@@ -125,7 +126,9 @@ def other_value(key: str, annotation: Any, value: Any) -> Any:
         return 2 * (value or 1)
     if kind is float:
         return value / 2 if value else 0.25
-    return [64, 32] if get_origin(annotation) is tuple else "other"
+    if get_origin(annotation) is tuple:
+        return ["one", "other"] if get_args(annotation)[0] is str else [64, 32]
+    return "other"
 
 
 def one_key_each(settings: BaseModel, prefix: str = "") -> list[tuple[str, Any]]:
@@ -136,7 +139,8 @@ def one_key_each(settings: BaseModel, prefix: str = "") -> list[tuple[str, Any]]
         if isinstance(value, BaseModel):
             found += one_key_each(value, f"{prefix}{name}.")
         elif isinstance(value, dict):  # a table of names, such as data.columns
-            found.append((f"{prefix}{name}.user", "other"))
+            of = get_args(field.annotation)[1]
+            found.append((f"{prefix}{name}.user", 0.5 if of is float else "other"))
         elif name != "name" and prefix + name not in TAKEN:
             found.append((prefix + name, other_value(prefix + name, field.annotation, value)))
     return found
@@ -184,7 +188,7 @@ def test_the_epochs_alone_leave_batch_size_and_rate() -> None:
         None, ["tokenizer.training.epochs=6", "collaborative.training.epochs=3"]
     )
     assert settings.tokenizer.name == "letter"
-    assert settings.tokenizer.training.batch_size == 1024
+    assert settings.tokenizer.training.options()["batch_size"] == 1024
     assert settings.collaborative.training.learning_rate == 4e-3
     tiger = load_settings("tiger", ["training={epochs=3}"])
     assert (tiger.training.epochs, tiger.training.batch_size) == (3, 256)
@@ -219,3 +223,28 @@ def test_huge_and_deep_values_are_explained(override: str, tmp_path: Path) -> No
     file.write_text(override)
     with pytest.raises(SettingsError):
         load_settings(file)
+
+
+def test_unset_epochs_and_batches_go_by_the_size_of_the_data() -> None:
+    training = load_settings(None).collaborative.training
+    usual = TrainingOptions(**training.options())
+    assert (usual.sized(20_000).epochs, usual.sized(20_000).batch_size) == (14, 256)
+    large = usual.sized(10**6)
+    assert (large.epochs, large.batch_size) == (4, 1024)
+    given = load_settings(
+        None, ["collaborative.training.epochs=14", "collaborative.training.batch_size=256"]
+    ).collaborative.training
+    told = TrainingOptions(**given.options())
+    assert told.sized(10**6) == told
+
+
+@pytest.mark.parametrize("n_items", [10, 100, 1000, 12_000, 10**6, 10**8])
+def test_levels_and_codes_leave_room_for_the_items(n_items: int) -> None:
+    for settings in ([], ["tokenizer.codes=16"], ["tokenizer.levels=2"]):
+        tokenizer = load_settings(None, settings).tokenizer
+        space = tokenizer.code_space(n_items)
+        assert space is not None
+        assert space.capacity >= 4 * n_items
+    assert load_settings(None).tokenizer.code_space(12_000) == (4, 256)
+    given = load_settings(None, ["tokenizer.codes=8", "tokenizer.levels=3"]).tokenizer
+    assert given.code_space(n_items) == (3, 8)

@@ -182,6 +182,19 @@ def test_files_that_hold_something_else_are_refused(tmp_path: Path) -> None:
         assert "not a readable" in refused(tmp_path / name)
 
 
+def test_an_index_is_no_dimension(tmp_path: Path) -> None:
+    path = tmp_path / "cf.parquet"
+    pl.DataFrame({"item": IDS, "index": [0, 1, 2, 3], "d0": ROWS[:, 0]}).write_parquet(path)
+    message = refused(path)
+    assert "'index' holds whole numbers beside columns of fractions" in message
+
+
+def test_a_sparse_tensor(tmp_path: Path) -> None:
+    torch.save(torch.from_numpy(ROWS[:3] + 0).to_sparse(), tmp_path / "cf.pt")
+    found = read_vectors(tmp_path / "cf.pt", SHOP, what="CF", setting="collaborative", order="rows")
+    assert np.array_equal(found, ROWS[:3])
+
+
 def test_ids_go_with_a_file() -> None:
     with pytest.raises(SettingsError, match=r"collaborative\.ids .* 'train' is none"):
         load_settings(None, ["collaborative.ids=ids.txt"])

@@ -132,7 +132,7 @@ def test_learns_what_follows_near_and_less_what_came_before() -> None:
 def test_similarity_is_what_is_expected_without_data() -> None:
     """With like, the penalty is of the difference from it: as if solved with it at once."""
     content = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
-    similarity = similarity_of(content, np.arange(6))
+    similarity = similarity_of(content)
     transitions, similar = learned(HISTORIES, 6, similarity, ridge=2.0)
     assert similar is not None
     gram, cross = nearby(HISTORIES, 6, 20, 0.5)
@@ -165,7 +165,7 @@ def test_large_catalogues_are_learned_in_neighbourhoods() -> None:
 def test_keeps_what_counts_most() -> None:
     often = [[0, i] for i in range(1, 301) for _ in range(1 + (i > 100))]
     content = np.eye(301, dtype=np.float32) + 0.1
-    similarity = similarity_of(content, np.arange(301))
+    similarity = similarity_of(content)
     transitions, similar = learned(Histories.from_lists(often), 301, similarity)
     assert sorted(transitions.table[[0]].indices.tolist()) == list(range(101, 301))
     assert similar is not None
@@ -173,7 +173,7 @@ def test_keeps_what_counts_most() -> None:
 
 
 def test_the_strengths_that_score_best_are_chosen() -> None:
-    similarity = similarity_of(np.eye(6, dtype=np.float32), np.arange(6))
+    similarity = similarity_of(np.eye(6, dtype=np.float32))
     transitions, similar = learned(HISTORIES, 6, similarity)
 
     def score(one: Transitions) -> float:
@@ -189,7 +189,7 @@ def test_the_strengths_that_score_best_are_chosen() -> None:
 
 def test_strengths_chosen_for_others_are_taken_over() -> None:
     """Those of earlier versions' counts, whose ``like`` had another unit, as far as they go."""
-    similarity = similarity_of(np.eye(6, dtype=np.float32), np.arange(6))
+    similarity = similarity_of(np.eye(6, dtype=np.float32))
     transitions, similar = learned(HISTORIES, 6, similarity)
     for like, taken in ((0.1, 0.1), (8.0, 0.4)):
         other = Transitions(counted(), seen=0.0, like=like, decay=0.85, weight=0.7)

@@ -23,7 +23,7 @@ from letterrec.embeddings.collaborative import given_cf, train_cf
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import fingerprint, write_tensors
 from letterrec.nn import sasrec
-from letterrec.nn.sasrec import SASRec, full_loss, sampled_loss
+from letterrec.nn.sasrec import SASRec, full_loss
 from letterrec.runs.run import Run
 from letterrec.training.devices import set_seed
 from letterrec.training.options import TrainingOptions
@@ -221,16 +221,6 @@ def test_full_loss_bears_large_logits_and_no_rows() -> None:
     assert float(full_loss(states, items, torch.tensor([1]))) == 1e4
     none = full_loss(torch.zeros(0, 1), items, torch.zeros(0, dtype=torch.int64))
     assert float(none) == 0
-
-
-def test_sampled_loss_estimates_the_full_one() -> None:
-    set_seed(0)
-    states, items = torch.randn(16, 8), torch.randn(300, 8) * 0.5
-    targets = torch.randint(0, 300, (16,))
-    popularity = torch.randint(1, 50, (300,)).float()
-    expected = float(full_loss(states, items, targets))
-    estimates = [float(sampled_loss(states, items, targets, popularity)) for _ in range(20)]
-    assert np.mean(estimates) == pytest.approx(expected, rel=0.01)
 
 
 def test_a_large_catalogue_is_trained_by_samples(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,11 @@ from letterrec.data import Dataset, Histories
 from letterrec.data.splits import Cut
 from letterrec.decoding.ranker import ScoringRanker
 from letterrec.errors import RequestError, SettingsError
+from letterrec.evaluation import protocol
 from letterrec.evaluation.breakdowns import grouped
 from letterrec.evaluation.metrics import Measures, standard_errors, summarise
 from letterrec.evaluation.protocol import evaluate_split, measured_cases
+from letterrec.progress import shown
 from rings import write_rings
 
 
@@ -111,3 +113,22 @@ def test_who_came_after_training_is_a_group_of_its_own() -> None:
     assert groups[0]["metrics"]["recall@5"] == 0.0
     ranker = ScoringRanker(Popularity.of(dataset.popularity), torch.device("cpu"))
     assert evaluate_split(ranker, dataset, "test").metrics["without_history"] == 1
+
+
+def test_many_users_are_measured_by_a_sample(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = tuple(map(str, range(300)))
+    walks = Histories.from_lists([[u % 5, (u + 1) % 5, (u + 2) % 5] for u in range(300)])
+    dataset = Dataset("walks", ids, ids[:5], walks, ids[:5])
+    ranker = ScoringRanker(Popularity.of(dataset.popularity), torch.device("cpu"))
+    assert "of_users" not in evaluate_split(ranker, dataset, "test").metrics
+    monkeypatch.setattr(protocol, "EVERYONE", 299)
+    monkeypatch.setattr(protocol, "SAMPLE", 40)
+    with shown(True):
+        found = evaluate_split(ranker, dataset, "test").metrics
+    assert (found["users"], found["of_users"]) == (40, 300)
+    assert found["standard_errors"]["recall@5"] == 0
+    assert "40 of the 300 users" in capsys.readouterr().err
+    assert len(measured_cases(dataset, "test")) == 40
+    assert evaluate_split(ranker, dataset, "test", users=300).metrics["users"] == 300

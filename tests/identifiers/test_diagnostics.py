@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from letterrec.errors import IdentifierError
+from letterrec.identifiers import diagnostics
 from letterrec.identifiers.diagnostics import (
     cf_overlap,
     cf_overlap_any,
@@ -55,7 +56,7 @@ def test_cf_overlap_does_not_depend_on_blocks_or_scale(monkeypatch: pytest.Monke
     assert cf_overlap(codes, cf) == pytest.approx(expected)
     any_expected = float((codes == codes[cosines.argmax(1)]).any(1).mean())
     assert cf_overlap_any(codes, cf) == pytest.approx(any_expected)
-    monkeypatch.setattr("letterrec.identifiers.diagnostics._BLOCK", 1000)
+    monkeypatch.setattr("letterrec.identifiers.diagnostics._COSINES", 1000)
     assert cf_overlap(codes, 10 * cf) == pytest.approx(expected)
 
 
@@ -106,3 +107,21 @@ def test_published_identifiers(
     assert report["cf_overlap"] == pytest.approx(overlap, abs=5e-5)
     assert report["cf_overlap_any"] == pytest.approx(overlap_any, abs=5e-5)
     assert collision_rate(identifiers.codes) == pytest.approx(collisions, abs=5e-5)
+
+
+def test_neighbours_are_of_a_sample_where_items_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs of items are each other's neighbours, and every other pair shares its codes."""
+    n = 2000
+    cf = np.random.default_rng(0).normal(size=(n // 2, 16)).repeat(2, 0).astype(np.float32)
+    codes = np.arange(n, dtype=np.int32)[:, None] % [n]
+    codes[1::4] = codes[0::4]
+    identifiers = Identifiers(codes.astype(np.int32), (n,))
+    every = diagnose(identifiers, cf=cf)
+    assert every["cf_overlap"] == 0.5
+    assert "cf_overlap_items" not in every
+    monkeypatch.setattr(diagnostics, "EXACT", 1999)
+    monkeypatch.setattr(diagnostics, "SAMPLED", 500)
+    some = diagnose(identifiers, cf=cf)
+    assert some["cf_overlap_items"] == 500
+    assert some["cf_overlap"] == pytest.approx(0.5, abs=0.1)
+    assert some == diagnose(identifiers, cf=cf)

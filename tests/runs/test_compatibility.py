@@ -8,7 +8,10 @@ import pytest
 
 from letterrec import api
 from letterrec.config.loading import load_settings
+from letterrec.data import read
 from letterrec.errors import DataError
+from letterrec.progress import shown
+from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.run import Run
 
 QUICK = {
@@ -74,3 +77,13 @@ def test_where_nothing_can_be_evaluated_no_figure_is_shown(
     text = capsys.readouterr().out
     assert "nothing is evaluated" in " ".join(text.split())
     assert "0.0000" not in text
+
+
+def test_a_tight_code_space_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tables(tmp_path / "data", ["abcdefghijkl", "bcdefghijkla", "cdefghijklab"])
+    dataset = read(source, k_core=0)
+    for codes, is_tight in ((4, True), (16, False)):
+        space = {"tokenizer.codes": codes, "tokenizer.levels": 2}
+        with shown(True):
+            refuse_impossible(load_settings(None, QUICK | space), dataset)
+        assert ("code space of 16 identifiers" in capsys.readouterr().err) == is_tight

@@ -70,7 +70,10 @@ class TestAsInThePaper(TestLetter):
 
 def test_the_defaults_are_those_of_the_settings():
     settings = LetterSettings().model_dump(exclude={"name", "training"})
-    settings["hidden"] = list(settings["hidden"])
+    settings |= {
+        "hidden": list(settings["hidden"]),
+        **LetterSettings().code_space(12_000)._asdict(),
+    }
     own = LetterTokenizer().settings
     assert {name: own[name] for name in settings} == settings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,9 +10,12 @@ import typer
 
 from letterrec.cli.common import (
     AsJson,
+    RayOption,
     RunArgument,
+    WorkersOption,
     attributes,
     note,
+    on_ray,
     out,
     print_json,
     whole_numbers,
@@ -149,7 +153,12 @@ def recommend(
     ] = False,
     out_file: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="for --all-users: .parquet, .csv or .jsonl"),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="for --all-users: .parquet, .csv or .jsonl; with --ray a name without an ending "
+            "is a folder of Parquet parts",
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="write over a file that is there already")
@@ -167,6 +176,16 @@ def recommend(
             "several values of one, all of several attributes",
         ),
     ] = None,
+    behaviour: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="what is asked for, such as buy; default: data.targets"),
+    ] = None,
+    behaviours: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME,...", help="by which behaviour each item came into the history"
+        ),
+    ] = None,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="also what is in the history")
     ] = False,
@@ -174,11 +193,19 @@ def recommend(
         Literal["skip", "refuse"],
         typer.Option(help="ids of the history that the catalogue does not have"),
     ] = "skip",
+    ray: RayOption = None,
+    workers: WorkersOption = None,
     as_json: AsJson = False,
 ) -> None:
     """The next items for a user of the run, for any history, or for all users.
 
     With `--all-users` a killed command goes on where it was when it is run again.
+
+    A run on interactions of several behaviours may be asked for any of them:
+
+        letterrec recommend runs/shop --user 42 --behaviour buy
+
+        letterrec recommend runs/shop --history 17,4 --behaviours view,buy
     """
     from letterrec import api
     from letterrec.data.ids import split_ids
@@ -192,23 +219,38 @@ def recommend(
         )
     if all_users and instruction is not None:
         raise RequestError("--instruction goes with --user, --history, --item or none of them")
+    if behaviours is not None and history is None and not item:
+        raise RequestError(
+            "--behaviours goes with --history or --item: one for each of their items"
+        )
     if all_users != (out_file is not None):
         raise RequestError("--all-users and --out FILE.parquet go together")
+    if ray is not None and not all_users:
+        raise RequestError("--ray goes with --all-users")
     if out_file is not None:
         from letterrec.serving.bulk import format_of, recommend_all
 
-        format_of(out_file)
+        format_of(out_file, parted=ray is not None)
     given_items = item or split_ids(history or "", "--history")
     if history is not None and not given_items:
         raise RequestError(f"--history {history!r} has no item id; expected ID,ID,...")
     among = attributes(where, "--where")
     engine = api.load(run)
-    if not include_seen and (words := returning_note(engine.returning)):
-        note(words)
+    if not include_seen and (said := returning_note(engine.returning)):
+        note(said)
     if out_file is not None:
-        n = recommend_all(
-            engine, out_file, k=k, exclude_seen=not include_seen, force=force, where=among
-        )
+        folder, file = run.absolute(), out_file.absolute()
+        with on_ray(ray, workers, file):
+            n = recommend_all(
+                engine,
+                file,
+                k=k,
+                exclude_seen=not include_seen,
+                behaviour=behaviour,
+                force=force,
+                where=among,
+                load=partial(api.load, folder) if ray else None,
+            )
         if as_json:
             print_json({"users": n, "file": str(out_file)})
         else:
@@ -216,6 +258,7 @@ def recommend(
         return
     known = engine.catalogue.rows
     items = engine.history_of(user) if user is not None else ids_of(given_items, "history", known)
+    of_each = words(behaviours or "") if behaviours is not None else None
     query = engine.prepare(
         Query(
             items,
@@ -225,6 +268,8 @@ def recommend(
             unknown=unknown,
             user=user,
             where=among,
+            behaviours=of_each if user is None else engine.behaviours_of(user),
+            behaviour=behaviour,
         )
     )
     (answer,) = engine.answer_ids([query])

@@ -11,7 +11,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from letterrec.cli.common import RecipeOption, RunArgument, command_name, out
+from letterrec.cli.common import (
+    RayOption,
+    RecipeOption,
+    RunArgument,
+    WorkersOption,
+    command_name,
+    on_ray,
+    out,
+)
 from letterrec.errors import SettingsError
 from letterrec.progress import table
 
@@ -66,6 +74,8 @@ def fit(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in RUN")] = False,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Make a recommender from a catalogue and an interaction log.
 
@@ -86,6 +96,8 @@ def fit(
         letterrec fit my-data/ --out runs/tiger --recipe tiger --set training.epochs=10
 
         letterrec fit Instruments/ --out runs/given --set identifiers.source=given
+
+        letterrec fit /shared/log --out /shared/runs/first --ray 10.0.0.1:6379
     """
     from letterrec import api
     from letterrec.config.loading import load_settings
@@ -94,7 +106,13 @@ def fit(
     from letterrec.training import distributed
 
     settings = load_settings(recipe, [*(overrides or []), *_column_settings(columns or [])])
-    run = api.fit(source, out_folder, settings, resume=resume)
+    if ray is None and workers is None:
+        run = api.fit(source, out_folder, settings, resume=resume)
+    else:
+        from letterrec.cluster.fitting import fit as fit_on_ray
+
+        with on_ray(ray, workers, out_folder):
+            run = fit_on_ray(source, out_folder, settings, resume=resume, workers=workers)
     if not distributed.is_main():
         return
     print_metrics(out, run.metrics())
@@ -185,10 +203,16 @@ def settings(
 def _column_settings(columns: list[str]) -> list[str]:
     """``user=userId,item=movieId`` as settings ``data.columns.ROLE``."""
     pairs = [pair.partition("=") for text in columns for pair in text.split(",")]
+    seen: dict[str, str] = {}
     for role, _, column in pairs:
         if not role.strip() or not column.strip():
             raise SettingsError(
                 f"--columns {','.join(columns)}: expected ROLE=COLUMN,..., as in "
                 "user=userId,item=movieId,timestamp=timestamp"
+            )
+        if seen.setdefault(role.strip(), column) != column:
+            raise SettingsError(
+                f"--columns {','.join(columns)}: {role.strip()!r} is given twice, as "
+                f"{seen[role.strip()]!r} and {column!r}; give each role one column"
             )
     return [f"data.columns.{r.strip()}={json.dumps(c.strip())}" for r, _, c in pairs]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,6 +14,8 @@ class Section(BaseModel):
     A key given for a nested section changes only that key: the others keep the defaults that this
     section has for them, which may differ from those of the nested class.
     """
+
+    usual: ClassVar[Mapping[str, int]] = {}  # what unset keys mean where data are not large
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
@@ -43,12 +46,38 @@ class Section(BaseModel):
             values[key] = value
         return values
 
+    def plain(self) -> dict[str, Any]:
+        """All values as nested dicts, unset ones as what they usually mean."""
+        return {
+            key: value.plain()
+            if isinstance(value, Section)
+            else self.usual.get(key)
+            if value is None
+            else value
+            for key, value in self
+        }
+
 
 class TrainingSettings(Section):
     """How a network is trained; one loop serves all of them."""
 
-    epochs: int = Field(16, ge=1, description="passes over the training data, at most")
-    batch_size: int = Field(256, ge=1, description="sequences (or items) per step")
+    usual: ClassVar[Mapping[str, int]] = {"epochs": 16, "batch_size": 256}
+    largest_batch: ClassVar[int] = 1024
+    most: ClassVar[int] = 2**22  # sequences (or items) of all epochs, where these are unset
+
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="passes over the training data, at most; unset: 16 (CF embeddings: 14, "
+        "tokenizer: 30), and fewer, down to a part of one, where they would have more than 4 "
+        "million sequences (tokenizer: 8 million items)",
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="sequences (or items) per step; unset: 256 (tokenizer: 1,024), and up to 1,024 "
+        "where an epoch would have more than 1,024 steps",
+    )
     learning_rate: float = Field(
         2e-3,
         gt=0,
@@ -65,6 +94,21 @@ class TrainingSettings(Section):
         1.0, ge=0, description="largest norm of the gradient; a longer one is scaled down; 0: none"
     )
     patience: int = Field(5, ge=1, description="validations without gain before training stops")
+
+    @property
+    def passes(self) -> int:
+        """``epochs``, or as many as there are where it is unset and the data are not large."""
+        return self.usual["epochs"] if self.epochs is None else self.epochs
+
+    def options(self) -> dict[str, Any]:
+        """These settings as keyword arguments of `TrainingOptions`."""
+        given = self.model_dump(exclude={"epochs", "batch_size"})
+        by_size = {
+            "most": self.most if self.epochs is None else None,
+            "largest_batch": self.largest_batch if self.batch_size is None else None,
+        }
+        size = self.usual["batch_size"] if self.batch_size is None else self.batch_size
+        return {**given, **by_size, "epochs": self.passes, "batch_size": size}
 
 
 class RecommenderSection(Section):

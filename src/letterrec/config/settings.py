@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from os import PathLike, fspath
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import tomli_w
 from pydantic import Field, field_validator, model_validator
@@ -19,7 +19,9 @@ from letterrec.config.section import Section, TrainingSettings, TransformerSetti
 from letterrec.config.tokenizers import LetterSettings, TokenizerSettings
 from letterrec.errors import SettingsError
 
-Role = Literal["user", "item", "timestamp", "rating", "title", "preference"]  # of a column
+Role = Literal[  # of a column
+    "user", "item", "timestamp", "rating", "behaviour", "title", "preference"
+]
 Order = Literal["time", "rows"]
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "none"]
 SplitKind = Literal["leave-one-out", "temporal"]
@@ -38,6 +40,16 @@ class DataSettings(Section):
         None,
         allow_inf_nan=False,
         description="drop interactions with a lower rating, or none, before anything else",
+    )
+    grades: dict[str, float] = Field(
+        {},
+        description="cuts ratings into behaviours: the name of each grade and its lowest rating, "
+        "as in grades.disliked = 0, grades.liked = 4; ratings below all of them are dropped",
+    )
+    targets: tuple[str, ...] = Field(
+        (),
+        description="behaviours that are to be predicted and evaluated, such as ['buy'], the "
+        "others being context; unset: all",
     )
     order: Order = Field(
         "time", description="'rows': the rows of the log are in the order of time already"
@@ -77,7 +89,7 @@ class DataSettings(Section):
 
     def reading(self) -> dict[str, Any]:
         """These settings as keyword arguments of `letterrec.read`."""
-        return self.model_dump(include={"k_core", "min_rating", "order", "columns"})
+        return self.model_dump(include={"k_core", "min_rating", "grades", "order", "columns"})
 
 
 _OF_TEXTS = ("auto", "text", "collaborative")  # sources of content embeddings that are no file
@@ -129,6 +141,12 @@ class ContentSettings(Section):
         return self.model_dump(include={"encoder", "batch_size", "max_tokens"})
 
 
+class CfTrainingSettings(TrainingSettings):
+    """How SASRec is trained."""
+
+    usual: ClassVar[Mapping[str, int]] = {"epochs": 14, "batch_size": 256}
+
+
 class CollaborativeSettings(TransformerSettings):
     """Training interactions -> CF embeddings (SASRec with full cross-entropy)."""
 
@@ -148,7 +166,7 @@ class CollaborativeSettings(TransformerSettings):
     norm_first: bool = Field(
         True, description="normalize what layers read, instead of what they are added to"
     )
-    training: TrainingSettings = TrainingSettings(epochs=14, batch_size=256, learning_rate=4e-3)
+    training: CfTrainingSettings = CfTrainingSettings(learning_rate=4e-3)
 
 
 class IdentifierSettings(Section):
@@ -206,7 +224,7 @@ class EvaluationSettings(Section):
         None,
         ge=1,
         description="users measured at the end, at most: a sample, the same in every run of the "
-        "same data; unset: all",
+        "same data; unset: all, or 20,000 where there are more than 100,000",
     )
 
     @model_validator(mode="after")

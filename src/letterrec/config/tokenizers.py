@@ -2,19 +2,84 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from letterrec.config.section import Section, TrainingSettings
 
+_LEVELS, _CODES = 4, 256  # as in the paper
+_SMALL = 1024  # items, from which on all codes are of use
+_LARGE = 2**24  # items, from which on there is another level
+_ROOM = 4  # identifiers per item, at least
+
+
+class CodeSpace(NamedTuple):
+    """How many identifiers there are: ``codes ** levels``."""
+
+    levels: int
+    codes: int
+
+    @property
+    def capacity(self) -> int:
+        """The number of identifiers."""
+        return int(self.codes**self.levels)
+
+
+def code_space(n_items: int, levels: int | None = None, codes: int | None = None) -> CodeSpace:
+    """Levels and codes for a catalogue, where they are not given.
+
+    Four levels of 256 codes, as in the paper, serve from a thousand to 17 million items: a small
+    catalogue has a code for every four items, a larger one a fifth level. Beside a number that is
+    given, the other one leaves room for four times the items.
+
+    Args:
+        n_items: in the catalogue.
+        levels: given ones.
+        codes: given ones.
+
+    >>> code_space(10), code_space(12_101).capacity == 256**4
+    (CodeSpace(levels=4, codes=8), True)
+    >>> code_space(10**8), code_space(10**6, levels=2)
+    (CodeSpace(levels=5, codes=256), CodeSpace(levels=2, codes=2048))
+    """
+    if codes is None:
+        found = _CODES
+        if n_items < _SMALL:
+            found = max(8, 1 << (-(-n_items // 4) - 1).bit_length())
+        while levels is not None and found**levels < _ROOM * n_items and found < 2**16:
+            found *= 2
+    else:
+        found = codes
+    if levels is None:
+        levels = _LEVELS + (n_items > _LARGE)
+        while found**levels < _ROOM * n_items:
+            levels += 1
+    return CodeSpace(levels, found)
+
+
+class TokenizerTrainingSettings(TrainingSettings):
+    """How a tokenizer is trained."""
+
+    usual: ClassVar[Mapping[str, int]] = {"epochs": 30, "batch_size": 1024}
+    most: ClassVar[int] = 2**23
+
 
 class LetterSettings(Section):
     """The LETTER tokenizer (section 4.2); alpha = beta = 0 is TIGER's RQ-VAE."""
 
+    usual: ClassVar[Mapping[str, int]] = {"levels": _LEVELS, "codes": _CODES}
+
     name: Literal["letter"] = "letter"
-    levels: int = Field(4, ge=1, description="L, codes per identifier")
-    codes: int = Field(256, ge=2, description="N, codes per level")
+    levels: int | None = Field(
+        None, ge=1, description="L, codes per identifier; unset: 4, or more for many items"
+    )
+    codes: int | None = Field(
+        None,
+        ge=2,
+        description="N, codes per level; unset: 256, or fewer for less than 1,024 items",
+    )
     dim: int = Field(32, ge=2, description="d, of latent, codes and CF embeddings")
     hidden: tuple[int, ...] = Field(
         (512, 256, 128), description="widths of the encoder's MLP; the decoder mirrors them"
@@ -67,12 +132,11 @@ class LetterSettings(Section):
         description="the weights that are kept: by reconstruction, use of codes and collisions, "
         "or by collisions alone, as in the paper's code",
     )
-    training: TrainingSettings = TrainingSettings(epochs=30, batch_size=1024, learning_rate=2e-3)
+    training: TokenizerTrainingSettings = TokenizerTrainingSettings(learning_rate=2e-3)
 
-    @property
-    def capacity(self) -> int | None:
-        """How many identifiers there are; None where there are as many as items need."""
-        return int(self.codes**self.levels)
+    def code_space(self, n_items: int) -> CodeSpace:
+        """The levels and codes of a catalogue."""
+        return code_space(n_items, self.levels, self.codes)
 
     @property
     def cf_dim(self) -> int | None:
@@ -85,17 +149,22 @@ class LetterSettings(Section):
 class RQKMeansSettings(Section):
     """Residual k-means on the content embeddings."""
 
+    usual: ClassVar[Mapping[str, int]] = {"levels": _LEVELS, "codes": _CODES}
+
     name: Literal["rqkmeans"] = "rqkmeans"
-    levels: int = Field(4, ge=1, description="codes per identifier")
-    codes: int = Field(256, ge=2, description="codes per level")
+    levels: int | None = Field(
+        None, ge=1, description="codes per identifier; unset: 4, or more for many items"
+    )
+    codes: int | None = Field(
+        None, ge=2, description="codes per level; unset: 256, or fewer for less than 1,024 items"
+    )
     balanced: bool = Field(False, description="equal cluster sizes (constrained k-means)")
     cf_dim: ClassVar[None] = None  # CF embeddings are not compared with anything
     training: ClassVar[None] = None  # there is no network
 
-    @property
-    def capacity(self) -> int | None:
-        """How many identifiers there are."""
-        return int(self.codes**self.levels)
+    def code_space(self, n_items: int) -> CodeSpace:
+        """The levels and codes of a catalogue."""
+        return code_space(n_items, self.levels, self.codes)
 
 
 class P5SemIdSettings(Section):
@@ -113,7 +182,9 @@ class P5SemIdSettings(Section):
     )
     cf_dim: ClassVar[None] = None
     training: ClassVar[None] = None
-    capacity: ClassVar[None] = None
+
+    def code_space(self, n_items: int) -> None:
+        """None: there are as many identifiers as items need."""
 
 
 class P5CidSettings(Section):
@@ -126,7 +197,9 @@ class P5CidSettings(Section):
     )
     cf_dim: ClassVar[None] = None
     training: ClassVar[None] = None
-    capacity: ClassVar[None] = None
+
+    def code_space(self, n_items: int) -> None:
+        """None: there are as many identifiers as items need."""
 
 
 TokenizerSettings = Annotated[

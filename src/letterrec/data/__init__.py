@@ -42,6 +42,7 @@ def read(
     items: Frame | None = None,
     k_core: int | None = None,
     min_rating: float | None = None,
+    grades: Mapping[str, float] | None = None,
     order: Order = "time",
     columns: Mapping[str, str] | None = None,
     cache: str | PathLike[str] | None = None,
@@ -56,9 +57,11 @@ def read(
             means 5 for interaction logs and 0 for folders in LETTER's layout, which are already
             prepared.
         min_rating: drop interactions with a lower rating, or none, before anything else.
+        grades: cuts ratings into behaviours: the name of each grade and its lowest rating. Without,
+            a column of behaviours is read where there is one.
         order: ``"time"``; or ``"rows"``, where the rows are in the order of time already.
         columns: what the columns of the source are called: some of ``user``, ``item``,
-            ``timestamp``, ``rating``, ``title`` -> the column.
+            ``timestamp``, ``rating``, ``behaviour``, ``title`` -> the column.
         cache: where fetched data is kept; None means the environment variable
             ``LETTERREC_CACHE``, or else the user's cache folder.
 
@@ -67,7 +70,8 @@ def read(
     """
     from letterrec.data.readers.discovery import discover
 
-    options = ReadOptions(k_core, min_rating, order, {} if columns is None else columns)
+    told = {} if columns is None else columns
+    options = ReadOptions(k_core, min_rating, order, told, {} if grades is None else grades)
     if cache is not None and not isinstance(cache, str | PathLike):
         raise DataError(f"cache is {cache!r}; expected the path of a folder, or None")
     if (frames := as_frames(source, items)) is not None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from letterrec import files
 from letterrec.config.settings import DataSettings
 from letterrec.data import Frames, read
+from letterrec.data.behaviours import with_targets
 from letterrec.data.dataset import Dataset
 from letterrec.data.saved import list_column
 from letterrec.data.sequences import Histories
@@ -53,7 +54,10 @@ class ColdItems:
         items = {"item": self.item_ids, "title": self.titles, "text": self.texts}
         with atomic_path(folder / "items.parquet") as path:
             pl.DataFrame(items, schema=dict.fromkeys(items, pl.String)).write_parquet(path)
-        cases = {"history": list_column(self.histories), "target": self.targets}
+        cases = {"history": list_column(self.histories), "target": pl.Series(self.targets)}
+        if self.histories.behaviours is not None:
+            of_each = Histories(self.histories.offsets, self.histories.behaviours.astype(np.int32))
+            cases["behaviours"] = list_column(of_each)
         with atomic_path(folder / "cases.parquet") as path:
             pl.DataFrame(cases).write_parquet(path)
 
@@ -76,9 +80,17 @@ class ColdItems:
                 tuple(items["item"]),
                 tuple(items["title"]),
                 tuple(items["text"]),
-                Histories.from_lists(cases["history"].to_list()),
+                _histories(cases),
                 cases["target"].to_numpy().astype(np.int64),
             )
+
+
+def _histories(cases: pl.DataFrame) -> Histories:
+    histories = Histories.from_lists(cases["history"].to_list())
+    if "behaviours" not in cases.columns:
+        return histories
+    of_each = Histories.from_lists(cases["behaviours"].to_list())
+    return replace(histories, behaviours=of_each.items.astype(np.int8))
 
 
 def read_split(
@@ -108,6 +120,8 @@ def read_split(
         dataset = source
     else:
         dataset = read(source, **reading)
+    if settings.targets:
+        dataset = with_targets(dataset, settings.targets)
     cold = None
     if settings.cold_share > 0:
         dataset, cold = hold_out(dataset, settings.cold_share, seed)
@@ -144,19 +158,20 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdIt
     place = np.cumsum(is_cold) - 1  # row -> position among the held-out
     kept = np.flatnonzero(~is_cold)
 
-    sequences: list[NDArray[np.int64]] = []
-    users: list[int] = []
-    cases: list[NDArray[np.int64]] = []
-    targets: list[int] = []
-    for user, items in enumerate(dataset.interactions):
-        remaining = position[items[~is_cold[items]]]
-        if len(remaining):
-            sequences.append(remaining)
-            users.append(user)
-        if len(items) > 1 and is_cold[items[-1]] and len(remaining):
-            cases.append(remaining)
-            targets.append(int(place[items[-1]]))
-    rows = np.array(users, dtype=np.int64)
+    of_user = dataset.interactions
+    remains = ~is_cold[of_user.items]
+    n_remaining = np.append(0, np.cumsum(remains, dtype=np.int64))
+    rest_of_all = Histories(
+        n_remaining[of_user.offsets],
+        position[of_user.items[remains]].astype(np.int32),
+        None if of_user.behaviours is None else of_user.behaviours[remains],
+    )
+    rows = np.flatnonzero(rest_of_all.lengths)
+    latest = _latest_targets(dataset)  # -1 for none
+    asked = np.flatnonzero((latest >= 0) & (of_user.lengths > 1))
+    asked = asked[is_cold[of_user.items[latest[asked]]]]
+    asked = asked[n_remaining[latest[asked]] > rest_of_all.offsets[asked]]
+    histories = rest_of_all.slice(rest_of_all.offsets[asked], n_remaining[latest[asked]])
     rest = replace(
         dataset,
         user_ids=_take(dataset.user_ids, rows),
@@ -165,7 +180,7 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdIt
         texts=_take(dataset.texts, kept),
         categories=None if dataset.categories is None else _take(dataset.categories, kept),
         attributes=None if dataset.attributes is None else dataset.attributes[kept],
-        interactions=Histories.from_lists([s.tolist() for s in sequences]),
+        interactions=rest_of_all.take(rows),
         preferences=None if dataset.preferences is None else _take(dataset.preferences, rows),
         given_tokens=None if dataset.given_tokens is None else _take(dataset.given_tokens, kept),
         given_cf=None if dataset.given_cf is None else dataset.given_cf[kept],
@@ -177,10 +192,25 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdIt
         _take(dataset.item_ids, cold),
         _take(dataset.titles, cold),
         _take(dataset.texts, cold),
-        Histories.from_lists([c.tolist() for c in cases]),
-        np.array(targets, dtype=np.int64),
+        histories,
+        place[of_user.items[latest[asked]]],
     )
     return rest, held_out
+
+
+def _latest_targets(dataset: Dataset) -> NDArray[np.int64]:
+    """int64 ``(n_users,)``: where the latest interaction of each user stands that can be asked for,
+    -1 for none.
+    """
+    sequences, is_target = dataset.interactions, dataset.is_target
+    latest: NDArray[np.int64] = np.where(sequences.lengths > 0, sequences.offsets[1:] - 1, -1)
+    if is_target is None:
+        return latest
+    user = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    found = np.full(len(sequences), -1, dtype=np.int64)
+    places = np.flatnonzero(is_target)
+    found[user[places]] = places  # of equal users the last one counts
+    return found
 
 
 def _take(values: Sequence[T], rows: NDArray[np.int64]) -> tuple[T, ...]:

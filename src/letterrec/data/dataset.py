@@ -38,6 +38,12 @@ class Dataset:
         times: float64 ``(n_interactions,)``: seconds since 1970 of each interaction, in the order
             of ``interactions``; None where the source has none, and in a run.
         cut: where training ends and what is held out; None: leave-one-out.
+        behaviours: what the kinds of interactions are called, such as view and buy; ``()`` where
+            there is one kind. Their position is the behaviour row.
+        targets: rows of the behaviours that are to be predicted and evaluated, the others being
+            context; ``()``: all.
+        graded: whether the behaviours are grades of ratings: of an item that has one already no
+            other is expected.
     """
 
     name: str
@@ -54,6 +60,9 @@ class Dataset:
     warnings: tuple[str, ...] = field(default=())
     times: NDArray[np.float64] | None = None
     cut: Cut | None = None
+    behaviours: tuple[str, ...] = ()
+    targets: tuple[int, ...] = ()
+    graded: bool = False
 
     def __repr__(self) -> str:
         return (
@@ -89,7 +98,41 @@ class Dataset:
     @cached_property
     def bounds(self) -> Cut:
         """Where each user's sequence is cut."""
+        if self.cut is None and self.is_target is not None:
+            return Cut.last_targets(self.interactions, self.is_target)
         return self.cut or Cut.leave_one_out(self.interactions.lengths)
+
+    @property
+    def n_behaviours(self) -> int:
+        """Number of kinds of interactions, at least 1."""
+        return max(1, len(self.behaviours))
+
+    @cached_property
+    def target_behaviours(self) -> NDArray[np.bool_] | None:
+        """bool ``(n_behaviours,)``: which are to be predicted; None where all are."""
+        if not self.targets or self.interactions.behaviours is None:
+            return None
+        return np.isin(np.arange(self.n_behaviours), self.targets)
+
+    @cached_property
+    def is_target(self) -> NDArray[np.bool_] | None:
+        """bool ``(n_interactions,)``: which are of a target behaviour; None where all are."""
+        chosen, of_each = self.target_behaviours, self.interactions.behaviours
+        return None if chosen is None or of_each is None else chosen[of_each]
+
+    def seen_by(self, asked: int = -1) -> NDArray[np.bool_] | None:
+        """bool ``(n_behaviours,)``: the behaviours by which an item of a history counts as seen
+        already; None: all do.
+
+        What was viewed may still be bought: seen is what the asked behaviour has come upon before.
+        A rating comes once: what has any grade is seen.
+
+        Args:
+            asked: a behaviour's row; -1: those to be predicted.
+        """
+        if self.graded or self.interactions.behaviours is None:
+            return None
+        return self.target_behaviours if asked < 0 else np.arange(self.n_behaviours) == asked
 
     def training(self) -> Histories:
         """The interactions that are learned from, one sequence per user: by leave-one-out all but
@@ -107,16 +150,18 @@ class Dataset:
         """
         if split not in ("valid", "test"):
             raise DataError(f"unknown split {split!r}; expected 'valid' or 'test'")
-        return self.bounds.cases(split, self.interactions)
+        return self.bounds.cases(split, self.interactions, self.is_target)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes whenever an id, a row, a sequence or what is held out does."""
+        """Changes whenever an id, a row, a sequence, a behaviour or what is held out does."""
         from letterrec.files import fingerprint
 
         sequences = (self.interactions.offsets, self.interactions.items)
         bounds = () if self.cut is None else (self.cut.valid, self.cut.test)
-        return fingerprint(self.user_ids, self.item_ids, *sequences, *bounds)
+        of_each = self.interactions.behaviours
+        kinds = () if of_each is None else (self.behaviours, of_each, np.array(self.targets))
+        return fingerprint(self.user_ids, self.item_ids, *sequences, *bounds, *kinds)
 
     @cached_property
     def side_fingerprint(self) -> str:
@@ -145,5 +190,8 @@ class Dataset:
 
     @cached_property
     def popularity(self) -> NDArray[np.int64]:
-        """int64 ``(n_items,)``: how often each item occurs in the training interactions."""
-        return np.bincount(self.training().items, minlength=self.n_items).astype(np.int64)
+        """int64 ``(n_items,)``: how often each item occurs in the training interactions that are
+        targets.
+        """
+        targets = self.training().only(self.target_behaviours)
+        return np.bincount(targets.items, minlength=self.n_items).astype(np.int64)

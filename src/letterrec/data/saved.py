@@ -28,7 +28,8 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     """Write a data set into ``folder``.
 
     ``interactions.parquet``: ``user`` (text), ``items`` (list of int32 rows of the other table)
-    and, where it is known of some, ``preference`` (text), a user per row; unless the split is
+    and, where it is known of some, ``preference`` (text), a user per row; where there are
+    behaviours, ``behaviours`` (list of int32), one for each of the items; unless the split is
     leave-one-out also ``valid_from`` and ``test_from`` (int64), the interactions of `Cut` that come
     before. ``items.parquet``: ``item``, ``title``, ``text`` (null where the data set has no texts)
     and, where it has any, ``categories`` (list of text), an item per row. ``attributes.parquet``,
@@ -38,13 +39,19 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
         "user": pl.Series(dataset.user_ids, dtype=pl.String),
         "items": list_column(dataset.interactions),
     }
+    about = {"name": dataset.name, "warnings": json.dumps(dataset.warnings)}
+    if (of_each := dataset.interactions.behaviours) is not None:
+        columns["behaviours"] = list_column(
+            Histories(dataset.interactions.offsets, of_each.astype(np.int32))
+        )
+        kinds = {"names": dataset.behaviours, "targets": dataset.targets, "graded": dataset.graded}
+        about["behaviours"] = json.dumps(kinds)
     if dataset.preferences is not None:
         columns["preference"] = pl.Series(dataset.preferences, dtype=pl.String)
     if dataset.cut is not None:
         columns["valid_from"] = pl.Series(dataset.cut.valid, dtype=pl.Int64)
         columns["test_from"] = pl.Series(dataset.cut.test, dtype=pl.Int64)
     items = {"item": dataset.item_ids, "title": dataset.titles, "text": dataset.texts}
-    about = {"name": dataset.name, "warnings": json.dumps(dataset.warnings)}
     catalogue = pl.DataFrame(items, schema=dict.fromkeys(items, pl.String))
     if dataset.categories is not None:
         paths = pl.Series("categories", list(map(list, dataset.categories)), pl.List(pl.String))
@@ -86,12 +93,14 @@ def read_dataset(folder: Path) -> Dataset:
         flat = sequences.explode().drop_nulls()
         lengths = sequences.list.len().to_numpy()
         texts = items["text"].to_list()
+        kinds = json.loads(about.get("behaviours", "{}"))
+        of_each = _behaviours(interactions, sequences, len(kinds["names"])) if kinds else None
         return Dataset(
             name=about["name"],
             user_ids=tuple(interactions["user"]),
             item_ids=tuple(items["item"]),
             interactions=Histories(
-                np.append(0, np.cumsum(lengths, dtype=np.int64)), flat.to_numpy()
+                np.append(0, np.cumsum(lengths, dtype=np.int64)), flat.to_numpy(), of_each
             ),
             titles=tuple(items["title"]),
             texts=None if None in texts else tuple(texts),
@@ -104,6 +113,9 @@ def read_dataset(folder: Path) -> Dataset:
             attributes=_attributes(folder / _ATTRIBUTES, len(items)),
             warnings=tuple(json.loads(about["warnings"])),
             cut=_cut(interactions, lengths) if "test_from" in interactions.columns else None,
+            behaviours=tuple(kinds.get("names", ())),
+            targets=tuple(kinds.get("targets", ())),
+            graded=kinds.get("graded", False),
         )
     except FileNotFoundError:
         raise RunError(
@@ -125,6 +137,19 @@ def _attributes(path: Path, n_items: int) -> pl.DataFrame | None:
     if len(found) != n_items:
         raise ValueError(f"{path.name} has {len(found)} rows for {n_items} items")
     return found
+
+
+def _behaviours(
+    interactions: pl.DataFrame, sequences: pl.Series, n_behaviours: int
+) -> NDArray[np.int8]:
+    """The behaviours of all interactions, as `write_dataset` wrote them."""
+    lists = interactions["behaviours"].cast(pl.List(pl.Int8))
+    of_each = lists.explode().drop_nulls().to_numpy()
+    if not lists.list.len().equals(sequences.list.len()):
+        raise ValueError("items and behaviours are of different lengths")
+    if len(of_each) and not 0 <= of_each.min() <= of_each.max() < n_behaviours:
+        raise ValueError("a behaviour has no name")
+    return of_each
 
 
 def _cut(interactions: pl.DataFrame, lengths: NDArray[np.int64]) -> Cut:

@@ -17,10 +17,13 @@ class Histories:
     Attributes:
         offsets: int64 ``(n_sequences + 1,)``, starting at 0.
         items: int32 ``(offsets[-1],)`` item rows.
+        behaviours: int8 ``(offsets[-1],)``: by which behaviour each item came into its sequence, as
+            a row of `Dataset.behaviours`; None where there is one kind of interaction.
     """
 
     offsets: NDArray[np.int64]
     items: NDArray[np.int32]
+    behaviours: NDArray[np.int8] | None = None
 
     @classmethod
     def from_lists(cls, sequences: Iterable[Sequence[int]]) -> Histories:
@@ -48,6 +51,35 @@ class Histories:
     def lengths(self) -> NDArray[np.int64]:
         """int64 ``(n_sequences,)``: items per sequence."""
         return np.diff(self.offsets)
+
+    def events(self, n_behaviours: int) -> Histories:
+        """The same sequences of events: an item row times the number of behaviours, plus the row of
+        the behaviour. Of one behaviour that is the item row.
+
+        Args:
+            n_behaviours: how many there are.
+
+        >>> bought_then_viewed = Histories(
+        ...     np.array([0, 2]), np.array([4, 0], np.int32), np.array([1, 0], np.int8)
+        ... )
+        >>> bought_then_viewed.events(2).items.tolist()
+        [9, 0]
+        """
+        if n_behaviours == 1 or self.behaviours is None:
+            return Histories(self.offsets, self.items * np.int32(n_behaviours))
+        return Histories(self.offsets, self.items * np.int32(n_behaviours) + self.behaviours)
+
+    def only(self, behaviours: NDArray[np.bool_] | None) -> Histories:
+        """The interactions of some behaviours; all where there are none to tell apart.
+
+        Args:
+            behaviours: bool ``(n_behaviours,)``: which stay; None: all.
+        """
+        if behaviours is None or self.behaviours is None:
+            return self
+        stays = behaviours[self.behaviours]
+        offsets = np.append(0, np.cumsum(stays, dtype=np.int64))[self.offsets]
+        return Histories(offsets, self.items[stays], self.behaviours[stays])
 
     def drop_last(self, n: int) -> Histories:
         """Each sequence without its ``n`` latest items (empty where it is shorter).
@@ -93,7 +125,9 @@ class Histories:
         """The sequences ``items[start[i]:stop[i]]``; bounds int64 ``(n,)`` into ``items``."""
         lengths = stop - start
         offsets = np.append(0, np.cumsum(lengths, dtype=np.int64))
-        return Histories(offsets, self.items[self._index(start, lengths)])
+        index = self._index(start, lengths)
+        behaviours = None if self.behaviours is None else self.behaviours[index]
+        return Histories(offsets, self.items[index], behaviours)
 
     @staticmethod
     def _index(start: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -48,15 +48,50 @@ class Cut:
         """Nothing is held out: everything is training."""
         return cls(lengths, lengths)
 
-    def cases(self, split: Split, sequences: Histories) -> HeldOut:
+    @classmethod
+    def last_targets(cls, sequences: Histories, is_target: NDArray[np.bool_]) -> Cut:
+        """Leave-one-out where some interactions are context: of each user the latest interaction
+        that is a target is test, the target before it validation. Users with fewer than two targets
+        that something comes before keep theirs.
+
+        Args:
+            sequences: all interactions, one sequence per user.
+            is_target: bool ``(n_interactions,)``: which can be asked for.
+
+        >>> sequences = Histories.from_lists([[5, 6, 7, 8], [5, 6]])
+        >>> cut = Cut.last_targets(sequences, np.array([True, True, False, True, True, True]))
+        >>> cut.valid.tolist(), cut.test.tolist()
+        ([1, 2], [3, 2])
+        """
+        user = np.repeat(np.arange(len(sequences)), sequences.lengths)
+        place = np.flatnonzero(is_target & (np.arange(len(user)) > sequences.offsets[user]))
+        user = user[place]
+        number = np.bincount(user, minlength=len(sequences))
+        latest = np.cumsum(number) - 1  # in `place`, of each user with a target
+        held = number >= 2
+        valid, test = sequences.lengths.copy(), sequences.lengths.copy()
+        first = sequences.offsets[:-1][held]
+        valid[held] = place[latest[held] - 1] - first
+        test[held] = place[latest[held]] - first
+        return cls(valid, test)
+
+    def cases(
+        self, split: Split, sequences: Histories, is_target: NDArray[np.bool_] | None = None
+    ) -> HeldOut:
         """Of each user the first interaction of a split, where it has one and one comes before.
 
         Args:
             split: ``"valid"`` or ``"test"``.
             sequences: all interactions, one sequence per user.
+            is_target: bool ``(n_interactions,)``: which can be asked for, where the others are
+                context; None: all.
         """
         start = self.valid if split == "valid" else self.test
         stop = self.test if split == "valid" else sequences.lengths
+        if is_target is not None:
+            places = np.append(np.flatnonzero(is_target), len(is_target))
+            begin = sequences.offsets[:-1] + start
+            start = places[np.searchsorted(places, begin)] - sequences.offsets[:-1]
         users = np.flatnonzero((start > 0) & (start < stop))
         first = sequences.offsets[users]
         targets = sequences.items[first + start[users]]

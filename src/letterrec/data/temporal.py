@@ -58,7 +58,7 @@ def split_in_time(dataset: Dataset, test_from: str, valid_from: str | None = Non
             f"{_shown(test)}: expected validation before the test"
         )
     cut = Cut(_before(dataset, valid), _before(dataset, test))
-    n_cases = len(cut.cases("test", dataset.interactions))
+    n_cases = len(cut.cases("test", dataset.interactions, dataset.is_target))
     if not n_cases or cut.valid.max(initial=0) < 2:
         lacking = "anything to learn from before validation" if n_cases else "anyone to test"
         raise DataError(

@@ -131,7 +131,7 @@ def checked(
 
 def _matrix(found: object, where: str, n_items: int, dim: int | None) -> NDArray[np.floating]:
     if isinstance(found, Tensor) and found.is_floating_point():
-        found = found.detach().float().cpu().numpy()
+        found = found.detach().to_dense().float().cpu().numpy()
     shape = tuple(getattr(found, "shape", ()))
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or len(shape) != 2:
         kind = getattr(found, "dtype", type(found).__name__)
@@ -230,6 +230,13 @@ def _read_parquet(path: Path, where: str) -> _Found:
     ids, rest = frame["item"].to_list(), frame.drop("item")
     numeric = [name for name, dtype in rest.schema.items() if dtype.is_numeric()]
     lists = [name for name, dtype in rest.schema.items() if dtype.is_nested()]
+    whole = [name for name in numeric if rest.schema[name].is_integer()]
+    if whole and len(whole) < len(numeric) and not lists:
+        raise DataError(
+            f"{where}: {', '.join(map(repr, whole[:3]))} {'holds' if len(whole) == 1 else 'hold'} "
+            "whole numbers beside columns of fractions; expected a column for each dimension and "
+            "no other: leave out what is an index, or store it as floats"
+        )
     if numeric and not lists:
         return _Found(rest.select(numeric).cast(pl.Float64).to_numpy(), ids)
     if len(lists) != 1:

@@ -37,6 +37,10 @@ class Queries:
         instructions: what is wanted in words, for a ranker that follows instructions.
         users: int64 ``(n,)`` whose histories they are, as rows of the training data, -1 where that
             is not known; for a ranker that has learned of each user. None: of none.
+        behaviours: int64 ``(n,)`` rows of the behaviours that are asked for, -1 for those that the
+            ranker was trained to predict; for a ranker that reads behaviours. None: these.
+        seen_by: bool ``(n_behaviours,)`` or ``(n, n_behaviours)``: the behaviours by which an item
+            of the history counts as seen; None: all.
     """
 
     histories: Histories
@@ -46,6 +50,8 @@ class Queries:
     beam: int | None = None
     instructions: Sequence[str | None] = ()
     users: NDArray[np.int64] | None = None
+    behaviours: NDArray[np.int64] | None = None
+    seen_by: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.histories)
@@ -56,6 +62,13 @@ class Queries:
         if not excluding.any():
             return None
         whole = torch.from_numpy(self.histories.padded())
+        of_each = self.histories.behaviours
+        if self.seen_by is not None and of_each is not None:
+            query = np.repeat(np.arange(len(self)), self.histories.lengths)
+            counts = np.broadcast_to(self.seen_by, (len(self), self.seen_by.shape[-1]))
+            whole[whole >= 0] = torch.from_numpy(
+                np.where(counts[query, of_each], self.histories.items, -1).astype(np.int64)
+            )
         return whole.masked_fill(~excluding[:, None], -1)
 
 
@@ -87,16 +100,22 @@ class Encoder(Protocol):
     """What a generative ranker needs of a recommender."""
 
     max_history: int
+    n_behaviours: int
 
     def encode(
-        self, histories: Tensor, instructions: Sequence[str | None] | None = None
+        self,
+        histories: Tensor,
+        instructions: Sequence[str | None] | None = None,
+        behaviours: Tensor | None = None,
     ) -> Decoder:
         """Read each history once.
 
         Args:
             histories: int64 ``(n, longest)`` item rows, left-aligned, -1 padded; ``longest`` at
-                most ``max_history``.
+                most ``max_history``. Events (`Histories.events`) where the recommender reads more
+                than one behaviour.
             instructions: what is wanted in words, where the recommender follows instructions.
+            behaviours: int64 ``(n,)`` that are asked for, where it reads them; -1: its targets.
         """
 
 
@@ -124,25 +143,35 @@ class GenerativeRanker:
     def rank(self, queries: Queries) -> Ranking:
         """Beam search with a beam of at least ``k``; see `beam_search.search`."""
         device = self.trie.items.device
-        recent = torch.from_numpy(queries.histories.padded(self.max_history)).to(device)
-        whole = torch.from_numpy(queries.histories.padded())
+        events = queries.histories.events(self.recommender.n_behaviours)
+        recent = torch.from_numpy(events.padded(self.max_history)).to(device)
+        asked = None
+        if queries.behaviours is not None and self.recommender.n_behaviours > 1:
+            asked = torch.from_numpy(queries.behaviours).to(device)
         seen, allowed = queries.seen(), queries.allowed
         with torch.no_grad():
             return Ranking(
                 *search(
-                    self._encoded(recent, queries.instructions),
+                    self._encoded(recent, queries.instructions, asked),
                     self.trie,
                     beam=self.beam if queries.beam is None else queries.beam,
                     k=queries.k,
                     seen=None if seen is None else seen.to(device),
                     allowed=None if allowed is None else allowed.to(device),
-                    retrieved=retrieved(self.transitions, recent, whole),
+                    retrieved=retrieved(
+                        self.transitions, recent, torch.from_numpy(events.padded()), asked
+                    ),
                 )
             )
 
-    def _encoded(self, recent: Tensor, instructions: Sequence[str | None]) -> Decoder:
-        if any(instructions):
-            return self.recommender.encode(recent, instructions)
+    def _encoded(
+        self, recent: Tensor, instructions: Sequence[str | None], asked: Tensor | None
+    ) -> Decoder:
+        words = instructions if any(instructions) else None
+        if asked is not None:
+            return self.recommender.encode(recent, words, asked)
+        if words is not None:
+            return self.recommender.encode(recent, words)
         return self.recommender.encode(recent)
 
 
@@ -170,10 +199,13 @@ class ScoringRanker:
     Attributes:
         model: scores all items for a batch of histories.
         device: of the model.
+        reads: bool ``(n_behaviours,)``: the model knows one kind of interaction and reads those of
+            these behaviours; None: all.
     """
 
     model: Scorer
     device: torch.device
+    reads: NDArray[np.bool_] | None = None
 
     @property
     def max_history(self) -> int:
@@ -183,7 +215,10 @@ class ScoringRanker:
     @torch.no_grad()
     def rank(self, queries: Queries) -> Ranking:
         """Score all items, leave out what is seen or not allowed, and take the best."""
-        recent = torch.from_numpy(queries.histories.padded(self.max_history)).to(self.device)
+        recent = torch.from_numpy(self._read(queries.histories).padded(self.max_history))
+        if not recent.shape[1]:  # of all histories nothing is read
+            recent = recent.new_full((len(recent), 1), -1)
+        recent = recent.to(self.device)
         scores = self._scores(recent, queries).float()  # (n, n_items)
         if queries.allowed is not None:
             scores = scores.masked_fill(~queries.allowed.to(self.device), -torch.inf)
@@ -201,8 +236,27 @@ class ScoringRanker:
             torch.nn.functional.pad(scores, missing, value=-torch.inf),
         )
 
+    def _read(self, histories: Histories) -> Histories:
+        return histories.only(self.reads)
+
     def _scores(self, recent: Tensor, queries: Queries) -> Tensor:
         return self.model.scores(recent)
+
+
+@dataclass(frozen=True, eq=False)
+class EventRanker(ScoringRanker):
+    """A `ScoringRanker` whose model reads events (`Histories.events`) instead of items.
+
+    Attributes:
+        model: scores all items for a batch of histories of events.
+        device: of the model.
+        n_behaviours: that it tells apart.
+    """
+
+    n_behaviours: int = 1
+
+    def _read(self, histories: Histories) -> Histories:
+        return histories.events(self.n_behaviours)
 
 
 class PersonalScorer(Protocol):
@@ -221,6 +275,7 @@ class PersonalRanker(ScoringRanker):
     Attributes:
         model: scores all items for a batch of histories and their users.
         device: of the model.
+        reads: as of `ScoringRanker`.
     """
 
     model: PersonalScorer

@@ -10,6 +10,7 @@ Memorization", ICLR'20). How much all this counts is chosen on validation data.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,12 +47,15 @@ class Transitions:
 
     Attributes:
         table: float32 ``(n_items, n_items)``, none negative; the row is the item of the history. In
-            runs of earlier versions these are counts of what followed what.
+            runs of earlier versions these are counts of what followed what. Of more than one
+            behaviour there is a row for each event: ``(n_items * n_behaviours, n_items)``.
         seen: weight of items that the history contains already, relative to others.
         like: how much an item is expected to speak for those similar to it, in sum, where nothing
             is known. This is part of ``table``.
         decay: weight of an item of the history, relative to the item after it.
         weight: the share of the probability that retrieved items get, below 1.
+        n_behaviours: kinds of interactions that are told apart.
+        targets: rows of the behaviours of what is retrieved.
     """
 
     table: sp.csr_array[np.float32]
@@ -59,19 +63,31 @@ class Transitions:
     like: float = 0.0
     decay: float = _DECAYS[0]
     weight: float = _FIRST_WEIGHT
+    n_behaviours: int = 1
+    targets: tuple[int, ...] = (0,)
+
+    @property
+    def n_items(self) -> int:
+        """Items of the table."""
+        return int(self.table.shape[1])
 
     @property
     def strength(self) -> dict[str, float]:
         """The weights that `chosen` tunes: ``seen``, ``like``, ``decay`` and ``weight``."""
         return {name: getattr(self, name) for name in _STRENGTHS}
 
-    def retrieve(self, histories: Tensor, seen: Tensor | None = None) -> Retrieved:
+    def retrieve(
+        self, histories: Tensor, seen: Tensor | None = None, asked: Tensor | None = None
+    ) -> Retrieved:
         """The items that those of histories speak for most, for `beam_search.search`.
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end.
-                Rows beyond the table retrieve nothing.
+                Rows beyond the table retrieve nothing. Events (`Histories.events`) where behaviours
+                are told apart.
             seen: the same with all items of each history, where ``histories`` are the latest.
+            asked: int64 ``(batch,)`` behaviours that are asked for; nothing is retrieved for one
+                that is no target. -1, or None: the targets.
 
         Returns:
             Up to 100 items for each history, whose shares sum to `weight`; all shares are 0 for a
@@ -80,33 +96,42 @@ class Transitions:
         rows = histories.cpu().numpy()
         steps_back = ((rows >= 0).sum(1, keepdims=True) - 1 - np.arange(rows.shape[1])).clip(0)
         weights = (self.decay**steps_back).astype(np.float32)
-        found = self._spread(rows, weights) @ self.table
+        found = self._spread(rows, weights, self.table.shape[0]) @ self.table
         if self.seen != 1:
             whole = rows if seen is None else seen.cpu().numpy()
-            had = self._spread(whole, np.ones(whole.shape, dtype=np.float32)) > 0
+            ones = np.ones(whole.shape, dtype=np.float32)
+            had = self._spread(whole // self.n_behaviours, ones, self.n_items) > 0
             found = sp.csr_array(found - (1 - self.seen) * found.multiply(had))
         items, scores = _lines(found)
         best = _top(scores, _RETRIEVED)
         items, scores = items.gather(1, best), scores.gather(1, best)
         shares = self.weight * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
+        if asked is not None:
+            others = ~torch.isin(asked.cpu(), torch.tensor([-1, *self.targets]))
+            shares = shares.masked_fill(others[:, None], 0.0)
         return Retrieved(items.to(histories.device), shares.to(histories.device))
 
     def origins(
-        self, history: Sequence[int], items: Sequence[int], seen: Sequence[int]
+        self,
+        history: Sequence[int],
+        items: Sequence[int],
+        seen: Sequence[int],
+        asked: int = -1,
     ) -> NDArray[np.float32]:
         """Where the shares of items come from.
 
         Args:
-            history: item rows, oldest first, as `retrieve` reads them.
+            history: item rows, or events, oldest first, as `retrieve` reads them.
             items: rows whose shares are asked for.
-            seen: all items of the history.
+            seen: all items, or events, of the history.
+            asked: the behaviour that is asked for, -1 for the targets.
 
         Returns:
             float32 ``(len(history), len(items))``: what each item of the history adds to the share
             of each item, in sum the share that `retrieve` gives it.
         """
         recent = torch.tensor([list(history)])
-        retrieved = self.retrieve(recent, torch.tensor([list(seen)]))
+        retrieved = self.retrieve(recent, torch.tensor([list(seen)]), torch.tensor([asked]))
         found = retrieved.items[0].tolist()
         shares = dict(zip(found, retrieved.shares[0].tolist(), strict=True))
         rows = np.asarray(history)
@@ -118,14 +143,14 @@ class Transitions:
         parts *= share / np.maximum(parts.sum(0), 1e-12)
         return np.asarray(parts, dtype=np.float32)
 
+    @staticmethod
     def _spread(
-        self, rows: NDArray[np.int64], weights: NDArray[np.float32]
+        rows: NDArray[np.int64], weights: NDArray[np.float32], n_rows: int
     ) -> sp.csr_array[np.float32]:
-        """``(batch, n_items)``: the weights of item rows, both ``(batch, n)``."""
-        n_items = self.table.shape[0]
-        case, place = np.nonzero((rows >= 0) & (rows < n_items))
+        """``(batch, n_rows)``: the weights of rows, both ``(batch, n)``."""
+        case, place = np.nonzero((rows >= 0) & (rows < n_rows))
         entries = (weights[case, place], (case, rows[case, place]))
-        return sp.coo_array(entries, shape=(len(rows), n_items)).tocsr()
+        return sp.coo_array(entries, shape=(len(rows), n_rows)).tocsr()
 
     def with_like(self, similar: sp.csr_array[np.float32], like: float) -> Transitions:
         """The same transitions, with items expected to speak for those similar to them.
@@ -147,12 +172,13 @@ class Transitions:
             content: float32 ``(n, d)`` content embeddings of the items trained on.
             new: float32 ``(m, d)`` of items added to those of the table.
         """
-        n = self.table.shape[0]
-        similarity = as_matrix(most_similar(content, new, _SOFTNESS), n)  # (m, n)
-        onwards = similarity @ self.table
+        similarity = as_matrix(most_similar(content, new, _SOFTNESS), self.n_items)  # (m, n)
+        onwards = _per_event(similarity, np.eye(self.n_behaviours)) @ self.table
+        likes = np.isin(np.arange(self.n_behaviours), self.targets)[:, None]
+        alike, back = _per_event(similarity, likes), _per_event(similarity.T, likes)
         blocks = [
-            [self.table, (self.table @ similarity.T) + _NEW * self.like * similarity.T],
-            [onwards + self.like * similarity, onwards @ similarity.T],
+            [self.table, (self.table @ similarity.T) + _NEW * self.like * back],
+            [onwards + self.like * alike, onwards @ similarity.T],
         ]
         return replace(self, table=sp.csr_array(sp.block_array(blocks, format="csr")))
 
@@ -167,7 +193,9 @@ class Transitions:
             return self
         table = self.table.tocoo()
         before, after = table.coords
-        placed = sp.coo_array((table.data, (rows[before], rows[after])), shape=(n_rows, n_rows))
+        n = self.n_behaviours
+        events = rows[before // n] * n + before % n
+        placed = sp.coo_array((table.data, (events, rows[after])), shape=(n_rows * n, n_rows))
         return replace(self, table=placed.tocsr())
 
     def chosen(
@@ -224,7 +252,12 @@ class Transitions:
                 "items": torch.from_numpy(self.table.indices.astype(np.int32)),
                 "offsets": torch.from_numpy(self.table.indptr.astype(np.int64)),
             },
-            {**about, **{name: repr(value) for name, value in self.strength.items()}},
+            {
+                **about,
+                **{name: repr(value) for name, value in self.strength.items()},
+                **({"behaviours": str(self.n_behaviours)} if self.n_behaviours > 1 else {}),
+                **({"targets": json.dumps(self.targets)} if self.n_behaviours > 1 else {}),
+            },
         )
 
     @classmethod
@@ -237,15 +270,23 @@ class Transitions:
         tensors, about = read_tensors(path)
         with reading(path):
             counts, items, offsets = (tensors[n].numpy() for n in ("counts", "items", "offsets"))
-            n_items = len(offsets) - 1
+            n_behaviours = int(about.get("behaviours", 1))
+            targets = tuple(json.loads(about.get("targets", "[0]")))
+            n_items, rest = divmod(len(offsets) - 1, n_behaviours)
+            if rest:
+                raise ValueError(f"{len(offsets) - 1} rows are not of {n_behaviours} behaviours")
             if counts.dtype != np.float32 or {items.dtype.kind, offsets.dtype.kind} != {"i"}:
                 raise TypeError(f"counts are {counts.dtype}, items {items.dtype}")
-            table = sp.csr_array((counts, items, offsets), shape=(n_items, n_items))
+            shape = (len(offsets) - 1, n_items)
+            table = sp.csr_array((counts, items, offsets), shape=shape)
             table.check_format(full_check=True)  # SciPy follows wrong indices out of the memory
             if not np.isfinite(counts).all():
                 raise ValueError("a count is not finite")
             known = {name: float(about[name]) for name in _STRENGTHS if name in about}
-        return cls(table, **known)  # runs made before `seen` was chosen lack it
+        made = cls(table, n_behaviours=n_behaviours, targets=targets)
+        strength = made.strength | known  # runs made before `seen` was chosen lack it
+        seen, like, decay, weight = (strength[name] for name in _STRENGTHS)
+        return replace(made, seen=seen, like=like, decay=decay, weight=weight)
 
 
 def learned(
@@ -257,6 +298,8 @@ def learned(
     backwards: float = 0.5,
     ridge: float = 100.0,
     neighbours: int = NEIGHBOURS,
+    n_behaviours: int = 1,
+    targets: Sequence[int] = (),
 ) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
     """Learn transitions by a ridge regression on near items.
 
@@ -273,37 +316,65 @@ def learned(
         backwards: weight of predicting an item from one after it, relative to one before it.
         ridge: evidence, in times that an item was used, by which its weights are halved.
         neighbours: items that an item is predicted from, where not from all.
+        n_behaviours: kinds of interactions. Of more than one, events speak for items: a view and a
+            buy of the same item have weights of their own, and what they speak for are items of a
+            target behaviour.
+        targets: rows of the target behaviours; empty: all.
 
     Returns:
         The transitions without similarity, up to 200 of each item; and float32 ``(n_items,
         n_items)``, up to 40 of each item, what similarity adds to them for a ``like`` of one, if
-        there is similarity.
+        there is similarity. Of several behaviours the rows are events.
     """
-    gram, cross = nearby(histories, n_items, window, backwards)
-    expected = [] if similarity is None else [sp.csr_array(np.float32(ridge) * similarity)]
+    wanted = tuple(targets) or tuple(range(n_behaviours))
+    is_wanted = np.isin(np.arange(n_behaviours), wanted)
+    events = histories.events(n_behaviours)
+    gram, cross = nearby(events, n_items * n_behaviours, window, backwards)
+    if n_behaviours > 1:
+        cross = sp.csr_array(cross @ sp.diags_array(np.tile(is_wanted, n_items).astype(np.float32)))
+    expected = []
+    if similarity is not None:
+        alike = _per_event(similarity, np.outer(is_wanted, is_wanted) / len(wanted))
+        expected = [sp.csr_array(np.float32(ridge) * alike)]
     found = fitted(
         gram, [cross, *expected], ridge=ridge, kept=KEPT, exact=_EXACT, neighbours=neighbours
     )
+    if n_behaviours > 1:
+        of_items = _per_event(sp.eye_array(n_items, format="csr"), np.ones((n_behaviours, 1)))
+        found = [sp.csr_array(weights @ of_items) for weights in found]
     table, *similar = map(_positive, found)
-    return Transitions(table), largest(similar[0], _SIMILAR) if similar else None
+    made = Transitions(table, n_behaviours=n_behaviours, targets=wanted)
+    return made, largest(similar[0], _SIMILAR) if similar else None
 
 
 def retrieved(
-    transitions: Transitions | None, histories: Tensor, seen: Tensor | None = None
+    transitions: Transitions | None,
+    histories: Tensor,
+    seen: Tensor | None = None,
+    asked: Tensor | None = None,
 ) -> Retrieved | None:
     """The items retrieved for histories (see `Transitions.retrieve`); None without transitions, or
     where they have no weight.
     """
     if transitions is None or not transitions.weight:
         return None
-    return transitions.retrieve(histories, seen)
+    return transitions.retrieve(histories, seen, asked)
 
 
-def similarity_of(
-    content: NDArray[np.float32], order: NDArray[np.integer]
+def _per_event(
+    matrix: sp.csr_array[np.float32], behaviours: NDArray[np.generic]
 ) -> sp.csr_array[np.float32]:
+    """A matrix of items as one of events: each entry times a matrix of behaviours. Where that has
+    one column, the columns stay items.
+    """
+    if behaviours.shape == (1, 1):
+        return sp.csr_array(matrix)
+    return sp.csr_array(sp.kron(matrix, behaviours.astype(np.float32), format="csr"))
+
+
+def similarity_of(content: NDArray[np.float32]) -> sp.csr_array[np.float32]:
     """float32 ``(n_items, n_items)``: weights of the items similar to the row's, one in sum."""
-    return as_matrix(similar_items(content, order, _SOFTNESS), len(content))
+    return as_matrix(similar_items(content, _SOFTNESS), len(content))
 
 
 def _positive(matrix: sp.csr_array[np.float32]) -> sp.csr_array[np.float32]:

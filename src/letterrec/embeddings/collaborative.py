@@ -36,6 +36,9 @@ def train_cf(
 ) -> SASRec:
     """Train SASRec on the training interactions; its item embeddings are the CF embeddings.
 
+    Where interactions are of several behaviours, the network reads them, and is asked for the next
+    item of each behaviour.
+
     A long sequence is trained in windows that overlap by one item, so that every interaction but a
     user's first is predicted once per epoch.
 
@@ -57,13 +60,15 @@ def train_cf(
     Raises:
         DataError: no user has two training interactions.
     """
-    windows = _windows(dataset.training(), max_history + 1)
+    training = dataset.training().events(dataset.n_behaviours)
+    windows = _windows(training, max_history + 1)
     if len(windows) == 0:
         raise DataError(
             f"{dataset.name}: no user has two or more training interactions (four in all), so "
             "there is nothing to learn CF embeddings from; use a log with longer histories, or "
             "collaborative.source=FILE"
         )
+    options = options.sized(len(windows))
     set_seed(options.seed)
     model = SASRec(
         n_items=dataset.n_items,
@@ -73,6 +78,8 @@ def train_cf(
         dropout=dropout,
         max_history=max_history,
         norm_first=norm_first,
+        n_behaviours=dataset.n_behaviours,
+        targets=dataset.targets,
     )
     model.popularity = torch.from_numpy(dataset.popularity + 1).float()
 

@@ -92,7 +92,7 @@ def evaluate_cold(
     trie = Trie.build(identifiers, dataset.popularity).to(device())
     ranker = GenerativeRanker(recommender, trie, transitions, beam)
     warm_cases = dataset.held_out("test")
-    before = _ranks(ranker, warm_cases, "warm, before")
+    before = _ranks(ranker, warm_cases, dataset, "warm, before")
 
     codes = assign_new(tokenizer, known, new_content, identifiers.codes)
     grown = replace(identifiers, codes=np.concatenate([identifiers.codes, codes]))
@@ -112,9 +112,9 @@ def evaluate_cold(
     def measured(cases: HeldOut, label: str) -> CaseMetrics:
         return {
             "cases": len(cases),
-            "letterrec": summarise(_ranks(ranker, cases, label)),
-            "content_knn": summarise(_ranks(neighbours, cases, f"{label}, content-kNN")),
-            "popularity": summarise(_ranks(popular, cases, f"{label}, popularity")),
+            "letterrec": summarise(_ranks(ranker, cases, dataset, label)),
+            "content_knn": summarise(_ranks(neighbours, cases, dataset, f"{label}, content-kNN")),
+            "popularity": summarise(_ranks(popular, cases, dataset, f"{label}, popularity")),
             "chance": _CUT / len(content),
         }
 
@@ -128,9 +128,15 @@ def evaluate_cold(
     }
 
 
-def _ranks(ranker: Ranker, cases: HeldOut, label: str) -> Ranks:
+def _ranks(ranker: Ranker, cases: HeldOut, dataset: Dataset, label: str) -> Ranks:
     lists = rank_cases(
-        ranker, cases, k=_CUT, batch_size=_ROWS, exclude_seen=True, label=f"ranking ({label})"
+        ranker,
+        cases,
+        k=_CUT,
+        batch_size=_ROWS,
+        exclude_seen=True,
+        seen_by=dataset.seen_by(),
+        label=f"ranking ({label})",
     )
     return ranks_of(lists, cases.targets)
 

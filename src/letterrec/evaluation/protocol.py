@@ -31,10 +31,13 @@ from letterrec.evaluation.metrics import (
 )
 from letterrec.identifiers.collisions import group
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.progress import counting
+from letterrec.progress import counting, say
 from letterrec.training import distributed
 
 LIST = 10  # items of a list that is looked at for itself
+EVERYONE = 100_000  # the most users who are all measured where their number is unset
+SAMPLE = 20_000  # users measured where there are more
+_SCORES = 2**26  # that are held at a time by a ranker that scores all items
 Lists = NDArray[np.int64]
 
 
@@ -105,6 +108,7 @@ def rank_cases(
     batch_size: int,
     beam: int | None = None,
     exclude_seen: bool = False,
+    seen_by: NDArray[np.bool_] | None = None,
     label: str | None = None,
 ) -> Lists:
     """The ``k`` best items for each case, seen items included unless excluded.
@@ -118,6 +122,7 @@ def rank_cases(
         batch_size: histories ranked at a time.
         beam: prefixes kept per level, of a ranker that searches; None takes the ranker's own.
         exclude_seen: leave out the items of the history.
+        seen_by: of `Queries`.
         label: of the progress bar; None shows none.
 
     Returns:
@@ -135,7 +140,8 @@ def rank_cases(
             rows = batches[min(mine, len(batches) - 1)]
             histories = cases.histories.take(rows)
             users = cases.users[rows]
-            items, _ = ranker.rank(Queries(histories, k, exclude_seen, beam=beam, users=users))
+            queries = Queries(histories, k, exclude_seen, beam=beam, users=users, seen_by=seen_by)
+            items, _ = ranker.rank(queries)
             if mine < len(batches):
                 lists[rows] = items.cpu().numpy()
             if label:
@@ -170,19 +176,27 @@ def evaluate_split(
         exclude_seen: leave out the items of the history.
         identifiers: of the items, where the ranker spells them; several items may share one.
         measures: which metrics, at which cuts.
-        users: rank a sample of at most so many; None: all.
+        users: rank a sample of at most so many; None: all, or, where there are more than 100,000,
+            a sample of 20,000.
     """
     everyone = dataset.held_out(split)
     cases = _sampled(everyone, users)
+    if users is None and len(cases) < len(everyone):
+        say(
+            f"  note: a sample of {len(cases):,} of the {len(everyone):,} users is measured "
+            f"({split}), and standard errors stand beside the metrics; evaluation.test_users="
+            f"{len(everyone)} measures all"
+        )
     width = measures.width
     started = time.perf_counter()
     lists = rank_cases(
         ranker,
         cases,
         k=max(width, beam or 0),
-        batch_size=batch_size,
+        batch_size=_bounded(batch_size, dataset),
         beam=beam,
         exclude_seen=exclude_seen,
+        seen_by=dataset.seen_by(),
         label=f"ranking ({split})",
     )
     seconds = time.perf_counter() - started
@@ -225,13 +239,21 @@ def measured_cases(dataset: Dataset, split: Split, users: int | None = None) -> 
     Args:
         dataset: holds the cases.
         split: ``"valid"`` or ``"test"``.
-        users: a sample of at most so many, which depends on the data alone; None: all.
+        users: a sample of at most so many, which depends on the data alone; None: as of
+            `evaluate_split`.
     """
     return _sampled(dataset.held_out(split), users)
 
 
 def _sampled(cases: HeldOut, users: int | None) -> HeldOut:
-    return cases if users is None else sample_cases(cases, users, seed=0)
+    if users is None:
+        users = len(cases) if len(cases) <= EVERYONE else SAMPLE
+    return sample_cases(cases, users, seed=0)
+
+
+def _bounded(batch_size: int, dataset: Dataset) -> int:
+    """How many histories are ranked at a time: fewer where each may have a million scores."""
+    return max(1, min(batch_size, _SCORES // dataset.n_items))
 
 
 class Validation:
@@ -248,7 +270,7 @@ class Validation:
         self, dataset: Dataset, *, users: int = 5000, seed: int = 0, batch_size: int = 256
     ) -> None:
         self.cases = sample_cases(dataset.held_out("valid"), users, seed)
-        self._batch_size = batch_size
+        self._batch_size = _bounded(batch_size, dataset)
 
     def __bool__(self) -> bool:
         return len(self.cases) > 0

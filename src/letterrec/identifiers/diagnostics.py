@@ -7,11 +7,13 @@ from typing import NotRequired, TypedDict, final
 import numpy as np
 from numpy.typing import NDArray
 
+from letterrec.embeddings.similarity import EXACT, unit
 from letterrec.errors import IdentifierError
 from letterrec.identifiers.collisions import group
 from letterrec.identifiers.identifiers import Identifiers
 
-_BLOCK = 16_000_000  # cosines that are held at a time
+SAMPLED = 8192  # items whose CF neighbour is looked for in a catalogue of more than `EXACT`
+_COSINES = 16_000_000  # that are held at a time
 _PAIRS, _PARTNERS = 2_000_000, 32  # random pairs, and partners of an item, at most
 
 
@@ -38,6 +40,7 @@ class Diagnosis(TypedDict):
     collision_rate: CollisionRate
     cf_overlap: NotRequired[float | None]  # runs of earlier versions may lack it, and the next two
     cf_overlap_any: NotRequired[float | None]
+    cf_overlap_items: NotRequired[int]  # there where both are of a sample of so many items
     random_overlap_any: NotRequired[float]
 
 
@@ -59,7 +62,8 @@ def diagnose(
         in bits, and ``largest_share`` of items with one code; the `collision_rate` ``before`` and
         ``after`` resolution; ``cf_overlap``, the mean share of an item's codes that are those of
         its CF neighbour, and ``cf_overlap_any``, the share of items with at least one such code,
-        both None without CF embeddings; ``random_overlap_any``, the latter for random pairs.
+        both None without CF embeddings; ``cf_overlap_items``, where both are of a sample of so
+        many items; ``random_overlap_any``, ``cf_overlap_any`` for random pairs.
     """
     levels: list[LevelUse] = [
         {
@@ -70,17 +74,22 @@ def diagnose(
         for counts in code_counts(identifiers)
     ]
     after = collision_rate(identifiers.codes)
-    shared, shared_any = (None, None) if cf is None else overlaps(identifiers.codes, cf)
-    return {
+    result: Diagnosis = {
         "levels": levels,
         "collision_rate": {
             "before": after if before is None else collision_rate(before),
             "after": after,
         },
-        "cf_overlap": shared,
-        "cf_overlap_any": shared_any,
+        "cf_overlap": None,
+        "cf_overlap_any": None,
         "random_overlap_any": random_overlap_any(identifiers.codes),
     }
+    if cf is not None:
+        shared = _shared(identifiers.codes, cf)
+        result["cf_overlap"], result["cf_overlap_any"] = _mean(shared), _share_any(shared)
+        if len(shared) < len(cf):
+            result["cf_overlap_items"] = len(shared)
+    return result
 
 
 def code_counts(identifiers: Identifiers) -> list[NDArray[np.int64]]:
@@ -179,36 +188,45 @@ def random_overlap_any(codes: NDArray[np.int32]) -> float:
     return float(np.mean(shares))
 
 
-def cf_neighbours(cf: NDArray[np.float32]) -> NDArray[np.int64]:
+def cf_neighbours(
+    cf: NDArray[np.float32], items: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """The other item with the highest cosine between CF embeddings, the first of equals.
 
     Args:
         cf: float32 ``(n, d)``, ``n >= 2``.
+        items: int64 ``(m,)`` rows of the items whose neighbours are looked for; None: all.
 
     Returns:
-        int64 ``(n,)``.
+        int64 ``(m,)``.
     """
-    norms = np.linalg.norm(cf, axis=1, keepdims=True)
-    unit = np.asarray(cf / np.where(norms > 0, norms, 1), dtype=np.float32)  # (n, d)
-    rows = max(1, _BLOCK // len(unit))
+    directions = unit(cf)  # (n, d)
+    wanted = np.arange(len(cf)) if items is None else items
+    rows = max(1, _COSINES // len(cf))
     neighbours = []
-    for start in range(0, len(unit), rows):
-        cosines = unit[start : start + rows] @ unit.T  # (rows, n)
-        own = np.arange(len(cosines))
-        cosines[own, start + own] = -np.inf
+    for start in range(0, len(wanted), rows):
+        own = wanted[start : start + rows]
+        cosines = directions[own] @ directions.T  # (rows, n)
+        cosines[np.arange(len(own)), own] = -np.inf
         neighbours.append(cosines.argmax(1))
     return np.concatenate(neighbours)
 
 
 def _shared(codes: NDArray[np.int32], cf: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """bool ``(n, levels)``: whether a code is that of the CF neighbour; of one item alone, none."""
+    """bool ``(m, levels)``: whether a code is that of the CF neighbour; of one item alone, none.
+
+    Of all items, or of 8,192 in a catalogue of more than 32,768: the same ones at every call.
+    """
     if len(codes) != len(cf):
         raise IdentifierError(
             f"{len(cf)} CF embeddings for {len(codes)} identifiers; expected one row per item"
         )
     if len(codes) < 2:
         return np.zeros(codes.shape, dtype=bool)
-    return _equal(codes, codes[cf_neighbours(cf)])
+    items = np.arange(len(codes))
+    if len(items) > EXACT:
+        items = np.random.default_rng(0).choice(items, SAMPLED, replace=False)
+    return _equal(codes[items], codes[cf_neighbours(cf, items)])
 
 
 def _equal(codes: NDArray[np.int32], others: NDArray[np.int32]) -> NDArray[np.bool_]:

@@ -1,7 +1,8 @@
 """SASRec: a causal transformer over items, trained with the softmax over the whole catalogue.
 
 "Self-Attentive Sequential Recommendation" (ICDM'18), with full cross-entropy in place of sampled
-negatives. It gives the CF embeddings of the paper (section 4.2.2), and ranks items itself.
+negatives; in catalogues of more than 50,000 items with that of `sampled`. It gives the CF
+embeddings of the paper (section 4.2.2), and ranks items itself.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from torch import Tensor, nn
 
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import fingerprint, read_tensors, write_tensors
+from letterrec.nn.behaviours import BehaviourInputs, items_of
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
+from letterrec.nn.sampled import sampled_loss
 
-FULL_SOFTMAX_ITEMS = 100_000  # catalogues beyond this are trained with a sampled softmax
-_SAMPLES = 4096  # sampled negatives, shared by a batch
+FULL_SOFTMAX_ITEMS = 50_000  # beyond, training samples the softmax and touches a batch's items
 _EARLIER_NAMES = {  # of a block's layers -> the present ones
     ".attention_norm.": ".norm_attention.",
     ".queries_keys_values.": ".query_key_value.",
@@ -50,6 +52,9 @@ class SASRec(nn.Module):
         norm_first: whether blocks read normalized states, and the states are normalized at the
             end; or else inputs are, and what blocks add up, and weights start small, as in
             RecBole's SASRec.
+        n_behaviours: kinds of interactions. Of more than one, histories are of events
+            (`nn.behaviours`), and what is scored is the next item of a target behaviour.
+        targets: rows of the target behaviours; empty: all.
 
     Raises:
         SettingsError: ``heads`` does not divide ``dim``.
@@ -65,6 +70,8 @@ class SASRec(nn.Module):
         dropout: float = 0.3,
         max_history: int = 20,
         norm_first: bool = True,
+        n_behaviours: int = 1,
+        targets: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -72,7 +79,7 @@ class SASRec(nn.Module):
                 f"collaborative.dim = {dim} is not a multiple of collaborative.heads = {heads}; "
                 "change one of them"
             )
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "n_items": n_items,
             "dim": dim,
             "layers": layers,
@@ -81,9 +88,11 @@ class SASRec(nn.Module):
             "max_history": max_history,
             "norm_first": norm_first,
         }
+        if n_behaviours > 1:
+            self.settings |= {"n_behaviours": n_behaviours, "targets": list(targets)}
         self.max_history = max_history
         self.norm_first = norm_first
-        self.items = nn.Embedding(n_items, dim)
+        self.items = nn.Embedding(n_items, dim, sparse=n_items > FULL_SOFTMAX_ITEMS)
         self.positions = nn.Embedding(max_history, dim)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
@@ -97,6 +106,10 @@ class SASRec(nn.Module):
                 if isinstance(layer, nn.Linear):
                     nn.init.normal_(layer.weight, std=0.02)
                     nn.init.zeros_(layer.bias)
+        self.n_behaviours = n_behaviours
+        self.behaviours = (
+            BehaviourInputs(n_behaviours, tuple(targets), dim) if n_behaviours > 1 else None
+        )
         self.register_buffer("popularity", torch.ones(n_items), persistent=False)
         self.register_load_state_dict_pre_hook(_rename_weights)  # type: ignore[no-untyped-call]
 
@@ -104,35 +117,49 @@ class SASRec(nn.Module):
         """Mean cross-entropy of the next item over all positions that have one.
 
         Args:
-            inputs: int64 ``(batch, length)`` item rows, left-aligned, -1 after the end.
-            targets: int64 ``(batch, length)`` the item that follows each position, -1 for none.
+            inputs: int64 ``(batch, length)`` item rows, or events, left-aligned, -1 after the end.
+            targets: int64 ``(batch, length)`` the item, or the event, that follows each position,
+                -1 for none.
 
         Returns:
             ``{"loss": scalar}``, in nats.
         """
         known = targets >= 0  # (batch, length)
-        states = self.encode(inputs)[known]  # (n, dim)
-        if self.items.num_embeddings > FULL_SOFTMAX_ITEMS:
+        following = None
+        if self.behaviours is not None:
+            events = torch.cat([inputs[:, :1], targets], 1)
+            following = self.behaviours.between(events, dropping=self.training)
+            targets = items_of(targets, self.n_behaviours)
+        states = self.encode(inputs, following)[known]  # (n, dim)
+        if self.items.sparse:
             popularity = cast(Tensor, self.popularity)
-            return {"loss": sampled_loss(states, self.items.weight, targets[known], popularity)}
+            return {"loss": sampled_loss(states, targets[known], popularity, self.items)}
         return {"loss": full_loss(states, self.items.weight, targets[known])}
 
-    def encode(self, histories: Tensor) -> Tensor:
+    def encode(self, histories: Tensor, following: Tensor | None = None) -> Tensor:
         """States after every position.
 
         Args:
-            histories: int64 ``(batch, length)``, left-aligned, -1 after the end; ``length`` at
-                most ``max_history``.
+            histories: int64 ``(batch, length)`` item rows, or events, left-aligned, -1 after the
+                end; ``length`` at most ``max_history``.
+            following: int64 ``(batch, length)`` behaviours that come next, of events; None: after
+                the latest any target.
 
         Returns:
             float ``(batch, length, dim)``; undefined where the history is -1.
         """
-        x = self.items(histories.clamp(min=0))  # (batch, length, dim)
+        rows = items_of(histories, self.n_behaviours)
+        x = self.items(rows.clamp(min=0))  # (batch, length, dim)
         positions = self.positions.weight[: histories.shape[1]]
         if self.norm_first:
             x = x * math.sqrt(self.items.embedding_dim) + positions
         else:
-            x = self.norm(x + positions)
+            x = x + positions
+        if self.behaviours is not None:
+            asked = self.behaviours.asked(histories) if following is None else following
+            x = x + self.behaviours(histories, asked)
+        if not self.norm_first:
+            x = self.norm(x)
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x)
@@ -143,8 +170,8 @@ class SASRec(nn.Module):
         """Score every item as the next one of each history.
 
         Args:
-            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 after the end;
-                ``longest`` at most ``max_history``.
+            histories: int64 ``(batch, longest)`` item rows, or events, left-aligned, -1 after the
+                end; ``longest`` at most ``max_history``.
 
         Returns:
             float32 ``(batch, n_items)`` logits. An empty history scores every item 0.
@@ -299,30 +326,3 @@ def _chunked(
         states_gradient.mul_(scale).to(states.dtype), items_gradient.mul_(scale).to(items.dtype)
     )
     return total * scale
-
-
-def sampled_loss(states: Tensor, items: Tensor, targets: Tensor, popularity: Tensor) -> Tensor:
-    """Cross-entropy against sampled items, corrected by their sampling probability.
-
-    Negatives are drawn by popularity, with replacement, and shared by all rows; each negative
-    logit is lowered by ``log(samples * q)``, which makes the sum in the denominator unbiased
-    (Bengio and Senecal, "Quick Training of Probabilistic Neural Nets by Importance Sampling",
-    2003; "logQ correction").
-
-    Args:
-        states: float ``(n, dim)``.
-        items: float ``(n_items, dim)``.
-        targets: int64 ``(n,)`` item rows.
-        popularity: float ``(n_items,)``, each above 0: what ``q`` is proportional to.
-
-    Returns:
-        float32 scalar, in nats.
-    """
-    cumulative = popularity.double().cumsum(0)  # (n_items,)
-    drawn = torch.rand(_SAMPLES, dtype=torch.float64, device=items.device) * cumulative[-1]
-    negatives = torch.searchsorted(cumulative, drawn, right=True).clamp(max=len(items) - 1)
-    q = popularity[negatives] / cumulative[-1]  # (samples,)
-    logits = (states @ items[negatives].T).float() - (_SAMPLES * q).log().float()  # (n, samples)
-    logits = logits.masked_fill(negatives == targets[:, None], -math.inf)
-    positive = (states * items[targets]).sum(1, keepdim=True).float()  # (n, 1)
-    return (torch.cat([positive, logits], 1).logsumexp(1) - positive[:, 0]).mean()

@@ -36,12 +36,16 @@ class Features:
         titles: one per item.
         texts: one per item, title first.
         preferences: one per user, what the user likes, in words.
+        behaviours: what the kinds of interactions are called; empty where there is one kind.
+        targets: rows of the behaviours that are to be predicted; empty: all.
     """
 
     content: Tensor | None = None
     titles: Sequence[str] | None = None
     texts: Sequence[str] | None = None
     preferences: Sequence[str] | None = None
+    behaviours: tuple[str, ...] = ()
+    targets: tuple[int, ...] = ()
 
 
 class Recommender(nn.Module, ABC):
@@ -53,9 +57,12 @@ class Recommender(nn.Module, ABC):
 
     Attributes:
         max_history: how many of the latest items of a history are read.
+        n_behaviours: kinds of interactions that it tells apart. Of more than one, the histories
+            that `encode` takes are of events (`Histories.events`).
     """
 
     max_history: int
+    n_behaviours: int = 1
 
     @classmethod
     def build(
@@ -134,7 +141,8 @@ class Recommender(nn.Module, ABC):
         """Train on sequences of item rows, and keep the weights that validate best.
 
         Args:
-            histories: sequences of item rows, one per user.
+            histories: sequences of item rows, one per user, with their behaviours where there are
+                several.
             options: of the training.
             validate: metrics of the recommender as it is.
 
@@ -144,14 +152,20 @@ class Recommender(nn.Module, ABC):
 
     @abstractmethod
     def encode(
-        self, histories: Tensor, instructions: Sequence[str | None] | None = None
+        self,
+        histories: Tensor,
+        instructions: Sequence[str | None] | None = None,
+        behaviours: Tensor | None = None,
     ) -> Decoder:
         """Read each history once.
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 after the end;
-                ``longest`` at most ``max_history``, to which `GenerativeRanker` cuts them.
+                ``longest`` at most ``max_history``, to which `GenerativeRanker` cuts them. Events,
+                where it tells behaviours apart.
             instructions: what is wanted, in words, where it `follows_instructions`.
+            behaviours: int64 ``(batch,)`` rows of those that are asked for, where it tells them
+                apart; -1, or None: the targets.
 
         Returns:
             What scores the next codes of prefixes, for `beam_search.search`.

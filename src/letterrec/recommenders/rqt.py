@@ -25,9 +25,10 @@ from letterrec.data.sequences import Histories
 from letterrec.decoding.mixture import Retrieved
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.nn.behaviours import BehaviourInputs, items_of
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
-from letterrec.nn.sasrec import FULL_SOFTMAX_ITEMS, full_loss
+from letterrec.nn.sasrec import full_loss
 from letterrec.recommenders.base import Features, LegalCodes, Recommender
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
@@ -35,6 +36,7 @@ from letterrec.training.devices import has_bfloat16
 from letterrec.training.loop import Rows, random_batches, train
 from letterrec.training.options import TrainingOptions
 
+SOFTMAX_ITEMS = 100_000  # the largest catalogue with a softmax over its items
 _LIKELY = 50  # items of the item softmax that are mixed in
 _FEW_REPEATS = 0.01  # share of interactions with an item of the own history that is called none
 _GROUPS = 4  # of similar length, in a batch
@@ -61,6 +63,8 @@ class Rqt(Recommender):
             none, as for more than 100,000 items, whose scores would cost too much.
         item_share: share of the probability that the softmax over items has in the ranking; the
             codes have the rest.
+        n_behaviours: kinds of interactions; see `nn.behaviours`.
+        targets: rows of the behaviours that are to be predicted; empty: all.
     """
 
     tokens: Tensor
@@ -86,6 +90,8 @@ class Rqt(Recommender):
         temperature: float = 1.0,
         item_weight: float = 1.0,
         item_share: float = 0.8,
+        n_behaviours: int = 1,
+        targets: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         content = content if use_content else None
@@ -98,7 +104,9 @@ class Rqt(Recommender):
         self.code_embedding = nn.Embedding(1 + sum(self.sizes), dim, padding_idx=0)
         self.prefix_embedding = nn.Embedding(1 + sum(self.sizes), dim, padding_idx=0)
         self.position_embedding = nn.Embedding(max_history, dim)
-        self.item_embedding = nn.Embedding(identifiers.n_items, dim) if item_embedding else None
+        is_large = identifiers.n_items > SOFTMAX_ITEMS  # a batch touches few rows of the table
+        own = nn.Embedding(identifiers.n_items, dim, sparse=is_large) if item_embedding else None
+        self.item_embedding = own
         self.content_projection = None if content is None else nn.Linear(content.shape[1], dim)
         self.body = nn.ModuleList(CausalBlock(dim, heads, dropout) for _ in range(layers))
         self.body_norm = nn.LayerNorm(dim)
@@ -107,7 +115,7 @@ class Rqt(Recommender):
         )
         self.depth_norm = nn.LayerNorm(dim)
         self.output_bias = nn.Parameter(torch.zeros(sum(self.sizes)))
-        has_softmax = item_weight > 0 and identifiers.n_items <= FULL_SOFTMAX_ITEMS
+        has_softmax = item_weight > 0 and not is_large
         self.item_query = nn.Linear(dim, dim) if has_softmax else None
         if has_softmax:
             self.register_buffer("taken_once", torch.tensor(False))
@@ -116,6 +124,8 @@ class Rqt(Recommender):
                 nn.init.normal_(table.weight, std=0.02)
                 if table.padding_idx is not None:
                     table.weight.data[table.padding_idx].zero_()
+        self.n_behaviours = n_behaviours
+        self.behaviours = BehaviourInputs(n_behaviours, targets, dim) if n_behaviours > 1 else None
         self._table: _Table | None = None
         self.set_catalogue(identifiers, content)
         self._legal = LegalCodes(identifiers, trie)
@@ -130,7 +140,14 @@ class Rqt(Recommender):
     ) -> Self:
         """An untrained recommender of a catalogue."""
         make: Callable[..., Self] = cls
-        return make(identifiers, features.content, trie=trie, **settings)
+        return make(
+            identifiers,
+            features.content,
+            trie=trie,
+            n_behaviours=max(1, len(features.behaviours)),
+            targets=features.targets,
+            **settings,
+        )
 
     def set_catalogue(
         self,
@@ -180,7 +197,8 @@ class Rqt(Recommender):
         validate: Callable[[], Mapping[str, float]] | None = None,
     ) -> TrainingLog:
         """Train on every next item of every sequence; see `training.loop.train`."""
-        windows = histories.windows(self.max_history + 1)
+        windows = histories.events(self.n_behaviours).windows(self.max_history + 1)
+        options = options.sized(len(windows))
         if self.item_query is not None:
             self.taken_once.fill_(_share_of_repeats(histories) < _FEW_REPEATS)
         return train(
@@ -198,15 +216,15 @@ class Rqt(Recommender):
         """The loss of predicting each item from those before it.
 
         Args:
-            groups: int64 ``(sequences, longest)`` item rows each, left-aligned, ``-1`` after the
-                end: together a batch.
+            groups: int64 ``(sequences, longest)`` item rows, or events, each, left-aligned, ``-1``
+                after the end: together a batch.
 
         Returns:
             ``loss``: the ranking-guided loss (eq. 6), summed over levels, mean over items. With a
             softmax over items ``codes`` is this, ``items`` the cross-entropy over the items, and
             ``loss`` their weighted sum.
         """
-        parts = [self._following(items) for items in groups]
+        parts = [self._following(events) for events in groups]
         hidden, following = (torch.cat([part[i] for part in parts]) for i in (0, 1))
         prefix = self.prefix_embedding(self.tokens[following])  # (n_targets, levels, dim)
         before = prefix.cumsum(1) - prefix  # sum over the levels before each level
@@ -235,39 +253,49 @@ class Rqt(Recommender):
         of_items = full_loss(self.item_query(hidden), self._items(), following, read)
         return {"loss": loss + self.item_weight * of_items, "codes": loss, "items": of_items}
 
-    def _following(self, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Each item that follows others, of item rows ``(sequences, longest)``.
+    def _following(self, events: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Each item that follows others, of item rows, or events, ``(sequences, longest)``.
 
         Returns:
             Hidden states ``(n, dim)`` before it, its row ``(n,)``, and the rows of those read
             before it ``(n, longest - 1)``, -1 padded.
         """
+        items, following = items_of(events, self.n_behaviours), None
+        if self.behaviours is not None:
+            following = self.behaviours.between(events, dropping=self.training)
         is_target = items[:, 1:] >= 0
         steps = torch.arange(items.shape[1] - 1, device=items.device)
         read = items[:, None, :-1].expand(-1, len(steps), -1)  # (sequences, longest - 1, same)
         read = read.masked_fill(steps > steps[:, None], -1)
-        return self._read(items[:, :-1])[is_target], items[:, 1:][is_target], read[is_target]
+        hidden = self._read(events[:, :-1], following)
+        return hidden[is_target], items[:, 1:][is_target], read[is_target]
 
     @torch.no_grad()
     def encode(
-        self, histories: Tensor, instructions: Sequence[str | None] | None = None
+        self,
+        histories: Tensor,
+        instructions: Sequence[str | None] | None = None,
+        behaviours: Tensor | None = None,
     ) -> RqtDecoder:
         """Read histories once, for `beam_search.search`.
 
         Args:
-            histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end,
-                at least one item each; ``longest`` at most ``max_history``.
+            histories: int64 ``(batch, longest)`` item rows, or events, left-aligned, ``-1`` after
+                the end, at least one item each; ``longest`` at most ``max_history``.
             instructions: not read: this recommender follows none.
+            behaviours: int64 ``(batch,)`` that are asked for; -1, or None: the targets.
         """
         lengths = (histories >= 0).sum(1)
-        state = self._embed(histories)  # (batch, longest, dim)
+        asked = None if self.behaviours is None else self.behaviours.asked(histories, behaviours)
+        state = self._embed(histories, asked)  # (batch, longest, dim)
         for block in self.body[:-1]:
             state = block(state)
         latest = cast(CausalBlock, self.body[-1]).at(
             state, (lengths - 1).clamp_min(0)
         )  # (batch, dim)
         hidden = self.body_norm(latest)  # (batch, dim)
-        return RqtDecoder(self, hidden, self._likely(hidden, histories))
+        items = items_of(histories, self.n_behaviours)
+        return RqtDecoder(self, hidden, self._likely(hidden, items))
 
     def _likely(self, hidden: Tensor, histories: Tensor) -> Retrieved | None:
         """The items that the softmax over items finds likely.
@@ -307,17 +335,22 @@ class Rqt(Recommender):
         """What stands for each item in the softmax over items: ``(n_items, dim)``."""
         return self._item_inputs(torch.arange(len(self.tokens), device=self.tokens.device))
 
-    def _read(self, items: Tensor) -> Tensor:
-        """Item rows ``(batch, longest)`` -> hidden states ``(batch, longest, dim)``."""
-        state = self._embed(items)
+    def _read(self, events: Tensor, following: Tensor | None = None) -> Tensor:
+        """Item rows, or events, ``(batch, longest)`` -> hidden states ``(batch, longest, dim)``."""
+        state = self._embed(events, following)
         for block in self.body:
             state = block(state)
         return cast(Tensor, self.body_norm(state))
 
-    def _embed(self, items: Tensor) -> Tensor:
-        """Item rows ``(batch, longest)`` -> inputs ``(batch, longest, dim)``."""
-        state = self._item_inputs(items.clamp_min(0), self.training)  # (batch, longest, dim)
+    def _embed(self, events: Tensor, following: Tensor | None = None) -> Tensor:
+        """Item rows, or events with the behaviour that follows each, ``(batch, longest)`` -> inputs
+        ``(batch, longest, dim)``.
+        """
+        items = items_of(events, self.n_behaviours).clamp_min(0)
+        state = self._item_inputs(items, self.training)  # (batch, longest, dim)
         state = state + self.position_embedding.weight[: items.shape[1]]
+        if self.behaviours is not None and following is not None:
+            state = state + self.behaviours(events, following)
         return cast(Tensor, self.drop(state))
 
     def _item_inputs(self, rows: Tensor, dropping: bool = False) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
+from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import END_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.nn.t5 import Attention, Stack, additive
-from letterrec.recommenders.base import Recommender, check_sizes, check_trainable
+from letterrec.recommenders.base import Features, Recommender, check_sizes, check_trainable
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.recommenders.t5_folder import write_t5
 from letterrec.training.checkpoints import TrainingLog
@@ -49,9 +50,13 @@ class Tiger(Recommender):
         feed_forward: inner width of the feed-forward layers.
         dropout: everywhere that T5 has it.
         temperature: tau of the ranking-guided loss (eq. 6).
+        n_behaviours: kinds of interactions. Of more than one, a token of the behaviour stands
+            before the codes of every item, in the history and in what is generated
+            ("Multi-Behavior Generative Recommendation", MBGen, CIKM'24).
+        targets: rows of the behaviours that are to be predicted; empty: all.
     """
 
-    item_tokens: Tensor
+    item_tokens: Tensor  # of each event, where behaviours are told apart
 
     def __init__(
         self,
@@ -66,19 +71,48 @@ class Tiger(Recommender):
         feed_forward: int = 1024,
         dropout: float = 0.1,
         temperature: float = 1.0,
+        n_behaviours: int = 1,
+        targets: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.max_history = max_history
+        self.n_behaviours = n_behaviours
+        self.targets = targets or tuple(range(n_behaviours))
+        self.first_behaviour = identifiers.n_tokens  # the tokens of behaviours are the last ones
         self.temperature = temperature
         self.sizes = identifiers.sizes
         self.level_offsets = identifiers.level_offsets
-        self._vocabulary = identifiers.vocabulary
-        self.shared = nn.Embedding(identifiers.n_tokens, dim)  # tied with the output, N(0, 1)
+        asked = [f"<behaviour_{i}>" for i in range(n_behaviours)] if n_behaviours > 1 else []
+        self._vocabulary = [*identifiers.vocabulary, *asked]
+        n_tokens = identifiers.n_tokens + (n_behaviours if n_behaviours > 1 else 0)
+        self.shared = nn.Embedding(n_tokens, dim)  # tied with the output, N(0, 1)
         self.encoder = Stack(dim, layers, heads, head_dim, feed_forward, dropout, cross=False)
         self.decoder = Stack(dim, layers, heads, head_dim, feed_forward, dropout, cross=True)
-        self.register_buffer(
-            "item_tokens", torch.from_numpy(identifiers.tokens), persistent=False
-        )  # (n_items, n_levels)
+        self.register_buffer("item_tokens", self._tokens_of(identifiers), persistent=False)
+
+    @classmethod
+    def build(
+        cls,
+        identifiers: Identifiers,
+        features: Features,
+        trie: Trie | None = None,
+        **settings: object,
+    ) -> Self:
+        """An untrained recommender of a catalogue."""
+        make: Callable[..., Self] = cls
+        n = max(1, len(features.behaviours))
+        return make(identifiers, n_behaviours=n, targets=features.targets, **settings)
+
+    def _tokens_of(self, identifiers: Identifiers) -> Tensor:
+        """int64 ``(n_items, n_levels)`` tokens of each item; of several behaviours those of each
+        event, ``(n_items * n_behaviours, 1 + n_levels)``, the behaviour first.
+        """
+        tokens = torch.from_numpy(identifiers.tokens)
+        n = self.n_behaviours
+        if n == 1:
+            return tokens
+        behaviours = (self.first_behaviour + torch.arange(n)).repeat(len(tokens))
+        return torch.cat([behaviours[:, None], tokens.repeat_interleave(n, 0)], 1)
 
     def set_catalogue(
         self,
@@ -92,7 +126,7 @@ class Tiger(Recommender):
             IdentifierError: the levels have other sizes than those trained on.
         """
         check_sizes(identifiers, self.sizes)
-        self.item_tokens = torch.from_numpy(identifiers.tokens).to(self.item_tokens.device)
+        self.item_tokens = self._tokens_of(identifiers).to(self.item_tokens.device)
 
     def fit(
         self,
@@ -104,7 +138,7 @@ class Tiger(Recommender):
         """Train on every item of the sequences but their first, given the items before it.
 
         Args:
-            histories: sequences of item rows.
+            histories: sequences of item rows, with their behaviours where there are several.
             options: of the training.
             validate: metrics of the recommender as it is.
 
@@ -112,7 +146,9 @@ class Tiger(Recommender):
             DataError: no sequence has two items.
         """
         check_trainable(histories)
+        histories = histories.events(self.n_behaviours)
         first, target = _samples(histories)
+        options = options.sized(len(target))
         lengths = np.minimum(target - first, self.max_history)
         tokens = self.item_tokens.cpu()
 
@@ -136,7 +172,8 @@ class Tiger(Recommender):
 
         Args:
             history_tokens: int64 ``(batch, s)`` as `spell` makes them.
-            target_tokens: int64 ``(batch, n_levels)``, ``PAD_TOKEN`` after a shorter identifier.
+            target_tokens: int64 ``(batch, n_levels)``, ``PAD_TOKEN`` after a shorter identifier;
+                the token of the behaviour first, where behaviours are told apart.
         """
         logits = self.logits(history_tokens, target_tokens).flatten(0, 1)
         targets = target_tokens.masked_fill(target_tokens == PAD_TOKEN, _IGNORED).flatten()
@@ -157,16 +194,26 @@ class Tiger(Recommender):
         """Logits over all tokens: ``(..., d)`` -> ``(..., n_tokens)``."""
         return F.linear(state * self.shared.embedding_dim**-0.5, self.shared.weight)
 
-    def encode(self, histories: Tensor, instructions: Sequence[str | None] | None = None) -> Beams:
+    def encode(
+        self,
+        histories: Tensor,
+        instructions: Sequence[str | None] | None = None,
+        behaviours: Tensor | None = None,
+    ) -> Beams:
         """Read each history once, for `beam_search.search`.
 
         Args:
-            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 padded; ``longest``
-                at most ``max_history``.
+            histories: int64 ``(batch, longest)`` item rows, or events, left-aligned, -1 padded;
+                ``longest`` at most ``max_history``.
             instructions: not read: this recommender follows none.
+            behaviours: int64 ``(batch,)`` that are asked for; for -1, or None, the likeliest of the
+                targets is predicted.
         """
         self.eval()
-        return Beams(self, spell(histories, self.item_tokens))
+        asked = None
+        if self.n_behaviours > 1:
+            asked = histories.new_full((len(histories),), -1) if behaviours is None else behaviours
+        return Beams(self, spell(histories, self.item_tokens), asked)
 
     def export(self, folder: Path) -> None:
         """Write a T5 with these weights and the tokenizer of its codes; see `t5_folder`."""
@@ -209,13 +256,16 @@ class Beams:
     over_legal = False
     retrieved: None = None
 
-    def __init__(self, model: Tiger, tokens: Tensor) -> None:
+    def __init__(self, model: Tiger, tokens: Tensor, asked: Tensor | None = None) -> None:
         together = _TOGETHER if tokens.device.type == "cpu" else len(tokens)
         lengths = (tokens != PAD_TOKEN).sum(1)
         order = lengths.argsort(stable=True)
         self._rows = torch.split(order, together)
         self._back = order.argsort()
-        self._groups = [_Group(model, tokens[r, : int(lengths[r].max())]) for r in self._rows]
+        self._groups = [
+            _Group(model, tokens[r, : int(lengths[r].max())], None if asked is None else asked[r])
+            for r in self._rows
+        ]
 
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``, normalised over all tokens."""
@@ -236,20 +286,24 @@ class _Group:
     """
 
     @torch.no_grad()
-    def __init__(self, model: Tiger, tokens: Tensor) -> None:
+    def __init__(self, model: Tiger, tokens: Tensor, asked: Tensor | None) -> None:
         self._model = model
         self._level = 0
+        self._n_before = 0  # tokens that each beam has behind the start
         self._blocks = model.decoder.blocks
         present = tokens != PAD_TOKEN
         self._mask = None if bool(present.all()) else additive(present)
         states = model.encoder(model.shared(tokens), self._mask)
         attentions = [block.cross.EncDecAttention for block in self._blocks]
         self._source = [(a.split(a.k(states)), a.split(a.v(states))) for a in attentions]
-        self._bias = model.decoder.position_bias(len(model.sizes))  # (h, t, t)
+        n_places = len(model.sizes) + (asked is not None)
+        self._bias = model.decoder.position_bias(n_places)  # (h, t, t)
         # Per layer and level, keys and values (b, beams of the level, h, e).
         self._past: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self._blocks]
         self._ancestors: list[Tensor] = []  # per level, rows (b, beams) of the ancestors there
         self._state = self._step(tokens.new_full((len(tokens), 1), PAD_TOKEN))
+        if asked is not None:
+            self._extend(torch.zeros_like(asked)[:, None], self._behaviours(asked)[:, None])
 
     @torch.no_grad()
     def log_probs(self) -> Tensor:
@@ -262,11 +316,25 @@ class _Group:
     @torch.no_grad()
     def advance(self, parents: Tensor, codes: Tensor) -> None:
         """Append ``codes`` to the beams ``parents``, both int64 ``(b, beams)``."""
+        tokens = codes + self._model.level_offsets[self._level]
+        self._level += 1
+        self._extend(parents, tokens)
+
+    def _behaviours(self, asked: Tensor) -> Tensor:
+        """int64 ``(b,)`` tokens of the behaviours asked for, or, where -1, of the likeliest of the
+        targets.
+        """
+        model = self._model
+        tokens = model.first_behaviour + torch.tensor(model.targets, device=asked.device)
+        likeliest = tokens[model.tokens_of(self._state[:, 0])[:, tokens].argmax(1)]
+        return torch.where(asked < 0, likeliest, model.first_behaviour + asked)
+
+    def _extend(self, parents: Tensor, tokens: Tensor) -> None:
+        """Append ``tokens`` to the beams ``parents``, both int64 ``(b, beams)``."""
         first = torch.arange(len(parents), device=parents.device)[:, None] * self._state.shape[1]
         self._ancestors = [rows.gather(1, parents) for rows in self._ancestors]
         self._ancestors.append(first + parents)
-        tokens = codes + self._model.level_offsets[self._level]
-        self._level += 1
+        self._n_before += 1
         self._state = self._step(tokens)
 
     def _step(self, tokens: Tensor) -> Tensor:
@@ -297,7 +365,7 @@ class _Group:
         ]
         along.append(past[-1])
         scores = torch.stack([(queries * keys).sum(-1) for keys, _ in along])  # (t, b, beams, h)
-        bias = self._bias[:, self._level, : self._level + 1].T  # (t, h)
+        bias = self._bias[:, self._n_before, : self._n_before + 1].T  # (t, h)
         weights = scores.add_(bias[:, None, None]).softmax(0)[..., None]
         attended = weights[0] * along[0][1]
         for weight, (_, values) in zip(weights[1:], along[1:], strict=True):

@@ -195,6 +195,8 @@ def _identifiers_table(run: Run) -> str:
             f" Items with at least one code of that neighbour: {shared:.3f}; "
             f"of a random item: {by_chance:.3f}."
         )
+    if "cf_overlap_items" in found:
+        note += f" Neighbours are of a sample of {found['cf_overlap_items']} items."
     head = ("Level", "Codes used", "Entropy (bits)", "Largest share")
     return _table(head, rows) + _note(note)
 

@@ -144,6 +144,8 @@ def print_inspection(out: Terminal, found: Diagnosis | Weights) -> None:
     )
     if found.get("cf_overlap") is not None:
         out.print(f"cf_overlap (codes shared with the CF neighbour): {found['cf_overlap']:.3f}")
+    if "cf_overlap_items" in found:
+        out.print(f"  of a sample of {found['cf_overlap_items']} items, as is the next")
     shared, by_chance = found.get("cf_overlap_any"), found.get("random_overlap_any")
     if shared is not None and by_chance is not None:
         out.print(
@@ -184,9 +186,8 @@ def print_recommendations(out: Terminal, engine: Engine, users: Sequence[str], k
     """Recommendations for users of the run, after the titles they saw last."""
     histories = [engine.history_of(user) for user in users]
     titles = engine.titles
-    for user, history, answer in zip(
-        users, histories, engine.recommend(histories, k=k), strict=True
-    ):
+    answers = engine.recommend(histories, k=k, behaviours=map(engine.behaviours_of, users))
+    for user, history, answer in zip(users, histories, answers, strict=True):
         latest = [titles[item] for item in history[-3:]]
         out.print()
         out.print(f"user {user}, who saw last: {'; '.join(latest)}", soft_wrap=True)

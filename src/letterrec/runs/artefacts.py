@@ -184,8 +184,8 @@ class Artefacts:
             return None
         with reading(path):
             found = Transitions.load(path)
-            if found.table.shape[0] != n_items:
-                raise ValueError(f"{found.table.shape[0]} items, the run has {n_items}")
+            if found.n_items != n_items:
+                raise ValueError(f"{found.n_items} items, the run has {n_items}")
         return found
 
     def save_ranks(self, ranks: Mapping[str, Ranks], dataset: Dataset) -> None:

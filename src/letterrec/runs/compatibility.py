@@ -15,6 +15,8 @@ from letterrec.recommenders import RECOMMENDERS, Features
 from letterrec.runs import tracking
 from letterrec.tokenizers import TOKENIZERS
 
+_TIGHT = 4  # identifiers per item, below which a code space is
+
 
 def refuse_impossible(
     settings: Settings, dataset: Dataset, done: Callable[[str], bool] = lambda stage: False
@@ -76,10 +78,19 @@ def _refuse_tokenizer(settings: Settings, dataset: Dataset) -> None:
             f"of {dataset.name} have none; add an items file with a column 'categories', or take "
             "another tokenizer"
         )
-    if tokenizer.capacity is not None and tokenizer.capacity < dataset.n_items:
+    space = tokenizer.code_space(dataset.n_items)
+    if space is None:
+        return
+    if space.capacity < dataset.n_items:
         raise IdentifierError(
-            f"{dataset.n_items} items do not fit a code space of {tokenizer.capacity} identifiers; "
+            f"{dataset.n_items} items do not fit a code space of {space.capacity} identifiers; "
             "raise tokenizer.codes or tokenizer.levels"
+        )
+    if space.capacity < _TIGHT * dataset.n_items:
+        say(
+            f"  note: {dataset.n_items} items in a code space of {space.capacity} identifiers "
+            f"({space.levels} levels of {space.codes} codes): it is tight, and many items will get "
+            "codes far from their own; raise tokenizer.codes or tokenizer.levels"
         )
 
 

@@ -16,8 +16,9 @@ from letterrec.baselines import BASELINES, Baseline
 from letterrec.config.section import TrainingSettings
 from letterrec.config.settings import Settings
 from letterrec.data.dataset import Dataset
+from letterrec.data.sequences import Histories
 from letterrec.data.splits import SPLITS
-from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
+from letterrec.decoding.ranker import EventRanker, GenerativeRanker, Ranker
 from letterrec.decoding.transitions import Transitions, learned, similarity_of
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
@@ -42,6 +43,7 @@ from letterrec.runs.steps import (
     MadeTokenizer,
 )
 from letterrec.tokenizers import TOKENIZERS, Items, Tokenizer
+from letterrec.tokenizers.assignment import assign
 from letterrec.tokenizers.base import Part
 from letterrec.training.devices import device, set_seed
 from letterrec.training.options import TrainingOptions
@@ -78,7 +80,7 @@ def trained_cf(run: Run, dataset: Dataset) -> MadeCf:
     cases = Validation(dataset, seed=run.settings.seed)
 
     def validate(model: SASRec) -> dict[str, float]:
-        return cases.metrics(ScoringRanker(model, device()))
+        return cases.metrics(EventRanker(model, device(), n_behaviours=dataset.n_behaviours))
 
     model = collaborative.train_cf(
         dataset,
@@ -112,23 +114,26 @@ def items_of(
         semantic = np.zeros((dataset.n_items, 0), dtype=np.float32)
     graph = None
     if tokenizer_reads(settings, "cooccurrence"):
-        graph = cooccurrence(dataset.training(), dataset.n_items)
+        targets = dataset.training().only(dataset.target_behaviours)
+        graph = cooccurrence(targets, dataset.n_items)
     return Items(semantic, cf, dataset.categories, graph)
 
 
 def fit_tokenizer(run: Run, items: Items) -> MadeTokenizer:
     """The tokenizer that the settings name, fitted (eq. 1 to 5)."""
     settings = run.settings
-    tokenizer = TOKENIZERS[settings.tokenizer.name](
-        **settings.tokenizer.model_dump(exclude={"name", "training"}),
-    )
+    space = settings.tokenizer.code_space(len(items.content))
+    given = settings.tokenizer.model_dump(exclude={"name", "training"})
+    if space is not None:
+        given |= space._asdict()
+    tokenizer = TOKENIZERS[settings.tokenizer.name](**given)
     tokenizer.fit(items, _options(run, "tokenizer", settings.tokenizer.training))
     return MadeTokenizer(tokenizer, tokenizer.reconstruction_error(items))
 
 
 def learned_identifiers(tokenizer: Tokenizer, items: Items) -> MadeIdentifiers:
     """The identifiers that a fitted tokenizer gives."""
-    codes = tokenizer.assign(items)
+    codes = assign(tokenizer, items)
     identifiers = Identifiers(codes, tokenizer.sizes)
     return MadeIdentifiers(identifiers, tokenizer.quantize(items), items.cf)
 
@@ -190,6 +195,8 @@ def make_recommender(
         dataset.titles,
         dataset.texts,
         dataset.preferences,
+        dataset.behaviours,
+        dataset.targets,
     )
     set_seed(settings.seed)
     return RECOMMENDERS[settings.recommender.name].build(
@@ -233,7 +240,7 @@ def train_recommender(
     options = _options(run, "recommender", run.settings.training)
     cases = _validation(run, dataset)
     log = recommender.fit(
-        dataset.training(),
+        _learned_from(run, dataset),
         replace(options, every=run.settings.evaluation.every),
         validate=(lambda: cases.metrics(ranker)) if cases else None,
     )
@@ -254,16 +261,23 @@ def learn_all(
         epochs: what the schedule is of instead; None: what the settings have.
     """
     options = _options(run, "recommender", run.settings.training)
-    options = replace(options, stop=stop, epochs=epochs or options.epochs)
-    log = recommender.fit(dataset.training(), options)
+    options = replace(options, stop=stop)
+    if epochs is not None:
+        options = replace(options, epochs=epochs, most=None)
+    log = recommender.fit(_learned_from(run, dataset), options)
     return MadeRecommender(recommender.state_dict(), log)
+
+
+def _learned_from(run: Run, dataset: Dataset) -> Histories:
+    """What the run's model is trained on: a baseline knows one kind of interaction, the targets."""
+    training = dataset.training()
+    return training.only(dataset.target_behaviours) if is_baseline(run.settings) else training
 
 
 def relearned_transitions(
     run: Run,
     dataset: Dataset,
     content: Embeddings | None,
-    trie: Trie,
     chosen: Transitions | None,
 ) -> Transitions | None:
     """Transitions learned from all that a data set has, with the strengths that others were chosen
@@ -271,19 +285,26 @@ def relearned_transitions(
     """
     if chosen is None:
         return None
-    transitions, similar = _learned(run, dataset, content, trie)
+    transitions, similar = _learned(run, dataset, content)
     return transitions.strong_as(chosen, similar)
 
 
 def _learned(
-    run: Run, dataset: Dataset, content: Embeddings | None, trie: Trie
+    run: Run, dataset: Dataset, content: Embeddings | None
 ) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
     """Transitions of what is trained on, and what similarity adds; see `transitions.learned`."""
     similarity = None
     if content is not None and len(content) > 1:
-        similarity = similarity_of(content, trie.items.cpu().numpy())
+        similarity = similarity_of(content)
     settings = run.settings.transitions.model_dump(exclude={"enabled"})
-    return learned(dataset.training(), dataset.n_items, similarity, **settings)
+    return learned(
+        dataset.training(),
+        dataset.n_items,
+        similarity,
+        n_behaviours=dataset.n_behaviours,
+        targets=dataset.targets,
+        **settings,
+    )
 
 
 def fit_transitions(
@@ -295,7 +316,7 @@ def fit_transitions(
     settings = run.settings.transitions
     if not settings.enabled:
         return None
-    transitions, similar = _learned(run, dataset, content, ranker.trie)
+    transitions, similar = _learned(run, dataset, content)
     cases = _validation(run, dataset)
 
     def score(transitions: Transitions) -> float:
@@ -353,7 +374,7 @@ def _validation(run: Run, dataset: Dataset) -> Validation:
 def _options(run: Run, stage: str, settings: TrainingSettings | None) -> TrainingOptions:
     """How a stage's network is trained; the defaults where it has no settings of its own."""
     return TrainingOptions(
-        **({} if settings is None else settings.model_dump()),
+        **({} if settings is None else settings.options()),
         criterion=run.settings.evaluation.criterion,
         seed=run.settings.seed,
         folder=run.checkpoints(stage),

@@ -148,6 +148,7 @@ class Diagnostics(Record):
     collision_rate: CollisionRate
     cf_overlap: float | None = None
     cf_overlap_any: float | None = None
+    cf_overlap_items: int | None = None
     random_overlap_any: float | None = None
 
 

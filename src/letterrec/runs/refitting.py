@@ -121,7 +121,6 @@ def refit(
             refitted,
             dataset,
             content,
-            trie,
             run.transitions(known.n_trained) if run.is_done("transitions") else None,
         )
         refitted.step(steps.TRANSITIONS, dataset, remember)

@@ -100,7 +100,7 @@ class Run(Artefacts):
                     "or name another --out"
                 )
             run = cls.open(folder)
-            if run.settings != settings:
+            if run.settings.plain() != settings.plain():
                 raise RunError(
                     f"{folder} was started with other settings "
                     f"({_differences(run.settings, settings)}); resume with the same recipe and "

@@ -28,6 +28,7 @@ from letterrec.errors import NotFound, RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.runs.layout import Layout
+from letterrec.serving.behaviours import asked_behaviour, behaviours_in
 from letterrec.serving.catalogue.filters import Where, as_key
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import Changes, read_changes, version_of
@@ -182,6 +183,20 @@ class Engine:
         row = self._user_row(user)
         return [self.dataset.item_ids[i] for i in self.dataset.interactions[row]]
 
+    def behaviours_of(self, user: object) -> list[str] | None:
+        """By which behaviour each item came into a known user's history; None where the run knows
+        one kind of interaction.
+
+        Raises:
+            NotFound: the run has not seen this user.
+        """
+        dataset = self.dataset
+        of_each, row = dataset.interactions.behaviours, self._user_row(user)
+        if of_each is None:
+            return None
+        start, stop = dataset.interactions.offsets[row : row + 2]
+        return [dataset.behaviours[b] for b in of_each[start:stop]]
+
     def _user_row(self, user: object) -> int:
         row = self.dataset.user_rows.get(one_id(user, "user", self.dataset.user_rows))
         if row is None:
@@ -196,7 +211,10 @@ class Engine:
         """The share of validation targets that are in the history before them: how often people
         come back to what they had.
         """
-        return returning_share(self.dataset.held_out("valid"))
+        cases = self.dataset.held_out("valid")
+        return returning_share(
+            replace(cases, histories=cases.histories.only(self.dataset.seen_by()))
+        )
 
     @cached_property
     def reasons(self) -> Reasons:
@@ -218,6 +236,8 @@ class Engine:
         instruction: str | None = None,
         unknown: Unknown = "skip",
         where: Where | None = None,
+        behaviour: str | None = None,
+        behaviours: Iterable[Sequence[str] | None] | None = None,
     ) -> list[Recommendations]:
         """The ``k`` best next items for each history.
 
@@ -226,7 +246,9 @@ class Engine:
                 columns of a table; the latest ones count most, and only as many as the recommender
                 reads. An empty history gets the items most frequent in training.
             k: items wanted.
-            exclude_seen: leave out the items of the history itself (all of it).
+            exclude_seen: leave out the items of the history itself (all of it). Where the run tells
+                behaviours apart: those that came by the behaviour asked for, so that what was
+                viewed may be bought; of grades, all that has any.
             allowed: recommend only from these items; None allows all.
             beam: prefixes kept per level, at least ``k``, of a model that searches; None takes the
                 run's.
@@ -238,6 +260,9 @@ class Engine:
                 several values of one attribute any will do. Attributes are the catalogue's further
                 columns, and ``category`` where items have categories; items that were added since
                 have none.
+            behaviour: what is asked for: what will be bought, or viewed; None: the run's targets.
+            behaviours: for each history the behaviour by which each of its items came, or None: all
+                by the first of the run's targets.
 
         Returns:
             Per history up to ``k`` pairs of item id and natural log-probability, or score where a
@@ -246,15 +271,34 @@ class Engine:
         Raises:
             RequestError: a history or ``allowed`` of which nothing is known, a ``k`` or ``beam``
                 below 1, a value that is no id, an attribute or value that no item has, an
-                instruction to a recommender that reads none, or a beam for a baseline.
+                instruction to a recommender that reads none, a behaviour that the run does not
+                know, or a beam for a baseline.
         """
         if isinstance(histories, str | bytes | Mapping) or not isinstance(histories, Iterable):
             raise RequestError(
                 f"histories is a list of lists of item ids; {kind_of(histories)} came instead"
             )
-        template = Query((), k, exclude_seen, allowed, (), beam, instruction, unknown, where=where)
+        template = Query(
+            (),
+            k,
+            exclude_seen,
+            allowed,
+            (),
+            beam,
+            instruction,
+            unknown,
+            where=where,
+            behaviour=behaviour,
+        )
         among = self._filter(template)
-        queries = [self._prepared(replace(template, history=h), among) for h in histories]
+        each = list(histories)
+        kinds = [None] * len(each) if behaviours is None else list(behaviours)
+        if len(kinds) != len(each):
+            raise RequestError(f"{len(kinds)} lists of behaviours came for {len(each)} histories")
+        queries = [
+            self._prepared(replace(template, history=h, behaviours=b), among)
+            for h, b in zip(each, kinds, strict=True)
+        ]
         if skipped := dict.fromkeys(item for query in queries for item in query.skipped):
             message = f"skipped {listed(list(skipped))}: {self.not_among()}"
             warnings.warn(message, UserWarning, stacklevel=2)
@@ -282,7 +326,9 @@ class Engine:
             )
         if among.beam is not None:
             self.check_searches()
-        rows, skipped = self._rows(query.history, "history", query.unknown)
+        history = query.history if query.behaviours is None else list(query.history)
+        rows, skipped = self._rows(history, "history", query.unknown)
+        behaviours = behaviours_in(query, history, rows, self.dataset, self.catalogue.rows)
         k = min(among.k, self.catalogue.n_rows)
         beam = max(k, among.beam or self.settings.evaluation.beam)
         skipped = list(dict.fromkeys([*skipped, *among.skipped]))
@@ -295,14 +341,20 @@ class Engine:
             among.instruction,
             tuple(skipped),
             -1 if query.user is None else self._user_row(query.user),
+            behaviours,
+            among.behaviour,
+            self.dataset.seen_by(among.behaviour),
         )
 
     def _filter(self, query: Query) -> Filter:
         """What a query asks besides its history, checked."""
         k, beam, instruction = checked(query)
         among = None if query.where is None else self.catalogue.where(as_key(query.where))
+        behaviour = asked_behaviour(
+            query.behaviour, self.dataset, any_of_them=self.model.reads_behaviours
+        )
         if query.allowed is None and not has_any(query.blocked):
-            return Filter(k, beam, instruction, among)
+            return Filter(k, beam, instruction, among, behaviour=behaviour)
         mask = np.full(self.catalogue.n_rows, query.allowed is None)
         skipped: list[str] = []
         for name, items, value in (
@@ -316,7 +368,7 @@ class Engine:
         if among is not None:
             mask[: len(among)] &= among
             mask[len(among) :] = False
-        return Filter(k, beam, instruction, mask, skipped)
+        return Filter(k, beam, instruction, mask, skipped, behaviour)
 
     def _rows(
         self, items: Iterable[object], name: str, unknown: Unknown
@@ -373,15 +425,25 @@ class Engine:
     def _search(
         self, catalogue: Catalogue, queries: list[Prepared], beam: int
     ) -> list[list[tuple[int, float]]]:
+        histories = Histories.from_lists([q.rows for q in queries])
+        asked = seen_by = None
+        if self.dataset.behaviours:
+            of_each = np.array([b for q in queries for b in q.behaviours], dtype=np.int8)
+            histories = replace(histories, behaviours=of_each)
+            asked = np.array([q.behaviour for q in queries], dtype=np.int64)
+            everything = np.ones(self.dataset.n_behaviours, dtype=bool)
+            seen_by = np.stack([everything if q.seen_by is None else q.seen_by for q in queries])
         items, scores = self.model.ranker(catalogue).rank(
             Queries(
-                Histories.from_lists([q.rows for q in queries]),
+                histories,
                 max(q.k for q in queries),
                 np.array([q.exclude_seen for q in queries]),
                 _allowed(catalogue, queries),
                 beam,
                 [q.instruction for q in queries],
                 np.array([q.user for q in queries], dtype=np.int64),
+                asked,
+                seen_by,
             )
         )
         return [

@@ -25,10 +25,12 @@ class Model(ABC):
         generates: whether it spells identifiers by beam search, its scores being natural
             log-probabilities; one that does not gives items scores of its own.
         follows_instructions: whether it was trained on wishes in words.
+        reads_behaviours: whether it tells behaviours apart and may be asked for any of them.
     """
 
     generates: bool
     follows_instructions: bool
+    reads_behaviours: bool
 
     @abstractmethod
     def ranker(self, catalogue: Catalogue) -> Ranker:
@@ -61,6 +63,7 @@ class GenerativeModel(Model):
         self._recommender, self._beam = recommender, beam
         self.generates = recommender.searches
         self.follows_instructions = recommender.follows_instructions
+        self.reads_behaviours = recommender.n_behaviours > 1
 
     def ranker(self, catalogue: Catalogue) -> Ranker:
         """Beam search over the catalogue's trie, or what the recommender ranks by instead."""
@@ -89,14 +92,18 @@ class ScoringModel(Model):
     Args:
         name: of the baseline, as people know it.
         baseline: trained, in eval mode, on its device.
+        reads: bool ``(n_behaviours,)``: the behaviours that it was trained on; None: all.
     """
 
     generates = False
     follows_instructions = False
+    reads_behaviours = False
 
-    def __init__(self, name: str, baseline: Baseline) -> None:
+    def __init__(
+        self, name: str, baseline: Baseline, reads: NDArray[np.bool_] | None = None
+    ) -> None:
         self._name = name
-        self._ranker = PersonalRanker(baseline, device())
+        self._ranker = PersonalRanker(baseline, device(), reads)
 
     def ranker(self, catalogue: Catalogue) -> Ranker:
         """All items that the catalogue has: those trained on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping, Set
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Literal
@@ -36,6 +36,9 @@ class Query:
         user: whose history it is, by id, if that is a user of the run: a model may have learned of
             each user.
         where: recommend only items of these attributes; None allows all.
+        behaviours: by which behaviour each item came into the history, for a run that tells
+            behaviours apart; None: all by the first of its targets.
+        behaviour: what is asked for: what will be bought, or viewed; None: the run's targets.
     """
 
     history: Iterable[object]
@@ -48,17 +51,22 @@ class Query:
     unknown: Unknown = "skip"
     user: object = None
     where: Where | None = None
+    behaviours: Sequence[str] | None = None
+    behaviour: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """What a query asks besides its history; ``mask`` marks the items that it may get."""
+    """What a query asks besides its history; ``mask`` marks the items that it may get, and
+    ``behaviour`` is the row of the one asked for, -1 for the run's targets.
+    """
 
     k: int
     beam: int | None
     instruction: str | None
     mask: NDArray[np.bool_] | None = None
     skipped: list[str] = field(default_factory=list)
+    behaviour: int = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +74,10 @@ class Prepared:
     """A checked query, in item rows.
 
     ``mask`` marks the items that it may get, ``skipped`` has the ids that the catalogue does not
-    know, and ``user`` is the row of the user, -1 if that is not known.
+    know, and ``user`` is the row of the user, -1 if that is not known. ``behaviours`` are the rows
+    of those of the history, one for each of its items, empty where the run knows one kind of
+    interaction; ``behaviour`` is that of the one asked for, -1 for the run's targets; ``seen_by``
+    as of `Dataset.seen_by`.
     """
 
     rows: list[int]
@@ -77,6 +88,18 @@ class Prepared:
     instruction: str | None = None
     skipped: tuple[str, ...] = ()
     user: int = -1
+    behaviours: tuple[int, ...] = ()
+    behaviour: int = -1
+    seen_by: NDArray[np.bool_] | None = None
+
+    def seen(self) -> set[int]:
+        """The rows of the items that are left out as seen."""
+        if not self.exclude_seen:
+            return set()
+        if self.seen_by is None or not self.behaviours:
+            return set(self.rows)
+        pairs = zip(self.rows, self.behaviours, strict=True)
+        return {row for row, behaviour in pairs if self.seen_by[behaviour]}
 
 
 def checked(query: Query) -> tuple[int, int | None, str | None]:
@@ -144,7 +167,7 @@ def left_out(catalogue: Catalogue, query: Prepared) -> str:
     if query.mask is not None:
         allowed[: len(query.mask)] &= query.mask
         allowed[len(query.mask) :] = False
-    seen = len(set(query.rows)) if query.exclude_seen else 0
+    seen = len(query.seen())
     reasons = [
         (seen, "in the history (seen)"),
         (catalogue.n_items - int(active.sum()), "blocked or deleted"),

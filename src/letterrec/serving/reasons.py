@@ -79,7 +79,12 @@ class Reasons:
         self._followed = _Followed(training)
 
     def explain(
-        self, catalogue: Catalogue, history: Sequence[int], answer: Sequence[tuple[int, float]]
+        self,
+        catalogue: Catalogue,
+        history: Sequence[int],
+        answer: Sequence[tuple[int, float]],
+        behaviours: Sequence[int] = (),
+        asked: int = -1,
     ) -> list[Account]:
         """An account of each recommended item.
 
@@ -87,9 +92,11 @@ class Reasons:
             catalogue: that the answer is of.
             history: item rows, oldest first, all of them.
             answer: rows of recommended items, and their scores.
+            behaviours: of the history, one for each item; empty where there is one kind.
+            asked: the behaviour that was asked for, -1 for the targets.
         """
         items = [row for row, _ in answer]
-        origins = self._origins(catalogue, history, items)
+        origins = self._origins(catalogue, history, items, behaviours, asked)
         generated = self._generates and len(history) > 0
         return [
             self._account(catalogue, history, row, score if generated else None, line)
@@ -97,14 +104,22 @@ class Reasons:
         ]
 
     def _origins(
-        self, catalogue: Catalogue, history: Sequence[int], items: list[int]
+        self,
+        catalogue: Catalogue,
+        history: Sequence[int],
+        items: list[int],
+        behaviours: Sequence[int],
+        asked: int,
     ) -> list[dict[int, float]]:
         """For each item the probability that it has from each row of the history."""
         transitions = catalogue.transitions
         if transitions is None or not transitions.weight or not history or not items:
             return [{} for _ in items]
         recent = history[-self._max_history :]
-        parts = transitions.origins(recent, items, history)  # (recent, items)
+        n = transitions.n_behaviours
+        kinds = behaviours if n > 1 else [0] * len(history)
+        events = [row * n + kind for row, kind in zip(history, kinds, strict=True)]
+        parts = transitions.origins(events[-len(recent) :], items, events, asked)
         lines: list[dict[int, float]] = []
         for column in parts.T:
             line: dict[int, float] = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from letterrec.data import Dataset, Frames, read
+from letterrec.data.behaviours import as_known
 from letterrec.files import fingerprint
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.runs import refitting
@@ -48,7 +49,7 @@ def refit_served(
             data = engine.dataset
         elif not isinstance(data, Dataset):
             data = read(data, **settings.data.reading())
-        dataset = refitting.everything(data)
+        dataset = refitting.everything(as_known(data, engine.dataset))
         refitted = Run.start(folder, settings, source, resume=resume or not distributed.is_main())
         refitted.keep_data(dataset)
     content = engine.content

@@ -191,7 +191,7 @@ def _sweeps(study: Study) -> list[Panel]:
         study.source,
         study.folder / "figure8" / study.recommender,
         over=study.over,
-        epochs=[settings.training.epochs],
+        epochs=[settings.training.passes],
         recipe=study.recommender,
         overrides=[*row.budget, *study.overrides, *row.settings],
     )

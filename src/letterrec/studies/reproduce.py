@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from letterrec.config.loading import load_settings
 from letterrec.data import Dataset, find_sources, read
 from letterrec.data.splits import SPLITS
-from letterrec.decoding.ranker import ScoringRanker
+from letterrec.decoding.ranker import EventRanker
 from letterrec.errors import SettingsError
 from letterrec.evaluation.metrics import Ranks, ndcg, recall, summarise
 from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
@@ -187,7 +187,7 @@ def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measure
     run = runs[row_name]
     model = runs["host"].sasrec(dataset)
     model.to(device())
-    ranker = ScoringRanker(model, device())
+    ranker = EventRanker(model, device(), n_behaviours=dataset.n_behaviours)
     of_basis: dict[str, float] = {}
     if ROWS[row_name].model == "generative":
         own, cf = model.item_embeddings(), run.embeddings("collaborative", dataset.n_items)

@@ -10,7 +10,7 @@ from letterrec import api, pipeline
 from letterrec.config.settings import Settings
 from letterrec.data import check_source
 from letterrec.data.cold import read_split
-from letterrec.decoding.ranker import ScoringRanker
+from letterrec.decoding.ranker import EventRanker
 from letterrec.runs import parts, steps
 from letterrec.runs.layout import holds_run, run_folders
 from letterrec.runs.reuse import take_over
@@ -66,7 +66,7 @@ def fit_sasrec(source: str, folder: Path, settings: Settings, *, reuse: list[Pat
     pipeline.collaborative_embeddings(run, dataset)
     if not run.is_done(_LAST):
         model = run.sasrec(dataset).to(device())
-        ranker = ScoringRanker(model, device())
+        ranker = EventRanker(model, device(), n_behaviours=dataset.n_behaviours)
         run.step(steps.EVALUATION, dataset, partial(parts.measure, run, dataset, ranker))
     return run
 

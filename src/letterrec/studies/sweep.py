@@ -233,7 +233,7 @@ def _points(
         for value in values:
             overrides = [*shared, f"{key}={value}"]
             settings = load_settings(recipe, overrides)
-            if settings not in seen:
+            if settings not in seen and _value(settings, key) != _value(base, key):
                 seen.append(settings)
                 points.append(Point(f"{key}={value}", overrides))
     return points
@@ -254,5 +254,5 @@ def _ranked(points: Sequence[Point], criterion: str) -> list[Point]:
 def _value(settings: Settings, key: str) -> Any:
     value: Any = settings
     for part in key.split("."):
-        value = getattr(value, part)
-    return value
+        section, value = value, getattr(value, part)
+    return section.usual.get(part) if value is None else value

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from letterrec.embeddings.similarity import nearest, unit
 from letterrec.identifiers.diagnostics import collision_rate
 from letterrec.tokenizers import losses
 from letterrec.tokenizers.kmeans import constrained_clusters
@@ -25,7 +26,8 @@ from letterrec.tokenizers.rqvae import (
 )
 from letterrec.training.loop import Rows
 
-SAMPLE = 65_536  # items that linear paths, codebooks and CF neighbours are found on, at most
+SAMPLE = 65_536  # items that linear paths and codebooks are found on, at most
+_BLOCK = 1024  # items whose neighbours are averaged at a time
 _CF_SCALE = 0.05  # root mean square of the CF embeddings in eq. 3: small, its softmax stays soft
 _CF_NEIGHBOURS = 10  # over which CF embeddings are smoothed, at most
 _SCORED = 2048  # items whose reconstruction is scored, at most
@@ -42,20 +44,16 @@ def prepare_cf(cf: NDArray[np.float32]) -> NDArray[np.float32]:
     in common is kept, what sets them apart is not. And as the softmax of small products is soft,
     embeddings are scaled to a root mean square of 0.05; centring does not change eq. 3.
 
-    Neighbours are sought among at most 65,536 items, so that the cost is linear in ``n``.
+    Neighbours are those of `similarity.nearest`: in large catalogues a few of them are missed.
     """
     centred = np.asarray(cf - cf.mean(0, dtype=np.float64), dtype=np.float32)
-    norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    directions = centred / np.where(norms > 0, norms, 1)  # (n, d)
+    directions = unit(centred)  # (n, d)
     k = max(1, min(_CF_NEIGHBOURS, len(cf) // 100))
-    pool = directions
-    if len(pool) > SAMPLE:
-        pool = pool[np.random.default_rng(0).choice(len(pool), SAMPLE, replace=False)]
+    rows, _ = nearest(directions, directions, k)  # (n, k)
     smoothed = np.empty_like(directions)
-    for start in range(0, len(directions), 1024):
-        rows = directions[start : start + 1024]
-        nearest = np.argpartition(-(rows @ pool.T), k - 1, axis=1)[:, :k]  # (rows, k)
-        smoothed[start : start + 1024] = pool[nearest].mean(1)
+    for start in range(0, len(directions), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        smoothed[part] = directions[rows[part]].mean(1)
     smoothed -= smoothed.mean(0)
     scale = float(np.sqrt(np.square(smoothed).mean()))
     return np.asarray(smoothed * (_CF_SCALE / scale if scale > 0 else 1.0), dtype=np.float32)

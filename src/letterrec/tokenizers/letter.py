@@ -163,6 +163,7 @@ class LetterTokenizer(Tokenizer):
         check_content(content)
         if self._alpha > 0:
             check_cf(cf, len(content), self.settings["dim"], self._alpha)
+        options = options.sized(len(content))
         set_seed(options.seed)
         d_cf = 0 if cf is None or not self.settings["fuse_cf"] else cf.shape[1]
         network = self._build(content.shape[1], d_cf)
@@ -198,6 +199,10 @@ class LetterTokenizer(Tokenizer):
     def quantize(self, items: Items) -> Codes:
         """int32 ``(n, levels)``: the codes of items as they come (eq. 1)."""
         return codes_of(self._fitted(), self._latents(items))
+
+    def latents(self, items: Items) -> NDArray[np.float32]:
+        """float32 ``(n, dim)``: what the encoder makes of items."""
+        return self._latents(items).cpu().numpy()
 
     def assign(self, items: Items, taken: Codes | None = None) -> Codes:
         """int32 ``(n, levels)``: one identifier per item, none shared, none in ``taken``.

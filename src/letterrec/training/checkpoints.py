@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from letterrec.errors import RunError
 from letterrec.files import read_metadata, read_tensors, reading, write_tensors
 from letterrec.training import distributed
+from letterrec.training.optimizers import Optimizers
 
 AFTER_EPOCH = 10.0  # seconds, at least, between checkpoints at the ends of epochs
 WITHIN_EPOCH = 180.0  # seconds of training that a killed run loses at most
@@ -117,7 +118,7 @@ class Checkpoint:
     def __init__(
         self,
         module: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizers,
         folder: Path | None,
         stateful: Stateful | None,
     ) -> None:
@@ -163,7 +164,7 @@ class Checkpoint:
         self._saved_at = time.monotonic()
         if self._path is None or not distributed.is_main():
             return
-        state = self._optimizer.state_dict()["state"]
+        state = self._optimizer.state()
         tensors = {f"module/{k}": v for k, v in weights_of(self._module).items()}
         tensors |= {f"best/{k}": v for k, v in best.items()}
         tensors |= {f"optimizer/{i}/{k}": v for i, s in state.items() for k, v in s.items()}
@@ -194,8 +195,7 @@ class Checkpoint:
             for name, tensor in parts["optimizer"].items():
                 index, _, key = name.partition("/")
                 state.setdefault(int(index), {})[key] = tensor
-            groups = self._optimizer.state_dict()["param_groups"]
-            self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+            self._optimizer.load(state)
             return TrainingLog(**about["log"]), parts["best"], _position(about.get("within"))
         except _DAMAGE as error:
             raise self._damaged(error) from None

@@ -30,6 +30,7 @@ from letterrec.progress import counting
 from letterrec.training import checkpoints, distributed
 from letterrec.training.checkpoints import Checkpoint, Position, Stateful, TrainingLog, weights_of
 from letterrec.training.devices import device, set_seed
+from letterrec.training.optimizers import Optimizers
 from letterrec.training.options import TrainingOptions
 from letterrec.training.threads import Team
 
@@ -122,14 +123,14 @@ def train(
         SettingsError: the loss or the gradient is no finite number any more.
     """
     module.to(device())
-    optimizer = _optimizer(module, options)
+    optimizer = Optimizers(module, options)
     checkpoint = Checkpoint(module, optimizer, options.folder, stateful)
     log, best_weights, position = checkpoint.load()
     is_main = distributed.rank() == 0
     events = options.folder if is_main and options.events else None
     writer = _event_writer(events, len(log.epochs))
 
-    first = batches(0)
+    first = batches(0)[: options.epoch_steps]
     steps_per_epoch = len(first)
     total = steps_per_epoch * options.epochs
     end = options.epochs if options.stop is None else min(options.stop, options.epochs)
@@ -142,7 +143,7 @@ def train(
                 break
             started = time.perf_counter() - position.seconds
             _begin_epoch(module, options.seed, epoch, position, before_epoch)
-            rows_of_epoch = batches(epoch)
+            rows_of_epoch = batches(epoch)[: options.epoch_steps]
             if position.state is not None:
                 checkpoint.restore(position)
             sums = position.sums
@@ -193,7 +194,7 @@ class _Stepper:
         self,
         module: nn.Module,
         collate: Callable[[Rows], tuple[Tensor, ...]],
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizers,
         team: Team,
         options: TrainingOptions,
         total: int,
@@ -202,33 +203,19 @@ class _Stepper:
         self._module, self._collate, self._optimizer = module, collate, optimizer
         self._team, self._options = team, options
         self._total, self._label = total, label
-        self._trainable = [p for p in module.parameters() if p.requires_grad]
 
     def step(self, rows: Rows, epoch: int, i: int, steps_per_epoch: int) -> dict[str, float]:
         """One step on a batch; the parts of its loss, weighted for the mean over processes."""
         options = self._options
         rate = _rate(epoch * steps_per_epoch + i, self._total, options)
-        for group in self._optimizer.param_groups:
-            group["lr"] = options.learning_rate * rate
+        self._optimizer.set_rate(options.learning_rate * rate)
         mine, weight = _share(rows)
         parts = self._team.backward(self._module, self._collate, mine, weight)
-        _average_gradients(self._trainable)
-        norm = nn.utils.clip_grad_norm_(self._trainable, options.clip or math.inf)
+        self._optimizer.average_gradients()
+        norm = self._optimizer.clip_gradients()
         _check_finite(self._label, options.learning_rate, epoch, i, parts["loss"], norm)
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
         return {name: weight * float(part) for name, part in parts.items()}
-
-
-def _optimizer(module: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
-    """AdamW that decays matrices, and not biases and norms."""
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    decay = options.weight_decay
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
 
 
 def _begin_epoch(
@@ -269,14 +256,6 @@ def _share(rows: Rows) -> tuple[Rows, float]:
     if len(mine) == 0:  # all must take a step, if only for the sake of the others
         return rows[:1], 0.0
     return mine, len(mine) * count / len(rows)
-
-
-def _average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    if distributed.count() > 1:
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        distributed.average([p.grad for p in parameters if p.grad is not None])
 
 
 def _check_finite(

@@ -187,3 +187,13 @@ def test_reviews_that_only_python_reads(tmp_path: Path, write_lines: WriteLines)
     literal = [str(review_2014(*row)) for row in LOG]
     dataset = read(write_lines(tmp_path / "reviews_Beauty.json", literal), k_core=1)
     assert dataset.n_interactions == 5
+
+
+def test_category_paths_of_mixed_forms(tmp_path: Path, write_lines: WriteLines) -> None:
+    reviews = [review_2014("A1", "B1", 1_400_000_000 + i) for i in range(3)]
+    write_lines(tmp_path / "Beauty_5.json", reviews)
+    write_lines(
+        tmp_path / "meta_Beauty.json",
+        [{"asin": "B1", "title": "Soap", "categories": [["Beauty", "Hands"], "Bath", None]}],
+    )
+    assert read(tmp_path, k_core=0).texts == ("Soap. Beauty, Hands, Bath",)

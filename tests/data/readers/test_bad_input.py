@@ -88,7 +88,64 @@ ERRORS: dict[str, tuple[Files, str]] = {
         {"A_5.json": REVIEW, "meta_A.json": "{}", "meta_A.json.gz": gzip.compress(b"{}")},
         "holds meta_A.json and meta_A.json.gz; keep one of them",
     ),
+    "a spreadsheet as the log": (
+        {"interactions.xlsx": b"PK\3\4"},
+        "interactions.xlsx is not read: it is a spreadsheet; save the sheet as .csv",
+    ),
+    "a packed log": (
+        {"interactions.csv.zst": b"("},
+        r"interactions.csv.zst is not read: it is packed; unpack it \(.gz can stay\)",
+    ),
+    "a gzipped file of another name": (
+        {"interactions.csv": gzip.compress(b"user,item,timestamp\n")},
+        "interactions.csv is gzipped, whatever its name says; give it a name that ends with .gz",
+    ),
+    "a spreadsheet of another name": (
+        {"interactions.csv": b"PK\3\4\0"},
+        "interactions.csv is a spreadsheet or a zip file, whatever its name says; save the sheet",
+    ),
+    "Parquet of another name": (
+        {"interactions.csv": parquet(user=["u"], item=["a"], timestamp=[1])},
+        "interactions.csv is Parquet, whatever its name says",
+    ),
+    "UTF-16 that is gzipped": (
+        {"interactions.csv.gz": gzip.compress("user,item,timestamp\n".encode("utf-16"))},
+        "interactions.csv.gz is UTF-16; convert it to UTF-8",
+    ),
+    "a separator that is not read": (
+        {"interactions.txt": "user item timestamp\nu a 1\n"},
+        "interactions.txt: its first line 'user item timestamp' has fields separated by ' '; "
+        "expected a comma, a tab",
+    ),
+    "JSON lines nested too deeply": (
+        {"interactions.jsonl": '{"user": ' + "[" * 100_000 + "\n"},
+        r"line 1 is no JSON object \(lists or objects nested too deeply\); expected one",
+    ),
+    "JSON lines with a huge number": (
+        {"interactions.jsonl": '{"user": "u", "item": "a", "timestamp": ' + "9" * 5000 + "}\n"},
+        r"line 1 is no JSON object \(a whole number of thousands of digits\); expected one",
+    ),
     # LETTER's layout
+    "inter.json nested too deeply": (
+        {"A.inter.json": '{"u": ' + "[" * 100_000},
+        r"A.inter.json is no JSON \(lists or objects nested too deeply\); expected one object",
+    ),
+    "inter.json with a huge number": (
+        {"A.inter.json": '{"u": [' + "9" * 5000 + "]}"},
+        r"A.inter.json is no JSON \(a whole number of thousands of digits\); expected one",
+    ),
+    "a field of RecBole twice": (
+        {"a.inter": "user_id:token\titem_id:token\titem_id:token\nu\ta\tb\n"},
+        "a.inter has two fields 'item_id'; expected each name once",
+    ),
+    "a row of RecBole's items that is too long": (
+        {
+            "a.inter": "user_id:token\titem_id:token\ttimestamp:float\n"
+            + "".join(f"{u}\t{i}\t{u * 5 + i}\n" for u in range(5) for i in range(5)),
+            "a.item": "item_id:token\ttitle:token_seq\n1\tA\tB\n",
+        },
+        r"a.item cannot be read \(a row has more fields than there are columns\); repair it",
+    ),
     "inter.json is empty": (
         {"A.inter.json": ""},
         r"A.inter.json is empty; expected one object, {...}",
@@ -416,6 +473,17 @@ WARNINGS: dict[str, tuple[Files, str]] = {
         "interactions.csv: column 'title' is not read; if it has the titles of the items, say so "
         "with --columns title=title",
     ),
+    "a spreadsheet as the catalogue": (
+        csv(GOOD) | {"items.xlsx": b"PK\3\4"},
+        "items.xlsx is NOT READ: it is a spreadsheet; save the sheet as .csv",
+    ),
+    "an items' row of RecBole that is too short": (
+        {
+            "a.inter": "user_id:token\titem_id:token\ttimestamp:float\nu\ta\t1\nu\tb\t2\n",
+            "a.item": "item_id:token\ttitle:token_seq\na\nb\tBee\n",
+        },
+        "1 item without title: shown by id",
+    ),
     "no metadata": ({"A.json": REVIEW}, "no metadata file meta_A.json(l)(.gz)"),
 }
 
@@ -424,3 +492,23 @@ WARNINGS: dict[str, tuple[Files, str]] = {
 def test_what_is_dropped_or_doubtful_is_counted(tmp_path: Path, what: str) -> None:
     files, expected = WARNINGS[what]
     assert expected in read(put(tmp_path, files), k_core=0).warnings
+
+
+def test_nothing_is_said_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    dataset = read(put(tmp_path, {"A.inter.json": '{"u": [0, 1]}'}))
+    assert not any("A.item.json" in line for line in dataset.warnings)
+
+
+def test_json_lines_with_an_ending_in_capitals(tmp_path: Path) -> None:
+    line = json.dumps({"user": "u", "item": "a", "timestamp": 1})
+    put(tmp_path, {"interactions.jsonl.GZ": gzip.compress(line.encode())})
+    assert read(tmp_path, k_core=0).item_ids == ("a",)
+
+
+def test_a_column_given_for_one_role_is_not_taken_for_another(tmp_path: Path) -> None:
+    put(tmp_path, csv(GOOD))
+    with pytest.raises(DataError, match="column 'item' was given for 'user'; say which column is"):
+        read(tmp_path, k_core=0, columns={"user": "item"})
+    assert read(tmp_path, k_core=0, columns={"title": "item"}).titles == ("a",)
+    swapped = read(tmp_path, k_core=0, columns={"user": "item", "item": "user"})
+    assert (swapped.user_ids, swapped.item_ids) == (("a",), ("u",))

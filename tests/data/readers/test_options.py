@@ -165,6 +165,7 @@ def test_the_settings_keep_them() -> None:
     assert settings.data.reading() == {
         "k_core": None,
         "min_rating": 3.0,
+        "grades": {},
         "order": "time",
         "columns": {"user": "who"},
     }

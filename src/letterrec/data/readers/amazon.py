@@ -54,7 +54,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     notes: list[str] = []
     columns = find_columns(
         found,
-        options.log_roles(),
+        options.log_roles(found),
         where=path,
         told=keys | dict(options.columns),
         notes=notes,
@@ -123,7 +123,7 @@ def _further_texts(item: Mapping[str, object]) -> list[object]:
     """Brand, categories, ...; 2014 has a list of category paths, here joined into one."""
     texts = [item.get(key) for key in _TEXTS]
     return [
-        [t for path in v for t in path]
+        [t for path in v for t in (path if isinstance(path, list) else [path])]
         if isinstance(v, list) and v and isinstance(v[0], list)
         else v
         for v in texts

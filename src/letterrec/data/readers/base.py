@@ -6,7 +6,7 @@ To add a format: write a module that ends in a `Reader`, and name that in `disco
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import get_args
 
 from letterrec.config.settings import Order, Role
 from letterrec.data.dataset import Dataset
+from letterrec.data.readers.columns import candidates_for
 from letterrec.errors import DataError
 
 
@@ -28,6 +29,8 @@ class ReadOptions:
             None keeps all.
         order: "time" sorts by the times; "rows" takes the order of the rows for the order in time.
         columns: role -> the column of the source that has it.
+        grades: name -> the lowest rating of that grade; a rating is of the highest one that it
+            reaches, and dropped below all of them. Grades take the place of behaviours.
 
     Raises:
         DataError: a value makes no sense.
@@ -37,6 +40,7 @@ class ReadOptions:
     min_rating: float | None = None
     order: Order = "time"
     columns: Mapping[str, str] = field(default_factory=dict)
+    grades: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.k_core is not None and (not _is(self.k_core, Integral) or self.k_core < 0):
@@ -53,6 +57,7 @@ class ReadOptions:
             raise DataError(
                 f"columns is {self.columns!r}; expected a dict such as {{'user': 'userId'}}"
             )
+        self._check_grades()
         roles: dict[str, str] = {}  # column -> the role that it has
         for role, column in self.columns.items():
             if role not in get_args(Role):
@@ -67,6 +72,31 @@ class ReadOptions:
                     "give each its own column"
                 )
 
+    def _check_grades(self) -> None:
+        if not isinstance(self.grades, Mapping) or not all(
+            isinstance(name, str) and name and _is(least, Real) and math.isfinite(least)
+            for name, least in self.grades.items()
+        ):
+            raise DataError(
+                f"grades is {self.grades!r}; expected names with their lowest ratings, such as "
+                "{'disliked': 0, 'liked': 4}"
+            )
+        if len(set(self.grades.values())) < len(self.grades):
+            raise DataError(
+                f"grades is {dict(self.grades)!r}: two begin at the same rating; give each its own"
+            )
+        if self.grades and "behaviour" in self.columns:
+            raise DataError(
+                f"grades are cut out of ratings, and column {self.columns['behaviour']!r} was "
+                "given for 'behaviour'; leave out one of them"
+            )
+
+    @property
+    def least_rating(self) -> float | None:
+        """The lowest rating that is kept; None where ratings are not looked at."""
+        lowest = [] if self.min_rating is None else [self.min_rating]
+        return max([*lowest, *([min(self.grades.values())] if self.grades else [])], default=None)
+
     def refuse_title(self, where: object) -> None:
         """For formats whose titles are always in the same place.
 
@@ -79,13 +109,21 @@ class ReadOptions:
                 f"title={self.columns['title']}"
             )
 
-    def log_roles(self) -> list[Role]:
-        """What the columns of an interaction log must give."""
+    def log_roles(self, found: Sequence[str]) -> list[Role]:
+        """What the columns of an interaction log must give.
+
+        Args:
+            found: the columns that there are: one that is called as behaviours are has them.
+        """
         roles: list[Role] = ["user", "item"]
         if self.order == "time":
             roles.append("timestamp")
-        if self.min_rating is not None:
+        if self.least_rating is not None:
             roles.append("rating")
+        free = [c for c in found if c not in self.columns.values()]
+        named = "behaviour" in self.columns or len(candidates_for("behaviour", free, [])) == 1
+        if named and not self.grades:
+            roles.append("behaviour")
         return roles
 
 

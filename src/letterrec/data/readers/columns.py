@@ -39,6 +39,12 @@ KNOWN: dict[str, tuple[tuple[str, ...], ...]] = {
     "rating": (
         ("rating", "ratings", "stars", "overall", "book_rating", "star_rating", "user_rating"),
         ("review_rating", "review_overall", "score"),
+        ("value",),
+    ),
+    "behaviour": (
+        ("behaviour", "behavior"),
+        ("event", "event_type", "action", "action_type", "behaviour_type", "behavior_type"),
+        ("interaction_type",),
     ),
     "title": (
         ("title", "name", "item_title", "item_name"),
@@ -51,6 +57,7 @@ KNOWN: dict[str, tuple[tuple[str, ...], ...]] = {
     "preference": (("preference", "preferences"),),
 }
 _OF_CATALOGUE = ("id",)  # the item of a catalogue, where nothing else is
+_OTHER = re.compile(r"(?<=\w)(?: +|[\^~:/\\])(?=\w)")  # a separator that is not read
 _LISTED = 12  # columns that an error lists
 
 
@@ -77,6 +84,7 @@ def find_columns(
         DataError: a role has no column, or several could have it.
     """
     columns: dict[str, str] = {}
+    taken = {column: role for role, column in told.items() if role != "title"}
     for role in roles:
         if role in told:
             if told[role] not in found:
@@ -85,7 +93,7 @@ def find_columns(
                     f"only {listed(found)}"
                 )
             columns[role] = told[role]
-        elif role in found:
+        elif role in found and role not in taken:
             columns[role] = role
     for role in roles:
         if role not in columns:
@@ -99,6 +107,11 @@ def find_columns(
             if candidates:
                 columns[role] = candidates[0]
     for role in roles:
+        if role not in columns and role in taken and role in found:
+            raise DataError(
+                f"{where}: column {role!r} was given for {taken[role]!r}; say which column is "
+                f"{role!r} with --columns {role}=NAME"
+            )
         if role not in columns:
             raise missing_column(where, role, found, columns.values())
     notes += [
@@ -135,6 +148,11 @@ def missing_column(
     where: object, role: Role, found: Sequence[str], used: Collection[str] = ()
 ) -> DataError:
     """The error for a role that no column has, with the free column that comes closest."""
+    if len(found) == 1 and (other := _OTHER.search(found[0].strip())):
+        return DataError(
+            f"{where}: its first line {found[0][:80]!r} has fields separated by {other[0]!r}; "
+            "expected a comma, a tab, ';', '|' or '::'"
+        )
     names = [role, *(n for tier in KNOWN[role] for n in tier)]
     similarity = {
         column: max(difflib.SequenceMatcher(None, _plain(column), _plain(n)).ratio() for n in names)
@@ -149,12 +167,15 @@ def missing_column(
     if role == "timestamp":
         hint += "; if the rows are in the order of time, --set data.order=rows takes that instead"
     elif role == "rating":
-        hint += "; or leave out data.min_rating"
+        hint += "; or leave out data.min_rating and data.grades"
     return DataError(f"{where} has no column {role!r}, only {listed(found)}; {hint}")
 
 
 def _others(role: Role) -> list[Role]:
-    roles: tuple[Role, ...] = ("user", "item", "timestamp", "rating", "title")
+    roles: tuple[Role, ...] = (
+        *("user", "item", "timestamp"),
+        *("rating", "behaviour", "title"),
+    )
     return [r for r in roles if r != role]
 
 

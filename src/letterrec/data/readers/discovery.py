@@ -9,6 +9,7 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.readers import amazon, letter, plain, published, recbole, yelp
 from letterrec.data.readers.base import Reader, ReadOptions, files_of
 from letterrec.data.readers.columns import listed
+from letterrec.data.readers.malformed import not_a_table
 from letterrec.data.readers.table_files import kind_of, open_table
 from letterrec.errors import DataError
 
@@ -90,6 +91,9 @@ def _only_table(path: Path, options: ReadOptions) -> Reader:
             f"{path} holds {len(logs)} tables of users and items "
             f"({', '.join(p.name for p in logs)}); give one of these files as the source"
         )
+    odd = [p for p in inside if p.is_file() and p.name.lower().startswith("interactions.")]
+    if len(odd) == 1 and not kind_of(odd[0]):
+        raise DataError(f"{odd[0]} is not read: {not_a_table(odd[0])}")
     names = [p.name + ("/" if p.is_dir() else "") for p in inside]
     holds = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     raise DataError(

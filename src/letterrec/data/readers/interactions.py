@@ -8,17 +8,20 @@ time; those at the same time stay in the order of the source. Users and items ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from letterrec import jobs
 from letterrec.data import times
 from letterrec.data.dataset import Dataset
 from letterrec.data.ids import as_text, coded, in_row_order
 from letterrec.data.readers.base import ReadOptions
+from letterrec.data.readers.behaviours import behaviours_of
 from letterrec.data.readers.jsonlines import frames
 from letterrec.data.readers.k_core import duplicates, filter_k_core, note_short, stable_order
 from letterrec.data.readers.malformed import as_data_error
@@ -65,19 +68,31 @@ def read_interactions(
     Raises:
         DataError: no rating is a number or high enough; see `dataset_from_events`.
     """
+    from letterrec.data.readers import partitions  # which takes its parts from here
+
     said = list(notes)
+    timed = options.order == "time"
     keys = {"user": columns["user"], "item": columns["item"]}
-    if options.order == "time":
+    if timed:
         keys["time"] = columns["timestamp"]
-    if options.min_rating is not None:
-        keys["rating"] = columns["rating"]
+    for role in ("rating", "behaviour"):
+        if role in columns:
+            keys[role] = columns[role]
     rows = _Rows(options, times_format)
     if table.kind == "jsonl":
-        events = collect_json_lines(table.path, keys, rows.high_rated)
+        events = collect_json_lines(table.path, keys, rows.prepared)
     else:
         with as_data_error(table.path, table.separator):
             scanned = reshape(table.scan()) if reshape else table.scan()
-            kept = rows.high_rated(scanned.select(**{k: pl.col(c) for k, c in keys.items()}))
+            scanned = scanned.select(**{k: pl.col(c) for k, c in keys.items()})
+            kept = rows.prepared(scanned)
+        is_plain = set(kept.collect_schema()) == {"user", "item", "time"}
+        if is_plain and (jobs.is_shared() or partitions.is_large(table)):
+            rows.report(table, columns.get("rating", ""), said)
+            k = DEFAULT_K_CORE if options.k_core is None else options.k_core
+            packed = partitions.pack(table, kept, k, notes=said)
+            packed = packed if timed else packed._replace(times=None)
+            return _with_catalogue(packed, name, table.path, catalogue, said)
         events = collect_events(kept, where=table.path, separator=table.separator)
     rows.report(table, columns.get("rating", ""), said)
     return dataset_from_events(
@@ -87,12 +102,16 @@ def read_interactions(
         k_core=options.k_core,
         catalogue=catalogue,
         warnings=said,
-        timed=options.order == "time",
+        timed=timed,
+        grades=tuple(sorted(options.grades, key=lambda name: options.grades[name])),
+        behaviours_named="behaviour" in options.columns,
     )
 
 
 class _Rows:
-    """The rows of a log, whole or in blocks: filters them by rating and gives them their time."""
+    """The rows of a log, whole or in blocks: filters them by rating, cuts ratings into grades, and
+    gives them their time.
+    """
 
     def __init__(self, options: ReadOptions, times_format: str) -> None:
         self._options = options
@@ -100,12 +119,15 @@ class _Rows:
         self._n = self._rated = self._kept = 0
         self._highest: float | None = None
 
-    def high_rated(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """Columns user, item, time of the rows that are rated high enough."""
+    def prepared(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Columns user, item, time, and behaviour where there are any, of the rows that are rated
+        high enough.
+        """
+        least = self._options.least_rating
         if self._options.order == "rows":
             frame = frame.with_row_index("time", offset=self._n)
             frame = frame.with_columns(pl.col("time").cast(pl.Int64))
-            if self._options.min_rating is None:
+            if least is None:
                 self._n += frame.select(pl.len()).collect(engine="streaming").item()
         elif self._times_format:
             time = pl.col("time").str.strip_chars()
@@ -114,12 +136,12 @@ class _Rows:
                 self._times_format, time_unit="us", time_zone=zone, strict=False
             )
             frame = frame.with_columns(time=moment)
-        if self._options.min_rating is None:
+        if least is None:
             return frame
         text = pl.col("rating").cast(pl.String).str.strip_chars()
         rating = text.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
         frame = frame.with_columns(rating=rating.fill_nan(None))
-        enough = pl.col("rating") >= self._options.min_rating
+        enough = pl.col("rating") >= least
         counts = (
             frame.select(
                 n=pl.len(),
@@ -135,7 +157,18 @@ class _Rows:
         self._kept += counts["kept"]
         highest = [v for v in (self._highest, counts["highest"]) if v is not None]
         self._highest = max(highest, default=None)
-        return frame.filter(enough).select("user", "item", "time")
+        kept = frame.filter(enough)
+        if self._options.grades:
+            kept = kept.with_columns(behaviour=self._grade())
+        has_behaviour = "behaviour" in kept.collect_schema()
+        return kept.select("user", "item", "time", *(["behaviour"] if has_behaviour else []))
+
+    def _grade(self) -> pl.Expr:
+        """The name of the highest grade that the rating reaches."""
+        grade = pl.lit(None, pl.String)
+        for name, least in sorted(self._options.grades.items(), key=lambda pair: pair[1]):
+            grade = pl.when(pl.col("rating") >= least).then(pl.lit(name)).otherwise(grade)
+        return grade
 
     def report(self, table: TableFile, rating: str, notes: list[str]) -> None:
         """Say what was left out, and what the order is.
@@ -143,17 +176,18 @@ class _Rows:
         Raises:
             DataError: nothing is left.
         """
-        least = self._options.min_rating
+        least = self._options.least_rating
+        by = "data.min_rating" if self._options.min_rating == least else "data.grades"
         if least is not None and self._n:
             if self._highest is None:
                 raise DataError(
                     f"{table.path}: column {rating!r} has no number in any row; expected ratings "
-                    "for data.min_rating: name their column with --columns rating=NAME"
+                    f"for {by}: name their column with --columns rating=NAME"
                 )
             if not self._kept:
                 raise DataError(
                     f"{table.path}: no rating in {rating!r} is {least:g} or more, the highest is "
-                    f"{self._highest:g}; lower data.min_rating"
+                    f"{self._highest:g}; lower {by}"
                 )
             low, without = self._rated - self._kept, self._n - self._rated
             if low:
@@ -169,8 +203,8 @@ class Events:
     """A log in little memory, in the order of the source.
 
     Attributes:
-        frame: ``user``, ``item``: categories, null where the cell is empty; ``time``: int64 or
-            float64, null where it is no time.
+        frame: ``user``, ``item``, and ``behaviour`` where the log has it: categories, null where
+            the cell is empty; ``time``: int64 or float64, null where it is no time.
         timeless: the first row that has ids and no time, and what it has instead.
     """
 
@@ -191,7 +225,7 @@ def collect_events(
 
     Args:
         frame: columns ``user`` and ``item`` (text, whole numbers or categories), ``time`` (as
-            `times` reads them: numbers since 1970, text, dates).
+            `times` reads them: numbers since 1970, text, dates), and ``behaviour`` (as ids) or not.
         where: the file, for errors.
         first_row: number of the first row, for errors.
         separator: as `malformed.as_data_error`.
@@ -202,7 +236,7 @@ def collect_events(
     with as_data_error(where, separator):
         schema = frame.collect_schema()
         ids = []
-        for column in ("user", "item"):
+        for column in ("user", "item", *(["behaviour"] if "behaviour" in schema else [])):
             try:
                 ids.append(as_text(column, schema[column]).cast(pl.Categorical).alias(column))
             except ValueError as error:
@@ -264,12 +298,16 @@ def dataset_from_events(
     catalogue: LookUp[ItemText] | None = None,
     warnings: Sequence[str] = (),
     timed: bool = True,
+    grades: tuple[str, ...] = (),
+    behaviours_named: bool = False,
 ) -> Dataset:
     """Build the data set out of what `collect_events` gave.
 
-    Rows without an id, then those without a time, then exact duplicates (same user, item and
-    time) are dropped, then those outside the k-core; all are counted in the warnings. None for
-    ``k_core`` means 5. Without ``timed`` the times are an order and nothing else.
+    Rows without an id, then those without a time, then those without a behaviour where the log has
+    behaviours, then exact duplicates (same user, item, time and behaviour) are dropped, then those
+    outside the k-core; all are counted in the warnings. None for ``k_core`` means 5. Without
+    ``timed`` the times are an order and nothing else. With ``grades``, the lowest first, the
+    behaviours are these; ``behaviours_named`` says that their column was named by the caller.
 
     Raises:
         DataError: an id cannot be one; more than a tenth of the rows have no time, or times are
@@ -291,39 +329,77 @@ def dataset_from_events(
     kept = known & time.is_not_null().to_numpy()
     if not kept[known].all():  # without an example, 0 beside milliseconds
         first = events.timeless or (1 + int(np.flatnonzero(known & ~kept)[0]), 0)
-        _drop_timeless(int(known.sum()), int(kept.sum()), first, where, notes)
-    lacking = len(known) - int(known.sum())
-    if lacking:
-        notes.append(f"{counted(lacking, 'interaction')} without user or item: dropped")
+        drop_timeless(int(known.sum()), int(kept.sum()), first, where, notes)
+    note_lacking(len(known) - int(known.sum()), notes)
     user, item, when = users.codes, items.codes, time.fill_null(0).to_numpy()
+    kinds = behaviours_of(frame, grades, where, notes, must=behaviours_named)
+    kind = kinds.rows
+    if kind is not None:
+        unnamed = kept & (kind < 0)
+        if unnamed.any():
+            notes.append(
+                f"{counted(int(unnamed.sum()), 'interaction')} without a behaviour: dropped"
+            )
+            kept = kept & ~unnamed
     if not kept.all():
         user, item, when = user[kept], item[kept], when[kept]
+        kind = None if kind is None else kind[kept]
     names = {"user": users.names, "item": items.names}
     del events, frame, users, items, time, known, kept
     order = stable_order(when, user)
     user, item, when = user[order], item[order], when[order]
+    kind = None if kind is None else kind[order]
     del order
-    repeated = duplicates(user, item, when)
+    each = item if kind is None else item.astype(np.int64) * len(kinds.names) + kind
+    repeated = duplicates(user, each, when)
     if repeated.any():
-        notes.append(
-            f"{counted(int(repeated.sum()), 'duplicate interaction')} "
-            "(same user, item and time): dropped"
-        )
+        note_repeated(int(repeated.sum()), notes)
         user, item, when = user[~repeated], item[~repeated], when[~repeated]
+        kind = None if kind is None else kind[~repeated]
     kept = filter_k_core(user, item, k, where, notes)
     user, item, when = user[kept], item[kept], when[kept]
+    kind = None if kind is None else kind[kept]
 
     user_ids, user_codes = _rows(user, names["user"])
     item_ids, item_codes = _rows(item, names["item"])
     item_row = np.zeros(int(item_codes.max()) + 1, dtype=np.int32)
     item_row[item_codes] = np.arange(len(item_codes))
     offsets = np.append(0, np.cumsum(np.bincount(user)))
-    by_code = Histories(offsets, item_row[item])
+    by_code = Histories(offsets, item_row[item], kind)
     interactions = by_code.take(user_codes)
     seconds = times.in_seconds(when)[by_code.places(user_codes)] if timed else None
     del by_code, when
-    note_short(interactions, notes)
+    packed = Packed(user_ids, item_ids, interactions, seconds)
+    dataset = _with_catalogue(packed, name, where, catalogue, notes)
+    return replace(dataset, behaviours=kinds.names, graded=bool(grades))
 
+
+class Packed(NamedTuple):
+    """A log as rows.
+
+    Attributes:
+        user_ids: in the order of their rows.
+        item_ids: in the order of their rows.
+        interactions: one sequence per user, in the order of time.
+        times: float64, seconds since 1970 of each interaction; None where there is only an order.
+    """
+
+    user_ids: tuple[str, ...]
+    item_ids: tuple[str, ...]
+    interactions: Histories
+    times: NDArray[np.float64] | None
+
+
+def _with_catalogue(
+    packed: Packed,
+    name: str,
+    where: object,
+    catalogue: LookUp[ItemText] | None,
+    notes: list[str],
+) -> Dataset:
+    """The data set of a log and of what its items are called."""
+    item_ids = packed.item_ids
+    note_short(packed.interactions, notes)
     entries: Mapping[str, ItemText] = {}
     if catalogue:
         found = catalogue(set(item_ids))
@@ -335,19 +411,31 @@ def dataset_from_events(
     titles, texts = titles_and_texts(item_ids, entries, notes)
     return Dataset(
         name,
-        user_ids,
+        packed.user_ids,
         item_ids,
-        interactions,
+        packed.interactions,
         titles,
         texts,
         categories=categories_of(item_ids, entries),
         attributes=attributes_of(item_ids, entries),
         warnings=tuple(notes),
-        times=seconds,
+        times=packed.times,
     )
 
 
-def _drop_timeless(
+def note_lacking(n: int, notes: list[str]) -> None:
+    """Count interactions that lack an id."""
+    if n:
+        notes.append(f"{counted(n, 'interaction')} without user or item: dropped")
+
+
+def note_repeated(n: int, notes: list[str]) -> None:
+    """Count interactions that repeat others."""
+    if n:
+        notes.append(f"{counted(n, 'duplicate interaction')} (same user, item and time): dropped")
+
+
+def drop_timeless(
     n: int, kept: int, first: tuple[int, object], where: object, notes: list[str]
 ) -> None:
     """Count the rows that have no time, of ``n``; refuse a column where many have none."""

@@ -142,12 +142,12 @@ def parse(path: Path, number: int, line: bytes) -> dict[str, object]:
         )
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (RecursionError, ValueError) as error:
         try:
             value = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise DataError(
-                f"{path}: line {number} is no JSON object ({error.msg} at character {error.pos}); "
+                f"{path}: line {number} is no JSON object ({why_no_json(error)}); "
                 "expected one object per line"
             ) from None
     if not isinstance(value, dict):
@@ -155,6 +155,15 @@ def parse(path: Path, number: int, line: bytes) -> dict[str, object]:
             f"{path}: line {number} holds a {type(value).__name__}; expected an object, {{...}}"
         )
     return value
+
+
+def why_no_json(error: RecursionError | ValueError) -> str:
+    """What is wrong with a text that `json` does not read, in words."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos}"
+    if isinstance(error, RecursionError):
+        return "lists or objects nested too deeply"
+    return "a whole number of thousands of digits"
 
 
 def _records(
@@ -186,4 +195,4 @@ def _blocks(path: Path, size: int | None = None) -> Iterator[tuple[int, bytes]]:
 
 
 def _open(path: Path) -> gzip.GzipFile | io.BufferedReader:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from letterrec.data.dataset import Dataset
 from letterrec.data.ids import checked_id, sorted_ids
 from letterrec.data.readers.base import Reader, ReadOptions, files_of
+from letterrec.data.readers.jsonlines import why_no_json
 from letterrec.data.readers.k_core import filter_k_core, note_short
 from letterrec.data.readers.side_tables import (
     attributes_of,
@@ -138,8 +139,9 @@ def _read_object(path: Path) -> dict[str, object]:
         raise DataError(
             f"{path} is not UTF-8 ({error.reason} at byte {error.start}); convert it to UTF-8"
         ) from None
-    except json.JSONDecodeError as error:
-        what = "is empty" if path.stat().st_size == 0 else f"is no JSON ({error})"
+    except (RecursionError, ValueError) as error:
+        why = error if isinstance(error, json.JSONDecodeError) else why_no_json(error)
+        what = "is empty" if path.stat().st_size == 0 else f"is no JSON ({why})"
         raise DataError(f"{path} {what}; expected one object, {{...}}") from None
     if not isinstance(value, dict):
         raise DataError(f"{path} holds a {type(value).__name__}; expected an object, {{...}}")
@@ -272,7 +274,7 @@ def _embeddings(folder: Path, name: str, n_items: int) -> NDArray[np.float32] | 
             f"{path} has {len(value)} rows for {counted(n_items, 'item')}; expected row i to be "
             "the i-th item: export it without padding rows, or take the file away"
         )
-    rows = value.detach().float().numpy()
+    rows = value.detach().to_dense().float().numpy()
     if not np.isfinite(rows).all():
         raise DataError(f"{path} holds values that are not finite; export it again")
     return rows

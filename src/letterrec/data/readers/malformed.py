@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,12 @@ import polars as pl
 
 from letterrec.errors import DataError
 
+_PACKED = (  # how such files begin
+    (b"\x1f\x8b", "gzipped", "give it a name that ends with .gz"),
+    (b"PK\x03\x04", "a spreadsheet or a zip file", "save the sheet as .csv, or unpack it"),
+    (b"PAR1", "Parquet", "give it a name that ends with .parquet"),
+)
+_WIDE = re.compile("more fields than|extra_columns")  # as polars has it
 _QUOTE_IT = 'put fields with a separator or a quote in quotes, each quote within doubled ("")'
 
 
@@ -33,19 +40,36 @@ def as_data_error(path: object, separator: str = "") -> Iterator[None]:
         reason = str(error).strip().splitlines()[0]
         if separator and isinstance(path, Path) and isinstance(error, pl.exceptions.PolarsError):
             raise DataError(f"{path} {_reason(path, reason, separator)}") from None
+        if _WIDE.search(reason):  # of a file without a header, or without quotes
+            reason = "a row has more fields than there are columns"
         raise DataError(f"{path} cannot be read ({reason}); repair it or export it again") from None
 
 
+def not_a_table(path: Path) -> str:
+    """What to do with a file whose name says that it is no table that is read, in words."""
+    ending = path.suffix.lower()
+    if ending in (".xlsx", ".xls", ".ods", ".numbers"):
+        return "it is a spreadsheet; save the sheet as .csv"
+    if ending in (".zip", ".7z", ".rar", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".lz4"):
+        return "it is packed; unpack it (.gz can stay)"
+    return "expected .csv, .tsv, .txt or .jsonl (gz or not), .parquet or a folder of its parts"
+
+
 def check_text(path: Path) -> None:
-    """Refuse a text file (not gzipped) that polars would misread without an error.
+    """Refuse a text file, gzipped or not, that polars would misread without an error.
 
     Raises:
-        DataError: it is UTF-16, or binary, or its lines end as on old Macs.
+        DataError: it is UTF-16, or binary, or its lines end as on old Macs; it cannot be unpacked.
     """
-    if path.suffix.lower() == ".gz":
-        return
-    with as_data_error(path), path.open("rb") as file:
-        head = file.read(1 << 16)
+    is_packed = path.suffix.lower() == ".gz"
+    try:
+        with as_data_error(path), gzip.open(path) if is_packed else path.open("rb") as file:
+            head = file.read(1 << 16)
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read ({error}); download or export it again") from None
+    for start, kind, advice in _PACKED:
+        if head.startswith(start):
+            raise DataError(f"{path} is {kind}, whatever its name says; {advice}")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path} is UTF-16; convert it to UTF-8")
     if b"\0" in head:

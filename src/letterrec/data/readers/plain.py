@@ -19,6 +19,7 @@ from letterrec.data.ids import checked_id
 from letterrec.data.readers.base import Reader, ReadOptions
 from letterrec.data.readers.columns import candidates_for, find_columns, item_of_catalogue
 from letterrec.data.readers.interactions import read_interactions
+from letterrec.data.readers.malformed import not_a_table
 from letterrec.data.readers.side_tables import (
     LookUp,
     Rows,
@@ -45,6 +46,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     table = open_table(path, notes=notes, told=options.columns.values())
     columns = log_columns(table, options, notes)
     catalogue = _catalogue_beside(table, folder, columns, options, notes)
+    notes += _unread_tables(folder)
     users = named(folder, "users")
     said = _preferences(users, options, notes) if users else None
     dataset = read_interactions(
@@ -82,6 +84,15 @@ def _name_of(source: Path, log: Path) -> str:
 
 def _stem(path: Path) -> str:
     return plain_name(path).partition(".")[0]
+
+
+def _unread_tables(folder: Path) -> list[str]:
+    """A line for each ``items.*`` and ``users.*`` of a kind that is not read."""
+    return [
+        f"{p.name} is NOT READ: {not_a_table(p)}"
+        for p in sorted(folder.iterdir())
+        if _stem(p) in ("items", "users") and p.name != _stem(p) and not kind_of(p)
+    ]
 
 
 def is_log(path: Path, options: ReadOptions) -> bool:
@@ -137,7 +148,7 @@ def log_columns(table: TableFile, options: ReadOptions, notes: list[str]) -> dic
     def find(found: list[str]) -> dict[str, str]:
         return find_columns(
             found,
-            options.log_roles(),
+            options.log_roles(found),
             where=table.path,
             told=options.columns,
             notes=notes,

@@ -192,8 +192,14 @@ PUBLICATIONS = (
         name="RetailRocket",
         documented="https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset",
         log="events.csv",
-        columns={"user": "visitorid", "item": "itemid", "timestamp": "timestamp"},
-        assumed="every event counts: view, addtocart and transaction",
+        columns={
+            "user": "visitorid",
+            "item": "itemid",
+            "timestamp": "timestamp",
+            "behaviour": "event",
+        },
+        assumed="every event counts: view, addtocart and transaction; data.targets says which are "
+        "to be predicted",
         unread=("item_properties*.csv", "category_tree.csv"),
     ),
     Publication(

@@ -63,7 +63,7 @@ def read(publication: Publication, source: Path, options: ReadOptions) -> Datase
     if unread:
         notes.append(f"not read: {', '.join(unread)}")
     names = ["user", "item", "timestamp"] if publication.reshape else table.names()
-    roles = options.log_roles()
+    roles = options.log_roles(names)
     told = {r: c for r, c in publication.columns.items() if c in names} | dict(options.columns)
     columns = find_columns(names, roles, where=log, told=told, notes=notes, file=log.name)
     return read_interactions(

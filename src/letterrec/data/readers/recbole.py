@@ -47,7 +47,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     told = {role: field for role, field in own.items() if field in table.layout.header}
     columns = find_columns(
         table.layout.header,
-        options.log_roles(),
+        options.log_roles(table.layout.header),
         where=path,
         told=told | dict(options.columns),
         notes=notes,
@@ -72,6 +72,9 @@ def _fields(path: Path) -> dict[str, str]:
         header = file.readline().decode("utf-8-sig", "replace").rstrip("\r\n")
     if not header:
         raise DataError(f"{path} is empty; expected a header such as user_id:token")
+    names = [field.partition(":")[0] for field in header.split("\t")]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{path} has two fields {twice[0]!r}; expected each name once")
     fields = dict(field.partition(":")[::2] for field in header.split("\t"))
     for field, kind in fields.items():
         if kind not in _TYPES:

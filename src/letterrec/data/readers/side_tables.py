@@ -105,7 +105,7 @@ def look_up_in(where: Path, rows: Callable[[], Rows[T]], noun: str = "item") -> 
             (spaces, f"{noun} id of {where.name} with spaces around it", "read without"),
         ]
         notes = tuple(f"{k:,} {_plural(what, k)}: {then}" for k, what, then in lines if k)
-        if not row and noun == "item":
+        if not row and noun == "item" and where.exists():
             notes = (f"{where.name} has no rows: nothing is read from it",)
         pair = next((p for p in pairs if p[1] not in entries), (example, ""))
         return SideTable(where, entries, n, pair[0], pair[1], notes)

@@ -113,6 +113,7 @@ class TableFile:
             skip_lines=layout.skip,
             infer_schema=False,
             glob=False,
+            missing_columns="insert" if schema else "raise",  # of a first row that is too short
         )
 
     def names(self, *, of_all: bool = False) -> list[str]:

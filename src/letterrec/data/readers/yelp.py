@@ -32,9 +32,10 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     options.refuse_title(path)
     table = TableFile(path, "jsonl", (path,))
     notes: list[str] = []
+    found = table.names()
     columns = find_columns(
-        table.names(),
-        options.log_roles(),
+        found,
+        options.log_roles(found),
         where=path,
         told=_KEYS | dict(options.columns),
         notes=notes,

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from letterrec.config.recommenders import LcRecSettings
 from letterrec.data.sequences import Histories
-from letterrec.decoding.ranker import Ranker, ScoringRanker
+from letterrec.decoding.ranker import EventRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError
@@ -73,6 +73,10 @@ class LcRec(Recommender):
         titles: one per item, for the tasks that read or write words; None where there are none.
         texts: one per item, title first, for the same tasks.
         preferences: one per user, what the user likes in words, for the task ``preference``.
+        behaviours: what the kinds of interactions are called; empty where there is one kind. Of
+            several, the word of its behaviour stands before every item ("Multi-Behavior Generative
+            Recommendation", MBGen, CIKM'24).
+        targets: rows of the behaviours that are to be predicted; empty: all.
         max_history: how many of the latest items of a history are read.
         model: the language model, as `llm.load` takes it.
         dtype: of the model's own weights; ``"auto"`` is bfloat16 where that is fast, else float32.
@@ -112,6 +116,8 @@ class LcRec(Recommender):
         titles: Sequence[str] | None = None,
         texts: Sequence[str] | None = None,
         preferences: Sequence[str] | None = None,
+        behaviours: tuple[str, ...] = (),
+        targets: tuple[int, ...] = (),
         max_history: int = 20,
         model: str = "smollm2",
         dtype: Literal["auto", "float32", "bfloat16"] = "auto",
@@ -160,7 +166,9 @@ class LcRec(Recommender):
             vocabulary = base.tokenizer.get_vocab()
             tokens = [vocabulary[word] for word in identifiers.words]
             word_rows = output.detach()[tokens]
-        self.prompts = Prompts(base.tokenizer, tokens, loss_on)
+        self.n_behaviours = max(1, len(behaviours))
+        self.targets = targets or tuple(range(self.n_behaviours))
+        self.prompts = Prompts(base.tokenizer, tokens, loss_on, behaviours)
         self.register_buffer("word_rows", word_rows, persistent=False)
         self.register_buffer("code_tokens", torch.tensor(tokens), persistent=False)
         offsets = torch.tensor(identifiers.level_offsets) - FIRST_CODE_TOKEN
@@ -182,6 +190,8 @@ class LcRec(Recommender):
         return make(
             identifiers,
             trie=trie,
+            behaviours=features.behaviours,
+            targets=features.targets,
             titles=features.titles,
             texts=features.texts,
             preferences=features.preferences,
@@ -244,7 +254,7 @@ class LcRec(Recommender):
             titles = [self.prompts.title(item, end) for item in range(len(self.item_codes))]
             self._title_embeddings = embed_titles(self, titles)
         scorer = Grounding(self, self._title_embeddings, popularity, self._gamma)
-        return ScoringRanker(scorer, self.offsets.device)
+        return EventRanker(scorer, self.offsets.device, n_behaviours=self.n_behaviours)
 
     @staticmethod
     def _forget_titles(module: nn.Module, keys: object = None) -> None:
@@ -291,7 +301,7 @@ class LcRec(Recommender):
         """
         check_trainable(histories)
         self._forget_titles(self)
-        windows = histories.windows(self.max_history + 1)
+        windows = histories.events(self.n_behaviours).windows(self.max_history + 1)
         user_of = np.repeat(np.arange(len(histories)), histories.n_windows(self.max_history + 1))
         likes = self.preferences or [""] * len(histories)
         if len(likes) != len(histories):
@@ -311,7 +321,15 @@ class LcRec(Recommender):
                 task = TASKS[names[int(draws.random.choice(len(names), p=shares))]]
                 window = windows[int(row)].tolist()
                 liked = likes[user_of[row]]
-                case = Case(window, n_items, self.titles, self.texts, draws.random, liked)
+                case = Case(
+                    window,
+                    n_items,
+                    self.titles,
+                    self.texts,
+                    draws.random,
+                    liked,
+                    self.n_behaviours,
+                )
                 examples.append(self.prompts.example(task(case)))
             return self.prompts.batch(examples)
 
@@ -426,20 +444,32 @@ class LcRec(Recommender):
         return F.linear(hidden.float(), weight.float()).float()
 
     @torch.no_grad()
-    def encode(self, histories: Tensor, instructions: Sequence[str | None] | None = None) -> Beams:
+    def encode(
+        self,
+        histories: Tensor,
+        instructions: Sequence[str | None] | None = None,
+        behaviours: Tensor | None = None,
+    ) -> Beams:
         """Read the prompt of each history once, for `beam_search.search`.
 
         Args:
-            histories: int64 ``(batch, longest)`` item rows, left-aligned, -1 padded; ``longest``
-                at most ``max_history``.
+            histories: int64 ``(batch, longest)`` item rows, or events, left-aligned, -1 padded;
+                ``longest`` at most ``max_history``.
             instructions: for each history what is wanted, in words, or None.
+            behaviours: int64 ``(batch,)`` that are asked for; for -1, or None, the first of the
+                targets.
         """
         self.eval()
         wishes = instructions or [None] * len(histories)
+        asked = [-1] * len(histories) if behaviours is None else behaviours.tolist()
         examples = []
-        for row, wish in zip(histories.tolist(), wishes, strict=True):
+        for row, wish, behaviour in zip(histories.tolist(), wishes, asked, strict=True):
             items = [item for item in row if item >= 0]
-            examples.append(self.prompts.example(history(items, wish)))
+            example = self.prompts.example(history(items, wish))
+            if self.n_behaviours > 1:
+                wanted = self.targets[0] if behaviour < 0 else behaviour
+                example.add(self.prompts.behaviour(wanted))
+            examples.append(example)
         tokens, *_ = self.prompts.batch(examples)
         lengths = torch.tensor([len(example.tokens) for example in examples])
         device = histories.device

@@ -64,6 +64,8 @@ class Prompts:
         code_tokens: the token of every code, level after level; where items are called by titles,
             the token of every word that titles use.
         loss_on: what carries loss in training, the ``"answer"`` or the whole ``"text"``.
+        behaviours: what the kinds of interactions are called; empty where there is one kind. The
+            word of its behaviour stands before every item.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Prompts:
         tokenizer: PreTrainedTokenizerBase,
         code_tokens: Sequence[int],
         loss_on: LossOn = "answer",
+        behaviours: Sequence[str] = (),
     ) -> None:
         self.tokenizer = tokenizer
         self._code_tokens = code_tokens
@@ -79,6 +82,7 @@ class Prompts:
         self._start = [bos] if bos is not None and tokenizer("a")["input_ids"][:1] == [bos] else []
         self._end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         self._said = lru_cache(4096)(self._say)
+        self._behaviours = behaviours
 
     def set_catalogue(self, identifiers: Identifiers) -> None:
         """Spell items by these identifiers from now on."""
@@ -94,9 +98,16 @@ class Prompts:
                 example.add(self._said(part.text), is_text=wanted)
                 if part.wanted:
                     example.add(self._end, is_text=True)
-            for item in part.items:
+            for event in part.items:
+                item, behaviour = divmod(event, max(1, len(self._behaviours)))
+                if self._behaviours and not part.alone:
+                    example.add(self.behaviour(behaviour))
                 example.add(self._codes(item), item if wanted else -1)
         return example
+
+    def behaviour(self, row: int) -> list[int]:
+        """The tokens that stand before an item of a behaviour."""
+        return self._said(f" {self._behaviours[row]}: ")
 
     def title(self, item: int, end: int) -> list[int]:
         """The tokens of an item's title before its end, where items are called by titles."""

@@ -25,13 +25,15 @@ class Part:
 
     Attributes:
         text: empty where the part is items.
-        items: item rows; empty where the part is text.
+        items: item rows, or events where behaviours are told apart; empty where the part is text.
         wanted: whether the model is to learn to write this part.
+        alone: whether the items are meant themselves, and no behaviour stands before them.
     """
 
     text: str = ""
     items: tuple[int, ...] = ()
     wanted: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +41,14 @@ class Case:
     """The data that one example of a task is made from.
 
     Attributes:
-        window: at least two item rows, in the order in which one user chose them.
+        window: at least two item rows, or events, in the order in which one user chose them.
         n_items: size of the catalogue.
         titles: one per item; None where the data have no text.
         texts: one per item, title first; None where the data have no text.
         random: draws what an example leaves open: where to cut, which item, which words.
         preference: what the user likes, in words; empty where that is not known.
+        n_behaviours: kinds of interactions. Of more than one, what is called an item here is an
+            event: its row times this, plus the row of the behaviour.
     """
 
     window: Sequence[int]
@@ -53,6 +57,7 @@ class Case:
     texts: Sequence[str] | None
     random: np.random.Generator
     preference: str = ""
+    n_behaviours: int = 1
 
     def cut(self) -> tuple[tuple[int, ...], int]:
         """Cut the window at random into a history and the item that follows it."""
@@ -61,18 +66,19 @@ class Case:
 
     def any_item(self) -> int:
         """Draw an item of the catalogue."""
-        return int(self.random.integers(self.n_items))
+        return int(self.random.integers(self.n_items)) * self.n_behaviours
 
     def title(self, item: int) -> str:
         """The title of an item, cut to `_WORDS`."""
         assert self.titles is not None
-        return _cut(self.titles[item])
+        return _cut(self.titles[item // self.n_behaviours])
 
     def description(self, item: int) -> str:
         """An item's text without its title, cut to `_WORDS`; the title where no more is said."""
         assert self.titles is not None
         assert self.texts is not None
-        text, title = self.texts[item], self.titles[item]
+        row = item // self.n_behaviours
+        text, title = self.texts[row], self.titles[row]
         return _cut(text.removeprefix(title).lstrip(". ") or title)
 
     def query(self, item: int) -> str:
@@ -112,7 +118,7 @@ def item2index(case: Case) -> list[Part]:
     item = case.any_item()
     described = case.random.random() < 0.5
     known = case.description(item) if described else case.title(item)
-    return [Part(f"{known}\nIdentifier: "), Part(items=(item,), wanted=True)]
+    return [Part(f"{known}\nIdentifier: "), Part(items=(item,), wanted=True, alone=True)]
 
 
 def index2item(case: Case) -> list[Part]:
@@ -120,7 +126,7 @@ def index2item(case: Case) -> list[Part]:
     item = case.any_item()
     return [
         Part("Identifier: "),
-        Part(items=(item,)),
+        Part(items=(item,), alone=True),
         Part("\nTitle: "),
         Part(case.title(item), wanted=True),
     ]

@@ -108,6 +108,8 @@ def _prepared(
                 unknown=request.unknown,
                 user=request.user,
                 where=request.where,
+                behaviours=_behaviours(engine, request),
+                behaviour=request.behaviour,
             )
         )
     except LetterRecError as error:
@@ -128,6 +130,15 @@ def _history(engine: Engine, request: s.RecommendRequest) -> list[str]:
     return request.history or []
 
 
+def _behaviours(engine: Engine, request: s.RecommendRequest) -> list[str] | None:
+    if request.user is None:
+        return request.behaviours
+    if request.behaviours is not None:
+        raise RequestError("behaviours goes with history: those of a user are known")
+    known = engine.behaviours_of(request.user)
+    return None if known is None else known[-s.MAX_HISTORY :]
+
+
 def _response(
     engine: Engine,
     request: s.RecommendRequest,
@@ -143,7 +154,9 @@ def _response(
     generates = engine.model.generates
     accounts: list[Account] = []
     if request.explain:
-        accounts = engine.reasons.explain(catalogue, history, answer)
+        accounts = engine.reasons.explain(
+            catalogue, history, answer, query.behaviours, query.behaviour
+        )
     for i, (row, score) in enumerate(answer):
         item = s.Recommendation(
             **views.name(catalogue, row),
@@ -163,8 +176,12 @@ def _response(
                 for why in accounts[i].reasons
             ]
         items.append(item)
-    names = None
+    names = kinds = None
+    if request.explain and query.behaviours:
+        kinds = [engine.dataset.behaviours[b] for b in query.behaviours]
     if request.explain:
         names = [s.ItemName(**views.name(catalogue, row)) for row in history]
-    response = s.RecommendResponse(items=items, history=names, skipped=list(query.skipped))
+    response = s.RecommendResponse(
+        items=items, history=names, behaviours=kinds, skipped=list(query.skipped)
+    )
     return response.model_dump_json().encode()

@@ -106,6 +106,17 @@ class RecommendRequest(_Strict):
         None,
         description="what is wanted, in words, if the recommender was trained to read it",
     )
+    behaviour: Annotated[str, Field(max_length=256)] | None = Field(
+        None,
+        description="what is asked for, such as buy, where the run tells behaviours apart; its "
+        "targets if not given",
+    )
+    behaviours: list[Annotated[str, Field(max_length=256)]] | None = Field(
+        None,
+        max_length=MAX_HISTORY,
+        description="by which behaviour each item came into the history; all by the first of the "
+        "run's targets if not given",
+    )
     unknown: Unknown = Field(
         "skip",
         description="ids that the catalogue does not have: skip (the answer names them) or refuse; "
@@ -180,6 +191,9 @@ class RecommendResponse(BaseModel):
 
     items: list[Recommendation]
     history: list[ItemName] | None = Field(None, description="with explain; oldest first")
+    behaviours: list[str] | None = Field(
+        None, description="with explain, of each item of the history; null without behaviours"
+    )
     skipped: list[str] = Field(
         default_factory=list,
         description="ids of history, allowed and blocked that the catalogue does not have",
@@ -300,6 +314,8 @@ class RunInfo(BaseModel):
     created: str
     letterrec: str
     metrics: dict[str, float] | None = Field(description="on the test split")
+    behaviours: list[str] = Field(description="kinds of interactions; empty where there is one")
+    targets: list[str] = Field(description="the behaviours that are predicted")
     levels: list[Level] = Field(description="of the identifiers; none where a baseline ranks")
     example_user: str
     example_items: list[ItemName]

@@ -84,6 +84,8 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
         created=run.about["started"],
         letterrec=letterrec.__version__,
         metrics=metrics,
+        behaviours=list(engine.dataset.behaviours),
+        targets=[engine.dataset.behaviours[t] for t in engine.dataset.targets],
         levels=[
             s.Level(
                 size=len(counts),

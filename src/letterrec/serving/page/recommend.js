@@ -6,7 +6,9 @@ const MOST_SHOWN = 50; // recommendations
 const LATEST = 10; // items of a history that are shown before the earlier ones are asked for
 const MOST_ASKED = 1000; // items of a history that the server takes
 
-let items = []; // oldest first
+let items = []; // oldest first; each with its behaviour where the run tells them apart
+let behaviours = []; // kinds of interactions that the run knows
+let usual = ""; // the behaviour of an item that is added
 let unfolded = false;
 let exampleUser = ""; // until the run is known
 let latest = 0; // number of the latest request: answers that come late are dropped
@@ -22,11 +24,13 @@ export function startRecommending() {
   $("k").addEventListener("change", () => { boundK(); change(); });
   $("earlier").addEventListener("click", () => { unfolded = !unfolded; drawHistory(); });
   $("exclude-seen").addEventListener("change", change);
+  $("behaviour").addEventListener("change", change);
   $("item").querySelector(".close").addEventListener("click", () => $("item").close());
 }
 
 export function fillExamples(run) {
   exampleUser = run.example_user;
+  fillBehaviours(run);
   $("user").placeholder = `such as ${exampleUser}`;
   const buttons = run.example_items.slice(0, 4).map((item) =>
     el("button", { type: "button", class: "ghost", title: item.title, onclick: () => add(item) },
@@ -35,8 +39,28 @@ export function fillExamples(run) {
   refresh();
 }
 
+function fillBehaviours(run) {
+  behaviours = run.behaviours;
+  usual = run.targets[0] ?? behaviours[0] ?? "";
+  const targets = run.targets.length ? run.targets.join(" or ") : "any of these";
+  $("behaviour").replaceChildren(
+    el("option", { value: "" }, targets),
+    ...behaviours.filter((name) => name !== targets).map((name) => el("option", { value: name }, name)));
+  $("behaviour-choice").hidden = !behaviours.length;
+}
+
 function add(item) {
-  if (!items.some((other) => other.item === item.item)) setHistory([...items, item]);
+  const had = items.some((other) => other.item === item.item && other.behaviour === (usual || undefined));
+  if (!had) setHistory([...items, usual ? { ...item, behaviour: usual } : item]);
+}
+
+function behaviourOf(item, place) {
+  if (!behaviours.length) return null;
+  const choice = el("select", {
+    "aria-label": `Behaviour of ${item.title}`,
+    onchange: (event) => setHistory(items.with(place, { ...item, behaviour: event.target.value })),
+  }, ...behaviours.map((name) => el("option", { value: name, selected: name === item.behaviour }, name)));
+  return choice;
 }
 
 function setHistory(next) {
@@ -53,6 +77,7 @@ function drawHistory() {
   const entries = items.slice(first).map((item, i) =>
     el("li", {},
       el("span", { class: "title" }, itemLink(item), " ", codePills(item.identifier)),
+      behaviourOf(item, first + i),
       el("button", {
         type: "button", class: "ghost remove", "aria-label": `Remove ${item.title}`,
         onclick: () => setHistory(items.filter((_, j) => j !== first + i)),
@@ -85,15 +110,19 @@ function change() {
 async function loadUser(user) {
   const answer = await ask("/v1/recommend", { user, explain: true, k: 1 });
   unfolded = false;
-  setHistory(answer.history);
+  const kinds = answer.behaviours;
+  setHistory(kinds ? answer.history.map((item, i) => ({ ...item, behaviour: kinds[i] })) : answer.history);
 }
 
 async function refresh() {
   const mine = ++latest;
   try {
+    const asked = items.slice(-MOST_ASKED);
     const answer = await ask("/v1/recommend", {
-      history: items.slice(-MOST_ASKED).map((item) => item.item), k: Number($("k").value) || 10,
+      history: asked.map((item) => item.item), k: Number($("k").value) || 10,
       exclude_seen: $("exclude-seen").checked, explain: true,
+      ...(behaviours.length && { behaviours: asked.map((item) => item.behaviour) }),
+      ...($("behaviour").value && { behaviour: $("behaviour").value }),
     });
     if (mine !== latest) return;
     show(answer.items, answer.skipped.length);

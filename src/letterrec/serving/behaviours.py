@@ -1,0 +1,82 @@
+"""Behaviours in requests: which one is asked for, and by which each item came into a history."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+
+from letterrec.data import Dataset
+from letterrec.errors import RequestError
+from letterrec.serving.queries import Query, ids_of, short
+
+
+def asked_behaviour(name: str | None, dataset: Dataset, *, any_of_them: bool) -> int:
+    """The row of the behaviour that a query asks for; -1 for the run's targets.
+
+    Args:
+        name: of the behaviour; None: the targets.
+        dataset: of the run.
+        any_of_them: whether the run's model may be asked for any behaviour, and not for its targets
+            alone.
+
+    Raises:
+        RequestError: the run does not know it, or its model cannot be asked for it.
+    """
+    if name is None:
+        return -1
+    row = _row(name, "behaviour", dataset)
+    if any_of_them:
+        return row
+    if dataset.targets in ((), (row,)):
+        return -1
+    targets = " and ".join(repr(dataset.behaviours[t]) for t in dataset.targets)
+    raise RequestError(
+        f"behaviour = {name!r}: the run ranks for {targets} alone; leave it out, or fit a "
+        "recommender that tells behaviours apart: rqt, tiger or lcrec"
+    )
+
+
+def behaviours_in(
+    query: Query,
+    history: Iterable[object],
+    rows: Sequence[int],
+    dataset: Dataset,
+    known: Container[str],
+) -> tuple[int, ...]:
+    """The rows of the behaviours of a history's known items; empty where the run has none.
+
+    Args:
+        query: has the names, or None: all came by the first of the targets.
+        history: its items, all of them.
+        rows: of those that are known.
+        dataset: of the run.
+        known: ids that there are.
+
+    Raises:
+        RequestError: one is unknown, or they are not one for each item.
+    """
+    names = query.behaviours
+    if names is None:
+        default = dataset.targets[0] if dataset.targets else 0
+        return (default,) * len(rows) if dataset.behaviours else ()
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise RequestError(f"behaviours = {names!r}: expected a list of names, one for each item")
+    of_each = [_row(name, "behaviours", dataset) for name in names]
+    ids = ids_of(history, "history", known)
+    if len(of_each) != len(ids):
+        raise RequestError(
+            f"behaviours has {len(of_each)} names for a history of {len(ids)} items; give one for "
+            "each"
+        )
+    return tuple(row for row, item in zip(of_each, ids, strict=True) if item in known)
+
+
+def _row(name: object, what: str, dataset: Dataset) -> int:
+    if not dataset.behaviours:
+        raise RequestError(
+            f"{what} = {short(repr(name))}: the run knows one kind of interaction; fit one to data "
+            "with a column 'behaviour', or with data.grades"
+        )
+    if not isinstance(name, str) or name not in dataset.behaviours:
+        known = ", ".join(map(repr, dataset.behaviours))
+        raise RequestError(f"{what} = {short(repr(name))}: expected one of {known}")
+    return dataset.behaviours.index(name)

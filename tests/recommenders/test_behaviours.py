@@ -1,0 +1,163 @@
+"""Recommenders that tell behaviours apart, on data where a view means the opposite of a buy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from behaviours import (
+    BUY,
+    N_ITEMS,
+    NAMES,
+    VIEW,
+    asked,
+    identifiers,
+    planted,
+    without_behaviours,
+)
+from letterrec.decoding.ranker import EventRanker, Queries
+from letterrec.decoding.transitions import learned
+from letterrec.decoding.trie import Trie
+from letterrec.nn.sasrec import SASRec
+from letterrec.recommenders.base import Features, Recommender
+from letterrec.recommenders.rqt import Rqt
+from letterrec.recommenders.tiger import Tiger
+from letterrec.training.options import TrainingOptions
+
+KNOWING = Features(behaviours=NAMES, targets=(BUY,))
+UNKNOWING = Features()
+SMALL: dict[str, Any] = {"dim": 32, "heads": 2, "depth_layers": 1, "dropout": 0.05}
+SMALL_T5: dict[str, Any] = {
+    **{"dim": 32, "layers": 1, "heads": 2, "head_dim": 16, "feed_forward": 64, "dropout": 0.0},
+    "max_history": 1,
+}
+
+
+def rqt(features: Features) -> Rqt:
+    return Rqt.build(identifiers(), features, **SMALL)
+
+
+def tiger(features: Features) -> Tiger:
+    return Tiger.build(identifiers(), features, **SMALL_T5)
+
+
+def fitted(make: Callable[[Features], Recommender], features: Features, epochs: int) -> Recommender:
+    torch.manual_seed(0)
+    model = make(features)
+    histories = planted(300)
+    known = histories if features.behaviours else without_behaviours(histories)
+    model.fit(known, TrainingOptions(epochs=epochs, batch_size=64, learning_rate=1e-2))
+    return model.eval()
+
+
+def found(model: Recommender, behaviour: int | None = None) -> float:
+    """The share of histories whose answer comes first."""
+    histories, targets = asked(200)
+    ranker = model.ranker(Trie.build(identifiers()), np.ones(N_ITEMS, dtype=np.int64))
+    wanted = None if behaviour is None else np.full(len(histories), behaviour)
+    answers = ranker.rank(Queries(histories, 1, behaviours=wanted)).items[:, 0].numpy()
+    return float((answers == targets).mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "epochs"), [(rqt, 4), (tiger, 18)])
+def test_what_is_bought_next_is_found_only_by_who_knows_behaviours(
+    make: Callable[[Features], Recommender], epochs: int
+) -> None:
+    knowing = fitted(make, KNOWING, epochs)
+    assert found(knowing) >= 0.9
+    assert found(knowing, BUY) == found(knowing)  # the one target is what is asked for
+    assert found(knowing, VIEW) <= 0.1  # another question has other answers
+    assert found(fitted(make, UNKNOWING, epochs)) <= 0.7
+
+
+def test_transitions_of_views_and_of_buys() -> None:
+    """In the ring a buy speaks for the next item, a view for the one opposite."""
+    transitions, _ = learned(planted(300), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,))
+    items = np.arange(N_ITEMS)
+    table = transitions.table.toarray().reshape(N_ITEMS, 2, N_ITEMS)
+    assert (table[:, BUY].argmax(1) == (items + 1) % N_ITEMS).all()
+    assert (table[:, VIEW].argmax(1) == (items + N_ITEMS // 2) % N_ITEMS).all()
+
+    events = torch.tensor([[2 * 3 + VIEW], [2 * 3 + BUY]])
+    retrieved = transitions.retrieve(events)
+    assert retrieved.items[:, 0].tolist() == [9, 4]
+    other = transitions.retrieve(events, asked=torch.tensor([-1, VIEW]))
+    assert other.shares[0].sum() > 0
+    assert other.shares[1].sum() == 0  # what will be viewed was not learned
+
+
+def test_transitions_come_back_and_grow(tmp_path: Any) -> None:
+    transitions, _ = learned(planted(100), N_ITEMS, n_behaviours=2, targets=(BUY,))
+    transitions.save(tmp_path / "t.safetensors", {})
+    again = type(transitions).load(tmp_path / "t.safetensors")
+    assert (again.n_behaviours, again.targets, again.n_items) == (2, (BUY,), N_ITEMS)
+    assert (again.table != transitions.table).nnz == 0
+
+    content = np.eye(N_ITEMS, dtype=np.float32)
+    grown = transitions.grown(content, content[3:4])  # an item as the third
+    table = grown.table.toarray().reshape(N_ITEMS + 1, 2, N_ITEMS + 1)
+    assert (table[N_ITEMS].argmax(1) == [4, 9]).all()
+    moved = transitions.at_rows(np.arange(N_ITEMS)[::-1].copy(), N_ITEMS)
+    before = transitions.table.toarray().reshape(N_ITEMS, 2, N_ITEMS)
+    after = moved.table.toarray().reshape(N_ITEMS, 2, N_ITEMS)
+    assert (after == before[::-1, :, ::-1]).all()
+
+
+@pytest.mark.slow
+def test_the_cf_network_knows_behaviours() -> None:
+    from letterrec.training.loop import random_batches, train
+
+    windows = planted(300).events(2).windows(21)
+    torch.manual_seed(0)
+    model = SASRec(n_items=N_ITEMS, n_behaviours=2, targets=[BUY], dropout=0.05)
+    options = TrainingOptions(epochs=16, batch_size=64, learning_rate=1e-2)
+
+    def collate(rows: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        padded = torch.from_numpy(windows.take(rows).padded())
+        return padded[:, :-1], padded[:, 1:]
+
+    train(
+        model,
+        batches=lambda epoch: random_batches(len(windows), options, epoch, at_least=20),
+        collate=collate,
+        options=options,
+    )
+    histories, targets = asked(200)
+    ranker = EventRanker(model.eval(), torch.device("cpu"), n_behaviours=2)
+    answers = ranker.rank(Queries(histories, 1)).items[:, 0].numpy()
+    assert (answers == targets).mean() >= 0.9
+
+
+@pytest.mark.parametrize("make", [rqt, tiger])
+def test_a_batch_of_several_questions_is_answered_as_each_alone(
+    make: Callable[[Features], Recommender],
+) -> None:
+    torch.manual_seed(0)
+    model = make(Features(behaviours=("cart", "buy", "view"), targets=(0, 1))).eval()
+    histories, _ = asked(9)
+    ranker = model.ranker(Trie.build(identifiers()), np.ones(N_ITEMS, dtype=np.int64))
+    wanted = np.arange(9) % 4 - 1
+    together = ranker.rank(Queries(histories, N_ITEMS, behaviours=wanted))
+    for row in range(9):
+        at = np.array([row])
+        alone = ranker.rank(Queries(histories.take(at), N_ITEMS, behaviours=wanted[at]))
+        torch.testing.assert_close(alone.scores[0], together.scores[row], atol=1e-4, rtol=1e-4)
+
+
+def test_one_kind_of_interaction_changes_nothing() -> None:
+    """The weights drawn, and what is made of them, are those of a model without behaviours."""
+    for make in (rqt, tiger):
+        torch.manual_seed(0)
+        plain = make(UNKNOWING).eval()
+        assert not any("behaviour" in name for name in plain.state_dict())
+        histories, _ = asked(5)
+        ranker = plain.ranker(Trie.build(identifiers()), np.ones(N_ITEMS, dtype=np.int64))
+        one, other = (
+            ranker.rank(Queries(h, N_ITEMS)) for h in (histories, without_behaviours(histories))
+        )
+        assert torch.equal(one.scores, other.scores)

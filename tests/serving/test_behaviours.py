@@ -1,0 +1,172 @@
+"""A run on interactions of several behaviours: Python, command line, server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+import letterrec
+from behaviours import N_ITEMS, write_shop
+from command import letterrec as command
+from letterrec.errors import RequestError
+from letterrec.serving.engine import Engine
+from letterrec.serving.http.app import create_app
+from letterrec.serving.service import Service
+
+QUICK = [
+    "data.targets=['buy']",
+    "content.source=collaborative",
+    "collaborative.training.epochs=2",
+    "tokenizer.training.epochs=3",
+    "tokenizer.codes=8",
+    "tokenizer.levels=2",
+    "tokenizer.hidden=[32]",
+    "training.epochs=8",
+    "training.batch_size=64",
+    "training.learning_rate=0.01",
+    "recommender.dim=32",
+    "recommender.dropout=0.05",
+    "evaluation.beam=12",
+    "evaluation.cuts=[1]",
+]
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shop(tmp_path_factory.mktemp("data") / "shop")
+
+
+@pytest.fixture(scope="module")
+def run(ring: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    letterrec.fit(ring, folder, settings=letterrec.load_settings(overrides=QUICK), progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(run: Path) -> Engine:
+    return letterrec.load(run)
+
+
+pytestmark = pytest.mark.slow
+
+
+def test_what_is_bought_next_is_found(run: Path, engine: Engine) -> None:
+    assert letterrec.evaluate(run, progress=False)["metrics"]["recall@1"] >= 0.8
+    assert engine.model.reads_behaviours
+
+    def best(behaviours: list[str], asked: str | None) -> str:
+        (answer,) = engine.recommend(
+            [["i2", "i3"]], k=1, behaviours=[behaviours], behaviour=asked, exclude_seen=False
+        )
+        return answer[0][0]
+
+    assert best(["buy", "buy"], None) == best(["buy", "buy"], "buy") == "i4"
+    assert best(["view", "view"], "buy") == "i9"
+    assert best(["buy", "buy"], "view") == "i9"
+
+
+def test_what_was_viewed_may_be_bought(engine: Engine) -> None:
+    history = [f"i{n}" for n in range(N_ITEMS)]
+    kinds = ["buy"] * 4 + ["view"] * 8
+
+    def left(asked: str | None) -> set[str]:
+        (answer,) = engine.recommend([history], N_ITEMS, behaviours=[kinds], behaviour=asked)
+        return {item for item, _ in answer}
+
+    assert left(None) == left("buy") == set(history[4:])
+    assert left("view") == set(history[:4])
+
+
+def test_a_user_is_known_with_his_behaviours(run: Path, engine: Engine) -> None:
+    history, kinds = engine.history_of("u3"), engine.behaviours_of("u3")
+    assert kinds is not None
+    assert len(kinds) == len(history) == 6
+    assert set(kinds) <= {"buy", "view"}
+
+
+def test_the_command_line_asks_for_a_behaviour(
+    run: Path, engine: Engine, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def asked(*arguments: str) -> list[str]:
+        assert command("recommend", run, "-k", "3", "--json", *arguments) == 0
+        return [item["item"] for item in json.loads(capsys.readouterr().out)["items"]]
+
+    history = [engine.history_of("u3")]
+    kinds = [engine.behaviours_of("u3")]
+    for name in ("buy", "view"):
+        (answer,) = engine.recommend(history, 3, behaviours=kinds, behaviour=name)
+        assert asked("--user", "u3", "--behaviour", name) == [item for item, _ in answer]
+    one = asked("--history", "i2,i3", "--behaviours", "buy,buy")
+    assert one != asked("--history", "i2,i3", "--behaviours", "buy,view")
+
+    capsys.readouterr()
+    for arguments, said in (
+        (["--user", "u3", "--behaviour", "wish"], "expected one of 'buy', 'view'"),
+        (["--history", "i2,i3", "--behaviours", "buy"], "1 names for a history of 2 items"),
+        (["--user", "u3", "--behaviours", "buy"], "--behaviours goes with --history"),
+    ):
+        assert command("recommend", run, *arguments) == 2
+        error = capsys.readouterr().err.strip()
+        assert said in error
+        assert "\n" not in error
+    out = tmp_path / "all.jsonl"
+    assert command("recommend", run, "--all-users", "--out", out, "--behaviour", "view") == 0
+    first = [json.loads(line) for line in out.read_text().splitlines()][:3]
+    (answer,) = engine.recommend(
+        [engine.history_of("u0")],
+        3,
+        behaviours=[engine.behaviours_of("u0")],
+        behaviour="view",
+    )
+    assert [line["item"] for line in first] == [item for item, _ in answer]
+
+
+def test_the_server_asks_for_a_behaviour(run: Path, engine: Engine) -> None:
+    service = Service(lambda: letterrec.load(run))
+    with TestClient(create_app(service)) as client:
+        assert client.get("/v1/run").json()["behaviours"] == ["buy", "view"]
+        assert client.get("/v1/run").json()["targets"] == ["buy"]
+        body = {"history": ["i2", "i3"], "behaviours": ["buy", "view"], "explain": True}
+        for name in (None, "buy", "view"):
+            answer = client.post("/v1/recommend", json={**body, "behaviour": name, "k": 3}).json()
+            (own,) = engine.recommend(
+                [["i2", "i3"]], 3, behaviours=[["buy", "view"]], behaviour=name
+            )
+            assert [item["item"] for item in answer["items"]] == [item for item, _ in own]
+            assert answer["behaviours"] == ["buy", "view"]
+        of_user = client.post("/v1/recommend", json={"user": "u3", "explain": True}).json()
+        assert of_user["behaviours"] == engine.behaviours_of("u3")
+        for wrong in ({"behaviour": "wish"}, {"behaviours": ["buy"]}, {"behaviours": ["buy", 3]}):
+            refused = client.post("/v1/recommend", json={**body, **wrong})
+            assert refused.status_code == 422
+            assert "\n" not in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["sasrec", "popularity"])
+def test_a_baseline_learns_the_targets_alone(name: str, ring: Path, tmp_path: Path) -> None:
+    settings = ["data.targets=['buy']", f"recommender.name={name}", "training.epochs=1"]
+    if name == "popularity":
+        settings.pop()
+    chosen = letterrec.load_settings(overrides=settings)
+    letterrec.fit(ring, tmp_path / "run", settings=chosen, progress=False)
+    engine = letterrec.load(tmp_path / "run")
+    (one,) = engine.recommend([["i2", "i3"]], 5, behaviours=[["buy", "view"]])
+    (other,) = engine.recommend([["i2"]], 5)
+    assert [item for item, _ in one] == [item for item, _ in other]
+    assert engine.recommend([["i2"]], 5, behaviour="buy") == [other]
+    with pytest.raises(RequestError, match="ranks for 'buy' alone"):
+        engine.recommend([["i2"]], behaviour="view")
+
+
+def test_a_run_of_one_kind_of_interaction_knows_no_behaviour(shop_run: Path) -> None:
+    engine = letterrec.load(shop_run)
+    with pytest.raises(RequestError, match="knows one kind of interaction"):
+        engine.recommend([["i05"]], behaviour="buy")
+    with pytest.raises(RequestError, match="knows one kind of interaction"):
+        engine.recommend([["i05"]], behaviours=[["buy"]])
+    assert np.isfinite([score for _, score in engine.recommend([["i05"]], 3)[0]]).all()
