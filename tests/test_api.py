@@ -25,6 +25,7 @@ def test_all_is_pinned_and_importable() -> None:
         "compare",
         "evaluate",
         "fit",
+        "forget",
         "inspect",
         "load",
         "load_settings",

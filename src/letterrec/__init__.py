@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from letterrec.api import compare, evaluate, fit, inspect, load, push, refit
+    from letterrec.api import compare, evaluate, fit, forget, inspect, load, push, refit
     from letterrec.config.loading import load_settings
     from letterrec.config.settings import Settings
     from letterrec.data import Dataset, read
@@ -31,6 +31,7 @@ __all__ = [
     "compare",
     "evaluate",
     "fit",
+    "forget",
     "inspect",
     "load",
     "load_settings",
@@ -47,6 +48,7 @@ _HOME = {
     "compare": "letterrec.api",
     "evaluate": "letterrec.api",
     "fit": "letterrec.api",
+    "forget": "letterrec.api",
     "inspect": "letterrec.api",
     "load": "letterrec.api",
     "load_settings": "letterrec.config.loading",

@@ -23,7 +23,7 @@ from letterrec.files import write_json
 from letterrec.identifiers.diagnostics import Diagnosis, LevelUse
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import shown
-from letterrec.runs import comparing, hub
+from letterrec.runs import comparing, forgetting, hub
 from letterrec.runs.parts import is_baseline, measures_of, trained_baseline, trained_recommender
 from letterrec.runs.refitting import Weights as StartingWeights
 from letterrec.runs.run import Run
@@ -121,6 +121,25 @@ def load(folder: AnyRun, edits: bool = True, *, revision: str | None = None) -> 
     if edits:
         engine.refresh()
     return engine
+
+
+def forget(folder: AnyRun, user: object) -> Run:
+    """Take a user out of all files of a run; see `runs.forgetting` for what stays.
+
+    Args:
+        folder: of a run, or the run.
+        user: his id.
+
+    Returns:
+        The run, without him.
+
+    Raises:
+        NotFound: the run has no such user.
+        RunError: there is no run, or it is damaged.
+    """
+    run = Run.open(_as_folder(folder, "folder"))
+    forgetting.forget(run, user)
+    return run
 
 
 def push(folder: AnyRun, name: str, *, public: bool = False, message: str | None = None) -> str:

@@ -42,6 +42,7 @@ for command in (
     asking.report,
     asking.export,
     sharing.push,
+    sharing.forget,
     serving.add_items,
     serving.edit_items,
     asking.inspect,

@@ -1,4 +1,4 @@
-"""The command that gives a run away: push."""
+"""The commands about who else has what is in a run: push, forget."""
 
 from __future__ import annotations
 
@@ -32,3 +32,30 @@ def push(
     from letterrec import api
 
     out.print(f"pushed: {api.push(run, name, public=public, message=message)}", soft_wrap=True)
+
+
+def forget(
+    run: RunArgument,
+    user: Annotated[
+        list[str], typer.Option("--user", metavar="ID", help="who is forgotten; repeatable")
+    ],
+) -> None:
+    """Take a user out of all files of a run.
+
+    His interactions and preference leave the data, his rank those behind the metrics, and a
+    baseline loses the vector that it learned of him. What was averaged over everybody stays: the
+    weights of networks, embeddings, transitions and metrics. `letterrec refit RUN` then learns the
+    recommender anew without him.
+
+    A running server forgets him when it is told to reload. Not reached: the log that the run was
+    made from, runs that were refitted or pushed from this one, and files of recommendations.
+
+    Example:
+
+        letterrec forget runs/first --user 42
+    """
+    from letterrec import api
+
+    for one in user:
+        left = api.forget(run, one).dataset().n_users
+        out.print(f"{run} has forgotten user {one}; {left} users are left", soft_wrap=True)

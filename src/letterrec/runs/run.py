@@ -233,6 +233,20 @@ class Run(Artefacts):
                 "warnings": list(dataset.warnings),
             }
 
+    def note_data(self, dataset: Dataset) -> None:
+        """Note that the run's data are others now, on purpose."""
+        self.record(
+            "read",
+            {
+                **self.about["stages"]["read"],
+                "users": dataset.n_users,
+                "interactions": dataset.n_interactions,
+                "fingerprint": dataset.fingerprint,
+                "side_fingerprint": dataset.side_fingerprint,
+                "side_fingerprints": dataset.side_fingerprints,
+            },
+        )
+
     def _say_what_is_kept(self) -> None:
         kept = [stage for stage in STAGES if self.is_done(stage)]
         if "evaluation" in kept:
