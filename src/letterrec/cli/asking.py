@@ -166,7 +166,7 @@ def recommend(
     k: Annotated[int, typer.Option("-k", min=1, help="items wanted")] = 10,
     instruction: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="what is wanted, in words (recommender lcrec)"),
+        typer.Option(metavar="TEXT", help="what is wanted, in words; for runs that follow wishes"),
     ] = None,
     where: Annotated[
         list[str] | None,
@@ -198,6 +198,9 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """The next items for a user of the run, for any history, or for all users.
+
+    With `--instruction "a lipstick, no red"` those that answer a wish in words: beside a history,
+    or without one from the whole catalogue.
 
     With `--all-users` a killed command goes on where it was when it is run again.
 
@@ -273,6 +276,8 @@ def recommend(
         )
     )
     (answer,) = engine.answer_ids([query])
+    if doubt := engine.note_on(query):
+        note(doubt)
     if query.skipped:
         note(f"skipped {listed(list(query.skipped))}: {engine.not_among()}")
     if not answer:
@@ -284,6 +289,7 @@ def recommend(
                 "user": user,
                 "history": items,
                 "skipped": list(query.skipped),
+                "note": said,
                 "items": [
                     {"item": i, "title": titles[i], score_name: score} for i, score in answer
                 ],
