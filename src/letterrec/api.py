@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypedDict, final, get_args
+from typing import Literal, TypedDict, cast, final, get_args
 
 from letterrec import pipeline
 from letterrec.config.loading import load_settings, parse_settings
@@ -22,6 +22,7 @@ from letterrec.evaluation.protocol import SplitMetrics, evaluate_split, measured
 from letterrec.files import write_json
 from letterrec.identifiers.diagnostics import Diagnosis, LevelUse
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.notebook import ShownDict, metrics_table
 from letterrec.progress import shown
 from letterrec.runs import comparing, forgetting, hub
 from letterrec.runs.parts import is_baseline, measures_of, trained_baseline, trained_recommender
@@ -291,7 +292,9 @@ def evaluate(
     if by is not None:
         cases = measured_cases(dataset, split, users)
         result["groups"] = grouped(by, measured.ranks, cases, dataset, measures)
-    return result
+    caption = f"{split}, {result['users']} users"
+    html = metrics_table(result["metrics"], result.get("standard_errors", {}), caption)
+    return cast(SplitMetrics, ShownDict(result, html))
 
 
 def _measured_as(

@@ -25,7 +25,7 @@ from letterrec.progress import shown, visible
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Generative recommendation with learnable item tokenization (LETTER, CIKM'24).\n\n"

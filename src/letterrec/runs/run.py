@@ -23,6 +23,7 @@ from letterrec.data.readers.frames import Frames
 from letterrec.data.saved import write_dataset
 from letterrec.errors import RunError, SettingsError
 from letterrec.files import reading, write_json, write_text
+from letterrec.notebook import html_table, metrics_table
 from letterrec.progress import say
 from letterrec.runs.artefacts import Artefacts
 from letterrec.runs.layout import Layout, holds_run
@@ -70,6 +71,21 @@ class Run(Artefacts):
         done = [stage for stage in self.stages if self.is_done(stage)]
         state = f"done up to {done[-1]}" if done else "nothing done"
         return f"Run({str(self.folder)!r}: {self.settings.recommender.name}, {state})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what is done, how long it took, and the metrics."""
+        stages = self.about["stages"]
+        rows = [
+            (stage, f"{stages[stage].get('seconds', 0):.1f}" if self.is_done(stage) else "to do")
+            for stage in self.stages
+        ]
+        caption = f"{self.folder}: {self.settings.recommender.name}"
+        html = html_table(("stage", "seconds"), rows, caption)
+        if not self.is_done("evaluation") or "refitted" in self.about:
+            return html
+        test = self.metrics()["test"]
+        told = f"test, {test['users']} users"
+        return html + metrics_table(test["metrics"], test.get("standard_errors", {}), told)
 
     @classmethod
     def start(

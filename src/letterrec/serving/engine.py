@@ -28,6 +28,7 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.errors import NotFound, RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.notebook import ShownLists
 from letterrec.runs.layout import Layout
 from letterrec.serving.behaviours import asked_behaviour, behaviours_in
 from letterrec.serving.catalogue.filters import Where, as_key
@@ -314,7 +315,7 @@ class Engine:
         answers = self.answer_ids(queries)
         for said in dict.fromkeys(filter(None, map(self.note_on, queries))):
             warnings.warn(said, UserWarning, stacklevel=2)
-        return answers
+        return ShownLists(answers, self.titles, self.score_name)
 
     def _asked(
         self, queries: list[Prepared], template: Query, instructions: Sequence[str | None]
