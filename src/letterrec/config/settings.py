@@ -252,11 +252,6 @@ class Settings(Section):
     seed: int = Field(
         0, ge=0, description="decides initial weights, order of batches, dropout and samples"
     )
-    tracker: TrackerName = Field(
-        "tensorboard",
-        description="who is told how training goes: 'tensorboard' (events in the run folder), "
-        "'mlflow', 'wandb' (Weights & Biases), each with an extra of its name, or 'none'",
-    )
     data: DataSettings = DataSettings()
     content: ContentSettings = ContentSettings()
     collaborative: CollaborativeSettings = CollaborativeSettings()
@@ -267,6 +262,11 @@ class Settings(Section):
     transitions: TransitionSettings = TransitionSettings()
     wishes: WishSettings = WishSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    tracker: TrackerName = Field(
+        "tensorboard",
+        description="who is told how training goes: 'tensorboard' (events in the run folder), "
+        "'mlflow', 'wandb' (Weights & Biases), each with an extra of its name, or 'none'",
+    )
 
     @model_validator(mode="after")
     def _ids_have_vectors(self) -> Self:
