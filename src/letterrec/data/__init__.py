@@ -13,31 +13,41 @@ from pathlib import Path
 
 from letterrec.config.settings import Order
 from letterrec.data.dataset import Dataset
+from letterrec.data.domains import combined
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.frames import Frame, Frames
 from letterrec.data.readers.frames import read as read_frames
 from letterrec.data.sequences import Histories
+from letterrec.data.sources import (
+    PUBLISHED,
+    AnySource,
+    Sources,
+    as_frames,
+    check_source,
+    sources_of,
+)
 from letterrec.data.splits import HeldOut, Split
 from letterrec.errors import DataError
 
 __all__ = [
+    "AnySource",
     "Dataset",
     "Frame",
     "Frames",
     "HeldOut",
     "Histories",
+    "Sources",
     "Split",
     "as_frames",
     "check_source",
     "find_sources",
     "read",
+    "sources_of",
 ]
-
-_PUBLISHED = "ml-100k"  # the source that is fetched, unless something of that name is there
 
 
 def read(
-    source: str | PathLike[str] | Frame | Frames,
+    source: AnySource | Frame | Frames,
     *,
     items: Frame | None = None,
     k_core: int | None = None,
@@ -46,12 +56,15 @@ def read(
     order: Order = "time",
     columns: Mapping[str, str] | None = None,
     cache: str | PathLike[str] | None = None,
+    join_users: bool = False,
 ) -> Dataset:
     """Read a data source of any known format; `docs/DATA.md` shows each by example.
 
     Args:
         source: a folder, a file, or ``"ml-100k"`` (fetched once, then cached; a folder or file of
             that name is read instead); or a polars or pandas DataFrame, an interaction a row.
+            Several in a list, or in a dict by name, become one data set, of which each is a domain;
+            see `docs/DOMAINS.md`.
         items: the catalogue beside a DataFrame, an item a row; folders bring their own.
         k_core: drop users and items with fewer interactions, repeatedly; 0 drops none. None
             means 5 for interaction logs and 0 for folders in LETTER's layout, which are already
@@ -64,76 +77,47 @@ def read(
             ``timestamp``, ``rating``, ``behaviour``, ``title`` -> the column.
         cache: where fetched data is kept; None means the environment variable
             ``LETTERREC_CACHE``, or else the user's cache folder.
+        join_users: whether users of several sources whose ids agree are one person.
 
     Raises:
         DataError: the source is missing, its format is unknown, or its content cannot be used.
     """
-    from letterrec.data.readers.discovery import discover
-
     told = {} if columns is None else columns
     options = ReadOptions(k_core, min_rating, order, told, {} if grades is None else grades)
     if cache is not None and not isinstance(cache, str | PathLike):
         raise DataError(f"cache is {cache!r}; expected the path of a folder, or None")
-    if (frames := as_frames(source, items)) is not None:
-        return read_frames(frames, options)
-    check_source(source)
-    assert isinstance(source, str | PathLike)
+    kept = None if cache is None else Path(cache)
+    if isinstance(source, Dataset):
+        check_source(source)
+    given = sources_of(as_frames(source, items) or source)
+    if isinstance(given, Sources):
+        parts = {
+            name: part if isinstance(part, Dataset) else _read_one(part, options, kept)
+            for name, part in given.named.items()
+        }
+        return combined(parts, join_users=join_users)
+    return given if isinstance(given, Dataset) else _read_one(given, options, kept)
+
+
+def _read_one(source: str | Frames, options: ReadOptions, cache: Path | None) -> Dataset:
+    if isinstance(source, Frames):
+        return read_frames(source, options)
+    from letterrec.data.readers.discovery import discover
+
     path = Path(source)
-    if str(source) == _PUBLISHED and not path.exists():
+    if str(source) == PUBLISHED and not path.exists():
         from letterrec.data.readers import movielens
 
-        return movielens.read(options, cache=None if cache is None else Path(cache))
+        return movielens.read(options, cache=cache)
     try:
         reader = discover(path, options)
     except OSError as error:
         raise DataError(f"{path} cannot be opened ({error.strerror or error})") from None
     dataset = reader.read(path, options)
-    if str(source) == _PUBLISHED:
-        note = f"./{_PUBLISHED} is read; rename it to have MovieLens-100k fetched"
+    if str(source) == PUBLISHED:
+        note = f"./{PUBLISHED} is read; rename it to have MovieLens-100k fetched"
         return replace(dataset, warnings=(note, *dataset.warnings))
     return dataset
-
-
-def as_frames(source: object, items: object = None) -> Frames | None:
-    """A log in memory and its catalogue, as a caller gave them; None where the source is none.
-
-    Raises:
-        DataError: ``items`` is no DataFrame, or came with a source that is none.
-    """
-    return source if isinstance(source, Frames) else Frames.of(source, items)
-
-
-def check_source(source: object) -> None:
-    """Refuse a source that is no path, or a path at which there is nothing.
-
-    Raises:
-        DataError: nothing is there, or it is no path.
-    """
-    if isinstance(source, str | PathLike) and str(source):
-        if str(source) != _PUBLISHED:
-            _refuse_missing(Path(source))
-        return
-    if isinstance(source, Dataset):
-        raise DataError(f"{source!r} is read already; give it to letterrec.fit as it is")
-    module, name = type(source).__module__.partition(".")[0], type(source).__name__
-    kind = name if module == "builtins" else f"{module}.{name}"
-    given = repr(source) if source is None or isinstance(source, str) else f"a {kind}"
-    raise DataError(
-        f"source is {given}; expected the path of a folder or file, a polars or pandas DataFrame, "
-        "or a Dataset from letterrec.read"
-    )
-
-
-def _refuse_missing(path: Path) -> None:
-    from letterrec.data.readers.discovery import KNOWN
-
-    try:
-        there = path.exists()
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        shown = str(path) if len(str(path)) <= 120 else f"{str(path)[:60]}..."
-        raise DataError(f"{shown} cannot be opened ({error.strerror or error})") from None
-    if not there:
-        raise DataError(f"{path} does not exist; expected a folder or file of {KNOWN}")
 
 
 def find_sources(folder: str | Path) -> dict[str, str]:
@@ -148,8 +132,8 @@ def find_sources(folder: str | Path) -> dict[str, str]:
     from letterrec.data.readers.discovery import discover
 
     path = Path(folder)
-    if str(folder) == _PUBLISHED and not path.exists():
-        return {_PUBLISHED: _PUBLISHED}
+    if str(folder) == PUBLISHED and not path.exists():
+        return {PUBLISHED: PUBLISHED}
     try:
         discover(path, ReadOptions())
         return {path.resolve().name: str(path)}

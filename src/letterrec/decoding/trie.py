@@ -5,18 +5,14 @@ they lead to.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.errors import IdentifierError
 from letterrec.identifiers.identifiers import Identifiers
-
-_COUNTED = 64  # masks whose counts are kept, 4 bytes for each item
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,28 +146,6 @@ class Trie:
         """Size of the tensors in memory, in bytes."""
         tensors = (self.items, self.position, *self.codes, *self.first_child, *self.first_item)
         return sum(t.nbytes for t in (*tensors, *self.tables) if t is not None)
-
-    def counted(self, allowed: Tensor) -> Tensor:
-        """int32 ``(1 or batch, n_items + 1)``: the number of allowed items before each position.
-
-        Args:
-            allowed: bool ``(n_items,)`` or ``(batch, n_items)``, on the device of the trie.
-        """
-        known = self._counts.get(id(allowed))
-        if known is not None and known[0] is allowed:
-            return known[1]
-        sorted_flags = allowed.reshape(-1, self.n_items).index_select(1, self.items)
-        return F.pad(sorted_flags.cumsum(1, dtype=torch.int32), (1, 0))
-
-    def remember(self, allowed: Tensor) -> None:
-        """Count a mask once for all searches with this very tensor, which is not changed again."""
-        while len(self._counts) >= _COUNTED:
-            self._counts.pop(next(iter(self._counts)), None)
-        self._counts[id(allowed)] = (allowed, self.counted(allowed))
-
-    @cached_property
-    def _counts(self) -> dict[int, tuple[Tensor, Tensor]]:
-        return {}
 
     def to(self, device: torch.device | str) -> Trie:
         """The same trie on another device."""

@@ -21,6 +21,7 @@ from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers.frames import Frames
 from letterrec.data.saved import write_dataset
+from letterrec.data.sources import Sources
 from letterrec.errors import RunError, SettingsError
 from letterrec.files import fingerprint, reading, write_json, write_text
 from letterrec.notebook import html_table, metrics_table
@@ -89,7 +90,12 @@ class Run(Artefacts):
 
     @classmethod
     def start(
-        cls, folder: Path, settings: Settings, source: str | Dataset | Frames, *, resume: bool
+        cls,
+        folder: Path,
+        settings: Settings,
+        source: str | Dataset | Frames | Sources,
+        *,
+        resume: bool,
     ) -> Run:
         """Begin a run in an empty or new folder, or go on with the one that is there.
 

@@ -16,6 +16,7 @@ from typing import IO, NamedTuple, cast
 import polars as pl
 
 from letterrec import jobs
+from letterrec.data.domains import check_known
 from letterrec.errors import RequestError, RunError
 from letterrec.files import atomic_path, fingerprint, read_json, write_json
 from letterrec.progress import counting, say
@@ -40,6 +41,7 @@ def recommend_all(
     part: int = _PART,
     where: Where | None = None,
     load: Callable[[], Engine] | None = None,
+    domain: str | None = None,
 ) -> int:
     """Write the ``k`` best next items of every user.
 
@@ -59,11 +61,13 @@ def recommend_all(
         where: only items of these attributes; see `Engine.recommend`.
         load: opens the run again, for other processes, which do the parts (`jobs`); None:
             ``engine`` does them.
+        domain: recommend only from this one; None: from all.
 
     Returns:
         How many users there are.
 
     Raises:
+        NotFound: the run has no such domain.
         RequestError: ``path`` cannot be written, is a folder of something else, has another ending,
             or there is a file already.
         RunError: the catalogue is edited while other processes score.
@@ -72,9 +76,12 @@ def recommend_all(
     catalogue = engine.catalogue
     among = "" if where is None else f" {as_key(where)}"
     engine.prepare(Query((), where=where))  # refuses what no item has before anything is written
+    if domain is not None:
+        check_known(domain, catalogue.domain_names)
     job = fingerprint(
         f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}{among}"
-        + ("" if behaviour is None else f" {behaviour}"),
+        + ("" if behaviour is None else f" {behaviour}")
+        + ("" if domain is None else f" of {domain}"),
         engine.files.recommender.read_bytes(),
     )
     parts = path.with_name(f"{path.name}.parts")
@@ -90,7 +97,14 @@ def recommend_all(
         )
     try:
         _begin(parts, job, is_begun)
-        lists = partial(lists_of, k=k, exclude_seen=exclude_seen, behaviour=behaviour, where=where)
+        lists = partial(
+            lists_of,
+            k=k,
+            exclude_seen=exclude_seen,
+            behaviour=behaviour,
+            domain=domain,
+            where=where,
+        )
         score = partial(scoring, load or (lambda: engine), catalogue.lineage, lists)
         chunks = [
             Users(start, min(start + part, len(users)), parts / f"{start:012d}.parquet")
@@ -225,6 +239,7 @@ def lists_of(
     k: int,
     exclude_seen: bool,
     behaviour: str | None = None,
+    domain: str | None = None,
     where: Where | None = None,
 ) -> pl.DataFrame:
     """The lists of some users, as `recommend_all` writes them."""
@@ -237,6 +252,7 @@ def lists_of(
             behaviours=engine.behaviours_of(user),
             behaviour=behaviour,
             where=where,
+            domain=domain,
         )
         for user in users
     )

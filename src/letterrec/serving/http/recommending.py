@@ -148,6 +148,7 @@ def _prepared(engine: Engine, request: s.RecommendRequest) -> Prepared | LetterR
                 where=request.where,
                 behaviours=_behaviours(engine, request),
                 behaviour=request.behaviour,
+                domain=request.domain,
             )
         )
     except LetterRecError as error:
