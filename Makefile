@@ -1,6 +1,7 @@
 # make quickstart      set up, then train and show a recommender on MovieLens-100k
 # make test            set up, then format check, lint, strict types, doctests and all tests
 # make quick           the same but for tests that train, start a server or take seconds
+# make test-ray        the tests on a Ray cluster that they start, which `make test` leaves out
 # make test-portable   the tests that train, as other processors would run them
 # make docs            build the documentation into site/; a warning or a dead link fails
 # make browser         a browser for the tests of the page: Debian's where it can be installed
@@ -13,16 +14,19 @@ JOBS ?= 2
 # In so many processes, each with one thread: on small tensors a second one only waits.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal
 
-.PHONY: quickstart test quick test-portable check docs browser format clean
+.PHONY: quickstart test quick test-ray test-portable check docs browser format clean
 
 quickstart: $(SETUP)
 	$(BIN)/letterrec quickstart
 
 test: check browser
-	$(PYTEST)
+	$(PYTEST) -m "not ray"
 
 quick: check
 	$(PYTEST) -m "not slow"
+
+test-ray: $(SETUP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m ray tests/cluster
 
 test-portable: $(SETUP)
 	$(BIN)/python tests/portable.py $(TESTS)

@@ -8,10 +8,10 @@ from pathlib import Path
 import letterrec
 
 FLOORS = (
-    *("errors", "progress", "files", "config"),
+    *("errors", "progress", "files", "jobs", "config"),
     *("data", "nn", "training", "embeddings", "identifiers", "tokenizers"),
     *("decoding", "recommenders", "baselines", "evaluation", "runs", "pipeline"),
-    *("serving", "api", "reports", "studies", "cli"),
+    *("serving", "api", "reports", "cluster", "studies", "cli"),
 )
 SOURCE = Path(letterrec.__file__).parent
 

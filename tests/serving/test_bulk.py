@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import polars as pl
 import pytest
 
 import letterrec
-from letterrec.errors import RequestError
+from letterrec.errors import RequestError, RunError
 from letterrec.serving.bulk import recommend_all
 from letterrec.serving.engine import Engine
 from ranking import assert_same_ranking
@@ -81,7 +82,7 @@ def test_parts_of_another_job_are_not_used(engine: Engine, tmp_path: Path) -> No
     path = tmp_path / "recs.parquet"
     parts = tmp_path / "recs.parquet.parts"
     parts.mkdir()
-    (parts / "job.json").write_text('"another"')
+    (parts / "_job.json").write_text('"another"')
     pl.DataFrame({"user": ["stranger"]}).write_parquet(parts / f"{0:012d}.parquet")
     recommend_all(engine, path, k=2, part=100)
     assert "stranger" not in pl.read_parquet(path)["user"].to_list()
@@ -133,3 +134,26 @@ def test_seen_items_are_scored_when_asked_for(engine: Engine, tmp_path: Path) ->
 def test_a_folder_is_no_file(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"is a folder; name a file, such as recs\.parquet"):
         recommend_all(engine, tmp_path)
+
+
+def test_a_folder_of_parts_holds_what_one_file_does(engine: Engine, tmp_path: Path) -> None:
+    recommend_all(engine, tmp_path / "recs.parquet", k=3, part=40)
+    folder = tmp_path / "recs"
+    for _ in range(2):  # the second time it is there already
+        assert recommend_all(engine, folder, k=3, part=40, load=lambda: engine) == 150
+        files = sorted(folder.glob("*.parquet"))
+        assert len(files) == 4
+        assert pl.read_parquet(files).equals(pl.read_parquet(tmp_path / "recs.parquet"))
+    with pytest.raises(RequestError, match=r"may hold something else; .*--force"):
+        recommend_all(engine, folder, k=4, part=40, load=lambda: engine)
+    with pytest.raises(RequestError, match="is a folder; name a file"):
+        recommend_all(engine, folder, k=3, part=40)
+    recommend_all(engine, folder, k=4, part=75, load=lambda: engine, force=True)
+    assert len(list(folder.glob("*.parquet"))) == 2
+
+
+def test_lists_of_an_edited_catalogue_are_not_mixed(engine: Engine, tmp_path: Path) -> None:
+    edited = letterrec.load(engine.folder)
+    edited.catalogue = replace(edited.catalogue, lineage="another")
+    with pytest.raises(RunError, match="was edited while it was scored"):
+        recommend_all(engine, tmp_path / "recs.parquet", load=lambda: edited)

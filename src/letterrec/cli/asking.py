@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from letterrec.cli.common import AsJson, RunArgument, note, out, print_json, whole_numbers, words
+from letterrec.cli.common import (
+    AsJson,
+    RayOption,
+    RunArgument,
+    WorkersOption,
+    note,
+    on_ray,
+    out,
+    print_json,
+    whole_numbers,
+    words,
+)
 from letterrec.errors import RequestError
 
 
@@ -114,7 +126,12 @@ def recommend(
     ] = False,
     out_file: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="for --all-users: .parquet, .csv or .jsonl"),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="for --all-users: .parquet, .csv or .jsonl; with --ray a name without an ending "
+            "is a folder of Parquet parts",
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="write over a file that is there already")
@@ -141,6 +158,8 @@ def recommend(
         Literal["skip", "refuse"],
         typer.Option(help="ids of the history that the catalogue does not have"),
     ] = "skip",
+    ray: RayOption = None,
+    workers: WorkersOption = None,
     as_json: AsJson = False,
 ) -> None:
     """The next items for a user of the run, for any history, or for all users.
@@ -171,10 +190,12 @@ def recommend(
         )
     if all_users != (out_file is not None):
         raise RequestError("--all-users and --out FILE.parquet go together")
+    if ray is not None and not all_users:
+        raise RequestError("--ray goes with --all-users")
     if out_file is not None:
         from letterrec.serving.bulk import format_of, recommend_all
 
-        format_of(out_file)
+        format_of(out_file, parted=ray is not None)
     given_items = item or split_ids(history or "", "--history")
     if history is not None and not given_items:
         raise RequestError(f"--history {history!r} has no item id; expected ID,ID,...")
@@ -182,14 +203,17 @@ def recommend(
     if not include_seen and (said := returning_note(engine.returning)):
         note(said)
     if out_file is not None:
-        n = recommend_all(
-            engine,
-            out_file,
-            k=k,
-            exclude_seen=not include_seen,
-            behaviour=behaviour,
-            force=force,
-        )
+        folder, file = run.absolute(), out_file.absolute()
+        with on_ray(ray, workers, file):
+            n = recommend_all(
+                engine,
+                file,
+                k=k,
+                exclude_seen=not include_seen,
+                behaviour=behaviour,
+                force=force,
+                load=partial(api.load, folder) if ray else None,
+            )
         if as_json:
             print_json({"users": n, "file": str(out_file)})
         else:

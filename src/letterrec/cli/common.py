@@ -7,6 +7,8 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +22,24 @@ out = Terminal()
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="folder made by `fit`")]
 RecipeOption = Annotated[
     str | None, typer.Option(metavar="NAME|FILE.toml", help="settings to start from")
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="work on a Ray cluster: HOST:PORT of its head, `auto`, or `local` for one that is "
+        "started here",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="with --ray: processes at work; default: one for every GPU of the cluster, or else "
+        "for every CPU (for training, every machine)",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object instead of a table")]
 
@@ -36,6 +56,29 @@ def print_json(value: object) -> None:
     except UnicodeEncodeError:
         text = json.dumps(value)
     print(text)
+
+
+@contextmanager
+def on_ray(address: str | None, workers: int | None, beside: Path) -> Iterator[None]:
+    """Inside the block a Ray cluster does what divides into parts, where an address is given.
+
+    Args:
+        address: as `cluster.connected` takes it; None: no cluster.
+        workers: processes at work.
+        beside: what is made; files of parts are in a folder beside it, which all machines see.
+
+    Raises:
+        RequestError: there is no cluster, or workers are given without one.
+    """
+    if address is None:
+        if workers is not None:
+            raise RequestError("--workers goes with --ray ADDRESS")
+        yield
+        return
+    from letterrec.cluster.connection import connected
+
+    with connected(address, beside.with_name(f"{beside.name}.work"), workers):
+        yield
 
 
 def note(message: str) -> None:

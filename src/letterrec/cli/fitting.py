@@ -11,7 +11,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from letterrec.cli.common import RecipeOption, RunArgument, command_name, out
+from letterrec.cli.common import (
+    RayOption,
+    RecipeOption,
+    RunArgument,
+    WorkersOption,
+    command_name,
+    on_ray,
+    out,
+)
 from letterrec.errors import SettingsError
 from letterrec.progress import table
 
@@ -66,6 +74,8 @@ def fit(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in RUN")] = False,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Make a recommender from a catalogue and an interaction log.
 
@@ -86,6 +96,8 @@ def fit(
         letterrec fit my-data/ --out runs/tiger --recipe tiger --set training.epochs=10
 
         letterrec fit Instruments/ --out runs/given --set identifiers.source=given
+
+        letterrec fit /shared/log --out /shared/runs/first --ray 10.0.0.1:6379
     """
     from letterrec import api
     from letterrec.config.loading import load_settings
@@ -94,7 +106,13 @@ def fit(
     from letterrec.training import distributed
 
     settings = load_settings(recipe, [*(overrides or []), *_column_settings(columns or [])])
-    run = api.fit(source, out_folder, settings, resume=resume)
+    if ray is None and workers is None:
+        run = api.fit(source, out_folder, settings, resume=resume)
+    else:
+        from letterrec.cluster.fitting import fit as fit_on_ray
+
+        with on_ray(ray, workers, out_folder):
+            run = fit_on_ray(source, out_folder, settings, resume=resume, workers=workers)
     if not distributed.is_main():
         return
     print_metrics(out, run.metrics())

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from letterrec.cli.common import AsJson, RunArgument, out, print_json
+from letterrec.cli.common import (
+    AsJson,
+    RayOption,
+    RunArgument,
+    WorkersOption,
+    on_ray,
+    out,
+    print_json,
+)
 from letterrec.errors import RequestError
 from letterrec.progress import table
 
@@ -59,9 +67,13 @@ def add_items(
     items: Annotated[
         Path,
         typer.Argument(
-            metavar="ITEMS", help="a table (csv, parquet, jsonl) with item, title, further text"
+            metavar="ITEMS",
+            help="a table (csv, parquet, jsonl, or a folder of Parquet parts) with item, title, "
+            "further text",
         ),
     ],
+    ray: RayOption = None,
+    workers: WorkersOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Add new items to a run by their text, without training; they can be recommended at once."""
@@ -71,7 +83,8 @@ def add_items(
 
     new = read_items(items)
     engine = api.load(run)
-    Editor(engine).make(AddItems(new))
+    with on_ray(ray, workers, run):
+        Editor(engine).make(AddItems(new))
     catalogue = engine.catalogue
     added = {item: catalogue.identifiers.spelled(catalogue.rows[item]) for item in new}
     if as_json:

@@ -213,6 +213,9 @@ def in_row_order(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort("id")
 
 
+_CHANGED = {"raw": pl.String, "id": pl.String, "rows": pl.Int64}
+
+
 class Coded(NamedTuple):
     """A column of ids as numbers.
 
@@ -233,6 +236,21 @@ def coded(column: pl.Series, noun: str, notes: list[str]) -> Coded:
     Raises:
         ValueError: as `as_id`.
     """
+    found, changed = coded_with_changes(column)
+    notes += changes_told(changed.rows(), noun)
+    return found
+
+
+def coded_with_changes(column: pl.Series) -> tuple[Coded, pl.DataFrame]:
+    """Apply the rule to a column of categories.
+
+    Returns:
+        The column as numbers; and of each id that it changed ``raw``, ``id`` (null where it is
+        none) and how many ``rows`` have it.
+
+    Raises:
+        ValueError: as `as_id`.
+    """
     codes = column.to_physical().fill_null(0).to_numpy()
     known = column.is_not_null().to_numpy()
     categories = column.unique().drop_nulls()
@@ -242,7 +260,6 @@ def coded(column: pl.Series, noun: str, notes: list[str]) -> Coded:
     if len(changed):
         rows = np.bincount(codes[known])
         changed = changed.with_columns(rows=pl.Series(rows[changed["code"].to_numpy()]))
-        notes += _changes(changed, noun)
         missing = np.zeros(len(rows), dtype=bool)
         missing[changed.filter(pl.col("id").is_null())["code"].to_numpy()] = True
         known = known & ~missing[codes]
@@ -251,7 +268,14 @@ def coded(column: pl.Series, noun: str, notes: list[str]) -> Coded:
         lookup[names["code"].to_numpy()] = names["same"].to_numpy()
         codes = lookup[codes]
         names = names.select("id", code="same").unique()
-    return Coded(codes, known, names.select("id", "code"))
+    told = changed.select("raw", "id", "rows") if len(changed) else pl.DataFrame(schema=_CHANGED)
+    return Coded(codes, known, names.select("id", "code")), told
+
+
+def changes_told(changed: Iterable[tuple[str, str | None, int]], noun: str) -> list[str]:
+    """A line for each kind of change; ids may come several times."""
+    frame = pl.DataFrame([tuple(row) for row in changed], schema=_CHANGED, orient="row")
+    return list(_changes(frame.group_by("raw", "id").agg(pl.col("rows").sum()), noun))
 
 
 def _changes(changed: pl.DataFrame, noun: str) -> Iterable[str]:

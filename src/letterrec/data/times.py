@@ -119,7 +119,7 @@ def in_seconds(times: NDArray[np.number]) -> NDArray[np.float64]:
     >>> in_seconds(np.array([1_700_000_000_000])).tolist(), in_seconds(np.array([5.0])).tolist()
     ([1700000000.0], [5.0])
     """
-    return np.asarray(times / _unit(float(times.max(initial=0))), dtype=np.float64)
+    return np.asarray(times / per_second(float(times.max(initial=0))), dtype=np.float64)
 
 
 def moment(text: str) -> float | None:
@@ -129,12 +129,42 @@ def moment(text: str) -> float | None:
     (86400.0, 1700000000.0, None)
     """
     found = pl.select(of_any_text(pl.lit(text))).item()
-    return None if found is None else float(found) / _unit(float(found))
+    return None if found is None else float(found) / per_second(float(found))
 
 
-def _unit(latest: float) -> int:
+def per_second(latest: float) -> int:
     """How many make a second, by the latest of the times."""
     return next((u for u in (1, 10**3, 10**6) if latest < YEAR_2100 * u), 10**9)
+
+
+def check_bounds(
+    first: pl.Series, has_zero: bool, low: float | None, high: float | None, where: object
+) -> bool:
+    """`check_unit` of a log that is not held as a whole.
+
+    Args:
+        first: times of the first rows.
+        has_zero: whether any time is 0.
+        low: the lowest time above 0; None where there is none.
+        high: the highest time; None where there is none.
+        where: the file, for errors.
+
+    Returns:
+        Whether a time of 0 is none.
+
+    Raises:
+        DataError: see `check_unit`.
+    """
+    _refuse_dates(first, where)
+    if low is None or high is None:
+        return False
+    unit = per_second(high)
+    if unit > 1 and low < YEAR_2100 * unit / 1000:
+        raise DataError(
+            f"{where}: times are in different units or absurd: {low:.15g} and {high:.15g}; "
+            "expected seconds or milliseconds throughout"
+        )
+    return unit > 1 and has_zero
 
 
 def check_unit(times: pl.Series, where: object) -> pl.Series:
@@ -148,7 +178,7 @@ def check_unit(times: pl.Series, where: object) -> pl.Series:
     low, high = times.arg_min(), times.arg_max()
     if low is None or high is None:
         return times
-    unit = _unit(times[high])
+    unit = per_second(times[high])
     if unit > 1 and times[low] == 0:
         times = times.set(times == 0, None)
         low = times.arg_min()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
+from letterrec import jobs
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import fingerprint, read_tensors, write_tensors
 from letterrec.progress import counting
@@ -67,23 +69,25 @@ def embed(
     source = _find(encoder)
     folder = (cache if cache is not None else cache_folder()) / "content"
     distinct = sorted(set(texts), key=lambda text: (-len(text), text))
-    chunks = [distinct[i : i + _CHUNK] for i in range(0, len(distinct), _CHUNK)]
-    encode: Encode | None = None
-    parts: list[NDArray[np.float32]] = []
+    settings = f"{max_tokens} {batch_size}"
+    parts: dict[Path, NDArray[np.float32] | None] = {}
+    missing: dict[tuple[str, ...], Path] = {}
+    for start in range(0, len(distinct), _CHUNK):
+        chunk = tuple(distinct[start : start + _CHUNK])
+        path = folder / f"{fingerprint(source.key, settings, chunk)}.safetensors"
+        parts[path] = _cached(path)
+        if parts[path] is None:
+            missing[chunk] = path
+    load = partial(text_encoder, encoder=encoder, batch_size=batch_size, max_tokens=max_tokens)
     with counting(f"content embeddings ({encoder})", len(distinct)) as counter:
-        for chunk in chunks:
-            key = fingerprint(source.key, f"{max_tokens} {batch_size}", tuple(chunk))
-            path = folder / f"{key}.safetensors"
-            part = _cached(path)
-            if part is None:
-                encode = encode or _load(source, encoder, batch_size, max_tokens)
-                part = _encoded(encode, encoder, chunk)
-                write_tensors(path, {"embeddings": torch.from_numpy(part)})
-            parts.append(part)
+        counter.advance(len(distinct) - sum(map(len, missing)))
+        for chunk, part in jobs.do(load, list(missing)):
+            write_tensors(missing[chunk], {"embeddings": torch.from_numpy(part)})
+            parts[missing[chunk]] = part
             counter.advance(len(chunk))
     rows = {text: row for row, text in enumerate(distinct)}
-    embeddings: NDArray[np.float32] = np.concatenate(parts)  # (n_distinct, d_content)
-    return embeddings[[rows[text] for text in texts]]
+    embeddings = np.concatenate([p for p in parts.values() if p is not None])  # (n_distinct, d)
+    return np.asarray(embeddings[[rows[text] for text in texts]], dtype=np.float32)
 
 
 def text_encoder(
@@ -104,6 +108,34 @@ def text_encoder(
     """
     encode = _load(_find(encoder), encoder, batch_size, max_tokens)
     return lambda texts: _encoded(encode, encoder, list(texts))
+
+
+def encode_in_parts(
+    texts: Sequence[str], *, encoder: str = "minilm", batch_size: int = 64, max_tokens: int = 128
+) -> NDArray[np.float32]:
+    """Encode texts that come once, as many at a time as make a part. Nothing is cached.
+
+    Args:
+        texts: at least one.
+        encoder: as in `embed`, as all further arguments.
+        batch_size: how many texts are encoded at a time.
+        max_tokens: longer texts are cut.
+
+    Returns:
+        float32 ``(n, d_content)``.
+
+    Raises:
+        SettingsError: the encoder is unknown or out of reach.
+    """
+    load = partial(text_encoder, encoder=encoder, batch_size=batch_size, max_tokens=max_tokens)
+    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    parts = [tuple(distinct[i : i + _CHUNK]) for i in range(0, len(distinct), _CHUNK)]
+    rows: dict[str, NDArray[np.float32]] = {}
+    with counting(f"content embeddings ({encoder})", len(distinct)) as counter:
+        for part, embeddings in jobs.do(load, parts):
+            rows |= zip(part, embeddings, strict=True)
+            counter.advance(len(part))
+    return np.stack([rows[text] for text in texts])
 
 
 def encoder_tokenizer(encoder: str = "minilm") -> PreTrainedTokenizerBase:

@@ -74,22 +74,7 @@ def resolve(
     n_levels, n_codes, _ = codebooks.shape
     if taken is None:
         taken = np.zeros((0, n_levels), dtype=np.int32)
-    if taken.ndim != 2 or taken.shape[1] != n_levels:
-        raise IdentifierError(
-            f"taken identifiers have shape {taken.shape}; expected (m, {n_levels})"
-        )
-    if len(taken) and not (taken.min() >= 0 and taken.max() < n_codes):
-        raise IdentifierError(
-            f"taken identifiers hold the codes {taken.min()} to {taken.max()}; "
-            f"expected 0 to {n_codes - 1}, the codes of this tokenizer"
-        )
-    n_taken = len(group(taken)[1])
-    if len(codes) > n_codes**n_levels - n_taken:
-        raise IdentifierError(
-            f"{len(codes)} items but only {n_codes**n_levels - n_taken} free identifiers "
-            f"({n_levels} levels of {n_codes} codes, {n_taken} taken); "
-            "raise tokenizer.codes or tokenizer.levels"
-        )
+    check_room(len(codes), taken, (n_levels, n_codes))
     ids, counts = group(np.concatenate([codes, taken]))
     colliding = np.flatnonzero(counts[ids[: len(codes)]] > 1)
     if not len(colliding):
@@ -104,6 +89,36 @@ def resolve(
         for row in left:
             result[row] = occupied.place(codes[row], latents[row], codebooks)
     return result
+
+
+def check_room(n_items: int, taken: NDArray[np.int32], shape: tuple[int, ...]) -> None:
+    """Refuse more items than there are free identifiers.
+
+    Args:
+        n_items: that need one each.
+        taken: int32 ``(m, levels)`` identifiers that others have.
+        shape: levels, and codes per level.
+
+    Raises:
+        IdentifierError: there are fewer, or ``taken`` are none of these codes.
+    """
+    n_levels, n_codes = shape
+    if taken.ndim != 2 or taken.shape[1] != n_levels:
+        raise IdentifierError(
+            f"taken identifiers have shape {taken.shape}; expected (m, {n_levels})"
+        )
+    if len(taken) and not (taken.min() >= 0 and taken.max() < n_codes):
+        raise IdentifierError(
+            f"taken identifiers hold the codes {taken.min()} to {taken.max()}; "
+            f"expected 0 to {n_codes - 1}, the codes of this tokenizer"
+        )
+    n_taken = len(group(taken)[1])
+    if n_items > n_codes**n_levels - n_taken:
+        raise IdentifierError(
+            f"{n_items} items but only {n_codes**n_levels - n_taken} free identifiers "
+            f"({n_levels} levels of {n_codes} codes, {n_taken} taken); "
+            "raise tokenizer.codes or tokenizer.levels"
+        )
 
 
 def _match(

@@ -43,6 +43,7 @@ from letterrec.runs.steps import (
     MadeTokenizer,
 )
 from letterrec.tokenizers import TOKENIZERS, Items, Tokenizer
+from letterrec.tokenizers.assignment import assign
 from letterrec.tokenizers.base import Part
 from letterrec.training.devices import device, set_seed
 from letterrec.training.options import TrainingOptions
@@ -114,7 +115,7 @@ def fit_tokenizer(run: Run, items: Items) -> MadeTokenizer:
 
 def learned_identifiers(tokenizer: Tokenizer, items: Items) -> MadeIdentifiers:
     """The identifiers that a fitted tokenizer gives."""
-    codes = tokenizer.assign(items)
+    codes = assign(tokenizer, items)
     identifiers = Identifiers(codes, tokenizer.sizes)
     return MadeIdentifiers(identifiers, tokenizer.quantize(items), items.cf)
 

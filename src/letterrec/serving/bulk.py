@@ -1,4 +1,4 @@
-"""Recommendations for all users of a run, written as one file: Parquet, CSV or JSON lines.
+"""Recommendations for all users of a run: one file (Parquet, CSV, JSON lines) or a folder of parts.
 
 The users are processed in parts. Each finished part is kept beside the file, so that a killed
 process goes on where it stopped. Memory does not grow with the number of users.
@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import gzip
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 import polars as pl
 
-from letterrec.errors import RequestError
+from letterrec import jobs
+from letterrec.errors import RequestError, RunError
 from letterrec.files import atomic_path, fingerprint, read_json, write_json
 from letterrec.progress import counting, say
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 
 _PART = 2048  # users per part
-_FORMATS = (".parquet", ".csv", ".jsonl", ".csv.gz", ".jsonl.gz")
+_FORMATS = (".parquet", ".csv", ".jsonl", ".csv.gz", ".jsonl.gz")  # no name ends with two
+_PARTS = ""  # the format of a folder of Parquet files
+_JOB = "_job.json"  # which job made a folder of parts; readers of such folders pass over it
 
 
 def recommend_all(
@@ -33,6 +37,7 @@ def recommend_all(
     behaviour: str | None = None,
     force: bool = False,
     part: int = _PART,
+    load: Callable[[], Engine] | None = None,
 ) -> int:
     """Write the ``k`` best next items of every user.
 
@@ -42,22 +47,25 @@ def recommend_all(
     Args:
         engine: of the run.
         path: of the file; its name ends with ``.parquet``, ``.csv``, ``.jsonl``, or one of the
-            latter two and ``.gz``.
+            latter two and ``.gz``; with ``load`` also without an ending: a folder of Parquet parts.
         k: items per user.
         exclude_seen: leave out what a user has already.
         behaviour: what is asked for; None: the run's targets.
         force: overwrite a file with other content. A Parquet file that already holds these
             recommendations is left as it is.
         part: users per part.
+        load: opens the run again, for other processes, which do the parts (`jobs`); None:
+            ``engine`` does them.
 
     Returns:
         How many users there are.
 
     Raises:
-        RequestError: ``path`` cannot be written, is a folder, has another ending, or there is a
-            file already.
+        RequestError: ``path`` cannot be written, is a folder of something else, has another ending,
+            or there is a file already.
+        RunError: the catalogue is edited while other processes score.
     """
-    suffix = format_of(path)
+    suffix = format_of(path, parted=load is not None)
     catalogue = engine.catalogue
     job = fingerprint(
         f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}"
@@ -66,9 +74,9 @@ def recommend_all(
     )
     parts = path.with_name(f"{path.name}.parts")
     users = engine.dataset.user_ids
-    is_begun = _is_of(parts / "job.json", job)
+    is_begun = _is_of(parts / _JOB, job)
     if path.exists() and not force and not is_begun:
-        if suffix == ".parquet" and _made_by(path) == job:
+        if _made_by(path, suffix) == job:
             say(f"{path} has these recommendations already")
             return len(users)
         raise RequestError(
@@ -77,17 +85,23 @@ def recommend_all(
         )
     try:
         _begin(parts, job, is_begun)
+        lists = partial(lists_of, k=k, exclude_seen=exclude_seen, behaviour=behaviour)
+        score = partial(scoring, load or (lambda: engine), catalogue.lineage, lists)
+        chunks = [
+            Users(start, min(start + part, len(users)), parts / f"{start:012d}.parquet")
+            for start in range(0, len(users), part)
+        ]
+        left = [chunk for chunk in chunks if not chunk.file.exists()]
         with counting("recommending", len(users)) as counter:
-            for start in range(0, len(users), part):
-                chunk = users[start : start + part]
-                file = parts / f"{start:012d}.parquet"
-                if not file.exists():
-                    with atomic_path(file) as temporary:
-                        _frame(engine, chunk, k, exclude_seen, behaviour).write_parquet(temporary)
-                counter.advance(len(chunk))
-        with atomic_path(path) as temporary:
-            _join(sorted(parts.glob("0*.parquet")), temporary, suffix, job)
-        shutil.rmtree(parts)
+            counter.advance(len(users) - sum(chunk.stop - chunk.start for chunk in left))
+            for chunk, _ in jobs.do(score, left):
+                counter.advance(chunk.stop - chunk.start)
+        if suffix == _PARTS:
+            _give_folder(parts, path)
+        else:
+            with atomic_path(path) as temporary:
+                _join(sorted(parts.glob("0*.parquet")), temporary, suffix, job)
+            shutil.rmtree(parts)
     except OSError as error:
         raise RequestError(
             f"{path} could not be written ({error.strerror or error}); what was made is kept in "
@@ -96,18 +110,68 @@ def recommend_all(
     return len(users)
 
 
-def format_of(path: Path) -> str:
-    """The format of a file, as the ending of its name.
+def format_of(path: Path, *, parted: bool = False) -> str:
+    """The format of a file, as the ending of its name; empty for a folder of Parquet parts.
+
+    Args:
+        path: of the file.
+        parted: a name without an ending is that of a folder of parts.
 
     Raises:
-        RequestError: the ending is unknown, or ``path`` is a folder.
+        RequestError: the ending is unknown, or ``path`` is a folder of something else.
     """
-    if path.is_dir():
+    if path.is_dir() and not (parted and (path / _JOB).exists()):
         raise RequestError(f"{path} is a folder; name a file, such as recs.parquet")
-    for suffix in reversed(_FORMATS):
+    for suffix in _FORMATS:
         if path.name.lower().endswith(suffix):
             return suffix
+    if parted and not path.suffix:
+        return _PARTS
     raise RequestError(f"{path}: expected a name that ends with {', '.join(_FORMATS)}")
+
+
+class Users(NamedTuple):
+    """A part: users from one row to before another, and the file that gets their lists."""
+
+    start: int
+    stop: int
+    file: Path
+
+
+def scoring(
+    load: Callable[[], Engine],
+    lineage: str,
+    lists: Callable[[Engine, tuple[str, ...]], pl.DataFrame],
+) -> Callable[[Users], None]:
+    """What writes the lists of a part.
+
+    Args:
+        load: opens the run.
+        lineage: of the catalogue that is scored.
+        lists: makes the lists of some users.
+
+    Raises:
+        RunError: the catalogue is another by now.
+    """
+    engine = load()
+    if engine.catalogue.lineage != lineage:
+        raise RunError(
+            f"the catalogue of {engine.folder} was edited while it was scored; run it again"
+        )
+
+    def score(part: Users) -> None:
+        users = engine.dataset.user_ids[part.start : part.stop]
+        with atomic_path(part.file) as temporary:
+            lists(engine, users).write_parquet(temporary)
+
+    return score
+
+
+def _give_folder(parts: Path, path: Path) -> None:
+    """Give the folder of parts its name, in place of one that was made like it."""
+    if path.exists():
+        shutil.rmtree(path)
+    parts.rename(path)
 
 
 def _join(parts: list[Path], path: Path, suffix: str, job: str) -> None:
@@ -129,9 +193,12 @@ def _is_of(about: Path, job: str) -> bool:
     return about.exists() and read_json(about) == job
 
 
-def _made_by(path: Path) -> str | None:
+def _made_by(path: Path, suffix: str) -> object:
+    """Which job made a file or folder; None where it does not say."""
+    if suffix == _PARTS:
+        return read_json(path / _JOB)
     try:
-        return pl.read_parquet_metadata(path).get("job")
+        return pl.read_parquet_metadata(path).get("job") if suffix == ".parquet" else None
     except (pl.exceptions.PolarsError, OSError):
         return None
 
@@ -144,12 +211,17 @@ def _begin(parts: Path, job: str, is_begun: bool) -> None:
         return
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir(parents=True)
-    write_json(parts / "job.json", job)
+    write_json(parts / _JOB, job)
 
 
-def _frame(
-    engine: Engine, users: tuple[str, ...], k: int, exclude_seen: bool, behaviour: str | None
+def lists_of(
+    engine: Engine,
+    users: tuple[str, ...],
+    k: int,
+    exclude_seen: bool,
+    behaviour: str | None = None,
 ) -> pl.DataFrame:
+    """The lists of some users, as `recommend_all` writes them."""
     queries = (
         Query(
             engine.history_of(user),

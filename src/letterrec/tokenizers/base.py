@@ -90,6 +90,12 @@ class Tokenizer(ABC):
         """
 
     @abstractmethod
+    def latents(self, items: Items) -> NDArray[np.float32] | None:
+        """float32 ``(n, d)``: the vectors that `quantize` finds the nearest codes of; None without
+        `codebooks`.
+        """
+
+    @abstractmethod
     def assign(self, items: Items, taken: Codes | None = None) -> Codes:
         """int32 ``(n, levels)``: one identifier per item, none shared, none in ``taken``.
 

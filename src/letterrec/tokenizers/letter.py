@@ -200,6 +200,10 @@ class LetterTokenizer(Tokenizer):
         """int32 ``(n, levels)``: the codes of items as they come (eq. 1)."""
         return codes_of(self._fitted(), self._latents(items))
 
+    def latents(self, items: Items) -> NDArray[np.float32]:
+        """float32 ``(n, dim)``: what the encoder makes of items."""
+        return self._latents(items).cpu().numpy()
+
     def assign(self, items: Items, taken: Codes | None = None) -> Codes:
         """int32 ``(n, levels)``: one identifier per item, none shared, none in ``taken``.
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.embeddings.similarity import as_matrix, most_similar, unit
+from letterrec.tokenizers.assignment import assign
 from letterrec.tokenizers.base import Codes, Items, Tokenizer
 
 _SOFTNESS = 0.05  # of the weights, in units of cosine
@@ -27,7 +28,7 @@ def assign_new(
         taken: int32 ``(m, levels)`` identifiers that other items have.
     """
     cf = None if known.cf is None else estimate_cf(known.content, known.cf, content)
-    return tokenizer.assign(Items(content, cf), taken)
+    return assign(tokenizer, Items(content, cf), taken)
 
 
 def estimate_cf(

@@ -91,6 +91,10 @@ class RQKMeansTokenizer(Tokenizer):
         """int32 ``(n, levels)``: the codes of the content as they come."""
         return self._quantize(items.content)[0].numpy().astype(np.int32)
 
+    def latents(self, items: Items) -> NDArray[np.float32]:
+        """float32 ``(n, d_content)``: the content without the mean that was fitted."""
+        return self._centred(items.content).numpy()
+
     def assign(self, items: Items, taken: Codes | None = None) -> Codes:
         """int32 ``(n, levels)``: one identifier per item, none shared, none in ``taken``.
 
@@ -99,7 +103,7 @@ class RQKMeansTokenizer(Tokenizer):
         """
         return resolve(
             self.quantize(items),
-            self._centred(items.content).numpy(),
+            self.latents(items),
             self.codebooks,
             taken=taken,
         )

@@ -1,4 +1,4 @@
-"""Several processes that make one run, one per device, as ``torchrun`` starts them.
+"""Several processes that make one run, one per device, as ``torchrun`` or Ray Train starts them.
 
 All of them run the same code. Up to the recommender, the main process works alone; the others wait,
 then load its results. Inside `together` they share training steps and rankings in lockstep. Only
@@ -25,21 +25,26 @@ _PATIENCE = datetime.timedelta(days=1)  # the main process may prepare for long
 _together = False
 
 
+class ProcessLost(RunError):
+    """Another process has ended, so that this one cannot go on."""
+
+
 def join() -> None:
     """Connect to the other processes, if ``torchrun`` has started any.
 
-    From here on, every call that waits for the others raises `RunError` when one of them has ended.
-    The connection is closed when this process exits.
+    Ray Train connects the processes that it starts itself, and closes the connection. From here on,
+    every call that waits for the others raises `ProcessLost` when one of them has ended. A
+    connection that was made here is closed when this process exits.
     """
-    if not dist.is_torchelastic_launched() or dist.is_initialized():
-        return
-    backend = "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=_PATIENCE)
-    atexit.register(_leave)
-    console.quiet = not is_main()
+    if dist.is_torchelastic_launched() and not dist.is_initialized():
+        backend = "gloo"
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            backend = "cpu:gloo,cuda:nccl"
+        dist.init_process_group(backend, timeout=_PATIENCE)
+        atexit.register(_leave)
+    if dist.is_initialized():
+        console.quiet = not is_main()
 
 
 def is_main() -> bool:
@@ -159,8 +164,8 @@ def _all_reduce(tensor: Tensor, how: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM
         raise _has_ended(error) from None
 
 
-def _has_ended(error: RuntimeError) -> RunError:
-    return RunError(
+def _has_ended(error: RuntimeError) -> ProcessLost:
+    return ProcessLost(
         f"process {dist.get_rank()}: another process has ended, and should say why "
         f"({str(error).splitlines()[0][:120]})"
     )

@@ -8,13 +8,15 @@ time; those at the same time stay in the order of the source. Users and items ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from letterrec import jobs
 from letterrec.data import times
 from letterrec.data.dataset import Dataset
 from letterrec.data.ids import as_text, coded, in_row_order
@@ -65,9 +67,12 @@ def read_interactions(
     Raises:
         DataError: no rating is a number or high enough; see `dataset_from_events`.
     """
+    from letterrec.data.readers import partitions  # which takes its parts from here
+
     said = list(notes)
+    timed = options.order == "time"
     keys = {"user": columns["user"], "item": columns["item"]}
-    if options.order == "time":
+    if timed:
         keys["time"] = columns["timestamp"]
     for role in ("rating", "behaviour"):
         if role in columns:
@@ -78,7 +83,15 @@ def read_interactions(
     else:
         with as_data_error(table.path, table.separator):
             scanned = reshape(table.scan()) if reshape else table.scan()
-            kept = rows.prepared(scanned.select(**{k: pl.col(c) for k, c in keys.items()}))
+            scanned = scanned.select(**{k: pl.col(c) for k, c in keys.items()})
+            kept = rows.prepared(scanned)
+        is_plain = set(kept.collect_schema()) == {"user", "item", "time"}
+        if is_plain and (jobs.is_shared() or partitions.is_large(table)):
+            rows.report(table, columns.get("rating", ""), said)
+            k = DEFAULT_K_CORE if options.k_core is None else options.k_core
+            packed = partitions.pack(table, kept, k, notes=said)
+            packed = packed if timed else packed._replace(times=None)
+            return _with_catalogue(packed, name, table.path, catalogue, said)
         events = collect_events(kept, where=table.path, separator=table.separator)
     rows.report(table, columns.get("rating", ""), said)
     return dataset_from_events(
@@ -88,7 +101,7 @@ def read_interactions(
         k_core=options.k_core,
         catalogue=catalogue,
         warnings=said,
-        timed=options.order == "time",
+        timed=timed,
         grades=tuple(sorted(options.grades, key=lambda name: options.grades[name])),
         behaviours_named="behaviour" in options.columns,
     )
@@ -315,10 +328,8 @@ def dataset_from_events(
     kept = known & time.is_not_null().to_numpy()
     if not kept[known].all():  # without an example, 0 beside milliseconds
         first = events.timeless or (1 + int(np.flatnonzero(known & ~kept)[0]), 0)
-        _drop_timeless(int(known.sum()), int(kept.sum()), first, where, notes)
-    lacking = len(known) - int(known.sum())
-    if lacking:
-        notes.append(f"{counted(lacking, 'interaction')} without user or item: dropped")
+        drop_timeless(int(known.sum()), int(kept.sum()), first, where, notes)
+    note_lacking(len(known) - int(known.sum()), notes)
     user, item, when = users.codes, items.codes, time.fill_null(0).to_numpy()
     kinds = behaviours_of(frame, grades, where, notes, must=behaviours_named)
     kind = kinds.rows
@@ -341,10 +352,7 @@ def dataset_from_events(
     each = item if kind is None else item.astype(np.int64) * len(kinds.names) + kind
     repeated = duplicates(user, each, when)
     if repeated.any():
-        notes.append(
-            f"{counted(int(repeated.sum()), 'duplicate interaction')} "
-            "(same user, item and time): dropped"
-        )
+        note_repeated(int(repeated.sum()), notes)
         user, item, when = user[~repeated], item[~repeated], when[~repeated]
         kind = None if kind is None else kind[~repeated]
     kept = filter_k_core(user, item, k, where, notes)
@@ -360,8 +368,37 @@ def dataset_from_events(
     interactions = by_code.take(user_codes)
     seconds = times.in_seconds(when)[by_code.places(user_codes)] if timed else None
     del by_code, when
-    note_short(interactions, notes)
+    packed = Packed(user_ids, item_ids, interactions, seconds)
+    dataset = _with_catalogue(packed, name, where, catalogue, notes)
+    return replace(dataset, behaviours=kinds.names, graded=bool(grades))
 
+
+class Packed(NamedTuple):
+    """A log as rows.
+
+    Attributes:
+        user_ids: in the order of their rows.
+        item_ids: in the order of their rows.
+        interactions: one sequence per user, in the order of time.
+        times: float64, seconds since 1970 of each interaction; None where there is only an order.
+    """
+
+    user_ids: tuple[str, ...]
+    item_ids: tuple[str, ...]
+    interactions: Histories
+    times: NDArray[np.float64] | None
+
+
+def _with_catalogue(
+    packed: Packed,
+    name: str,
+    where: object,
+    catalogue: LookUp[ItemText] | None,
+    notes: list[str],
+) -> Dataset:
+    """The data set of a log and of what its items are called."""
+    item_ids = packed.item_ids
+    note_short(packed.interactions, notes)
     entries: Mapping[str, ItemText] = {}
     if catalogue:
         found = catalogue(set(item_ids))
@@ -373,20 +410,30 @@ def dataset_from_events(
     titles, texts = titles_and_texts(item_ids, entries, notes)
     return Dataset(
         name,
-        user_ids,
+        packed.user_ids,
         item_ids,
-        interactions,
+        packed.interactions,
         titles,
         texts,
         categories=categories_of(item_ids, entries),
         warnings=tuple(notes),
-        times=seconds,
-        behaviours=kinds.names,
-        graded=bool(grades),
+        times=packed.times,
     )
 
 
-def _drop_timeless(
+def note_lacking(n: int, notes: list[str]) -> None:
+    """Count interactions that lack an id."""
+    if n:
+        notes.append(f"{counted(n, 'interaction')} without user or item: dropped")
+
+
+def note_repeated(n: int, notes: list[str]) -> None:
+    """Count interactions that repeat others."""
+    if n:
+        notes.append(f"{counted(n, 'duplicate interaction')} (same user, item and time): dropped")
+
+
+def drop_timeless(
     n: int, kept: int, first: tuple[int, object], where: object, notes: list[str]
 ) -> None:
     """Count the rows that have no time, of ``n``; refuse a column where many have none."""

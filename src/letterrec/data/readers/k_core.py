@@ -85,17 +85,31 @@ def filter_k_core(
     """
     kept = k_core(users, items, k)
     before = (_distinct(users), _distinct(items), len(users))
-    if not len(kept):
-        size = _size(*before)
+    after = (_distinct(users[kept]), _distinct(items[kept]), len(kept))
+    report_core(before, after, k, where, notes)
+    return kept
+
+
+def report_core(
+    before: tuple[int, int, int],
+    after: tuple[int, int, int],
+    k: int,
+    where: object,
+    notes: list[str],
+) -> None:
+    """Say what a k-core has dropped: users, items and interactions before and after.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    if not after[2]:
         raise DataError(
-            f"{where}: of {size} none is left with {k} interactions per user and item; "
+            f"{where}: of {_size(*before)} none is left with {k} interactions per user and item; "
             "lower data.k_core (0 filters nothing)"
         )
-    if len(kept) < len(users):
-        after = (_distinct(users[kept]), _distinct(items[kept]), len(kept))
+    if after[2] < before[2]:
         dropped = _size(*(b - a for b, a in zip(before, after, strict=True)))
         notes.append(f"{k}-core: {dropped} dropped")
-    return kept
 
 
 def note_short(interactions: Histories, notes: list[str]) -> None:

@@ -12,8 +12,9 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from letterrec import jobs
 from letterrec.data.text import ItemText
-from letterrec.embeddings.content import text_encoder
+from letterrec.embeddings.content import encode_in_parts, text_encoder
 from letterrec.errors import Conflict, LetterRecError, NotFound, RequestError, RunError
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.items import State
@@ -97,7 +98,7 @@ class Editor:
         sound = [i for i, error in enumerate(errors) if error is None]
         added = [edits[i] for i in sound]
         texts = [t.text for e in added if isinstance(e, AddItems) for t in e.items.values()]
-        encoded: Iterator[Embedding] = iter(self._encoder(texts)) if texts else iter(())
+        encoded: Iterator[Embedding] = iter(self._encoded(texts)) if texts else iter(())
         patience = PATIENCE if lock_by is None else lock_by - time.monotonic()
         with locked(engine.folder, patience):
             changes = engine.changes_on_disk()
@@ -135,10 +136,19 @@ class Editor:
                     "give at least a title"
                 )
 
+    def _encoded(self, texts: Sequence[str]) -> Sequence[Embedding]:
+        """Content of texts, by the encoder that is loaded, or by others where they do parts."""
+        if not jobs.is_shared():
+            return list(self._encoder(texts))
+        return list(encode_in_parts(texts, **self._encoding))
+
+    @property
+    def _encoding(self) -> dict[str, Any]:
+        return self._engine.settings.content.model_dump(exclude={"source"})
+
     @cached_property
     def _encoder(self) -> Callable[[Sequence[str]], NDArray[np.float32]]:
-        settings = self._engine.settings.content.model_dump(exclude={"source"})
-        return text_encoder(**settings)
+        return text_encoder(**self._encoding)
 
     @cached_property
     def _assign(self) -> Callable[[NDArray[np.float32], Codes], Codes]:
