@@ -91,17 +91,23 @@ def test_transitions_of_views_and_of_buys() -> None:
     events = torch.tensor([[2 * 3 + VIEW], [2 * 3 + BUY]])
     retrieved = transitions.retrieve(events)
     assert retrieved.items[:, 0].tolist() == [9, 4]
+    assert transitions.of_context is not None  # what is viewed next: the other way round
+    context = transitions.of_context.toarray().reshape(N_ITEMS, 2, N_ITEMS)
+    assert (context[:, BUY].argmax(1) == (items + N_ITEMS // 2) % N_ITEMS).all()
     other = transitions.retrieve(events, asked=torch.tensor([-1, VIEW]))
     assert other.shares[0].sum() > 0
     assert other.shares[1].sum() == 0  # what will be viewed was not learned
 
 
 def test_transitions_come_back_and_grow(tmp_path: Path) -> None:
-    transitions, _ = learned(planted(100), N_ITEMS, n_behaviours=2, targets=(BUY,))
-    transitions.save(tmp_path / "t.safetensors", {})
+    transitions, _ = learned(planted(100), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,))
+    wider = transitions.with_context(0.5)
+    wider.save(tmp_path / "t.safetensors", {})
     again = type(transitions).load(tmp_path / "t.safetensors")
     assert (again.n_behaviours, again.targets, again.n_items) == (2, (BUY,), N_ITEMS)
-    assert (again.table != transitions.table).nnz == 0
+    assert (again.table != wider.table).nnz == 0
+    assert (again.table != transitions.table).nnz > 0
+    assert again.context == 0.5
 
     content = np.eye(N_ITEMS, dtype=np.float32)
     grown = transitions.grown(content, content[3:4])  # an item as the third
