@@ -33,6 +33,7 @@ SMALL = [
 SLOW = {
     "trained_baseline",
     "shop_run",
+    "wishing_run",
     "cold_run",
     "smollm2",
     "minilm",
@@ -89,6 +90,17 @@ def shop_run(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("runs") / "shop"
     api.fit(shop, folder, small_settings())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wishing_run(shop: Path, shop_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on the shop that follows wishes; read only."""
+    from letterrec import api
+
+    folder = tmp_path_factory.mktemp("runs") / "wishing"
+    wishing = ["wishes.enabled=true", "wishes.training.epochs=4", "wishes.training.batch_size=64"]
+    api.fit(shop, folder, small_settings(*wishing), reuse=shop_run)
     return folder
 
 

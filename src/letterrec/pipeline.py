@@ -22,7 +22,7 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
-from letterrec.runs import parts, steps
+from letterrec.runs import parts, steps, wishes
 from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
@@ -68,6 +68,7 @@ def fit(
         transitions = item_transitions(run, dataset, content, ranker)
         beam = settings.evaluation.beam
         final = recommender.ranker(trie, dataset.popularity, transitions=transitions, beam=beam)
+        wishes.teach(run, dataset, content, recommender, final)
         evaluate(run, dataset, final, identifiers if recommender.searches else None)
     return run
 

@@ -24,7 +24,7 @@ class TableDecoder:
 
     def __init__(self, score: Score, users: list[int], over_legal: bool = False) -> None:
         self._score, self._users, self.over_legal = score, users, over_legal
-        self.retrieved = None
+        self.retrieved = self.asked = None
         self._prefixes: list[list[tuple[int, ...]]] = [[()] for _ in users]
 
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:

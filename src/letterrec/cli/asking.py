@@ -139,7 +139,7 @@ def recommend(
     k: Annotated[int, typer.Option("-k", min=1, help="items wanted")] = 10,
     instruction: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="what is wanted, in words (recommender lcrec)"),
+        typer.Option(metavar="TEXT", help="what is wanted, in words; for runs that follow wishes"),
     ] = None,
     behaviour: Annotated[
         str | None,
@@ -163,6 +163,9 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """The next items for a user of the run, for any history, or for all users.
+
+    With `--instruction "a lipstick, no red"` those that answer a wish in words: beside a history,
+    or without one from the whole catalogue.
 
     With `--all-users` a killed command goes on where it was when it is run again.
 
@@ -235,6 +238,8 @@ def recommend(
         )
     )
     (answer,) = engine.answer_ids([query])
+    if said := engine.note_on(query):
+        note(said)
     if query.skipped:
         note(f"skipped {listed(list(query.skipped))}: {engine.not_among()}")
     if not answer:
@@ -246,6 +251,7 @@ def recommend(
                 "user": user,
                 "history": items,
                 "skipped": list(query.skipped),
+                "note": said,
                 "items": [
                     {"item": i, "title": titles[i], score_name: score} for i, score in answer
                 ],

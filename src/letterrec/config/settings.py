@@ -160,6 +160,18 @@ class TransitionSettings(Section):
     )
 
 
+class WishSettings(Section):
+    """Wishes in words ("something for sensitive skin"), which a trained `rqt` is taught to follow
+    beside histories or alone; without a wish it ranks as if it had not been.
+    """
+
+    enabled: bool = Field(False, description="teach the recommender to follow wishes")
+    per_item: int = Field(
+        6, ge=1, description="wishes that are made up of an item's words, to learn from"
+    )
+    training: TrainingSettings = TrainingSettings(epochs=8, learning_rate=1e-3, patience=3)
+
+
 LARGEST_CUT = 1000  # beams of a wider search do not fit the memory
 MetricName = Literal["recall", "ndcg", "mrr", "hit_rate"]
 
@@ -211,6 +223,7 @@ class Settings(Section):
     recommender: RecommenderSettings = RqtSettings()
     training: TrainingSettings = TrainingSettings()
     transitions: TransitionSettings = TransitionSettings()
+    wishes: WishSettings = WishSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from letterrec.decoding.asked import Asked
 from letterrec.decoding.constraints import Constraints
 from letterrec.decoding.mixture import Mixture, Retrieved
 from letterrec.decoding.topk import DEAD, best_log_probs
@@ -31,6 +32,10 @@ class Decoder(Protocol):
     """
 
     over_legal: bool
+
+    @property
+    def asked(self) -> Asked | None:
+        """What wishes change in the search; None where there is none."""
 
     @property
     def retrieved(self) -> Retrieved | None:
@@ -103,6 +108,9 @@ def search(
             f"{trie.n_items} items of the catalogue"
         )
     beam = max(beam, k)
+    if decoder.asked is not None:
+        allowed = decoder.asked.allowed(allowed, trie.n_items)
+        retrieved = None if retrieved is None else decoder.asked.weighed(retrieved)
     valid = Constraints.of(trie, seen, allowed) if seen is not None or allowed is not None else None
     mixture = None
     likely = decoder.retrieved

@@ -42,6 +42,7 @@ def embed(
     encoder: str = "minilm",
     batch_size: int = 64,
     max_tokens: int = 128,
+    half: bool = False,
     cache: Path | None = None,
 ) -> NDArray[np.float32]:
     """Encode item texts, or take their embeddings from the cache.
@@ -55,6 +56,8 @@ def embed(
             sentence-transformers model, of a Hugging Face encoder or of a language model.
         batch_size: how many texts are encoded at a time.
         max_tokens: longer texts are cut to this, or to what the encoder can read.
+        half: compute in bfloat16 where that is fast: for many short texts whose last digits do not
+            matter.
         cache: folder of the cache; None: `cache_folder`.
 
     Returns:
@@ -67,9 +70,10 @@ def embed(
     if not texts:
         raise DataError("there is no text to encode; give at least one item with a text")
     source = _find(encoder)
+    half = half and has_bfloat16()
     folder = (cache if cache is not None else cache_folder()) / "content"
     distinct = sorted(set(texts), key=lambda text: (-len(text), text))
-    settings = f"{max_tokens} {batch_size}"
+    settings = f"{max_tokens} {batch_size}{' half' * half}"
     parts: dict[Path, NDArray[np.float32] | None] = {}
     missing: dict[tuple[str, ...], Path] = {}
     for start in range(0, len(distinct), _CHUNK):
@@ -78,7 +82,9 @@ def embed(
         parts[path] = _cached(path)
         if parts[path] is None:
             missing[chunk] = path
-    load = partial(text_encoder, encoder=encoder, batch_size=batch_size, max_tokens=max_tokens)
+    load = partial(
+        text_encoder, encoder=encoder, batch_size=batch_size, max_tokens=max_tokens, half=half
+    )
     with counting(f"content embeddings ({encoder})", len(distinct)) as counter:
         counter.advance(len(distinct) - sum(map(len, missing)))
         for chunk, part in jobs.do(load, list(missing)):
@@ -91,7 +97,7 @@ def embed(
 
 
 def text_encoder(
-    *, encoder: str = "minilm", batch_size: int = 64, max_tokens: int = 128
+    *, encoder: str = "minilm", batch_size: int = 64, max_tokens: int = 128, half: bool = False
 ) -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """Load an encoder once, for texts that come a few at a time. Nothing is cached.
 
@@ -99,6 +105,7 @@ def text_encoder(
         encoder: as in `embed`.
         batch_size: how many texts are encoded at a time.
         max_tokens: longer texts are cut.
+        half: as in `embed`.
 
     Returns:
         A function from ``n`` texts to float32 ``(n, d_content)``.
@@ -107,7 +114,8 @@ def text_encoder(
         SettingsError: the encoder is unknown or out of reach.
     """
     encode = _load(_find(encoder), encoder, batch_size, max_tokens)
-    return lambda texts: _encoded(encode, encoder, list(texts))
+    half = half and has_bfloat16()
+    return lambda texts: _encoded(encode, encoder, list(texts), half)
 
 
 def encode_in_parts(
@@ -175,13 +183,15 @@ def _cached(path: Path) -> NDArray[np.float32] | None:
         return None
 
 
-def _encoded(encode: Encode, encoder: str, texts: list[str]) -> NDArray[np.float32]:
-    """Encode texts to float32 ``(n, d_content)``.
+def _encoded(
+    encode: Encode, encoder: str, texts: list[str], half: bool = False
+) -> NDArray[np.float32]:
+    """Encode texts to float32 ``(n, d_content)``, computed in bfloat16 where ``half``.
 
     Raises:
         SettingsError: a number is not finite.
     """
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast(device().type, torch.bfloat16, enabled=half):
         embeddings = encode(texts).float().cpu().numpy()  # (len(texts), d_content)
     if not np.isfinite(embeddings).all():
         raise SettingsError(

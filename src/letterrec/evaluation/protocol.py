@@ -7,6 +7,7 @@ the targets, and the ranks become metrics.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
@@ -108,6 +109,7 @@ def rank_cases(
     batch_size: int,
     beam: int | None = None,
     exclude_seen: bool = False,
+    instructions: Sequence[str | None] = (),
     seen_by: NDArray[np.bool_] | None = None,
     label: str | None = None,
 ) -> Lists:
@@ -122,6 +124,7 @@ def rank_cases(
         batch_size: histories ranked at a time.
         beam: prefixes kept per level, of a ranker that searches; None takes the ranker's own.
         exclude_seen: leave out the items of the history.
+        instructions: of each case, for a ranker that follows them; none: of no case.
         seen_by: of `Queries`.
         label: of the progress bar; None shows none.
 
@@ -140,7 +143,16 @@ def rank_cases(
             rows = batches[min(mine, len(batches) - 1)]
             histories = cases.histories.take(rows)
             users = cases.users[rows]
-            queries = Queries(histories, k, exclude_seen, beam=beam, users=users, seen_by=seen_by)
+            asked = [instructions[row] for row in rows] if instructions else ()
+            queries = Queries(
+                histories,
+                k,
+                exclude_seen,
+                beam=beam,
+                instructions=asked,
+                users=users,
+                seen_by=seen_by,
+            )
             items, _ = ranker.rank(queries)
             if mine < len(batches):
                 lists[rows] = items.cpu().numpy()
@@ -275,9 +287,15 @@ class Validation:
     def __bool__(self) -> bool:
         return len(self.cases) > 0
 
-    def metrics(self, ranker: Ranker) -> dict[str, float]:
-        """Metrics of a ranker on these cases."""
-        lists = rank_cases(ranker, self.cases, k=max(CUTS), batch_size=self._batch_size)
+    def metrics(self, ranker: Ranker, instructions: Sequence[str | None] = ()) -> dict[str, float]:
+        """Metrics of a ranker on these cases, each with its instruction where there are any."""
+        lists = rank_cases(
+            ranker,
+            self.cases,
+            k=max(CUTS),
+            batch_size=self._batch_size,
+            instructions=instructions,
+        )
         return summarise(ranks_of(lists, self.cases.targets))
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from letterrec.decoding.beam_search import Decoder
 from letterrec.decoding.ranker import GenerativeRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
-from letterrec.errors import DataError, IdentifierError, RequestError
+from letterrec.embeddings.queries import QueryEncoder
+from letterrec.errors import DataError, IdentifierError, RequestError, SettingsError
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.recommenders.wishes.following import Wishes
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.options import TrainingOptions
 
@@ -59,10 +61,15 @@ class Recommender(nn.Module, ABC):
         max_history: how many of the latest items of a history are read.
         n_behaviours: kinds of interactions that it tells apart. Of more than one, the histories
             that `encode` takes are of events (`Histories.events`).
+        learns_wishes: whether it can be taught to follow wishes once it is trained; see
+            `read_wishes` and `fit_wishes`.
+        wishes: what it follows wishes by, where it was made to read any.
     """
 
     max_history: int
     n_behaviours: int = 1
+    learns_wishes: ClassVar[bool] = False
+    wishes: Wishes | None = None
 
     @classmethod
     def build(
@@ -105,7 +112,47 @@ class Recommender(nn.Module, ABC):
     @property
     def follows_instructions(self) -> bool:
         """Whether it was trained on wishes in words."""
-        return False
+        return self.wishes is not None
+
+    def meets(self, instruction: str) -> bool:
+        """Whether the catalogue has anything near what an instruction asks for; true where that is
+        not known.
+        """
+        return True
+
+    def read_wishes(self, encoder: QueryEncoder, texts: Sequence[str]) -> None:
+        """Read wishes from now on, beside histories or alone; how is to be trained, or loaded.
+
+        Args:
+            encoder: of wishes, that of the items' content.
+            texts: one per item, title first.
+
+        Raises:
+            SettingsError: it reads none, or not with its settings.
+        """
+        raise SettingsError(
+            f"wishes.enabled: recommender {type(self).__name__.lower()!r} is not taught wishes "
+            "this way; use recommender.name = 'rqt', or lcrec with recommender.tasks.query = 1"
+        )
+
+    def fit_wishes(
+        self,
+        pool: Tensor,
+        histories: Histories,
+        options: TrainingOptions,
+        *,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+    ) -> TrainingLog:
+        """Train the reader of wishes, and nothing else, once the recommender is trained.
+
+        Args:
+            pool: float ``(n_items, n, d_content)`` embeddings of ``n`` wishes for each item, each
+                of length one; zeros where an item has none.
+            histories: sequences of item rows, one per user.
+            options: of the training.
+            validate: metrics of the recommender as it is.
+        """
+        raise NotImplementedError
 
     @property
     def searches(self) -> bool:
@@ -177,6 +224,7 @@ class Recommender(nn.Module, ABC):
         identifiers: Identifiers,
         content: Tensor | None = None,
         absent: NDArray[np.int64] | None = None,
+        texts: Sequence[str] | None = None,
     ) -> None:
         """Go on with the same items and possibly more behind them.
 
@@ -184,6 +232,7 @@ class Recommender(nn.Module, ABC):
             identifiers: of all items.
             content: float32 ``(n_items, d_content)``, where the recommender was built with it.
             absent: int64 rows of items that are there no more; None for none.
+            texts: one per item, title first, for one that reads wishes.
 
         Raises:
             IdentifierError: the levels have other sizes than those trained on.

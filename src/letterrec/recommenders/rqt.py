@@ -8,12 +8,15 @@ sequence, and beams never touch the history again.
 
 The same state is trained to find the next item in a softmax over all items, as SASRec is. What it
 finds likely has a share of the probability of every prefix that leads there, beside the codes.
+
+What reads wishes in words (`wishes`) is trained behind all this, which stays as it is: so without a
+wish a recommender ranks as one that was never taught any.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Self, cast
+from typing import ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -22,8 +25,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
+from letterrec.decoding.asked import Asked
 from letterrec.decoding.mixture import Retrieved
 from letterrec.decoding.trie import Trie
+from letterrec.embeddings.queries import QueryEncoder
+from letterrec.errors import SettingsError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.behaviours import BehaviourInputs, items_of
 from letterrec.nn.causal import CausalBlock
@@ -31,6 +37,9 @@ from letterrec.nn.dropout import Dropout
 from letterrec.nn.sasrec import full_loss
 from letterrec.recommenders.base import Features, LegalCodes, Recommender
 from letterrec.recommenders.losses import ranking_guided_loss
+from letterrec.recommenders.wishes.following import ReadWishes, Wishes, phrases
+from letterrec.recommenders.wishes.reader import WishReader
+from letterrec.recommenders.wishes.training import WishTraining
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.devices import has_bfloat16
 from letterrec.training.loop import Rows, random_batches, train
@@ -71,6 +80,7 @@ class Rqt(Recommender):
     targets: Tensor
     content: Tensor | None
     gone: Tensor
+    learns_wishes: ClassVar[bool] = True
     taken_once: Tensor  # whether the softmax over items leaves out those of the history
 
     def __init__(
@@ -127,6 +137,7 @@ class Rqt(Recommender):
         self.n_behaviours = n_behaviours
         self.behaviours = BehaviourInputs(n_behaviours, targets, dim) if n_behaviours > 1 else None
         self._table: _Table | None = None
+        self._wished_table: _Table | None = None
         self.set_catalogue(identifiers, content)
         self._legal = LegalCodes(identifiers, trie)
 
@@ -154,6 +165,7 @@ class Rqt(Recommender):
         identifiers: Identifiers,
         content: Tensor | None = None,
         absent: NDArray[np.int64] | None = None,
+        texts: Sequence[str] | None = None,
     ) -> None:
         """Use these identifiers and content embeddings: the same items, or more behind them.
 
@@ -170,11 +182,51 @@ class Rqt(Recommender):
         self._legal = LegalCodes(identifiers)
         gone = torch.as_tensor([] if absent is None else absent, dtype=torch.long)
         self.register_buffer("gone", gone.to(device), persistent=False)
+        if self.wishes is not None and texts is not None:
+            self.wishes = Wishes(self.wishes.reader, self.wishes.encoder, texts)
 
     def train(self, mode: bool = True) -> Self:
         """As of any module; what was made of the weights is made anew."""
-        self._table = None
+        self._table = self._wished_table = None
         return super().train(mode)
+
+    def read_wishes(self, encoder: QueryEncoder, texts: Sequence[str]) -> None:
+        """See `Recommender.read_wishes`."""
+        if self.content is None or len(self.tokens) > SOFTMAX_ITEMS:
+            raise SettingsError(
+                "wishes.enabled: wishes are matched with the content of all items; it needs items "
+                "with texts, recommender.use_content = true, and at most "
+                f"{SOFTMAX_ITEMS:,} items"
+            )
+        dim = self.body_norm.weight.shape[0]
+        self.wishes = Wishes(WishReader(self.content, dim), encoder, texts)
+
+    def fit_wishes(
+        self,
+        pool: Tensor,
+        histories: Histories,
+        options: TrainingOptions,
+        *,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+    ) -> TrainingLog:
+        """See `Recommender.fit_wishes`."""
+        assert self.wishes is not None
+        windows = histories.events(self.n_behaviours).windows(self.max_history + 1)
+        options = options.sized(len(windows))
+        self.wishes.reader.taken_once.fill_(_share_of_repeats(histories) < _FEW_REPEATS)
+        self.requires_grad_(False)
+        log = train(
+            WishTraining(self, self.wishes.reader, pool),
+            batches=lambda epoch: random_batches(
+                len(windows), options, epoch, at_least=_STEPS_PER_EPOCH
+            ),
+            collate=lambda rows: _collate(windows, rows),
+            options=options,
+            validate=validate,
+            label="wishes",
+        )
+        self.requires_grad_(True)
+        return log
 
     def start_from(self, weights: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
         """See `Recommender.start_from`; new items keep the embeddings that they were drawn, and so
@@ -224,8 +276,31 @@ class Rqt(Recommender):
             softmax over items ``codes`` is this, ``items`` the cross-entropy over the items, and
             ``loss`` their weighted sum.
         """
+        hidden, following, read = self.targets_of(groups)
+        loss = self.code_loss(hidden, following)
+        if self.item_query is None:
+            return {"loss": loss}
+        left_out = read if self.taken_once else None
+        of_items = full_loss(self.item_query(hidden), self.items(), following, left_out)
+        return {"loss": loss + self.item_weight * of_items, "codes": loss, "items": of_items}
+
+    def targets_of(self, groups: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Each item that follows others, of groups of sequences as of `forward`.
+
+        Returns:
+            Hidden states ``(n, dim)`` before it, its row ``(n,)``, and the rows of those read
+            before it ``(n, longest - 1)``, -1 padded.
+        """
         parts = [self._following(events) for events in groups]
         hidden, following = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+        longest = max(part[2].shape[1] for part in parts)
+        read = [F.pad(r, (0, longest - r.shape[1]), value=-1) for _, _, r in parts]
+        return hidden, following, torch.cat(read)
+
+    def code_loss(self, hidden: Tensor, following: Tensor) -> Tensor:
+        """The ranking-guided loss (eq. 6) of items ``(n,)`` that follow hidden states ``(n, dim)``,
+        summed over levels, mean over items.
+        """
         prefix = self.prefix_embedding(self.tokens[following])  # (n_targets, levels, dim)
         before = prefix.cumsum(1) - prefix  # sum over the levels before each level
         trie, prefixes = self._legal.on(hidden.device)
@@ -243,15 +318,7 @@ class Rqt(Recommender):
             targets = self.targets[following[open_], level]
             share = n_open / len(following)
             loss = loss + share * ranking_guided_loss(logits, targets, self.temperature)
-        if self.item_query is None:
-            return {"loss": loss}
-        read = None
-        if self.taken_once:
-            longest = max(part[2].shape[1] for part in parts)
-            each = [F.pad(r, (0, longest - r.shape[1]), value=-1) for _, _, r in parts]
-            read = torch.cat(each)  # (n_targets, longest)
-        of_items = full_loss(self.item_query(hidden), self._items(), following, read)
-        return {"loss": loss + self.item_weight * of_items, "codes": loss, "items": of_items}
+        return loss
 
     def _following(self, events: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Each item that follows others, of item rows, or events, ``(sequences, longest)``.
@@ -282,9 +349,90 @@ class Rqt(Recommender):
         Args:
             histories: int64 ``(batch, longest)`` item rows, or events, left-aligned, ``-1`` after
                 the end, at least one item each; ``longest`` at most ``max_history``.
-            instructions: not read: this recommender follows none.
+            instructions: for each history what is wanted, in words, or None; read where it
+                `follows_instructions`. A history beside a wish may be empty.
             behaviours: int64 ``(batch,)`` that are asked for; -1, or None: the targets.
         """
+        if self.wishes is not None and instructions is not None and any(instructions):
+            return self._asked(self.wishes, histories, instructions, behaviours)
+        hidden = self._latest(histories, behaviours)
+        items = items_of(histories, self.n_behaviours)
+        return RqtDecoder(self, hidden, self._likely(hidden, items))
+
+    def _asked(
+        self,
+        wishes: Wishes,
+        histories: Tensor,
+        instructions: Sequence[str | None],
+        behaviours: Tensor | None,
+    ) -> RqtDecoder:
+        """Read histories and wishes; either may be missing of a query."""
+        if not histories.shape[1]:
+            histories = F.pad(histories, (0, 1), value=-1)
+        reader, device = wishes.reader, histories.device
+        read = wishes.read(instructions, device)
+        latest = self._latest(histories, behaviours)
+        before = reader.begun(latest, (histories >= 0).any(1))  # (batch, dim)
+        hidden = reader.wished(before, read.wanted, read.has_wish)
+        items = items_of(histories, self.n_behaviours)
+        query, logits, evidence = self._gained(reader, before, hidden, read, items)
+        retrieved = self._mixed_in(query, self._wished_items(reader), logits)
+        if self.item_query is None:  # without a wish the codes have all
+            retrieved = retrieved._replace(shares=retrieved.shares * read.has_wish[:, None])
+        permitted = None
+        if ruled_out := phrases(read.excluded):
+            spoken_for = self._spoken_for(reader, wishes.embedded(ruled_out, device))
+            permitted = wishes.permitted(read.excluded, spoken_for)
+        memory = torch.where(read.has_wish[:, None], reader.memory, 1.0)
+        asked = Asked(evidence * reader.sharpness, memory, permitted)
+        return RqtDecoder(self, hidden, retrieved if self.item_share else None, asked)
+
+    def _spoken_for(self, reader: WishReader, phrases: Tensor) -> Tensor:
+        """float32 ``(n, n_items)``: the evidence of phrases ``(n, d_content)`` alone."""
+        everywhere = torch.ones(len(phrases), dtype=torch.bool, device=phrases.device)
+        read = ReadWishes(phrases, everywhere, [])
+        alone = reader.alone.expand(len(phrases), -1)
+        hidden = reader.wished(alone, phrases, everywhere)
+        nothing = torch.full((len(phrases), 1), -1, device=phrases.device)
+        return self._gained(reader, alone, hidden, read, nothing)[2]
+
+    def _gained(
+        self,
+        reader: WishReader,
+        before: Tensor,
+        hidden: Tensor,
+        read: ReadWishes,
+        histories: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What wishes change in what is likely, from states ``(batch, dim)`` to others.
+
+        Returns:
+            What finds the items ``(batch, d)``, their rough scores float32 ``(batch, n_items)``,
+            and by how much they are likelier than before, in nats, the same shape.
+        """
+        once = bool(reader.taken_once)
+        query = reader.queries(hidden, read.wanted, read.has_wish)
+        if self.item_query is None:
+            first = reader.queries(before, read.wanted, torch.zeros_like(read.has_wish))
+            prior = self._logits_of(first, self._wished_items(reader), histories, once)
+        else:
+            first = self.item_query(before)
+            prior = self._logits_of(first, self._ranked_items(), histories, once)
+            query = torch.cat([self.item_query(hidden), query * read.has_wish[:, None]], 1)
+        logits = self._logits_of(query, self._wished_items(reader), histories, once)
+        gained = logits.log_softmax(1) - prior.log_softmax(1)
+        return query, logits, gained.masked_fill(~gained.isfinite(), 0.0)
+
+    def meets(self, instruction: str) -> bool:
+        """See `Recommender.meets`."""
+        if self.wishes is None or self.content is None:
+            return True
+        there = torch.ones(len(self.content), dtype=torch.bool, device=self.content.device)
+        there[self.gone] = False
+        return self.wishes.is_met(instruction, self.content[there])
+
+    def _latest(self, histories: Tensor, behaviours: Tensor | None) -> Tensor:
+        """Hidden states ``(batch, dim)`` after item rows, or events, ``(batch, longest)``."""
         lengths = (histories >= 0).sum(1)
         asked = None if self.behaviours is None else self.behaviours.asked(histories, behaviours)
         state = self._embed(histories, asked)  # (batch, longest, dim)
@@ -293,9 +441,7 @@ class Rqt(Recommender):
         latest = cast(CausalBlock, self.body[-1]).at(
             state, (lengths - 1).clamp_min(0)
         )  # (batch, dim)
-        hidden = self.body_norm(latest)  # (batch, dim)
-        items = items_of(histories, self.n_behaviours)
-        return RqtDecoder(self, hidden, self._likely(hidden, items))
+        return cast(Tensor, self.body_norm(latest))
 
     def _likely(self, hidden: Tensor, histories: Tensor) -> Retrieved | None:
         """The items that the softmax over items finds likely.
@@ -304,34 +450,55 @@ class Rqt(Recommender):
         """
         if self.item_query is None or self.item_share == 0:
             return None
-        _, table, rough_table = self._ranked_items()
-        query = self.item_query(hidden)  # (batch, dim)
-        logits = (query.to(rough_table.dtype) @ rough_table.T).float()  # (batch, n_items)
+        query, table = self.item_query(hidden), self._ranked_items()
+        return self._mixed_in(
+            query, table, self._logits_of(query, table, histories, bool(self.taken_once))
+        )
+
+    def _logits_of(self, query: Tensor, table: _Table, histories: Tensor, once: bool) -> Tensor:
+        """float32 ``(batch, n_items)``: rough scores of all items, ``-inf`` of those that cannot
+        come: queries ``(batch, d)`` after histories ``(batch, longest)``, items ``(n_items, d)``;
+        items are taken ``once`` where those of the history cannot.
+        """
+        logits = (query.to(table.rough.dtype) @ table.rough.T).float()
         logits[:, self.gone[self.gone < logits.shape[1]]] = -torch.inf
-        if self.taken_once:
+        if once:
             row, place = (histories >= 0).nonzero(as_tuple=True)
             logits[row, histories[row, place]] = -torch.inf
+        return logits
+
+    def _mixed_in(self, query: Tensor, table: _Table, logits: Tensor) -> Retrieved:
+        """The likeliest items by rough scores, with their exact shares; see `_logits_of`."""
         rough, items = logits.topk(min(_LIKELY, logits.shape[1]), dim=1)  # (batch, n)
-        exact = (table[items] @ query[..., None]).squeeze(2)
+        exact = (table.items[items] @ query[..., None]).squeeze(2)
         exact = exact.masked_fill(rough == -torch.inf, -torch.inf)
         logits.scatter_(1, items, exact)
         shares = (exact - logits.logsumexp(1, keepdim=True)).exp()
         return Retrieved(items, self.item_share * shares)
 
     def _ranked_items(self) -> _Table:
-        """`_items`, kept while neither weights nor catalogue change.
+        """`items`, kept while neither weights nor catalogue change.
 
         What was made is kept beside the tokens that it is of: a catalogue may be replaced while
         queries of the one before are answered.
         """
         made, tokens = self._table, self.tokens
         if made is None or made.tokens is not tokens:
-            items = self._items()
-            rough = items.to(torch.bfloat16) if has_bfloat16() else items
-            made = self._table = _Table(tokens, items, rough)
+            made = self._table = _Table.of(tokens, self.items())
         return made
 
-    def _items(self) -> Tensor:
+    def _wished_items(self, reader: WishReader) -> _Table:
+        """The same, followed by what stands for items where wishes are read."""
+        made, tokens, content = self._wished_table, self.tokens, self.content
+        if made is None or made.tokens is not tokens:
+            assert content is not None
+            items = reader.items(content)
+            if self.item_query is not None:
+                items = torch.cat([self._ranked_items().items, items], 1)
+            made = self._wished_table = _Table.of(tokens, items)
+        return made
+
+    def items(self) -> Tensor:
         """What stands for each item in the softmax over items: ``(n_items, dim)``."""
         return self._item_inputs(torch.arange(len(self.tokens), device=self.tokens.device))
 
@@ -396,14 +563,25 @@ class _Table(NamedTuple):
     items: Tensor
     rough: Tensor
 
+    @classmethod
+    def of(cls, tokens: Tensor, items: Tensor) -> _Table:
+        """A table of items ``(n_items, dim)`` and of its rough copy."""
+        return cls(tokens, items, items.to(torch.bfloat16) if has_bfloat16() else items)
+
 
 class RqtDecoder:
     """Scores the next code of prefixes; the history is one vector per user by now."""
 
     over_legal = True
 
-    def __init__(self, model: Rqt, hidden: Tensor, retrieved: Retrieved | None) -> None:
-        self.retrieved = retrieved
+    def __init__(
+        self,
+        model: Rqt,
+        hidden: Tensor,
+        retrieved: Retrieved | None,
+        asked: Asked | None = None,
+    ) -> None:
+        self.retrieved, self.asked = retrieved, asked
         self._model = model
         self._hidden = hidden[:, None]  # (batch, 1, dim)
         self._prefix = torch.zeros_like(self._hidden)  # (batch, beams, dim)

@@ -115,6 +115,7 @@ class Tiger(Recommender):
         identifiers: Identifiers,
         content: Tensor | None = None,
         absent: NDArray[np.int64] | None = None,
+        texts: Sequence[str] | None = None,
     ) -> None:
         """Go on with the same items and possibly more behind them.
 
@@ -246,6 +247,7 @@ class Beams:
     """
 
     over_legal = False
+    asked: None = None
     retrieved: None = None
 
     def __init__(self, model: Tiger, tokens: Tensor, asked: Tensor | None = None) -> None:

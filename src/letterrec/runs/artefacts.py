@@ -188,6 +188,19 @@ class Artefacts:
                 raise ValueError(f"{found.n_items} items, the run has {n_items}")
         return found
 
+    def save_wishes(self, weights: Mapping[str, Tensor]) -> None:
+        """Keep what training the reader of wishes has decided."""
+        write_tensors(self.files.wishes, weights)
+
+    def wishes(self) -> dict[str, Tensor]:
+        """The weights of the trained reader of wishes.
+
+        Raises:
+            RunError: they are missing or damaged.
+        """
+        self.require("wishes")
+        return read_tensors(self.files.wishes)[0]
+
     def save_ranks(self, ranks: Mapping[str, Ranks], dataset: Dataset) -> None:
         """Keep the ranks ``(n_cases,)`` of a split's targets, by the split's name."""
         tensors = {split: torch.from_numpy(r.astype(np.int32)) for split, r in ranks.items()}

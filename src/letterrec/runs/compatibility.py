@@ -54,9 +54,25 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
         collaborative.given_cf(
             given.source, dataset, ids=given.ids, order=given.order, dim=dim, quiet=True
         )
+    if settings.wishes.enabled:
+        _refuse_wishes(settings, dataset)
     features = Features(None, dataset.titles, dataset.texts, dataset.preferences)
     recommender = settings.recommender
     RECOMMENDERS[recommender.name].check(features, recommender.model_dump())
+
+
+def _refuse_wishes(settings: Settings, dataset: Dataset) -> None:
+    """Refuse wishes that cannot be taught."""
+    if not RECOMMENDERS[settings.recommender.name].learns_wishes:
+        raise SettingsError(
+            f"wishes.enabled: recommender {settings.recommender.name!r} is not taught wishes this "
+            "way; use recommender.name=rqt, or lcrec with recommender.tasks.query=1"
+        )
+    if dataset.texts is None or settings.content.source == "collaborative":
+        raise DataError(
+            f"wishes.enabled: wishes are matched with the texts of items, and those of "
+            f"{dataset.name} have none that is read; add an items file and use content.source=auto"
+        )
 
 
 def _refuse_tokenizer(settings: Settings, dataset: Dataset) -> None:

@@ -13,6 +13,7 @@ RUN/
   identifiers.parquet       one code sequence per item
   recommender.safetensors   the trained recommender
   transitions.safetensors   which item speaks for which, mixed into its probabilities
+  wishes.safetensors        what reads wishes in words, where it was trained
   diagnostics.json          what the identifiers look like
   metrics.json              test and validation metrics, popularity beside them
   ranks.safetensors         the rank of every held-out item, behind metrics.json
@@ -49,6 +50,7 @@ class Layout:
         self.identifiers = folder / "identifiers.parquet"
         self.recommender = folder / "recommender.safetensors"
         self.transitions = folder / "transitions.safetensors"
+        self.wishes = folder / "wishes.safetensors"
         self.diagnostics = folder / "diagnostics.json"
         self.metrics = folder / "metrics.json"
         self.ranks = folder / "ranks.safetensors"

@@ -25,6 +25,7 @@ from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
 from letterrec.embeddings.content import embed, encoder_tokenizer
 from letterrec.embeddings.cooccurrence import cooccurrence
+from letterrec.embeddings.queries import QueryEncoder
 from letterrec.evaluation.metrics import Measures
 from letterrec.evaluation.protocol import Validation, evaluate_split, popularity_metrics
 from letterrec.files import reading
@@ -66,7 +67,7 @@ def trained_cf(run: Run, dataset: Dataset) -> MadeCf:
 
     model = collaborative.train_cf(
         dataset,
-        _options(run, "collaborative", settings.training),
+        options_of(run, "collaborative", settings.training),
         **settings.model_dump(exclude={"source", "ids", "order", "training"}),
         max_history=run.settings.data.max_history,
         validate=validate if cases else None,
@@ -109,7 +110,7 @@ def fit_tokenizer(run: Run, items: Items) -> MadeTokenizer:
     if space is not None:
         given |= space._asdict()
     tokenizer = TOKENIZERS[settings.tokenizer.name](**given)
-    tokenizer.fit(items, _options(run, "tokenizer", settings.tokenizer.training))
+    tokenizer.fit(items, options_of(run, "tokenizer", settings.tokenizer.training))
     return MadeTokenizer(tokenizer, tokenizer.reconstruction_error(items))
 
 
@@ -181,13 +182,17 @@ def make_recommender(
         dataset.targets,
     )
     set_seed(settings.seed)
-    return RECOMMENDERS[settings.recommender.name].build(
+    recommender = RECOMMENDERS[settings.recommender.name].build(
         identifiers,
         features,
         trie,
         max_history=settings.data.max_history,
         **settings.recommender.model_dump(exclude={"name"}),
     )
+    if settings.wishes.enabled and dataset.texts is not None:
+        encoder = QueryEncoder(settings.content.model_dump(exclude={"source"}))
+        recommender.read_wishes(encoder, dataset.texts)
+    return recommender
 
 
 def trained_recommender(
@@ -200,6 +205,7 @@ def trained_recommender(
     """
     recommender = make_recommender(run.settings, dataset, identifiers, content)
     load_weights(run, recommender)
+    load_wishes(run, recommender)
     return recommender
 
 
@@ -215,14 +221,30 @@ def load_weights(run: Run, recommender: Model) -> None:
     recommender.to(device()).eval()
 
 
+def load_wishes(run: Run, recommender: Recommender) -> None:
+    """Put what training has decided into the recommender's reader of wishes, where it has one.
+
+    Raises:
+        RunError: the weights are missing, damaged, or of another shape.
+    """
+    if recommender.wishes is None:
+        return
+    weights = run.wishes()
+    reader = recommender.wishes.reader
+    with reading(run.files.wishes):
+        reader.load_state_dict(weights)
+    reader.to(device()).eval()
+    recommender.eval()  # what it keeps of the reader is made anew
+
+
 def train_recommender(
     run: Run, dataset: Dataset, recommender: Model, ranker: Ranker
 ) -> MadeRecommender:
     """Train a recommender; ``ranker``, which ranks with it, shows when it is best."""
-    options = _options(run, "recommender", run.settings.training)
-    cases = _validation(run, dataset)
+    options = options_of(run, "recommender", run.settings.training)
+    cases = validation_of(run, dataset)
     log = recommender.fit(
-        _learned_from(run, dataset),
+        learned_from(run, dataset),
         replace(options, every=run.settings.evaluation.every),
         validate=(lambda: cases.metrics(ranker)) if cases else None,
     )
@@ -242,15 +264,15 @@ def learn_all(
             sooner.
         epochs: what the schedule is of instead; None: what the settings have.
     """
-    options = _options(run, "recommender", run.settings.training)
+    options = options_of(run, "recommender", run.settings.training)
     options = replace(options, stop=stop)
     if epochs is not None:
         options = replace(options, epochs=epochs, most=None)
-    log = recommender.fit(_learned_from(run, dataset), options)
+    log = recommender.fit(learned_from(run, dataset), options)
     return MadeRecommender(recommender.state_dict(), log)
 
 
-def _learned_from(run: Run, dataset: Dataset) -> Histories:
+def learned_from(run: Run, dataset: Dataset) -> Histories:
     """What the run's model is trained on: a baseline knows one kind of interaction, the targets."""
     training = dataset.training()
     return training.only(dataset.target_behaviours) if is_baseline(run.settings) else training
@@ -299,7 +321,7 @@ def fit_transitions(
     if not settings.enabled:
         return None
     transitions, similar = _learned(run, dataset, content)
-    cases = _validation(run, dataset)
+    cases = validation_of(run, dataset)
 
     def score(transitions: Transitions) -> float:
         metrics = cases.metrics(replace(ranker, transitions=transitions))
@@ -343,7 +365,8 @@ def measures_of(settings: Settings) -> Measures:
     return Measures.with_more(settings.evaluation.cuts, settings.evaluation.metrics)
 
 
-def _validation(run: Run, dataset: Dataset) -> Validation:
+def validation_of(run: Run, dataset: Dataset) -> Validation:
+    """The validation cases that decide during training."""
     settings = run.settings.evaluation
     return Validation(
         dataset,
@@ -353,7 +376,7 @@ def _validation(run: Run, dataset: Dataset) -> Validation:
     )
 
 
-def _options(run: Run, stage: str, settings: TrainingSettings | None) -> TrainingOptions:
+def options_of(run: Run, stage: str, settings: TrainingSettings | None) -> TrainingOptions:
     """How a stage's network is trained; the defaults where it has no settings of its own."""
     return TrainingOptions(
         **({} if settings is None else settings.options()),

@@ -24,7 +24,7 @@ from letterrec.embeddings.content import embed
 from letterrec.errors import DataError, RunError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
-from letterrec.runs import parts, steps
+from letterrec.runs import parts, steps, wishes
 from letterrec.runs.records import Refitted
 from letterrec.runs.reuse import take_stage
 from letterrec.runs.run import Run
@@ -125,6 +125,11 @@ def refit(
             run.transitions(known.n_trained) if run.is_done("transitions") else None,
         )
         refitted.step(steps.TRANSITIONS, dataset, remember)
+        if recommender.wishes is not None:
+            parts.load_weights(refitted, recommender)
+            epochs = run.about["stages"]["wishes"].get("best_epoch", -1) + 1
+            read = partial(wishes.relearned, refitted, dataset, recommender, run.wishes(), epochs)
+            refitted.step(steps.WISHES, dataset, read)
 
 
 def _grown_catalogue(

@@ -69,7 +69,7 @@ def deciding(settings: Settings, stage: str) -> object:
     if settings.collaborative.source not in ("train", "given"):
         return None
     if stage == "recommender":
-        return settings.model_dump(exclude={"transitions"})
+        return settings.model_dump(exclude={"transitions", "wishes"})
     cf = (settings.seed, settings.data.max_history, settings.collaborative.model_dump())
     if stage == "collaborative":
         return cf

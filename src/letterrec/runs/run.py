@@ -39,6 +39,7 @@ STAGES = (
     "transitions",
     "evaluation",
 )
+WISHES = "wishes"  # a stage before the evaluation, where wishes are to be followed
 _BASELINE_STAGES = ("read", "recommender", "evaluation")
 
 Made = TypeVar("Made")
@@ -65,7 +66,7 @@ class Run(Artefacts):
     """A run folder, and how it comes to hold what it holds."""
 
     def __repr__(self) -> str:
-        done = [stage for stage in STAGES if self.is_done(stage)]
+        done = [stage for stage in self.stages if self.is_done(stage)]
         state = f"done up to {done[-1]}" if done else "nothing done"
         return f"Run({str(self.folder)!r}: {self.settings.recommender.name}, {state})"
 
@@ -148,7 +149,9 @@ class Run(Artefacts):
     @property
     def stages(self) -> tuple[str, ...]:
         """What a run with these settings goes through, in order."""
-        return _BASELINE_STAGES if self.settings.recommender.name in BASELINES else STAGES
+        if self.settings.recommender.name in BASELINES:
+            return _BASELINE_STAGES
+        return (*STAGES[:-1], WISHES, STAGES[-1]) if self.settings.wishes.enabled else STAGES
 
     def step(self, step: Step[Made, Kept], dataset: Dataset, make: Callable[[], Made]) -> Kept:
         """What a step gives: loaded if the run has it, else made, kept and loaded.
@@ -231,7 +234,7 @@ class Run(Artefacts):
             }
 
     def _say_what_is_kept(self) -> None:
-        kept = [stage for stage in STAGES if self.is_done(stage)]
+        kept = [stage for stage in self.stages if self.is_done(stage)]
         if "evaluation" in kept:
             say(f"{self.folder}: this run is finished; nothing is left to do")
         else:

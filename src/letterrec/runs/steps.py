@@ -20,6 +20,7 @@ from letterrec.evaluation.protocol import Evaluation, Measured
 from letterrec.identifiers.diagnostics import diagnose
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.sasrec import SASRec
+from letterrec.recommenders.wishes.reader import WishReader
 from letterrec.runs.run import Facts, Run, Step
 from letterrec.tokenizers import Tokenizer
 from letterrec.training.checkpoints import TrainingLog
@@ -106,6 +107,12 @@ def _keep_transitions(run: Run, dataset: Dataset, made: Transitions | None) -> F
     return dict(made.strength)
 
 
+def _keep_wishes(run: Run, dataset: Dataset, made: MadeRecommender) -> Facts:
+    run.save_wishes(made.weights)
+    strengths = {name: float(made.weights[name]) for name in WishReader.strengths}
+    return {"best_epoch": made.log.best_epoch, "epochs": len(made.log.epochs), **strengths}
+
+
 def _keep_evaluation(run: Run, dataset: Dataset, made: MadeMetrics) -> Facts:
     run.save_ranks({str(split): m.ranks for split, m in made.of_splits.items()}, dataset)
     metrics: Evaluation = {}
@@ -135,6 +142,9 @@ RECOMMENDER: Step[MadeRecommender, Mapping[str, Tensor]] = Step(
 )
 TRANSITIONS: Step[Transitions | None, Transitions | None] = Step(
     "transitions", _keep_transitions, lambda run, dataset: run.transitions(dataset.n_items)
+)
+WISHES: Step[MadeRecommender, Mapping[str, Tensor]] = Step(
+    "wishes", _keep_wishes, lambda run, dataset: run.wishes()
 )
 EVALUATION: Step[MadeMetrics, Evaluation] = Step(
     "evaluation", _keep_evaluation, lambda run, dataset: run.metrics()

@@ -22,6 +22,7 @@ from torch import Tensor
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Histories
 from letterrec.data.splits import returning_share
+from letterrec.decoding.asked import Asked
 from letterrec.decoding.ranker import Queries, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.errors import NotFound, RequestError
@@ -43,6 +44,7 @@ from letterrec.serving.queries import (
     kind_of,
     listed,
     one_id,
+    short,
     without_rare,
 )
 from letterrec.serving.reasons import Reasons
@@ -165,11 +167,13 @@ class Engine:
             content = self.content
             if content is not None:
                 content = np.concatenate([content, catalogue.added_content])
+            texts = self.dataset.texts
             # Update the model first: until the catalogue is replaced, no query uses the new rows.
             self.model.set_catalogue(
                 catalogue.identifiers,
                 None if content is None else torch.from_numpy(content),
                 np.flatnonzero(~catalogue.is_present),
+                None if texts is None else [*texts, *catalogue.added_texts],
             )
         self.catalogue = catalogue
 
@@ -232,7 +236,7 @@ class Engine:
         exclude_seen: bool = True,
         allowed: Iterable[object] | None = None,
         beam: int | None = None,
-        instruction: str | None = None,
+        instruction: str | Sequence[str | None] | None = None,
         unknown: Unknown = "skip",
         behaviour: str | None = None,
         behaviours: Iterable[Sequence[str] | None] | None = None,
@@ -250,8 +254,10 @@ class Engine:
             allowed: recommend only from these items; None allows all.
             beam: prefixes kept per level, at least ``k``, of a model that searches; None takes the
                 run's.
-            instruction: what is wanted, in words, beside or instead of a history; for a recommender
-                that was trained on such wishes (`lcrec` with the task ``query``).
+            instruction: what is wanted, in words, beside or instead of a history ("a lipstick, no
+                red"); for a recommender that was trained on such wishes (`rqt` with
+                ``wishes.enabled``, `lcrec` with the task ``query``). One text for all histories, or
+                one for each. Warns where no item is near what is wanted.
             unknown: what becomes of ids that the catalogue does not have: ``"skip"`` goes on
                 without them and warns once of all; ``"refuse"`` raises `NotFound`.
             behaviour: what is asked for: what will be bought, or viewed; None: the run's targets.
@@ -271,9 +277,8 @@ class Engine:
             raise RequestError(
                 f"histories is a list of lists of item ids; {kind_of(histories)} came instead"
             )
-        template = Query(
-            (), k, exclude_seen, allowed, (), beam, instruction, unknown, behaviour=behaviour
-        )
+        one = instruction if isinstance(instruction, str) or instruction is None else None
+        template = Query((), k, exclude_seen, allowed, (), beam, one, unknown, behaviour=behaviour)
         among = self._filter(template)
         each = list(histories)
         kinds = [None] * len(each) if behaviours is None else list(behaviours)
@@ -283,10 +288,50 @@ class Engine:
             self._prepared(replace(template, history=h, behaviours=b), among)
             for h, b in zip(each, kinds, strict=True)
         ]
+        if not isinstance(instruction, str) and instruction is not None:
+            queries = self._asked(queries, template, instruction)
         if skipped := dict.fromkeys(item for query in queries for item in query.skipped):
             message = f"skipped {listed(list(skipped))}: {self.not_among()}"
             warnings.warn(message, UserWarning, stacklevel=2)
-        return self.answer_ids(queries)
+        answers = self.answer_ids(queries)
+        for said in dict.fromkeys(filter(None, map(self.note_on, queries))):
+            warnings.warn(said, UserWarning, stacklevel=2)
+        return answers
+
+    def _asked(
+        self, queries: list[Prepared], template: Query, instructions: Sequence[str | None]
+    ) -> list[Prepared]:
+        """The queries, each with an instruction of its own.
+
+        Raises:
+            RequestError: there are not as many, or the recommender reads none.
+        """
+        if not isinstance(instructions, Sequence) or len(instructions) != len(queries):
+            raise RequestError(
+                f"instruction = {kind_of(instructions)}: expected one text for all histories, or a "
+                f"list of one for each of the {len(queries)}"
+            )
+        each = [checked(replace(template, instruction=one))[2] for one in instructions]
+        self._check_instruction(next(filter(None, each), None))
+        return [replace(query, instruction=one) for query, one in zip(queries, each, strict=True)]
+
+    def _check_instruction(self, instruction: str | None) -> None:
+        """Refuse an instruction to a recommender that reads none."""
+        if instruction is not None and not self.model.follows_instructions:
+            raise RequestError(
+                "the run was not trained to follow instructions; fit with: --set "
+                "wishes.enabled=true (recommender rqt), or --recipe lcrec --set "
+                "recommender.tasks.query=1"
+            )
+
+    def note_on(self, query: Prepared) -> str | None:
+        """What should be known of a query's answer: that no item is near what it wishes for."""
+        if query.instruction is None or self.model.meets(query.instruction):
+            return None
+        return (
+            f"no item of the catalogue is near {short(repr(query.instruction))}; what comes first "
+            "is the least far"
+        )
 
     def answer_ids(self, queries: Sequence[Prepared]) -> list[Recommendations]:
         """The best items of prepared queries, as ids with log-probabilities or scores."""
@@ -303,11 +348,7 @@ class Engine:
         return self._prepared(query, self._filter(query))
 
     def _prepared(self, query: Query, among: Filter) -> Prepared:
-        if among.instruction is not None and not self.model.follows_instructions:
-            raise RequestError(
-                "the run was not trained to follow instructions; fit with: --recipe lcrec "
-                "--set recommender.tasks.query=1"
-            )
+        self._check_instruction(among.instruction)
         if among.beam is not None:
             self.check_searches()
         history = query.history if query.behaviours is None else list(query.history)
@@ -402,14 +443,25 @@ class Engine:
         for start in range(0, len(members), size):
             yield members[start : start + size]
 
+    def _histories(self, queries: list[Prepared]) -> Histories:
+        histories = Histories.from_lists([q.rows for q in queries])
+        if not self.dataset.behaviours:
+            return histories
+        of_each = np.array([b for q in queries for b in q.behaviours], dtype=np.int8)
+        return replace(histories, behaviours=of_each)
+
+    def wished(self, query: Prepared) -> Asked | None:
+        """What the wish of a query changes in what memory counts; None where it has none."""
+        if query.instruction is None or not query.rows:
+            return None
+        return self.model.asked(self._histories([query]), [query.instruction])
+
     def _search(
         self, catalogue: Catalogue, queries: list[Prepared], beam: int
     ) -> list[list[tuple[int, float]]]:
-        histories = Histories.from_lists([q.rows for q in queries])
+        histories = self._histories(queries)
         asked = seen_by = None
         if self.dataset.behaviours:
-            of_each = np.array([b for q in queries for b in q.behaviours], dtype=np.int8)
-            histories = replace(histories, behaviours=of_each)
             asked = np.array([q.behaviour for q in queries], dtype=np.int64)
             everything = np.ones(self.dataset.n_behaviours, dtype=bool)
             seen_by = np.stack([everything if q.seen_by is None else q.seen_by for q in queries])

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.baselines import Baseline
+from letterrec.data import Histories
+from letterrec.decoding.asked import Asked
 from letterrec.decoding.ranker import PersonalRanker, Ranker
 from letterrec.errors import RequestError
 from letterrec.identifiers.identifiers import Identifiers
@@ -38,9 +42,25 @@ class Model(ABC):
 
     @abstractmethod
     def set_catalogue(
-        self, identifiers: Identifiers, content: Tensor | None, absent: NDArray[np.int64]
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None,
+        absent: NDArray[np.int64],
+        texts: Sequence[str] | None,
     ) -> None:
         """Go on with the same items and possibly more behind them."""
+
+    def meets(self, instruction: str) -> bool:
+        """Whether the catalogue has anything near what an instruction asks for; true where that is
+        not known.
+        """
+        return True
+
+    def asked(self, histories: Histories, instructions: Sequence[str | None]) -> Asked | None:
+        """What instructions change beside histories in what memory counts; None where they change
+        nothing of that.
+        """
+        return None
 
     @abstractmethod
     def export(self, folder: Path) -> None:
@@ -76,10 +96,26 @@ class GenerativeModel(Model):
         )
 
     def set_catalogue(
-        self, identifiers: Identifiers, content: Tensor | None, absent: NDArray[np.int64]
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None,
+        absent: NDArray[np.int64],
+        texts: Sequence[str] | None,
     ) -> None:
         """See `Recommender.set_catalogue`."""
-        self._recommender.set_catalogue(identifiers, content, absent)
+        self._recommender.set_catalogue(identifiers, content, absent, texts)
+
+    def meets(self, instruction: str) -> bool:
+        """See `Recommender.meets`."""
+        return self._recommender.meets(instruction)
+
+    def asked(self, histories: Histories, instructions: Sequence[str | None]) -> Asked | None:
+        """See `Model.asked`."""
+        recommender = self._recommender
+        if recommender.wishes is None:
+            return None
+        events = histories.events(recommender.n_behaviours).padded(recommender.max_history)
+        return recommender.encode(torch.from_numpy(events).to(device()), instructions).asked
 
     def export(self, folder: Path) -> None:
         """See `Recommender.export`."""
@@ -110,7 +146,11 @@ class ScoringModel(Model):
         return self._ranker
 
     def set_catalogue(
-        self, identifiers: Identifiers, content: Tensor | None, absent: NDArray[np.int64]
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None,
+        absent: NDArray[np.int64],
+        texts: Sequence[str] | None,
     ) -> None:
         """Nothing: an item that was not trained on has no score, and none can be added."""
 

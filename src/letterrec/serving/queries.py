@@ -115,7 +115,12 @@ def checked(query: Query) -> tuple[int, int | None, str | None]:
         raise RequestError(f"unknown = {query.unknown!r}: expected 'skip' or 'refuse'")
     if not isinstance(query.instruction, str | None):
         raise RequestError(f"instruction = {query.instruction!r}: expected text")
-    instruction = " ".join((query.instruction or "").split()) or None
+    instruction = None if query.instruction is None else " ".join(query.instruction.split())
+    if instruction is not None and not any(c.isalnum() for c in instruction):
+        raise RequestError(
+            f"instruction = {short(repr(query.instruction))}: expected words that say what is "
+            "wanted, such as 'something for sensitive skin'; leave it out for none"
+        )
     return int(query.k), None if query.beam is None else int(query.beam), instruction
 
 
@@ -171,7 +176,10 @@ def left_out(catalogue: Catalogue, query: Prepared) -> str:
         (int((active & ~allowed).sum()), "not allowed"),
     ]
     said = ", ".join(f"{n} {words}" for n, words in reasons if n)
-    return f"of the {catalogue.n_items} items of the catalogue are {said or 'none left out'}"
+    wished = "" if query.instruction is None else "; the wish may rule out others"
+    return (
+        f"of the {catalogue.n_items} items of the catalogue are {said or 'none left out'}{wished}"
+    )
 
 
 def has_any(items: object) -> bool:

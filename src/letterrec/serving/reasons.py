@@ -2,7 +2,8 @@
 
 The probability of an item is the share that transitions give it, and what the recommender gives it
 of the rest (`decoding.mixture`). The share of the transitions is a sum over the items of the
-history (`Transitions.origins`). So an explanation is an exact account: its parts add up.
+history (`Transitions.origins`), which a wish weighs (`decoding.asked`). So an explanation is an
+exact account: its parts add up.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from letterrec.data import Histories
+from letterrec.decoding.asked import Asked
+from letterrec.decoding.transitions import Transitions
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.tree import shared_codes
+from letterrec.training.devices import device
 
 _WINDOW = 20  # places within which an item of a training history counts as following another
 _FEW = 3  # items of the history that are named for the codes that they share
@@ -85,6 +90,7 @@ class Reasons:
         answer: Sequence[tuple[int, float]],
         behaviours: Sequence[int] = (),
         asked: int = -1,
+        wished: Asked | None = None,
     ) -> list[Account]:
         """An account of each recommended item.
 
@@ -94,9 +100,10 @@ class Reasons:
             answer: rows of recommended items, and their scores.
             behaviours: of the history, one for each item; empty where there is one kind.
             asked: the behaviour that was asked for, -1 for the targets.
+            wished: what a wish changed, where there was one.
         """
         items = [row for row, _ in answer]
-        origins = self._origins(catalogue, history, items, behaviours, asked)
+        origins = self._origins(catalogue, history, items, behaviours, asked, wished)
         generated = self._generates and len(history) > 0
         return [
             self._account(catalogue, history, row, score if generated else None, line)
@@ -110,6 +117,7 @@ class Reasons:
         items: list[int],
         behaviours: Sequence[int],
         asked: int,
+        wished: Asked | None,
     ) -> list[dict[int, float]]:
         """For each item the probability that it has from each row of the history."""
         transitions = catalogue.transitions
@@ -119,7 +127,10 @@ class Reasons:
         n = transitions.n_behaviours
         kinds = behaviours if n > 1 else [0] * len(history)
         events = [row * n + kind for row, kind in zip(history, kinds, strict=True)]
-        parts = transitions.origins(events[-len(recent) :], items, events, asked)
+        latest = events[-len(recent) :]
+        parts = transitions.origins(latest, items, events, asked)  # (recent, items)
+        if wished is not None:
+            parts *= _weights(transitions, latest, events, items, wished)
         lines: list[dict[int, float]] = []
         for column in parts.T:
             line: dict[int, float] = {}
@@ -164,6 +175,21 @@ class Reasons:
         added = catalogue.added_content
         a, b = (content[r] if r < len(content) else added[r - len(content)] for r in (one, other))
         return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
+
+
+def _weights(
+    transitions: Transitions,
+    recent: Sequence[int],
+    history: Sequence[int],
+    items: list[int],
+    wished: Asked,
+) -> NDArray[np.float32]:
+    """float32 ``(n_items,)``: by how much a wish multiplies what items have by transitions."""
+    rows, whole = (torch.tensor([list(each)], device=device()) for each in (recent, history))
+    before = transitions.retrieve(rows, whole)
+    after = wished.weighed(before).shares / before.shares.clamp_min(1e-12)
+    found = dict(zip(before.items[0].tolist(), after[0].tolist(), strict=True))
+    return np.array([found.get(item, 1.0) for item in items], dtype=np.float32)
 
 
 class _Followed:

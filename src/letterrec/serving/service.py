@@ -18,6 +18,7 @@ from letterrec.serving.catalogue.edits import Edit, Editor
 from letterrec.serving.catalogue.items import STATES, Catalogue
 from letterrec.serving.engine import Engine
 from letterrec.serving.http.telemetry import ServerMetrics, event
+from letterrec.serving.queries import Query
 from letterrec.serving.queue import Batcher
 
 _MOST_EDITS = 1024  # that may wait
@@ -69,8 +70,8 @@ class Service:
         # One thread for all that replaces the catalogue or the engine, one after the other.
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
         self._note()
-        if preload:
-            self._keeper.submit(_preload, self._editor)
+        if preload or self.engine.model.follows_instructions:
+            self._keeper.submit(_preload, self._editor if preload else None, self.engine)
 
     async def edit(self, edit: Edit, ends: float) -> Catalogue:
         """Change the catalogue; edits that come together are written together.
@@ -196,8 +197,9 @@ def opened(load: Callable[[], Engine]) -> Engine:
     return engine
 
 
-def _preload(editor: Editor) -> None:
-    """Load an editor's encoder, and keep its objects out of full garbage collections.
+def _preload(editor: Editor | None, engine: Engine) -> None:
+    """Load the encoders of an editor and of wishes, and keep their objects out of full garbage
+    collections.
 
     Its libraries make hundreds of thousands of objects; collecting among them blocks all requests
     for up to two seconds on a busy machine. What requests leave behind is young, and collected.
@@ -205,7 +207,10 @@ def _preload(editor: Editor) -> None:
     thresholds = gc.get_threshold()
     gc.set_threshold(*thresholds[:2], _NEVER)
     try:
-        editor.preload()
+        if engine.model.follows_instructions:
+            engine.answer([engine.prepare(Query((), 1, instruction="anything"))])
+        if editor is not None:
+            editor.preload()
     finally:
         gc.freeze()
         gc.set_threshold(*thresholds)

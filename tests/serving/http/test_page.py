@@ -262,6 +262,29 @@ def test_a_phone_needs_no_sideways_scrolling(visit: Callable[..., Page]) -> None
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
+def test_a_wish_reorders_as_it_is_typed(
+    visit: Callable[..., Page], wishing_run: Path, serve: Callable[..., Any]
+) -> None:
+    with serve(wishing_run) as served:
+        page = visit(url=served.url)
+        first = page.locator("#answers li").first
+        for wish in ("green tea", "garden hose, no tea"):
+            page.locator("#wish").fill(wish)
+            expect(page.locator("#status")).to_contain_text(f"for “{wish}”, without a history")
+            expect(first).to_contain_text(wish.split(",")[0])
+        page.locator("#wish").fill("quantum chromodynamics")
+        expect(page.locator("#status")).to_contain_text("no item of the catalogue is near")
+        page.locator("#wish").fill("?!")  # not a wish yet
+        expect(page.locator("#status")).to_contain_text("what is most popular")
+        expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_a_run_without_wishes_has_no_box_for_them(visit: Callable[..., Page]) -> None:
+    page = visit()
+    expect(page.locator("#answers li").first).to_be_visible()
+    expect(page.locator("#wish")).to_be_hidden()
+
+
 def test_a_token_is_asked_for_once(
     browser: Browser, serve: Callable[..., Any], own_run: Path
 ) -> None:

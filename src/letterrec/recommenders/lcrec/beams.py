@@ -21,6 +21,7 @@ class Beams:
     """
 
     over_legal = True
+    asked: None = None
     retrieved: None = None
 
     @torch.no_grad()

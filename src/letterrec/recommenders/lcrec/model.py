@@ -267,6 +267,7 @@ class LcRec(Recommender):
         identifiers: Identifiers,
         content: Tensor | None = None,
         absent: NDArray[np.int64] | None = None,
+        texts: Sequence[str] | None = None,
     ) -> None:
         """Go on with the same items and possibly more behind them.
 

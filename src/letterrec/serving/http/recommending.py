@@ -122,8 +122,11 @@ def _refused(error: LetterRecError, folder: str) -> bytes:
 
 
 def _history(engine: Engine, request: s.RecommendRequest) -> list[str]:
-    if (request.user is None) == (request.history is None):
-        raise RequestError("expected either history (a list of item ids) or user (an id)")
+    given = (request.user is not None) + (request.history is not None)
+    if given != 1 and not (given == 0 and request.instruction is not None):
+        raise RequestError(
+            "expected either history (a list of item ids) or user (an id), or an instruction alone"
+        )
     if request.user is not None:
         return engine.history_of(request.user)[-s.MAX_HISTORY :]
     return request.history or []
@@ -153,8 +156,9 @@ def _response(
     generates = engine.model.generates
     accounts: list[Account] = []
     if request.explain:
+        wished = engine.wished(query)
         accounts = engine.reasons.explain(
-            catalogue, history, answer, query.behaviours, query.behaviour
+            catalogue, history, answer, query.behaviours, query.behaviour, wished
         )
     for i, (row, score) in enumerate(answer):
         item = s.Recommendation(
@@ -180,7 +184,8 @@ def _response(
         kinds = [engine.dataset.behaviours[b] for b in query.behaviours]
     if request.explain:
         names = [s.ItemName(**views.name(catalogue, row)) for row in history]
+    note = engine.note_on(query)
     response = s.RecommendResponse(
-        items=items, history=names, behaviours=kinds, skipped=list(query.skipped)
+        items=items, history=names, behaviours=kinds, skipped=list(query.skipped), note=note
     )
     return response.model_dump_json().encode()

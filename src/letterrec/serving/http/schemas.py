@@ -94,7 +94,8 @@ class RecommendRequest(_Strict):
     )
     instruction: Annotated[str, Field(max_length=MAX_INSTRUCTION)] | None = Field(
         None,
-        description="what is wanted, in words, if the recommender was trained to read it",
+        description="what is wanted, in words ('a lipstick, no red'), if the recommender was "
+        "trained to read it; beside a history or a user, or instead of either",
     )
     behaviour: Annotated[str, Field(max_length=256)] | None = Field(
         None,
@@ -187,6 +188,9 @@ class RecommendResponse(BaseModel):
     skipped: list[str] = Field(
         default_factory=list,
         description="ids of history, allowed and blocked that the catalogue does not have",
+    )
+    note: str | None = Field(
+        None, description="what should be known: that no item is near what was wished for"
     )
 
 
@@ -307,6 +311,7 @@ class RunInfo(BaseModel):
     behaviours: list[str] = Field(description="kinds of interactions; empty where there is one")
     targets: list[str] = Field(description="the behaviours that are predicted")
     levels: list[Level] = Field(description="of the identifiers; none where a baseline ranks")
+    follows_instructions: bool = Field(description="whether it reads wishes in words")
     example_user: str
     example_items: list[ItemName]
 

@@ -95,6 +95,7 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
             )
             for counts in code_counts(catalogue.present)
         ],
+        follows_instructions=engine.model.follows_instructions,
         example_user=engine.dataset.user_ids[0],
         example_items=[s.ItemName(**name(catalogue, int(row))) for row in popular],
     )

@@ -24,12 +24,18 @@ export function startRecommending() {
   $("k").addEventListener("change", () => { boundK(); change(); });
   $("earlier").addEventListener("click", () => { unfolded = !unfolded; drawHistory(); });
   $("exclude-seen").addEventListener("change", change);
+  let typing = 0;
+  $("wish").addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(change, 150);
+  });
   $("behaviour").addEventListener("change", change);
   $("item").querySelector(".close").addEventListener("click", () => $("item").close());
 }
 
 export function fillExamples(run) {
   exampleUser = run.example_user;
+  $("wish-box").hidden = !run.follows_instructions;
   fillBehaviours(run);
   $("user").placeholder = `such as ${exampleUser}`;
   const buttons = run.example_items.slice(0, 4).map((item) =>
@@ -114,30 +120,42 @@ async function loadUser(user) {
   setHistory(kinds ? answer.history.map((item, i) => ({ ...item, behaviour: kinds[i] })) : answer.history);
 }
 
+// What is wanted, in words; null where nothing is, or no letter or digit of it is typed yet.
+function wish() {
+  const words = $("wish").value.trim();
+  return !$("wish-box").hidden && /[\p{L}\p{N}]/u.test(words) ? words : null;
+}
+
 async function refresh() {
   const mine = ++latest;
+  const instruction = wish();
   try {
     const asked = items.slice(-MOST_ASKED);
     const answer = await ask("/v1/recommend", {
       history: asked.map((item) => item.item), k: Number($("k").value) || 10,
-      exclude_seen: $("exclude-seen").checked, explain: true,
+      exclude_seen: $("exclude-seen").checked, explain: true, instruction,
       ...(behaviours.length && { behaviours: asked.map((item) => item.behaviour) }),
       ...($("behaviour").value && { behaviour: $("behaviour").value }),
     });
     if (mine !== latest) return;
-    show(answer.items, answer.skipped.length);
+    show(answer.items, answer.skipped.length, instruction, answer.note);
   } catch (error) {
     if (mine === latest) tell(error);
   }
 }
 
-function show(found, skipped) {
+function show(found, skipped, instruction, note) {
   const count = items.length === 1 ? "1 item" : `${items.length} items`;
+  const wished = instruction ? ` and “${instruction}”` : "";
   $("status").textContent = items.length
-    ? `${found.length} for a history of ${count}`
-    : "Without a history: what is most popular. Find an item to begin.";
+    ? `${found.length} for a history of ${count}${wished}`
+    : instruction ? `${found.length} for “${instruction}”, without a history`
+      : "Without a history: what is most popular. Find an item to begin.";
+  if (note) $("status").textContent += `: ${note}`;
   if (skipped) $("status").textContent += `; ${skipped} of them no longer in the catalogue, left out`;
-  if (!found.length) $("status").textContent += ". Everything else is in the history, blocked or deleted.";
+  if (!found.length) $("status").textContent += instruction
+    ? ". Everything else is in the history, blocked, deleted or ruled out."
+    : ". Everything else is in the history, blocked or deleted.";
   const weight = (item) => (item.log_probability === null ? Math.max(item.score, 0) : Math.exp(item.score));
   const best = (found[0] && weight(found[0])) || 1;
   $("answers").replaceChildren(...found.map((item, i) => {

@@ -1,0 +1,1 @@
+"""Wishes in words: how they are worded, read, excluded by and learned."""
