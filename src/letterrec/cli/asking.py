@@ -203,8 +203,8 @@ def recommend(
     if history is not None and not given_items:
         raise RequestError(f"--history {history!r} has no item id; expected ID,ID,...")
     engine = api.load(run)
-    if not include_seen and (said := returning_note(engine.returning)):
-        note(said)
+    if not include_seen and (returning := returning_note(engine.returning)):
+        note(returning)
     if out_file is not None:
         folder, file = run.absolute(), out_file.absolute()
         with on_ray(ray, workers, file):
