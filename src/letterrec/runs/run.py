@@ -20,8 +20,9 @@ from letterrec.config.settings import Settings, leaves
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.saved import write_dataset
+from letterrec.data.sources import Sources
 from letterrec.errors import RunError, SettingsError
-from letterrec.files import reading, write_json, write_text
+from letterrec.files import fingerprint, reading, write_json, write_text
 from letterrec.progress import say
 from letterrec.runs.artefacts import Artefacts
 from letterrec.runs.layout import Layout, holds_run
@@ -71,7 +72,9 @@ class Run(Artefacts):
         return f"Run({str(self.folder)!r}: {self.settings.recommender.name}, {state})"
 
     @classmethod
-    def start(cls, folder: Path, settings: Settings, source: str | Dataset, *, resume: bool) -> Run:
+    def start(
+        cls, folder: Path, settings: Settings, source: str | Dataset | Sources, *, resume: bool
+    ) -> Run:
         """Begin a run in an empty or new folder, or go on with the one that is there.
 
         Raises:
@@ -140,6 +143,18 @@ class Run(Artefacts):
                 f"{files.settings} is damaged, or of another version ({error}); fit the run again"
             ) from None
         return cls(folder, settings, about)
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits by which this training is known; a copy of the folder has the
+        same ones.
+        """
+        about = self.about
+        trained = about["stages"].get("recommender", {}).get("finished", "")
+        with reading(self.files.settings):
+            settings = self.files.settings.read_text("utf-8")
+        made = (about["started"], about["source"], trained, self.data_fingerprint or "")
+        return fingerprint(settings, *made)[:12]
 
     @property
     def has_work(self) -> bool:

@@ -8,10 +8,12 @@ keep their meaning, but no id maps to them.
 
 from __future__ import annotations
 
+import bisect
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -20,16 +22,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.data import Dataset
+from letterrec.decoding.constraints import counted
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.serving.catalogue.log import Changes
+from letterrec.serving.catalogue.log import Changes, Words
 from letterrec.training.devices import device
 
 State = Literal["active", "blocked", "deleted"]
 STATES: tuple[State, ...] = ("active", "blocked", "deleted")
 _GONE = len(STATES)  # the state of rows whose items are not in the file of edits any more
+
+
+class Part(NamedTuple):
+    """Items of a catalogue that may be recommended, ready for a search.
+
+    Attributes:
+        flags: bool ``(n_rows,)``: which they are.
+        allowed: the same on the device of the model.
+        before: how many of them stand before each place of the trie (`constraints.counted`): so any
+            range of the trie tells whether it leads to one. None where there is no trie.
+    """
+
+    flags: NDArray[np.bool_]
+    allowed: Tensor
+    before: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +56,7 @@ class Catalogue:
 
     Attributes:
         item_ids: external ids.
-        titles: what the items are called.
+        came_with: the titles that the items came with.
         identifiers: the code sequence of every item, also of blocked and deleted ones.
         popularity: int64 ``(n_rows,)`` occurrences in training; 0 for added items.
         states: int8 ``(n_rows,)`` index into `STATES`, or beyond for rows that are gone. Only
@@ -52,10 +70,13 @@ class Catalogue:
         added_texts: what was encoded of the added items.
         added_content: float32 ``(n_added, d_content)`` of the added items.
         lineage: of the edits; see `Changes`.
+        edited: row -> what is shown instead of the title and text that the item came with.
+        domains: which source each item is of; where the run has one, all are of that, unless they
+            were added to another.
     """
 
     item_ids: tuple[str, ...]
-    titles: tuple[str, ...]
+    came_with: tuple[str, ...]
     identifiers: Identifiers
     popularity: NDArray[np.int64]
     states: NDArray[np.int8]
@@ -68,6 +89,8 @@ class Catalogue:
         default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
     )
     lineage: str = ""
+    edited: dict[int, Words] = field(default_factory=dict)
+    domains: tuple[str, ...] = ()
 
     @classmethod
     def trained(
@@ -84,6 +107,7 @@ class Catalogue:
             0,
             _trie(identifiers, dataset.popularity),
             transitions,
+            domains=dataset.domains or (dataset.name,) * dataset.n_items,
         )
 
     def changed(
@@ -121,7 +145,7 @@ class Catalogue:
             transitions = self._followed(changes, rows, new, trained.transitions, content, len(ids))
         made = Catalogue(
             ids,
-            self.titles + tuple(changes.titles[i] for i in new),
+            self.came_with + tuple(changes.titles[i] for i in new),
             identifiers,
             popularity,
             states,
@@ -132,12 +156,16 @@ class Catalogue:
             self.added_texts + tuple(changes.texts[i] for i in new),
             added_content,
             changes.lineage,
+            domains=self.domains + self._named(tuple(changes.domains[i] for i in new)),
         )
         if is_same:
             made.__dict__["rows"] = self.rows
         for item, state in changes.states.items():
             if item in made.rows:
                 states[made.rows[item]] = STATES.index(state)
+        for item, words in changes.words.items():
+            if item in made.rows:
+                made.edited[made.rows[item]] = words
         return made
 
     def _places(self, changes: Changes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -152,16 +180,18 @@ class Catalogue:
         if (
             m >= n_added
             and changes.item_ids[:n_added] == self.item_ids[n:]
-            and changes.titles[:n_added] == self.titles[n:]
+            and changes.titles[:n_added] == self.came_with[n:]
             and changes.texts[:n_added] == self.added_texts
+            and self._named(changes.domains[:n_added]) == self.domains[n:]
             and np.array_equal(changes.codes[:n_added], codes)
             and (not n_added or np.array_equal(changes.content[:n_added], self.added_content))
         ):  # edits in sequence
             return np.arange(n, n + m), np.arange(n_added, m)
         mine = zip(
             self.item_ids[n:],
-            self.titles[n:],
+            self.came_with[n:],
             self.added_texts,
+            self.domains[n:],
             [line.tobytes() for line in self.added_content],
             codes.tolist(),
             strict=True,
@@ -173,6 +203,7 @@ class Catalogue:
             changes.item_ids,
             changes.titles,
             changes.texts,
+            self._named(changes.domains),
             [line.tobytes() for line in changes.content],
             changes.codes.tolist(),
             strict=True,
@@ -184,6 +215,10 @@ class Catalogue:
                 new.append(i)
             rows[i] = row
         return rows, np.array(new, dtype=np.int64)
+
+    def _named(self, domains: tuple[str, ...]) -> tuple[str, ...]:
+        """The domains of added items; those that name none are of the first."""
+        return tuple(name or self.domains[0] for name in domains)
 
     def _followed(
         self,
@@ -202,6 +237,16 @@ class Catalogue:
             return self.transitions.grown(content, changes.content[new])
         grown = trained.grown(content, changes.content) if len(rows) else trained
         return grown.at_rows(np.append(np.arange(self.n_trained), rows), n_rows)
+
+    @cached_property
+    def titles(self) -> tuple[str, ...]:
+        """What the items are called."""
+        if not self.edited:
+            return self.came_with
+        titles = list(self.came_with)
+        for row, words in self.edited.items():
+            titles[row] = words.title
+        return tuple(titles)
 
     @property
     def n_rows(self) -> int:
@@ -231,6 +276,29 @@ class Catalogue:
         if self.n_items == self.n_rows:
             return {item: row for row, item in enumerate(self.item_ids)}
         return {item: row for row, item in enumerate(self.item_ids) if self.is_present[row]}
+
+    @cached_property
+    def domain_names(self) -> tuple[str, ...]:
+        """The domains that have items, except those that are gone, in the order of their items."""
+        names = dict.fromkeys(self.domains)
+        if self.n_items < self.n_rows:
+            there = zip(self.domains, self.is_present.tolist(), strict=True)
+            names = dict.fromkeys(name for name, present in there if present)
+        return tuple(names)
+
+    def domain(self, name: str) -> Part:
+        """The items of a domain that may be recommended; made once for a catalogue."""
+        part = self._parts.get(name)
+        if part is None:
+            flags = np.array([own == name for own in self.domains]) & (self.states == 0)
+            allowed = torch.from_numpy(flags).to(device())
+            before = None if self.trie is None else counted(self.trie, allowed)
+            part = self._parts[name] = Part(flags, allowed, before)
+        return part
+
+    @cached_property
+    def _parts(self) -> dict[str, Part]:
+        return {}
 
     def spelled(self, row: int) -> str:
         """The identifier of a row as text; cached, since most lists show the same few items."""
@@ -262,6 +330,35 @@ class Catalogue:
                 f"item {item!r} is not in the catalogue; check the id, or add the item first"
             )
         return row
+
+    def listed(
+        self, after: str | None, limit: int, states: Collection[State], added: bool
+    ) -> list[int]:
+        """A page of the catalogue: rows in the order of their ids.
+
+        Args:
+            after: the last id of the page before; None begins with the first item.
+            limit: rows at most.
+            states: of the items wanted.
+            added: only items that came after training.
+        """
+        rows = self._by_id
+        start = 0
+        if after is not None:
+            start = bisect.bisect_right(rows, after, key=self.item_ids.__getitem__)
+        wanted = [STATES.index(state) for state in states]
+        page: list[int] = []
+        for row in rows[start:]:
+            if len(page) == limit:
+                break
+            if self.states[row] in wanted and (row >= self.n_trained or not added):
+                page.append(row)
+        return page
+
+    @cached_property
+    def _by_id(self) -> list[int]:
+        """Rows of all items but those that are gone, in the order of their ids."""
+        return [row for _, row in sorted(self.rows.items())]
 
     def count(self, state: State) -> int:
         """How many items are in a state."""
