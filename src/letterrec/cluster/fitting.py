@@ -20,7 +20,7 @@ from typing import Any
 from letterrec import api, jobs
 from letterrec.cluster.workers import slots
 from letterrec.config.settings import Settings
-from letterrec.data import AnySource, Dataset, Sources, sources_of
+from letterrec.data import AnySource, Dataset, Frames, Sources, sources_of
 from letterrec.errors import LetterRecError, RunError
 from letterrec.progress import say, shown
 from letterrec.runs.run import Run
@@ -84,10 +84,10 @@ def fit(
 def _absolute(source: AnySource) -> AnySource:
     """The same source or sources, with paths that mean the same in every process."""
 
-    def one(given: str | Dataset) -> str | Dataset:
-        if isinstance(given, Dataset) or not Path(given).exists():
-            return given
-        return str(Path(given).absolute())
+    def one(given: str | Dataset | Frames) -> str | Dataset | Frames:
+        if isinstance(given, str) and Path(given).exists():
+            return str(Path(given).absolute())
+        return given
 
     given = sources_of(source)
     if isinstance(given, Sources):
