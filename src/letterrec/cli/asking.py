@@ -252,8 +252,8 @@ def recommend(
         )
     )
     (answer,) = engine.answer_ids([query])
-    if said := engine.note_on(query):
-        note(said)
+    if told := engine.note_on(query):
+        note(told)
     if query.skipped:
         note(f"skipped {listed(list(query.skipped))}: {engine.not_among()}")
     if not answer:
@@ -265,7 +265,7 @@ def recommend(
                 "user": user,
                 "history": items,
                 "skipped": list(query.skipped),
-                "note": said,
+                "note": told,
                 "items": [
                     {"item": i, "title": titles[i], score_name: score} for i, score in answer
                 ],
