@@ -20,12 +20,13 @@ from typing import Any
 from letterrec import api, jobs
 from letterrec.cluster.workers import slots
 from letterrec.config.settings import Settings
-from letterrec.data import Dataset
+from letterrec.data import AnySource, Dataset, Sources, sources_of
 from letterrec.errors import LetterRecError, RunError
 from letterrec.progress import say, shown
 from letterrec.runs.run import Run
 from letterrec.training.distributed import ProcessLost
 
+_Located = str | Dataset | dict[str, str | Dataset]
 _LOSSES = 5  # in a row, without a step forward between them, until the training gives up
 
 
@@ -34,20 +35,20 @@ class _Fit:
     """What every process of a training calls `letterrec.fit` with.
 
     Attributes:
-        source: path or `Dataset`.
+        source: path or `Dataset`, or several by name.
         folder: of the run, which all machines see under this path.
         settings: of the run.
         threads: of PyTorch in each process; None: as many as it takes by itself.
     """
 
-    source: str | Dataset
+    source: _Located
     folder: Path
     settings: Settings
     threads: int | None
 
 
 def fit(
-    source: str | Dataset,
+    source: AnySource,
     out: Path,
     settings: Settings,
     *,
@@ -73,16 +74,28 @@ def fit(
         LetterRecError: as `letterrec.fit`; or the cluster loses every process that it starts.
     """
     out = out.absolute()
-    if not isinstance(source, Dataset) and Path(source).exists():
-        source = str(Path(source).absolute())
-    run = api.fit(source, out, settings, resume, until="identifiers", progress=progress)
+    located = _located(sources_of(source))
+    run = api.fit(located, out, settings, resume, until="identifiers", progress=progress)
     if not run.is_done("evaluation"):
         with shown(progress):
-            _train(source, run, workers)
+            _train(located, run, workers)
     return Run.open(out)
 
 
-def _train(source: str | Dataset, run: Run, workers: int | None) -> None:
+def _located(given: str | Dataset | Sources) -> _Located:
+    """Sources by paths that hold wherever a process is started."""
+    if isinstance(given, Sources):
+        return {name: _absolute(source) for name, source in given.named.items()}
+    return _absolute(given)
+
+
+def _absolute(source: str | Dataset) -> str | Dataset:
+    if isinstance(source, Dataset) or not Path(source).exists():
+        return source
+    return str(Path(source).absolute())
+
+
+def _train(source: _Located, run: Run, workers: int | None) -> None:
     """Train and evaluate in as many processes; again from the latest checkpoint after a loss."""
     losses, before = 0, _progress(run)
     while True:
