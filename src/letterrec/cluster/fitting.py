@@ -26,7 +26,6 @@ from letterrec.progress import say, shown
 from letterrec.runs.run import Run
 from letterrec.training.distributed import ProcessLost
 
-_Located = str | Dataset | dict[str, str | Dataset]
 _LOSSES = 5  # in a row, without a step forward between them, until the training gives up
 
 
@@ -35,13 +34,13 @@ class _Fit:
     """What every process of a training calls `letterrec.fit` with.
 
     Attributes:
-        source: path or `Dataset`, or several by name.
+        source: as of `letterrec.fit`, with absolute paths.
         folder: of the run, which all machines see under this path.
         settings: of the run.
         threads: of PyTorch in each process; None: as many as it takes by itself.
     """
 
-    source: _Located
+    source: AnySource
     folder: Path
     settings: Settings
     threads: int | None
@@ -74,28 +73,29 @@ def fit(
         LetterRecError: as `letterrec.fit`; or the cluster loses every process that it starts.
     """
     out = out.absolute()
-    located = _located(sources_of(source))
-    run = api.fit(located, out, settings, resume, until="identifiers", progress=progress)
+    source = _absolute(source)
+    run = api.fit(source, out, settings, resume, until="identifiers", progress=progress)
     if not run.is_done("evaluation"):
         with shown(progress):
-            _train(located, run, workers)
+            _train(source, run, workers)
     return Run.open(out)
 
 
-def _located(given: str | Dataset | Sources) -> _Located:
-    """Sources by paths that hold wherever a process is started."""
+def _absolute(source: AnySource) -> AnySource:
+    """The same source or sources, with paths that mean the same in every process."""
+
+    def one(given: str | Dataset) -> str | Dataset:
+        if isinstance(given, Dataset) or not Path(given).exists():
+            return given
+        return str(Path(given).absolute())
+
+    given = sources_of(source)
     if isinstance(given, Sources):
-        return {name: _absolute(source) for name, source in given.named.items()}
-    return _absolute(given)
+        return {name: one(each) for name, each in given.named.items()}
+    return one(given)
 
 
-def _absolute(source: str | Dataset) -> str | Dataset:
-    if isinstance(source, Dataset) or not Path(source).exists():
-        return source
-    return str(Path(source).absolute())
-
-
-def _train(source: _Located, run: Run, workers: int | None) -> None:
+def _train(source: AnySource, run: Run, workers: int | None) -> None:
     """Train and evaluate in as many processes; again from the latest checkpoint after a loss."""
     losses, before = 0, _progress(run)
     while True:
