@@ -9,6 +9,7 @@ from letterrec.embeddings import collaborative
 from letterrec.errors import DataError, IdentifierError, SettingsError
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, Features
+from letterrec.recommenders.wishes.wording import described
 from letterrec.tokenizers import TOKENIZERS
 
 _TIGHT = 4  # identifiers per item, below which a code space is
@@ -72,6 +73,12 @@ def _refuse_wishes(settings: Settings, dataset: Dataset) -> None:
         raise DataError(
             f"wishes.enabled: wishes are matched with the texts of items, and those of "
             f"{dataset.name} have none that is read; add an items file and use content.source=auto"
+        )
+    items = described(dataset.titles, dataset.texts, dataset.categories)
+    if not any(item.categories or item.further or len(item.title) > 1 for item in items):
+        raise DataError(
+            f"wishes.enabled: wishes are made of the items' words, and those of "
+            f"{dataset.name} have none beside titles of one word; add categories or texts"
         )
 
 
