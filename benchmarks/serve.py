@@ -1,6 +1,7 @@
 """Load on a served run: throughput and latency by connections, and behaviour under overload.
 
     python benchmarks/serve.py RUN [--seconds 10] [--overload-seconds 60] [--threads N]
+                              [--workers N]
 
 Starts `letterrec serve RUN` on loopback and drives it with wrk (`apt-get install wrk`), which
 shares the machine's cores with the server. Requests are histories of the run's own users, k = 10.
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--overload-seconds", type=int, default=60)
     parser.add_argument("--threads", type=int, help="of the server; it decides where none is given")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the server")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("this needs wrk; run: apt-get install wrk")
@@ -80,7 +82,10 @@ def main() -> None:
         command = [sys.executable, "-m", "letterrec.cli", "serve"]
         started = time.monotonic()
         server = subprocess.Popen(
-            [*command, str(arguments.run), "--port", "0", "--read-only"],
+            [
+                *(*command, str(arguments.run), "--port", "0", "--read-only"),
+                *("--workers", str(arguments.workers)),
+            ],
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
@@ -101,6 +106,7 @@ def main() -> None:
             "cores": os.cpu_count(),
             "processor": processor(),
             "server_threads": arguments.threads,
+            "workers": arguments.workers,
         },
         "run": Run.open(arguments.run).settings.recommender.name,
         "ready_seconds": round(ready, 2),
@@ -165,6 +171,14 @@ def _load(url: str, script: Path, connections: int, seconds: int) -> dict[str, A
     }
 
 
+def _memory(process: psutil.Process) -> float:
+    """Resident memory in MiB; of several processes what they share is counted once (PSS)."""
+    children = process.children()
+    if not children:
+        return float(process.memory_info().rss / 2**20)
+    return float(sum(p.memory_full_info().pss for p in (process, *children)) / 2**20)
+
+
 def _overload(pid: int, url: str, script: Path, arguments: Any) -> dict[str, Any]:
     process = psutil.Process(pid)
     memory: list[float] = []
@@ -172,7 +186,7 @@ def _overload(pid: int, url: str, script: Path, arguments: Any) -> dict[str, Any
 
     def watch() -> None:
         while not over.wait(1.0):
-            memory.append(process.memory_info().rss / 2**20)
+            memory.append(_memory(process))
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -69,6 +69,10 @@ class Process:
 
     def end(self, how: signal.Signals) -> int:
         self.process.send_signal(how)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait until it has ended; its exit code."""
         code = self.process.wait(120)
         self._reader.join()
         assert self.process.stderr is not None

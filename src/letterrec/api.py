@@ -18,7 +18,7 @@ from letterrec.errors import RequestError, RunError, SettingsError
 from letterrec.evaluation import cold_start
 from letterrec.evaluation.breakdowns import By, grouped
 from letterrec.evaluation.protocol import SplitMetrics, evaluate_split, measured_cases
-from letterrec.files import write_json
+from letterrec.files import apart, write_json
 from letterrec.identifiers.diagnostics import Diagnosis, LevelUse
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import shown
@@ -108,28 +108,57 @@ def load(folder: AnyRun, edits: bool = True) -> Engine:
     """
     run = Run.open(_as_folder(folder, "folder"))
     run.require("recommender")
-    engine = _baseline_engine(run) if is_baseline(run.settings) else _generative_engine(run)
+    dataset = run.dataset()
+    if is_baseline(run.settings):
+        engine = _baseline_engine(run, dataset)
+    else:
+        engine = _generative_engine(run, dataset, run.identifiers(dataset))
     if edits:
         engine.refresh()
     return engine
 
 
-def _generative_engine(run: Run) -> Engine:
-    dataset = run.dataset()
-    identifiers = run.identifiers(dataset)
+def load_to_fork(folder: AnyRun) -> Engine:
+    """Open a finished run so that the process can be forked after it: tables are read by a process
+    of their own, whose threads end with it. Edits are looked at, and not taken over yet.
+
+    Raises:
+        RunError: there is no run, or it is unfinished or damaged.
+    """
+    run = Run.open(_as_folder(folder, "folder"))
+    run.require("recommender")
+    dataset = apart(run.dataset)
+    if is_baseline(run.settings):
+        engine = _baseline_engine(run, dataset)
+    else:
+        engine = _generative_engine(run, dataset, apart(lambda: run.identifiers(dataset)))
+    apart(engine.changes_on_disk)  # which are refused now or never
+    return engine
+
+
+def _generative_engine(run: Run, dataset: Dataset, identifiers: Identifiers) -> Engine:
     content = run.embeddings("content", dataset.n_items)
     recommender = trained_recommender(run, dataset, identifiers, content)
     transitions = run.transitions(dataset.n_items) if run.is_done("transitions") else None
     model = GenerativeModel(recommender, run.settings.evaluation.beam)
-    return Engine(run.folder, run.settings, dataset, identifiers, model, content, transitions)
+    return Engine(
+        run.folder,
+        run.settings,
+        dataset,
+        identifiers,
+        model,
+        content,
+        transitions,
+        run_id=run.id,
+    )
 
 
-def _baseline_engine(run: Run) -> Engine:
-    dataset = run.dataset()
+def _baseline_engine(run: Run, dataset: Dataset) -> Engine:
     model = ScoringModel(
         run.settings.recommender.name, trained_baseline(run, dataset), dataset.target_behaviours
     )
-    return Engine(run.folder, run.settings, dataset, Identifiers.none(dataset.n_items), model)
+    none = Identifiers.none(dataset.n_items)
+    return Engine(run.folder, run.settings, dataset, none, model, run_id=run.id)
 
 
 def refit(

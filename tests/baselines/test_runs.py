@@ -123,12 +123,15 @@ def test_it_goes_on_where_it_was(rings: Path, tmp_path: Path) -> None:
 def test_it_is_served(mf: Path) -> None:
     from fastapi.testclient import TestClient
 
+    from letterrec.serving.fleet import Fleet
     from letterrec.serving.http.app import create_app
     from letterrec.serving.service import Service
 
     engine = letterrec.load(mf)
     service = Service(lambda: letterrec.load(mf))
-    with TestClient(create_app(service, deadline=60.0), base_url="http://127.0.0.1") as client:
+    with TestClient(
+        create_app(Fleet.of(service), deadline=60.0), base_url="http://127.0.0.1"
+    ) as client:
         body = {"history": ["3", "4"], "k": 3, "explain": True}
         items = client.post("/v1/recommend", json=body).raise_for_status().json()["items"]
         expected = dict(engine.recommend([["3", "4"]], k=3)[0])

@@ -6,7 +6,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,12 @@ import pytest
 import uvicorn
 
 from letterrec import api
+from letterrec.serving.engine import Engine
+from letterrec.serving.fleet import Fleet
 from letterrec.serving.http.app import create_app
 from letterrec.serving.http.server import uvicorn_config
+from letterrec.serving.http.telemetry import ServerMetrics
+from letterrec.serving.http.tokens import Tokens
 from letterrec.serving.service import Service
 
 
@@ -41,11 +45,28 @@ class Served:
 
 @contextmanager
 def serving(
-    run: Path, *, queue: int = 256, max_batch: int = 64, **options: Any
+    run: Path,
+    *,
+    queue: int = 256,
+    max_batch: int = 64,
+    others: Mapping[str, Path] | None = None,
+    split: Mapping[str, float] | None = None,
+    **options: Any,
 ) -> Iterator[Served]:
-    """Serve a run until the block ends."""
-    service = Service(lambda: api.load(run), queue=queue, max_batch=max_batch)
-    app = create_app(service, **{"deadline": 60.0, **options})
+    """Serve a run, and others by their names, until the block ends."""
+    if "token" in options:
+        options["tokens"] = Tokens([options.pop("token")])
+    metrics = ServerMetrics()
+
+    def service(name: str, folder: Path) -> Service:
+        def load() -> Engine:
+            return api.load(folder.resolve())
+
+        return Service(load, name=name, metrics=metrics, queue=queue, max_batch=max_batch)
+
+    runs = {"default": run, **(others or {})}
+    services = {name: service(name, folder) for name, folder in runs.items()}
+    app = create_app(Fleet(services, split), **{"deadline": 60.0, **options})
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -54,7 +75,8 @@ def serving(
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", run, service, server)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield Served(address, run, services["default"], server)
     finally:
         server.should_exit = True
         thread.join()

@@ -14,6 +14,7 @@ from behaviours import N_ITEMS, write_shop
 from command import letterrec as command
 from letterrec.errors import RequestError
 from letterrec.serving.engine import Engine
+from letterrec.serving.fleet import Fleet
 from letterrec.serving.http.app import create_app
 from letterrec.serving.service import Service
 
@@ -128,7 +129,7 @@ def test_the_command_line_asks_for_a_behaviour(
 
 def test_the_server_asks_for_a_behaviour(run: Path, engine: Engine) -> None:
     service = Service(lambda: letterrec.load(run))
-    with TestClient(create_app(service)) as client:
+    with TestClient(create_app(Fleet.of(service))) as client:
         assert client.get("/v1/run").json()["behaviours"] == ["buy", "view"]
         assert client.get("/v1/run").json()["targets"] == ["buy"]
         body = {"history": ["i2", "i3"], "behaviours": ["buy", "view"], "explain": True}

@@ -46,6 +46,13 @@ def test_items_are_added_and_recommended(typed: Typed, own_run: Path, tmp_path: 
     code, _, err = typed("add-items", own_run, table)
     assert code == 2
     assert "item 'n1' is already in the catalogue" in err
+    table.write_text("item,title\nn1,red lipstick no. 62\nn3,chess set no. 78\n")
+    code, out, _ = typed("add-items", own_run, table, "--update", "--json")
+    assert code == 0
+    assert json.loads(out)["items"]["n1"] == added["items"]["n1"]
+    code, out, _ = typed("recommend", own_run, "--history", "i05", "-k", 60, "--json")
+    titles = {item["item"]: item["title"] for item in json.loads(out)["items"]}
+    assert (titles["n1"], titles["n3"]) == ("red lipstick no. 62", "chess set no. 78")
 
 
 def test_items_are_blocked_deleted_and_restored(typed: Typed, own_run: Path) -> None:

@@ -16,17 +16,29 @@ from letterrec.cli.common import (
     out,
     print_json,
 )
-from letterrec.errors import RequestError
+from letterrec.errors import MissingExtra, RequestError
 from letterrec.progress import table
 
 
 def serve(
-    run: RunArgument,
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN|NAME=RUN...", help="folder made by `fit`; several with names"),
+    ],
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
     token_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="what clients must bring; or set LETTERREC_TOKEN"),
+        typer.Option(
+            metavar="FILE", help="what clients must bring, one token a line; or set LETTERREC_TOKEN"
+        ),
+    ] = None,
+    read_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="tokens that may read and recommend alone; or set LETTERREC_READ_TOKEN",
+        ),
     ] = None,
     queue: Annotated[int, typer.Option(min=1, help="queries that wait before a 503")] = 256,
     max_batch: Annotated[int, typer.Option(min=1, help="queries answered by one search")] = 64,
@@ -39,27 +51,59 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME", help="a name that clients may call it by; repeatable"),
     ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN", help="a site whose pages may ask, as https://shop.example; repeatable"
+        ),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(metavar="PATH", help="under which a proxy has the server, as /rec")
+    ] = "",
+    drain: Annotated[
+        float,
+        typer.Option(min=0, max=3600, help="seconds from SIGTERM, not ready any more, to the stop"),
+    ] = 0.0,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="processes that share the port and the memory")
+    ] = 1,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=WEIGHT,...", help="shares of the requests that name no model"),
+    ] = None,
 ) -> None:
     """Serve a run: recommendations over HTTP, and a page to see and try it at `/`.
 
-    SIGHUP or `POST /v1/reload` takes over a run that was fitted anew in the same place.
+    Several runs are served under names: `letterrec serve old=runs/a new=runs/b`. SIGHUP or
+    `POST /v1/reload` takes over a run that was fitted anew in the same place; SIGHUP reads the
+    tokens again too.
     """
     from letterrec import api
-    from letterrec.serving.http.server import serve as start
 
-    start(
-        run,
-        api.load,
+    try:
+        from letterrec.serving.http import options as o
+        from letterrec.serving.http import server
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "fastapi", "serve") from None
+    named = o.named_runs(runs)
+    options = o.ServerOptions(
         host=host,
         port=port,
         token_file=token_file,
+        read_token_file=read_token_file,
         queue=queue,
         max_batch=max_batch,
         deadline=deadline,
         body_limit=body_limit,
         read_only=read_only,
         allowed_hosts=allowed_host or (),
+        origins=[o.checked_origin(origin) for origin in cors_origin or ()],
+        root_path=o.checked_root(root_path),
+        drain=drain,
+        workers=workers,
+        split=o.split_of(split or (), list(named)),
     )
+    server.serve(named, server.Loading(api.load, api.load_to_fork), options)
 
 
 def add_items(
@@ -72,6 +116,9 @@ def add_items(
             "further text",
         ),
     ],
+    update: Annotated[
+        bool, typer.Option("--update", help="give items that are there these titles and texts")
+    ] = False,
     ray: RayOption = None,
     workers: WorkersOption = None,
     as_json: AsJson = False,
@@ -79,12 +126,12 @@ def add_items(
     """Add new items to a run by their text, without training; they can be recommended at once."""
     from letterrec import api
     from letterrec.data.readers.plain import read_items
-    from letterrec.serving.catalogue.edits import AddItems, Editor
+    from letterrec.serving.catalogue.edits import AddItems, Editor, PutItems
 
     new = read_items(items)
     engine = api.load(run)
     with on_ray(ray, workers, run):
-        Editor(engine).make(AddItems(new))
+        Editor(engine).make(PutItems(new) if update else AddItems(new))
     catalogue = engine.catalogue
     added = {item: catalogue.identifiers.spelled(catalogue.rows[item]) for item in new}
     if as_json:

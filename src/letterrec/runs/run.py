@@ -21,7 +21,7 @@ from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.saved import write_dataset
 from letterrec.errors import RunError, SettingsError
-from letterrec.files import reading, write_json, write_text
+from letterrec.files import fingerprint, reading, write_json, write_text
 from letterrec.progress import say
 from letterrec.runs.artefacts import Artefacts
 from letterrec.runs.layout import Layout, holds_run
@@ -140,6 +140,18 @@ class Run(Artefacts):
                 f"{files.settings} is damaged, or of another version ({error}); fit the run again"
             ) from None
         return cls(folder, settings, about)
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits by which this training is known; a copy of the folder has the
+        same ones.
+        """
+        about = self.about
+        trained = about["stages"].get("recommender", {}).get("finished", "")
+        with reading(self.files.settings):
+            settings = self.files.settings.read_text("utf-8")
+        made = (about["started"], about["source"], trained, self.data_fingerprint or "")
+        return fingerprint(settings, *made)[:12]
 
     @property
     def has_work(self) -> bool:

@@ -29,6 +29,7 @@ from letterrec.errors import NotFound, RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.runs.layout import Layout
+from letterrec.runs.run import Run
 from letterrec.serving.behaviours import asked_behaviour, behaviours_in
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import Changes, read_changes, version_of
@@ -58,7 +59,8 @@ _MASKED = 2**24  # items times queries in one search, where queries bring filter
 class Engine:
     """A catalogue, its identifiers and a trained model, ready to answer.
 
-    Made by `letterrec.load`. The identifiers are of no levels where a baseline ranks.
+    Made by `letterrec.load`; ``run_id`` is the run's `Run.id`. The identifiers are of no levels
+    where a baseline ranks.
     """
 
     def __init__(
@@ -70,8 +72,11 @@ class Engine:
         model: Model,
         content: NDArray[np.float32] | None = None,
         transitions: Transitions | None = None,
+        *,
+        run_id: str,
     ) -> None:
         self.folder = folder
+        self.run_id = run_id
         self.files = Layout(folder)
         self.settings = settings
         self.dataset = dataset
@@ -134,7 +139,8 @@ class Engine:
 
     def refresh(self) -> bool:
         """Load the edits from the disk if they differ from those served; also when the file was
-        replaced by an older one, or is gone.
+        replaced by an older one, or is gone. Where the folder holds another run by now, its edits
+        are left alone.
 
         Returns:
             Whether they differed.
@@ -144,7 +150,7 @@ class Engine:
         """
         with self._changing:
             version = version_of(self.folder)
-            if version == self._version:
+            if version == self._version or self._is_replaced():
                 return False
             changes = self.changes_on_disk()
             self._version = version
@@ -153,6 +159,10 @@ class Engine:
             with reading(self.files.catalogue):
                 self._apply(changes)
             return True
+
+    def _is_replaced(self) -> bool:
+        """Whether the folder, if it is there, holds another run than the one served."""
+        return self.folder.is_dir() and Run.open(self.folder).id != self.run_id
 
     def apply(self, changes: Changes) -> None:
         """Serve an edited catalogue from now on."""

@@ -57,7 +57,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="search", daemon=True)
-        self._thread.start()
+        self._started = False
 
     @property
     def waiting(self) -> int:
@@ -87,6 +87,9 @@ class Batcher:
                     f"{self._waiting} queries are waiting already, {self._capacity} may; "
                     "try again in a second"
                 )
+            if not self._started:  # not before: a process may be forked until then
+                self._started = True
+                self._thread.start()
             self._jobs.append(job)
             self._waiting += len(queries)
             self._changed.notify()
@@ -101,7 +104,8 @@ class Batcher:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        if self._started:
+            self._thread.join()
 
     def _work(self) -> None:
         size, seconds = 0, 0.0

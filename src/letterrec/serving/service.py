@@ -1,6 +1,6 @@
-"""A run in service: the engine that answers now, its queue, its edits, its reload.
+"""A run in service: the engine that answers now, its queue, its edits, its reload and rollback.
 
-A reload replaces the engine without dropping requests: each keeps the engine that it began with.
+Both replace the engine without dropping requests: each keeps the engine that it began with.
 """
 
 from __future__ import annotations
@@ -10,20 +10,32 @@ import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from letterrec.errors import LetterRecError, Overloaded, RunError
+from letterrec.errors import Conflict, LetterRecError, Overloaded, RunError
 from letterrec.runs.run import Run
-from letterrec.serving.catalogue.edits import Edit, Editor
-from letterrec.serving.catalogue.items import STATES, Catalogue
+from letterrec.serving.catalogue.draft import AddItems, Edit, PutItems
+from letterrec.serving.catalogue.edits import Content, Editor
+from letterrec.serving.catalogue.items import Catalogue
+from letterrec.serving.catalogue.log import Receipt
 from letterrec.serving.engine import Engine
 from letterrec.serving.http.telemetry import ServerMetrics, event
 from letterrec.serving.queries import Query
 from letterrec.serving.queue import Batcher
 
+_MANY = 50  # items that are encoded while other edits are made
 _MOST_EDITS = 1024  # that may wait
 _NEVER = 2**31 - 1  # collections of younger objects before a full one
-_LOOK_EVERY = 1.0  # seconds between looks for edits by other processes
+_LOOK_EVERY = 0.4  # seconds between looks for edits by other processes
+
+
+class Made(NamedTuple):
+    """The catalogue with an edit, and what the edit did."""
+
+    catalogue: Catalogue
+    receipt: Receipt
 
 
 @dataclass(eq=False)
@@ -31,8 +43,9 @@ class _Waiting:
     """An edit that waits for its turn, and until ``ends`` for other processes."""
 
     edit: Edit
+    content: Content | None  # of the items that it adds, where that was made already
     ends: float
-    future: asyncio.Future[Catalogue]
+    future: asyncio.Future[Made]
 
 
 class Service:
@@ -40,6 +53,10 @@ class Service:
 
     Args:
         load: opens the run anew.
+        name: of the model, where a server has several.
+        engine: that answers first; None loads it.
+        editor: of that engine, if all that is to be loaded is there already.
+        metrics: where searches and reloads are counted.
         queue: queries that may wait.
         max_batch: queries answered by one search.
         preload: load what new items need now, in the background, and not with the first one.
@@ -49,31 +66,35 @@ class Service:
         self,
         load: Callable[[], Engine],
         *,
+        name: str = "default",
+        engine: Engine | None = None,
+        editor: Editor | None = None,
+        metrics: ServerMetrics | None = None,
         queue: int = 256,
         max_batch: int = 64,
         preload: bool = False,
     ) -> None:
         self._load = load
-        self.metrics = ServerMetrics()
-        self.engine = opened(load)
+        self.name = name
+        self.metrics = metrics or ServerMetrics()
+        self.engine = engine or opened(load)
+        self.before: Engine | None = None  # that was served before
         # Exempt the libraries' many objects from garbage collection, which would block all
         # requests. Only at the start: later, this would also exempt objects of open requests, and
         # those in reference cycles would never be freed.
         gc.collect()
         gc.freeze()
-        self._editor = Editor(self.engine)
+        self._editor = editor or Editor(self.engine)
         self.batcher = Batcher(capacity=queue, max_batch=max_batch, observe=self.metrics.batch)
-        self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self._edits: list[_Waiting] = []
         self._stopping = False
         self._edits_lock = threading.Lock()
         # One thread for all that replaces the catalogue or the engine, one after the other.
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
-        self._note()
-        if preload or self.engine.model.follows_instructions:
-            self._keeper.submit(_preload, self._editor if preload else None, self.engine)
+        if editor is None and (preload or self.engine.model.follows_instructions):
+            self._keeper.submit(preloaded, self._editor if preload else None, self.engine)
 
-    async def edit(self, edit: Edit, ends: float) -> Catalogue:
+    async def edit(self, edit: Edit, ends: float) -> Made:
         """Change the catalogue; edits that come together are written together.
 
         Args:
@@ -83,13 +104,16 @@ class Service:
                 is waited for without a limit.
 
         Returns:
-            The catalogue with the edit, which is served already.
+            The catalogue with the edit, which is served already, and what the edit did.
 
         Raises:
             LetterRecError: why it was refused; `Overloaded` if another process does not end.
         """
+        content = None
+        if isinstance(edit, AddItems | PutItems) and len(edit.items) > _MANY:
+            content = await asyncio.to_thread(self._editor.encoded, edit)
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(edit, ends, loop.create_future())
+        waiting = _Waiting(edit, content, ends, loop.create_future())
         with self._edits_lock:
             if self._stopping:
                 raise Overloaded("the server is stopping; ask another one")
@@ -118,8 +142,28 @@ class Service:
             event("reload refused", reason=str(error))
             raise
         self.metrics.reloads.labels("done").inc()
-        event("reloaded", run=str(engine.folder), items=engine.catalogue.n_items)
+        event("reloaded", **self._described(engine))
         return engine
+
+    async def rollback(self) -> Engine:
+        """Go back to the engine before the last reload, and forward again when called once more.
+
+        Raises:
+            Conflict: there was none before.
+        """
+        engine = await asyncio.wrap_future(self._keeper.submit(self._rollback))
+        self.metrics.reloads.labels("rolled back").inc()
+        event("rolled back", **self._described(engine))
+        return engine
+
+    def _described(self, engine: Engine) -> dict[str, object]:
+        return {
+            "model": self.name,
+            "folder": str(engine.folder),
+            "run": engine.run_id,
+            "generation": engine.catalogue.generation,
+            "items": engine.catalogue.n_items,
+        }
 
     async def watch(self) -> None:
         """Serve the edits of other processes as they appear, until cancelled."""
@@ -146,21 +190,32 @@ class Service:
             taken, self._edits = self._edits, []
         if not taken:
             return
-        results: list[Exception | None]
+        results: list[Receipt | Exception]
         try:
             lock_by = min(waiting.ends for waiting in taken)
-            results = list(self._editor.apply([waiting.edit for waiting in taken], lock_by))
+            edits, given = [w.edit for w in taken], [w.content for w in taken]
+            results = list(self._editor.apply(edits, lock_by, given))
         except Exception as error:  # every waiting request must get the error
             results = [error] * len(taken)
-        self._note()
         futures = [waiting.future for waiting in taken]
         loop = futures[0].get_loop()
         loop.call_soon_threadsafe(_settle, futures, results, self.engine.catalogue)
 
     def _reload(self) -> Engine:
         engine = opened(self._load)
+        if engine.run_id != self.engine.run_id:  # else the version before stays what it was
+            self.before = self.engine
         self.engine, self._editor = engine, Editor(engine)
-        self._note()
+        return engine
+
+    def _rollback(self) -> Engine:
+        engine = self.before
+        if engine is None:
+            raise Conflict("no version was served before this one; reload another run first")
+        with suppress(RunError):  # its folder may be gone by now
+            engine.refresh()
+        self.before = self.engine
+        self.engine, self._editor = engine, Editor(engine)
         return engine
 
     def _refresh(self) -> None:
@@ -169,13 +224,6 @@ class Service:
             after = self.engine.catalogue
             if after.generation <= before.generation:
                 event("edits were replaced", generation=after.generation, was=before.generation)
-            self._note()
-
-    def _note(self) -> None:
-        catalogue = self.engine.catalogue
-        for state in STATES:
-            self.metrics.items.labels(state).set(catalogue.count(state))
-        self.metrics.generation.set(catalogue.generation)
 
 
 def opened(load: Callable[[], Engine]) -> Engine:
@@ -197,7 +245,7 @@ def opened(load: Callable[[], Engine]) -> Engine:
     return engine
 
 
-def _preload(editor: Editor | None, engine: Engine) -> None:
+def preloaded(editor: Editor | None, engine: Engine) -> None:
     """Load the encoders of an editor and of wishes, and keep their objects out of full garbage
     collections.
 
@@ -228,12 +276,12 @@ def _check(engine: Engine) -> None:
 
 
 def _settle(
-    futures: list[asyncio.Future[Catalogue]], results: list[Exception | None], made: Catalogue
+    futures: list[asyncio.Future[Made]], results: list[Receipt | Exception], catalogue: Catalogue
 ) -> None:
-    for future, error in zip(futures, results, strict=True):
+    for future, result in zip(futures, results, strict=True):
         if future.done():
             continue
-        if error is None:
-            future.set_result(made)
+        if isinstance(result, Exception):
+            future.set_exception(result)
         else:
-            future.set_exception(error)
+            future.set_result(Made(catalogue, result))

@@ -25,9 +25,9 @@ from letterrec.data.text import ItemText, item_text
 from letterrec.decoding.transitions import Transitions
 from letterrec.errors import Conflict, NotFound, RequestError, RunError
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.serving.catalogue.edits import AddItems, Editor, SetStates
+from letterrec.serving.catalogue.edits import AddItems, ChangeItem, Editor, PutItems, SetStates
 from letterrec.serving.catalogue.items import Catalogue
-from letterrec.serving.catalogue.log import read_changes
+from letterrec.serving.catalogue.log import Receipt, read_changes
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers import Items
 from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer
@@ -160,10 +160,10 @@ def test_the_id_of_a_deleted_item_stays_taken(engine: Engine) -> None:
 
 
 def test_one_refused_edit_does_not_stop_the_others(engine: Engine) -> None:
-    errors = Editor(engine).apply(
+    made = Editor(engine).apply(
         [new_items(1), new_items(2), new_items(1), SetStates({"n2": "blocked"})]
     )
-    assert [type(e) for e in errors] == [type(None), type(None), Conflict, type(None)]
+    assert [type(e) for e in made] == [Receipt, Receipt, Conflict, Receipt]
     assert engine.catalogue.count("blocked") == 1
     assert engine.catalogue.n_items == 62
 
@@ -254,3 +254,25 @@ def test_two_processes_and_a_server_lose_nothing(
         *(f"c{i}" for i in range(20)),
     }
     assert distinct(engine)
+
+
+def test_edited_words_are_kept_and_go_with_the_file(engine: Engine) -> None:
+    editor = Editor(engine)
+    editor.make(new_items(1))
+    row, codes = engine.catalogue.row("n1"), engine.identifiers.codes.copy()
+    editor.make(ChangeItem("i12", title="Crimson balm"))
+    editor.make(ChangeItem("n1", text="for every day"))
+    editor.make(PutItems({"i13": ItemText("Long hose", "Long hose. brand 1")}))
+    for one in (engine, letterrec.load(engine.folder)):
+        catalogue = one.catalogue
+        assert (one.titles["i12"], one.titles["i13"]) == ("Crimson balm", "Long hose")
+        assert catalogue.edited[12].text == "Crimson balm. brand 0"
+        assert catalogue.edited[row].text == "red lipstick no. 1. for every day"
+        assert catalogue.row("n1") == row
+        assert np.array_equal(one.identifiers.codes, codes)
+        assert catalogue.search("crimson", 5) == [12]
+    editor.make(ChangeItem("i13", title="garden hose no. 13"))
+    assert 13 not in engine.catalogue.edited  # as it came
+    (engine.folder / "catalogue.parquet").unlink()
+    assert engine.refresh()
+    assert engine.titles["i12"] == "red lipstick no. 12"

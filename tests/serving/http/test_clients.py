@@ -462,7 +462,7 @@ def test_head_is_answered_wherever_get_is(client: httpx.Client, path: str) -> No
     [
         ("/v1/recommend", "OPTIONS, POST"),
         ("/v1/run", "GET, HEAD, OPTIONS"),
-        ("/v1/items/i01", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        ("/v1/items/i01", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
         ("/static/style.css", "GET, HEAD, OPTIONS"),
     ],
 )
@@ -471,7 +471,7 @@ def test_what_is_allowed_at_an_address_is_told(
 ) -> None:
     answer = client.options(path)
     assert (answer.status_code, answer.headers["allow"], answer.content) == (204, allowed, b"")
-    answer = client.put(path)
+    answer = client.request("POST" if "PUT" in allowed else "PUT", path)
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
     assert allowed in answer.json()["detail"]
     if "GET" not in allowed:
@@ -572,11 +572,11 @@ def test_a_process_that_cannot_stop_ends_all_the_same(own_run: Path, tmp_path: P
         "class Told: should_exit = True\n"
         "server._STOPPING = 1\n"
         "threading.Thread(target=server._end_in_time, args=(Told,), daemon=True).start()\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     started = time.monotonic()
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 120  # most of it for imports, on a busy machine
 
 
 def test_edits_have_longer_than_questions() -> None:
@@ -588,7 +588,7 @@ def test_edits_have_longer_than_questions() -> None:
         ("GET", "/v1/items/a", False),
         ("POST", "/v1/recommend", False),
     ):
-        assert middleware._is_long({"method": method, "path": path}) is long
+        assert (middleware._seconds({"method": method, "path": path}) == 60) is long
 
 
 @pytest.mark.slow

@@ -8,7 +8,9 @@ keep their meaning, but no id maps to them.
 
 from __future__ import annotations
 
+import bisect
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -24,7 +26,7 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.serving.catalogue.log import Changes
+from letterrec.serving.catalogue.log import Changes, Words
 from letterrec.training.devices import device
 
 State = Literal["active", "blocked", "deleted"]
@@ -38,7 +40,7 @@ class Catalogue:
 
     Attributes:
         item_ids: external ids.
-        titles: what the items are called.
+        came_with: the titles that the items came with.
         identifiers: the code sequence of every item, also of blocked and deleted ones.
         popularity: int64 ``(n_rows,)`` occurrences in training; 0 for added items.
         states: int8 ``(n_rows,)`` index into `STATES`, or beyond for rows that are gone. Only
@@ -52,10 +54,11 @@ class Catalogue:
         added_texts: what was encoded of the added items.
         added_content: float32 ``(n_added, d_content)`` of the added items.
         lineage: of the edits; see `Changes`.
+        edited: row -> what is shown instead of the title and text that the item came with.
     """
 
     item_ids: tuple[str, ...]
-    titles: tuple[str, ...]
+    came_with: tuple[str, ...]
     identifiers: Identifiers
     popularity: NDArray[np.int64]
     states: NDArray[np.int8]
@@ -68,6 +71,7 @@ class Catalogue:
         default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
     )
     lineage: str = ""
+    edited: dict[int, Words] = field(default_factory=dict)
 
     @classmethod
     def trained(
@@ -121,7 +125,7 @@ class Catalogue:
             transitions = self._followed(changes, rows, new, trained.transitions, content, len(ids))
         made = Catalogue(
             ids,
-            self.titles + tuple(changes.titles[i] for i in new),
+            self.came_with + tuple(changes.titles[i] for i in new),
             identifiers,
             popularity,
             states,
@@ -138,6 +142,9 @@ class Catalogue:
         for item, state in changes.states.items():
             if item in made.rows:
                 states[made.rows[item]] = STATES.index(state)
+        for item, words in changes.words.items():
+            if item in made.rows:
+                made.edited[made.rows[item]] = words
         return made
 
     def _places(self, changes: Changes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -152,7 +159,7 @@ class Catalogue:
         if (
             m >= n_added
             and changes.item_ids[:n_added] == self.item_ids[n:]
-            and changes.titles[:n_added] == self.titles[n:]
+            and changes.titles[:n_added] == self.came_with[n:]
             and changes.texts[:n_added] == self.added_texts
             and np.array_equal(changes.codes[:n_added], codes)
             and (not n_added or np.array_equal(changes.content[:n_added], self.added_content))
@@ -160,7 +167,7 @@ class Catalogue:
             return np.arange(n, n + m), np.arange(n_added, m)
         mine = zip(
             self.item_ids[n:],
-            self.titles[n:],
+            self.came_with[n:],
             self.added_texts,
             [line.tobytes() for line in self.added_content],
             codes.tolist(),
@@ -202,6 +209,16 @@ class Catalogue:
             return self.transitions.grown(content, changes.content[new])
         grown = trained.grown(content, changes.content) if len(rows) else trained
         return grown.at_rows(np.append(np.arange(self.n_trained), rows), n_rows)
+
+    @cached_property
+    def titles(self) -> tuple[str, ...]:
+        """What the items are called."""
+        if not self.edited:
+            return self.came_with
+        titles = list(self.came_with)
+        for row, words in self.edited.items():
+            titles[row] = words.title
+        return tuple(titles)
 
     @property
     def n_rows(self) -> int:
@@ -262,6 +279,35 @@ class Catalogue:
                 f"item {item!r} is not in the catalogue; check the id, or add the item first"
             )
         return row
+
+    def listed(
+        self, after: str | None, limit: int, states: Collection[State], added: bool
+    ) -> list[int]:
+        """A page of the catalogue: rows in the order of their ids.
+
+        Args:
+            after: the last id of the page before; None begins with the first item.
+            limit: rows at most.
+            states: of the items wanted.
+            added: only items that came after training.
+        """
+        rows = self._by_id
+        start = 0
+        if after is not None:
+            start = bisect.bisect_right(rows, after, key=self.item_ids.__getitem__)
+        wanted = [STATES.index(state) for state in states]
+        page: list[int] = []
+        for row in rows[start:]:
+            if len(page) == limit:
+                break
+            if self.states[row] in wanted and (row >= self.n_trained or not added):
+                page.append(row)
+        return page
+
+    @cached_property
+    def _by_id(self) -> list[int]:
+        """Rows of all items but those that are gone, in the order of their ids."""
+        return [row for _, row in sorted(self.rows.items())]
 
     def count(self, state: State) -> int:
         """How many items are in a state."""

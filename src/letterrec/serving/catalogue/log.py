@@ -4,9 +4,13 @@ The file is replaced as a whole, under a lock: after a kill or on a full disk, t
 still there.
 
 Columns: ``item``, ``title``, ``text``, ``state``, ``level_1`` to ``level_L``, ``content`` (float32
-list). Added items have all of them; an item trained on appears only when it is blocked or deleted,
-with its state alone. A deleted item's row and identifier stay taken, so that a log or a history
-that refers to them never means another item.
+list), and ``shown_title``, ``shown_text`` where title or text were edited. Added items have all but
+the last two; an item trained on appears only when it is blocked, deleted or edited, with that
+alone. A deleted item's row and identifier stay taken, so that a log or a history that refers to
+them never means another item.
+
+The file also keeps what the latest edits with an idempotency key gave, so that a request whose
+answer was lost is not made twice, by whichever server it is repeated to.
 
 Every write gives the file a new lineage id, by which a server notices that the file was replaced by
 an older or another one, even with the same number of edits.
@@ -14,13 +18,14 @@ an older or another one, even with the same number of edits.
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import uuid4
 
 import filelock
@@ -33,7 +38,31 @@ from letterrec.files import atomic_path, denied, fingerprint
 from letterrec.runs.layout import Layout
 
 _MOST_EDITS = 2**53  # the largest count that JSON readers represent exactly
+_RECEIPTS = 1_000  # edits with a key that are remembered
 PATIENCE = 60.0  # seconds that an edit waits for another one's lock
+
+
+class Words(NamedTuple):
+    """Title and text of an item."""
+
+    title: str
+    text: str
+
+
+class Receipt(NamedTuple):
+    """What an edit with an idempotency key did.
+
+    Attributes:
+        request: fingerprint of what was asked.
+        generation: of the catalogue after it.
+        added: items that it added.
+        changed: items whose title, text or state it changed.
+    """
+
+    request: str
+    generation: int
+    added: int
+    changed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +78,8 @@ class Changes:
         states: item id -> ``blocked`` or ``deleted``, of any item.
         generation: number of edits since training.
         lineage: unique id of this state of the catalogue; empty as trained.
+        words: item id -> what is shown instead of the title and text that it came with.
+        receipts: fingerprint of an idempotency key -> what the edit did, the oldest first.
     """
 
     item_ids: tuple[str, ...]
@@ -59,6 +90,8 @@ class Changes:
     states: dict[str, Literal["blocked", "deleted"]] = field(default_factory=dict)
     generation: int = 0
     lineage: str = field(default_factory=lambda: uuid4().hex)
+    words: dict[str, Words] = field(default_factory=dict)
+    receipts: dict[str, Receipt] = field(default_factory=dict)
 
     @classmethod
     def none(cls, n_levels: int) -> Changes:
@@ -82,6 +115,7 @@ class Changes:
             codes=self.codes[rows],
             content=self.content[rows] if rows else self.content[:0],
             states={i: s for i, s in self.states.items() if i in learned or i in added},
+            words={i: w for i, w in self.words.items() if i in learned or i in added},
         )
 
 
@@ -212,6 +246,7 @@ def _parsed(
     states = frame.filter(pl.col("state") != "active").select("item", "state")
     if not states["state"].is_in(["blocked", "deleted"]).all():
         raise ValueError("a state is neither active, blocked nor deleted")
+    receipts = json.loads(about.get("receipts", "{}"))
     return Changes(
         tuple(added["item"]),
         tuple(added["title"]),
@@ -221,7 +256,24 @@ def _parsed(
         dict(states.iter_rows()),
         generation,
         about.get("lineage") or fingerprint(data),  # earlier versions wrote none
+        _words(frame),
+        {
+            str(key): Receipt(str(r), int(g), int(a), int(c))
+            for key, (r, g, a, c) in receipts.items()
+        },
     )
+
+
+def _words(frame: pl.DataFrame) -> dict[str, Words]:
+    """Edited titles and texts; earlier versions wrote none."""
+    if "shown_title" not in frame.columns:
+        return {}
+    edited = frame.filter(pl.col("shown_title").is_not_null())
+    for name in ("shown_title", "shown_text"):
+        if frame.schema[name] != pl.String or edited[name].null_count():
+            raise ValueError(f"the column {name} holds {frame.schema[name]} or gaps, not texts")
+    rows = edited.select("item", "shown_title", "shown_text").iter_rows()
+    return {item: Words(title, text) for item, title, text in rows}
 
 
 def write_changes(folder: Path, run: str, changes: Changes) -> None:
@@ -231,18 +283,20 @@ def write_changes(folder: Path, run: str, changes: Changes) -> None:
         RunError: it cannot be written, as on a full disk; the file before is still there.
     """
     known = set(changes.item_ids)
-    outside = [item for item in changes.states if item not in known]
+    outside = [item for item in changes.states | changes.words if item not in known]
     n, levels = changes.codes.shape
     empty = [None] * len(outside)
+    rows = [*changes.item_ids, *outside]
     columns: dict[str, pl.Series] = {
-        "item": pl.Series([*changes.item_ids, *outside], dtype=pl.String),
+        "item": pl.Series(rows, dtype=pl.String),
         "title": pl.Series([*changes.titles, *empty], dtype=pl.String),
         "text": pl.Series([*changes.texts, *empty], dtype=pl.String),
-        "state": pl.Series(
-            [changes.states.get(i, "active") for i in (*changes.item_ids, *outside)],
-            dtype=pl.String,
-        ),
+        "state": pl.Series([changes.states.get(i, "active") for i in rows], dtype=pl.String),
     }
+    if changes.words:
+        words = [changes.words.get(i, (None, None)) for i in rows]
+        for place, name in enumerate(("shown_title", "shown_text")):
+            columns[name] = pl.Series([pair[place] for pair in words], dtype=pl.String)
     for level in range(levels):
         codes = [*changes.codes[:, level].tolist(), *empty]
         columns[f"level_{level + 1}"] = pl.Series(codes, dtype=pl.Int32)
@@ -250,6 +304,9 @@ def write_changes(folder: Path, run: str, changes: Changes) -> None:
     content = pl.Series(changes.content).cast(lists) if n else pl.Series([], dtype=lists)
     columns["content"] = content.extend_constant(None, len(outside))
     about = {"run": run, "generation": str(changes.generation), "lineage": changes.lineage}
+    if changes.receipts:
+        latest = list(changes.receipts.items())[-_RECEIPTS:]
+        about["receipts"] = json.dumps(dict(latest))
     path = Layout(folder).catalogue
     try:
         with atomic_path(path) as temporary:

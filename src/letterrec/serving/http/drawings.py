@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fastapi import Request, Response
+from starlette.datastructures import Headers
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from letterrec.errors import Overloaded
 
@@ -24,6 +27,7 @@ _THREADS = 2
 _WAITING = 64  # drawings that may wait for a thread
 _KEPT = 64 * 2**20  # bytes of cached drawings
 _ZIPPED = 1024  # bytes; shorter bodies are not worth compressing
+_LEVEL = 4  # of compression, of answers that are made for one request
 
 T = TypeVar("T")
 
@@ -55,6 +59,26 @@ class CachedBody:
             headers["content-encoding"] = "gzip"
             body = self.zipped
         return Response(body, headers=headers, media_type=self.media_type)
+
+
+class ZippedAnswers(GZipMiddleware):
+    """Compresses what is not compressed yet, for clients that accept that.
+
+    Args:
+        app: the application behind it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app, minimum_size=_ZIPPED, compresslevel=_LEVEL)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and its answer back."""
+        if scope["type"] == "http" and accepts_gzip(
+            Headers(scope=scope).get("accept-encoding", "")
+        ):
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 class Drawings:

@@ -1,23 +1,32 @@
-"""What every request passes through: admission, the deadline, body limits, metrics, the log."""
+"""What every request passes through: its id, admission, the deadline, body limits, metrics, the
+log.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from letterrec.serving.http.admission import Admission
+from letterrec.serving.fleet import Version
+from letterrec.serving.http.admission import BULK, Admission
+from letterrec.serving.http.cors import cors_headers, preflight_headers
 from letterrec.serving.http.telemetry import ServerMetrics, event, log
 
 _BODY_SECONDS = 10.0  # in which a body must arrive, where the deadline is later
 _DRAINED = 64 * 2**20  # bytes of a refused body that are read, so that the client sees the answer
 _ROOM = 0.5  # seconds before the deadline at which a request is given up: its 503 must be in time
 _LONG = 60.0  # seconds in which edits and reloads are answered
+_LONGEST = 600.0  # seconds in which a table of items is taken
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'none'; "
@@ -42,31 +51,46 @@ class RequestMiddleware:
     clock of `time.monotonic`, in ``state["ends"]``. The log reports the time as ``ms``, and the
     time until the response was written to the connection as ``sent_ms``.
 
+    Every answer says what the request is called (``X-Request-ID``: the client's, or one made here)
+    and what answered it (``X-Model``, ``X-Run``, ``X-Generation``); so does the log.
+
     Args:
         app: the application behind it.
         metrics: where requests are counted.
         admission: which requests may pass.
-        deadline: seconds within which a request is answered; edits and reloads have a minute. A
-            request is given up half a second earlier (for short deadlines, a quarter) and answered
-            with 503.
+        deadline: seconds within which a request is answered; edits and reloads have a minute,
+            tables of items ten. A request is given up half a second earlier (for short deadlines, a
+            quarter) and answered with 503.
+        version: what serves where a route does not say; see `served_by`.
+        root_path: the path under which a proxy has this server, such as ``/rec``; requests may
+            come with it or without.
     """
 
     def __init__(
-        self, app: ASGIApp, *, metrics: ServerMetrics, admission: Admission, deadline: float
+        self,
+        app: ASGIApp,
+        *,
+        metrics: ServerMetrics,
+        admission: Admission,
+        deadline: float,
+        version: Callable[[], Version],
+        root_path: str = "",
     ) -> None:
         self._app, self._metrics, self._admission = app, metrics, admission
-        self._deadline = deadline
+        self._deadline, self._version, self._root_path = deadline, version, root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it here."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = self._below_root(scope)
         state = scope.setdefault("state", {})
+        request_id = _request_id(scope)
+        origin = self._admission.named_origin(scope)
         arrived = state.setdefault("arrived", time.monotonic())
         state["ends"] = arrived + _given(self._deadline)
-        longest = _given(max(_LONG, self._deadline))
-        ends = arrived + longest if _is_long(scope) else state["ends"]
+        ends = arrived + _given(max(_seconds(scope), self._deadline))
         method = scope["method"]
         # Whatever answers GET answers HEAD; uvicorn leaves the body out.
         inner = {**scope, "method": "GET"} if method == "HEAD" else scope
@@ -78,7 +102,13 @@ class RequestMiddleware:
             nonlocal status, ready
             if message["type"] == "http.response.start":
                 status, ready = message["status"], time.monotonic()
-                message["headers"] = [*message.get("headers", []), *_HEADERS]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    *_HEADERS,
+                    (b"x-request-id", request_id),
+                    *_version_headers(state.setdefault("served", self._version())),
+                    *(cors_headers(origin) if origin is not None else ()),
+                ]
                 if state.get("arriving"):  # the rest of the body is not the next request
                     message["headers"].append((b"connection", b"close"))
             await send(message)
@@ -93,8 +123,16 @@ class RequestMiddleware:
         try:
             async with limit:
                 refusal = state.get("broken") or self._admission.refusal(scope)
-                if refusal is None:
-                    await self._app(inner, self._limited(receive, state, ends), in_time)
+                preflight = preflight_headers(scope) if origin is not None else None
+                if refusal is None and preflight is not None:
+                    await _send(in_time, 204, preflight)
+                elif refusal is None and self._is_root(scope):
+                    location = [(b"location", f"{self._root_path}/".encode())]
+                    await _send(in_time, 308, location)
+                elif refusal is None:
+                    await self._app(
+                        inner, self._limited(receive, scope["path"], state, ends), in_time
+                    )
                 else:
                     whole = await _drained(scope, receive, arrived, ends)
                     await _answer(in_time, *refusal, close=not whole)
@@ -117,18 +155,33 @@ class RequestMiddleware:
             route = getattr(inner.get("route"), "path", "unmatched")
             self._metrics.requests.labels(route, method, status).inc()
             self._metrics.seconds.labels(route).observe(seconds)
+            served = state.get("served") or self._version()
             event(
                 "request",
+                request_id=request_id.decode(),
                 method=method,
                 route=route,
                 status=status,
+                **served._asdict(),
                 ms=round(1000 * seconds, 2),
                 sent_ms=round(1000 * (ended - arrived), 2),
             )
 
-    def _limited(self, receive: Receive, state: dict[str, Any], ends: float) -> Receive:
+    def _below_root(self, scope: Scope) -> Scope:
+        """A request as it would be without the root path, which some proxies strip and some not."""
+        root, path = self._root_path, scope["path"]
+        if not root or not path.startswith(f"{root}/"):
+            return scope
+        raw = scope.get("raw_path") or path.encode()
+        return {**scope, "path": path[len(root) :], "raw_path": raw[len(root.encode()) :]}
+
+    def _is_root(self, scope: Scope) -> bool:
+        """Whether it is the root path without its slash, from which the page's links go wrong."""
+        return bool(self._root_path) and scope["path"] == self._root_path
+
+    def _limited(self, receive: Receive, path: str, state: dict[str, Any], ends: float) -> Receive:
         """Limit the size of bodies without a declared length, and the time in which all arrive."""
-        most = self._admission.body_limit
+        most = self._admission.body_limit_of(path)
         arrived = state["arrived"]
         taken = 0
         complete = False
@@ -166,17 +219,38 @@ def _given(deadline: float) -> float:
     return max(deadline - _ROOM, 0.75 * deadline)
 
 
-def _is_long(scope: Scope) -> bool:
-    """Whether a request edits or reloads: what it waits for may be a text encoder or a run."""
+def _seconds(scope: Scope) -> float:
+    """Seconds that a request has besides those that all have: what edits and reloads wait for may
+    be a text encoder or a run.
+    """
     path = scope["path"]
-    return scope["method"] in ("POST", "PATCH", "DELETE") and (
-        path.startswith("/v1/items") or path == "/v1/reload"
-    )
+    if scope["method"] not in ("POST", "PUT", "PATCH", "DELETE"):
+        return 0.0
+    if path == BULK:
+        return _LONGEST
+    return _LONG if path.startswith("/v1/items") or path in ("/v1/reload", "/v1/rollback") else 0.0
+
+
+def _request_id(scope: Scope) -> bytes:
+    """The request's id: the client's if it is short and printable, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return bytes(value)
+    return uuid4().hex.encode()
+
+
+def _version_headers(served: Version) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"x-model", served.model.encode()),
+        (b"x-run", served.run.encode()),
+        (b"x-generation", str(served.generation).encode()),
+    ]
 
 
 def _body_ends(arrived: float, ends: float) -> float:
     """When a body must have arrived, so that it can be answered before the deadline."""
-    return arrived + min(_BODY_SECONDS, 0.9 * (ends - arrived))
+    given = ends - arrived
+    return arrived + min(max(_BODY_SECONDS, given / 6), 0.9 * given)
 
 
 async def _answer(send: Send, status: int, detail: str, *, close: bool = False) -> None:
@@ -191,6 +265,12 @@ async def _answer(send: Send, status: int, detail: str, *, close: bool = False) 
         headers.append((b"retry-after", b"1"))
     if close:
         headers.append((b"connection", b"close"))
+    await _send(send, status, headers, body)
+
+
+async def _send(
+    send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes = b""
+) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -208,6 +288,11 @@ async def _drained(scope: Scope, receive: Receive, arrived: float, ends: float) 
         taken += len(message.get("body", b""))
         more = message["type"] == "http.request" and message.get("more_body", False)
     return not more
+
+
+def served_by(request: Request, version: Version) -> None:
+    """Say what answers a request."""
+    request.scope["state"]["served"] = version
 
 
 def ends_of(request: Request) -> float:

@@ -13,9 +13,9 @@ from starlette.routing import Match, Route
 
 from letterrec.errors import Conflict, LetterRecError, NotFound, Overloaded, RequestError, RunError
 from letterrec.serving import queries
+from letterrec.serving.fleet import Fleet
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http.telemetry import log
-from letterrec.serving.service import Service
 
 _STATUS: list[tuple[type[LetterRecError], int]] = [
     (NotFound, 404),
@@ -50,7 +50,7 @@ def status_of(error: LetterRecError) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
 
 
-def add_error_handlers(app: FastAPI, service: Service) -> None:
+def add_error_handlers(app: FastAPI, fleet: Fleet) -> None:
     """Let the application answer errors as `status_of` and `without_paths` say."""
 
     @app.exception_handler(LetterRecError)
@@ -59,7 +59,7 @@ def add_error_handlers(app: FastAPI, service: Service) -> None:
         headers = {"retry-after": "1"} if status == 503 else None
         if isinstance(error, RunError):
             log.warning("the run's folder", extra={"fields": {"reason": str(error)}})
-        detail = without_paths(error, str(service.engine.folder))
+        detail = without_folders(error, fleet)
         return JSONResponse({"detail": detail}, status, headers)
 
     @app.exception_handler(RequestValidationError)
@@ -89,7 +89,12 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
     return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
-def without_paths(error: LetterRecError, folder: str) -> str:
+def without_folders(error: LetterRecError, fleet: Fleet) -> str:
+    """An error's message for clients, without the folders of what is served."""
+    return without_paths(error, *(str(service.engine.folder) for service in fleet))
+
+
+def without_paths(error: LetterRecError, *folders: str) -> str:
     """An error's message for clients: in one line, without the server's folders.
 
     >>> without_paths(NotFound("item '/etc/a' is not among the items of /srv/run"), "/srv/run")
@@ -98,7 +103,8 @@ def without_paths(error: LetterRecError, folder: str) -> str:
     'data/a.parquet is damaged; see c'
     """
     text = " ".join(str(error).split())
-    if folder.startswith("/"):
-        text = text.replace(f"{folder}/", "").replace(folder, "the run")
+    for folder in sorted(folders, key=len, reverse=True):
+        if folder.startswith("/"):
+            text = text.replace(f"{folder}/", "").replace(folder, "the run")
     text = _PATH.sub("", text) if isinstance(error, RunError | Conflict) else text
     return queries.one_line(text)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from fastapi import FastAPI, Request, Response
@@ -12,11 +13,12 @@ from pydantic import ValidationError
 from letterrec.errors import LetterRecError, Overloaded, RequestError
 from letterrec.serving import queries
 from letterrec.serving.engine import Engine
+from letterrec.serving.fleet import Fleet, Version, version_of
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
 from letterrec.serving.http.drawings import Drawings
-from letterrec.serving.http.middleware import ends_of
-from letterrec.serving.http.problems import problems, status_of, without_paths
+from letterrec.serving.http.middleware import ends_of, served_by
+from letterrec.serving.http.problems import problems, status_of, without_folders
 from letterrec.serving.queries import Prepared
 from letterrec.serving.reasons import Account
 from letterrec.serving.service import Service
@@ -25,36 +27,60 @@ T = TypeVar("T")
 _FEW = 500  # ids or recommendations; larger requests are processed on a thread
 
 
-def add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> None:
+@dataclass(frozen=True)
+class _Asked:
+    """A request with the engine that answers it: prepared, or why it was refused."""
+
+    request: s.RecommendRequest | ValidationError
+    service: Service
+    engine: Engine
+    query: Prepared | LetterRecError
+
+
+def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     """Add the routes to the application."""
+
+    async def worked_out(work: Callable[[], T], size: int) -> T:
+        """Call ``work`` here, or on a thread if it is large enough to delay other requests."""
+        return work() if size <= _FEW else await drawings.run(work)
 
     async def answers_to(
         requests: Sequence[s.RecommendRequest | ValidationError], ends: float
-    ) -> list[bytes | LetterRecError]:
-        """For each request its answer as JSON, or the error that refused it."""
-        engine = service.engine
-
-        async def worked_out(work: Callable[[], T], size: int) -> T:
-            """Call ``work`` here, or on a thread if it is large enough to delay other requests."""
-            return work() if size <= _FEW else await drawings.run(work)
-
-        prepared = await worked_out(
-            lambda: [_prepared(engine, request) for request in requests], sum(map(_ids, requests))
+    ) -> tuple[list[bytes | LetterRecError], Version]:
+        """For each request its answer as JSON, or the error that refused it; and what answered."""
+        engines = {service.name: service.engine for service in fleet}  # also for the whole batch
+        asked = await worked_out(
+            lambda: [_asked(fleet, engines, request) for request in requests],
+            sum(map(_ids, requests)),
         )
-        sound = [query for query in prepared if isinstance(query, Prepared)]
-        found = await service.batcher.answer(engine, sound, ends) if sound else []
+        found: dict[int, list[tuple[int, float]]] = {}
+        for service in dict.fromkeys(each.service for each in asked):
+            places = [
+                i
+                for i, each in enumerate(asked)
+                if each.service is service and isinstance(each.query, Prepared)
+            ]
+            queries = [query for i in places if isinstance(query := asked[i].query, Prepared)]
+            if queries:
+                answers = await service.batcher.answer(engines[service.name], queries, ends)
+                found |= dict(zip(places, answers, strict=True))
+                fleet.metrics.answers.labels(service.name, engines[service.name].run_id).inc(
+                    len(queries)
+                )
 
         def responses() -> list[bytes | LetterRecError]:
-            answers = iter(found)
             return [
-                _response(engine, request, query, next(answers), ends)
-                if isinstance(request, s.RecommendRequest) and isinstance(query, Prepared)
-                else cast(LetterRecError, query)
-                for request, query in zip(requests, prepared, strict=True)
+                _response(each.service, each.engine, each.request, each.query, found[i], ends)
+                if isinstance(each.request, s.RecommendRequest) and isinstance(each.query, Prepared)
+                else cast(LetterRecError, each.query)
+                for i, each in enumerate(asked)
             ]
 
         explained = any(isinstance(r, s.RecommendRequest) and r.explain for r in requests)
-        return await worked_out(responses, _FEW + 1 if explained else sum(map(len, found)))
+        size = _FEW + 1 if explained else sum(map(len, found.values()))
+        first = asked[0]
+        version = version_of(first.service, first.engine, first.engine.catalogue)
+        return await worked_out(responses, size), version
 
     @app.post(
         "/v1/recommend",
@@ -64,7 +90,8 @@ def add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> None
     )
     async def recommend(request: s.RecommendRequest, http: Request) -> Response:
         """The best next items for a history, or for a user of the run."""
-        (answer,) = await answers_to([request], ends_of(http))
+        (answer,), version = await answers_to([request], ends_of(http))
+        served_by(http, version)
         if isinstance(answer, LetterRecError):
             raise answer
         return Response(answer, media_type="application/json")
@@ -77,9 +104,9 @@ def add_recommending(app: FastAPI, service: Service, drawings: Drawings) -> None
     )
     async def recommend_batch(request: s.BatchRequest, http: Request) -> Response:
         """The same for several requests at once: an answer or an error for each."""
-        answers = await answers_to(request.parsed(), ends_of(http))
-        folder = str(service.engine.folder)
-        each = [a if isinstance(a, bytes) else _refused(a, folder) for a in answers]
+        answers, version = await answers_to(request.parsed(), ends_of(http))
+        served_by(http, version)
+        each = [a if isinstance(a, bytes) else _refused(a, fleet) for a in answers]
         body = b'{"answers":[' + b",".join(each) + b"]}"  # a `s.BatchResponse`
         return Response(body, media_type="application/json")
 
@@ -91,11 +118,22 @@ def _ids(request: s.RecommendRequest | ValidationError) -> int:
     return sum(len(ids or ()) for ids in (request.history, request.allowed, request.blocked))
 
 
-def _prepared(
-    engine: Engine, request: s.RecommendRequest | ValidationError
-) -> Prepared | LetterRecError:
+def _asked(
+    fleet: Fleet, engines: Mapping[str, Engine], request: s.RecommendRequest | ValidationError
+) -> _Asked:
+    service = fleet.default
     if isinstance(request, ValidationError):
-        return RequestError(s.why_invalid(request.errors()))
+        error = RequestError(s.why_invalid(request.errors()))
+        return _Asked(request, service, engines[service.name], error)
+    try:
+        service = fleet.chosen(request.model, request.split_key or request.user)
+    except LetterRecError as error:
+        return _Asked(request, service, engines[service.name], error)
+    engine = engines[service.name]
+    return _Asked(request, service, engine, _prepared(engine, request))
+
+
+def _prepared(engine: Engine, request: s.RecommendRequest) -> Prepared | LetterRecError:
     try:
         return engine.prepare(
             queries.Query(
@@ -115,9 +153,9 @@ def _prepared(
         return error
 
 
-def _refused(error: LetterRecError, folder: str) -> bytes:
+def _refused(error: LetterRecError, fleet: Fleet) -> bytes:
     """The entry of a batch response for a refused request, as JSON."""
-    refusal = s.Refusal(status=status_of(error), detail=without_paths(error, folder))
+    refusal = s.Refusal(status=status_of(error), detail=without_folders(error, fleet))
     return s.Refused(error=refusal).model_dump_json().encode()
 
 
@@ -142,6 +180,7 @@ def _behaviours(engine: Engine, request: s.RecommendRequest) -> list[str] | None
 
 
 def _response(
+    service: Service,
     engine: Engine,
     request: s.RecommendRequest,
     query: Prepared,
@@ -186,6 +225,11 @@ def _response(
         names = [s.ItemName(**views.name(catalogue, row)) for row in history]
     note = engine.note_on(query)
     response = s.RecommendResponse(
-        items=items, history=names, behaviours=kinds, skipped=list(query.skipped), note=note
+        **version_of(service, engine, catalogue)._asdict(),
+        items=items,
+        history=names,
+        behaviours=kinds,
+        skipped=list(query.skipped),
+        note=note,
     )
     return response.model_dump_json().encode()

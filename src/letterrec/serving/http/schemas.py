@@ -26,6 +26,7 @@ MAX_FILTER = 10_000
 MAX_QUERIES = 100
 MAX_NEW_ITEMS = 1_000
 MAX_INSTRUCTION = 500
+MAX_NAME = 64
 
 
 def _as_text(value: object) -> object:
@@ -73,6 +74,14 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class Versioned(BaseModel):
+    """What answered."""
+
+    model: str = Field(description="the model's name")
+    run: str = Field(description="the id of its run")
+    generation: int = Field(description="edits of its catalogue since training")
+
+
 class RecommendRequest(_Strict):
     """What to recommend to whom."""
 
@@ -115,6 +124,14 @@ class RecommendRequest(_Strict):
     )
     explain: bool = Field(
         False, description="say which items of the history share codes with a recommendation"
+    )
+    model: Annotated[str, Field(max_length=MAX_NAME)] | None = Field(
+        None, description="which of the served models answers; without it, split by weight"
+    )
+    split_key: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+        None,
+        description="what stays with one model where requests are split, such as an id of a person "
+        "or a session; without it, the user, and without that each request is drawn anew",
     )
 
 
@@ -177,7 +194,7 @@ class Recommendation(ItemName):
     because: list[Because] | None = Field(None, description="with explain; largest share first")
 
 
-class RecommendResponse(BaseModel):
+class RecommendResponse(Versioned):
     """Recommendations, best first."""
 
     items: list[Recommendation]
@@ -220,7 +237,7 @@ class Neighbour(ItemName):
     shared: int = Field(description="codes shared at equal places")
 
 
-class Item(ItemName):
+class Item(ItemName, Versioned):
     """An item of the catalogue."""
 
     text: str | None
@@ -258,29 +275,78 @@ class NewItems(_Strict):
     items: Annotated[list[NewItem], Field(fail_fast=True)] = Field(
         min_length=1, max_length=MAX_NEW_ITEMS
     )
-
-
-class AddedItems(BaseModel):
-    """The identifiers that new items got."""
-
-    items: list[ItemName]
-    generation: int = Field(description="edits of the catalogue since training")
-
-
-class StateChange(_Strict):
-    """The new state of an item."""
-
-    state: State = Field(
-        description="active: recommended; blocked: never recommended; deleted: not found either"
+    upsert: bool = Field(
+        False, description="give items that are there these titles and texts; else they are refused"
     )
 
 
-class ItemState(BaseModel):
-    """The state of an item."""
+class AddedItems(Versioned):
+    """The identifiers that new items got."""
 
-    item: str
+    items: list[ItemName]
+
+
+class ItemWords(_Strict):
+    """What an item is called and described by."""
+
+    title: Text = ""
+    text: Text = Field("", description="whatever else describes it: brand, categories, ...")
+
+
+class ItemChange(_Strict):
+    """What is to change of an item; what is left out stays. At least one is needed."""
+
+    state: State | None = Field(
+        None,
+        description="active: recommended; blocked: never recommended; deleted: not found either",
+    )
+    title: Text | None = None
+    text: Text | None = Field(None, description="what describes it beside its title")
+
+
+class ChangedItem(ItemName, Versioned):
+    """An item after a change; its identifier is what it was."""
+
     state: State
-    generation: int
+
+
+class ImportedItems(Versioned):
+    """What a table of items did."""
+
+    rows: int = Field(description="items in the table")
+    added: int
+    changed: int = Field(description="items whose title or text is another now")
+
+
+class ListedItem(ItemName):
+    """An item in a list."""
+
+    text: str | None
+    state: State
+    added: bool = Field(description="whether it came after training")
+    interactions: int = Field(description="in the training data")
+
+
+class ItemList(Versioned):
+    """A page of the catalogue, in the order of the ids."""
+
+    items: list[ListedItem]
+    next: str | None = Field(description="give it as `after` for the next page; null at the end")
+
+
+class ServedModel(Versioned):
+    """A model that is served."""
+
+    share: float = Field(description="of the requests that name no model")
+    before: str | None = Field(description="the id of the run that a rollback goes back to")
+    name: str = Field(description="of the data")
+    items: int = Field(description="active ones")
+
+
+class ServedModels(BaseModel):
+    """The models that are served; the first one answers where nothing else is said."""
+
+    models: list[ServedModel]
 
 
 class Level(BaseModel):
@@ -292,7 +358,7 @@ class Level(BaseModel):
     counts: list[int] = Field(description="items per code")
 
 
-class RunInfo(BaseModel):
+class RunInfo(Versioned):
     """The run that is served."""
 
     name: str
@@ -304,7 +370,6 @@ class RunInfo(BaseModel):
     blocked: int
     deleted: int
     added: int
-    generation: int
     created: str
     letterrec: str
     metrics: dict[str, float] | None = Field(description="on the test split")

@@ -1,13 +1,13 @@
-"""The process that serves a run: sockets, signals, the token.
+"""The process that serves runs: sockets and signals.
 
-It reloads on SIGHUP and stops on SIGTERM and SIGINT: requests in progress are still answered.
+It reloads, and reads the tokens again, on SIGHUP, and stops on SIGTERM and SIGINT: requests in
+progress are still answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
-import ipaddress
 import logging
 import os
 import signal
@@ -15,141 +15,273 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import Any
 
-from letterrec.errors import LetterRecError, MissingExtra, RequestError, RunError
+import torch
+import uvicorn
+from fastapi import FastAPI
+
+from letterrec.errors import LetterRecError, RequestError
 from letterrec.progress import say
-
-if TYPE_CHECKING:
-    import uvicorn
-
-    from letterrec.serving.engine import Engine
+from letterrec.serving.catalogue.edits import Editor
+from letterrec.serving.engine import Engine
+from letterrec.serving.fleet import Fleet
+from letterrec.serving.http.admission import known_hosts
+from letterrec.serving.http.app import create_app
+from letterrec.serving.http.connections import BoundedHttpProtocol
+from letterrec.serving.http.options import ServerOptions
+from letterrec.serving.http.sockets import address_of, is_loopback, listen
+from letterrec.serving.http.telemetry import ServerMetrics, event, log_to_stderr
+from letterrec.serving.http.tokens import Tokens, TokenSource
+from letterrec.serving.service import Service
+from letterrec.serving.switches import Switches
 
 _STOPPING = 20  # seconds in which the server stops
 _ENDING = 15  # seconds of these that requests have to end
-_BACKLOG = 2048  # connections that wait to be accepted
+BACKLOG = 2048  # connections that wait to be accepted
 _CONNECTIONS = 1000  # at once
-_SHORTEST_TOKEN = 16
 _SWITCH = 0.0001  # seconds
 _M_ARENA_MAX = -8  # of mallopt, in malloc.h
 
 
-def serve(
-    run: Path,
-    load: Callable[[Path], Engine],
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    token_file: Path | None = None,
-    queue: int = 256,
-    max_batch: int = 64,
-    deadline: float = 2.0,
-    body_limit: int = 1_000_000,
-    read_only: bool = False,
-    allowed_hosts: Sequence[str] = (),
-) -> None:
-    """Serve a run until the process is told to stop.
+@dataclass(frozen=True)
+class Loading:
+    """How a run is loaded.
+
+    Attributes:
+        now: from its folder, with its edits.
+        to_fork: the same without edits, and so that the process can be forked after it.
+    """
+
+    now: Callable[[Path], Engine]
+    to_fork: Callable[[Path], Engine]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What answers first, and what edits its catalogue."""
+
+    engine: Engine
+    editor: Editor
+
+
+def serve(runs: Mapping[str, Path], loading: Loading, options: ServerOptions) -> None:
+    """Serve runs until the process is told to stop.
 
     Args:
-        run: folder of a finished run.
-        load: loads the run, at the start and at every reload.
-        host: address to listen on.
-        port: to listen on; 0 takes a free one, which the first log line names.
-        token_file: file with the token that clients must bring; None takes the environment
-            variable ``LETTERREC_TOKEN``, and without that lets everyone in.
-        queue: queries that may wait before the server answers 503.
-        max_batch: queries answered by one search.
-        deadline: seconds in which a request is answered, with a 503 if it must be; edits and
-            reloads have a minute.
-        body_limit: bytes of a request's body.
-        read_only: take no new items and no other changes over HTTP, and load no encoder for them.
-            A server without a token that listens on more than this machine takes none either.
-        allowed_hosts: names by which clients may call the server, beside the address that it
-            listens on.
+        runs: folders of finished runs, by name; the first one answers where nothing else is said.
+        loading: loads a run, at the start and at every reload.
+        options: how.
 
     Raises:
         MissingExtra: a package of the extra ``serve`` is not installed.
-        RunError: the run cannot be served, or the address is not to be had.
+        RunError: a run cannot be served, or the address is not to be had.
     """
-    import torch
-
-    try:
-        import fastapi  # noqa: F401
-        import plotly  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn
-    except ModuleNotFoundError as error:
-        raise MissingExtra(error.name or "fastapi", "serve") from None
-    from letterrec.serving.http.admission import known_hosts
-    from letterrec.serving.http.app import create_app
-    from letterrec.serving.http.telemetry import event, log_to_stderr
-    from letterrec.serving.service import Service
+    from letterrec.serving.http.workers import serve_together
 
     _share_arenas()
-    token = read_token(token_file)
-    listener = _listen(host, port)
-    may_change = not read_only and (token is not None or _is_loopback(host))
-    folder = run.absolute()  # to keep it out of answers; a link stays a link, for reloads
-    with _loading():
-        say(f"loading {run} ...")
-        service = Service(
-            lambda: load(folder), queue=queue, max_batch=max_batch, preload=may_change
-        )
-    bound = listener.getsockname()
-    hosts = known_hosts(host, bound[0], allowed_hosts, token is not None)
-    app = create_app(
-        service,
-        token=token,
-        may_change=may_change,
-        body_limit=body_limit,
-        deadline=deadline,
-        hosts=hosts,
+    tokens = Tokens.read_from(
+        TokenSource(options.token_file, "LETTERREC_TOKEN"),
+        TokenSource(options.read_token_file, "LETTERREC_READ_TOKEN"),
     )
+    if options.workers > 1:
+        serve_together(runs, loading, options, tokens)
+        return
+    listener = listen(options.host, options.port)
+    with until_served():
+        say(f"loading {' '.join(map(str, runs.values()))} ...")
+        serving = Serving(runs, loading, options, tokens, listener.getsockname()[0])
     log_to_stderr()
-    if "OMP_NUM_THREADS" not in os.environ:  # requests need a core beside the search
-        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-    server = uvicorn.Server(uvicorn_config(app))
+    serving.run(listener, serving.describe(listener))
 
-    async def run_server() -> None:
-        loop = asyncio.get_running_loop()
-        if hasattr(signal, "SIGHUP"):
-            tasks: set[asyncio.Task[None]] = set()
 
-            def reload() -> None:
-                task = loop.create_task(_reload(service))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+class Serving:
+    """Runs in service in this process.
 
-            loop.add_signal_handler(signal.SIGHUP, reload)
-        await server.serve(sockets=[listener])
+    Args:
+        runs: see `serve`.
+        loading: see `serve`.
+        options: see `serve`.
+        tokens: that clients must bring.
+        bound: the address that the server listens on.
+        loaded: what answers first, by name; None loads it.
+        switches: tells other processes of reloads.
+    """
 
-    # The search releases the interpreter at every tensor operation; while requests keep the event
-    # loop busy it would get it back only after the default 5 ms, a hundred times per search.
-    sys.setswitchinterval(_SWITCH)
+    def __init__(
+        self,
+        runs: Mapping[str, Path],
+        loading: Loading,
+        options: ServerOptions,
+        tokens: Tokens,
+        bound: str,
+        *,
+        loaded: Mapping[str, Loaded] | None = None,
+        switches: Switches | None = None,
+    ) -> None:
+        self.options, self.tokens = options, tokens
+        self.may_change = may_change(options, tokens)
+        self._runs = runs
+        metrics = ServerMetrics()
+        services = {}
+        for name, run in runs.items():
+            there = None if loaded is None else loaded[name]
+            services[name] = Service(
+                partial(_load, loading.now, run.absolute()),
+                name=name,
+                engine=None if there is None else there.engine,
+                editor=None if there is None else there.editor,
+                metrics=metrics,
+                queue=options.queue,
+                max_batch=options.max_batch,
+                preload=self.may_change and loaded is None,
+            )
+        self.fleet = Fleet(services, options.split, switches)
+        self.app = create_app(
+            self.fleet,
+            tokens=tokens,
+            may_change=self.may_change,
+            body_limit=options.body_limit,
+            deadline=options.deadline,
+            hosts=known_hosts(options.host, bound, options.allowed_hosts, tokens.asked_for),
+            origins=options.origins,
+            root_path=options.root_path,
+        )
 
-    def stop(signum: int, frame: object) -> None:
-        server.should_exit = True
+    def describe(self, listener: socket.socket) -> dict[str, object]:
+        """What the log says when the server begins."""
+        return {
+            "address": address_of(listener),
+            "run": " ".join(map(str, self._runs.values())),
+            "items": self.fleet.default.engine.catalogue.n_items,
+            "token": self.tokens.asked_for,
+            "may_change": self.may_change,
+        }
 
-    # For signals before uvicorn sets its own handlers. When it has stopped it raises the signals
-    # that it caught once more: with these handlers the process then still exits with 0.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    listener.listen(_BACKLOG)  # clients can connect once the log says so
-    address = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-    event(
-        "serving",
-        address=f"http://{address}:{bound[1]}",
-        run=str(run),
-        items=service.engine.catalogue.n_items,
-        token=token is not None,
-        may_change=may_change,
-    )
-    threading.Thread(target=_end_in_time, args=(server,), daemon=True).start()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(run_server())
+    def run(
+        self,
+        listener: socket.socket,
+        described: Mapping[str, object] | None,
+        *,
+        is_first: bool = True,
+        gone: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
+        """Answer requests until the process is told to stop.
+
+        Args:
+            listener: bound, and perhaps listening.
+            described: to log when clients can connect; None logs nothing.
+            is_first: whether SIGHUP reloads the runs; it reads the tokens again in any case.
+            gone: called in the event loop with what stops the server.
+        """
+        if (
+            self.options.workers == 1 and "OMP_NUM_THREADS" not in os.environ
+        ):  # requests need a core beside the search
+            torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+        server = _Server(uvicorn_config(self.app), self.app, self.options.drain)
+
+        async def run_server() -> None:
+            loop = asyncio.get_running_loop()
+            if hasattr(signal, "SIGHUP"):
+                tasks: set[asyncio.Task[None]] = set()
+
+                def reload() -> None:
+                    self._read_tokens()
+                    if is_first:
+                        task = loop.create_task(_reload(self.fleet))
+                        tasks.add(task)
+                        task.add_done_callback(tasks.discard)
+
+                loop.add_signal_handler(signal.SIGHUP, reload)
+            if gone is not None:
+                gone(server.stop)
+            await server.serve(sockets=[listener])
+
+        # The search releases the interpreter at every tensor operation; while requests keep the
+        # event loop busy it would get it back only after the default 5 ms, a hundred times per
+        # search.
+        sys.setswitchinterval(_SWITCH)
+
+        def stop(signum: int, frame: object) -> None:
+            server.should_exit = True
+
+        # For signals before uvicorn sets its own handlers. When it has stopped it raises the
+        # signals that it caught once more: with these handlers the process then still exits with 0.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        listener.listen(BACKLOG)  # clients can connect once the log says so
+        if described is not None:
+            event("serving", **described)
+        threading.Thread(target=_end_in_time, args=(server,), daemon=True).start()
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(run_server())
+
+    def _read_tokens(self) -> None:
+        try:
+            self.tokens.reload()
+        except RequestError as error:
+            event("tokens refused", reason=str(error))
+        else:
+            event("tokens read")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which waits between SIGTERM and its end, not ready but answering, so that
+    a balancer sees it and sends nothing any more.
+
+    Args:
+        config: of uvicorn.
+        app: whose ``state.ready`` is what `/readyz` tells.
+        drain: seconds to wait; a second signal ends the wait.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, drain: float) -> None:
+        super().__init__(config)
+        self._app, self._drain = app, drain
+        self._draining = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came."""
+        if sig != signal.SIGTERM or self._draining:
+            super().handle_exit(sig, frame)
+        else:
+            self._captured_signals.append(sig)
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop after the wait."""
+        if not self._drain:
+            self.should_exit = True
+        elif not self._draining:
+            self._draining = True
+            self._app.state.ready = False
+            event("draining", seconds=self._drain)
+            threading.Timer(self._drain, self._exit).start()
+
+    def _exit(self) -> None:
+        self.should_exit = True
+
+
+def may_change(options: ServerOptions, tokens: Tokens) -> bool:
+    """Whether requests may change anything: with a token that lets them, or, where there are no
+    tokens, from this machine.
+    """
+    if options.read_only:
+        return False
+    return tokens.let_change if tokens.asked_for else is_loopback(options.host)
+
+
+def _load(load: Callable[[Path], Engine], folder: Path) -> Engine:
+    """Open the run that a folder, or a link to one, is now; edits go there even if the link then
+    points elsewhere.
+    """
+    return load(folder.resolve())
 
 
 def _share_arenas() -> None:
@@ -166,7 +298,7 @@ def _share_arenas() -> None:
 
 
 @contextmanager
-def _loading() -> Iterator[None]:
+def until_served() -> Iterator[None]:
     """Until the server sets its own signal handlers, SIGTERM and SIGINT end the process and SIGHUP
     is ignored.
     """
@@ -186,10 +318,6 @@ def _loading() -> Iterator[None]:
 
 def uvicorn_config(app: Any) -> uvicorn.Config:
     """uvicorn's configuration, with limits on connections, request heads and shutdown."""
-    import uvicorn
-
-    from letterrec.serving.http.connections import BoundedHttpProtocol
-
     return uvicorn.Config(
         app,
         http=BoundedHttpProtocol,
@@ -199,7 +327,7 @@ def uvicorn_config(app: Any) -> uvicorn.Config:
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=_ENDING,
         timeout_keep_alive=65,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         server_header=False,
     )
 
@@ -210,8 +338,6 @@ def _end_in_time(server: uvicorn.Server) -> None:
     A running search or encoder cannot be interrupted, and need not be: files are whole or absent
     whenever a process ends.
     """
-    from letterrec.serving.http.telemetry import event
-
     while not server.should_exit:
         time.sleep(0.1)
     time.sleep(_STOPPING)
@@ -229,71 +355,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _reload(service: object) -> None:
-    from letterrec.serving.service import Service
-
-    assert isinstance(service, Service)
-    try:
-        await service.reload()
-    except LetterRecError:
-        return  # the service has logged it, and goes on with what it has
-
-
-def read_token(path: Path | None) -> str | None:
-    """The token from a file, else from the environment; never from the command line, which
-    others on the machine can read.
-
-    Raises:
-        RequestError: it is missing where it should be, or too short to keep anyone out.
-    """
-    if path is None:
-        token = os.environ.get("LETTERREC_TOKEN")
-        where = "LETTERREC_TOKEN"
-        if token is None:
-            return None
-    else:
-        where = str(path)
-        try:
-            token = path.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RequestError(
-                f"{where} cannot be read as the token's file ({error}); "
-                "write the token into it, alone on its line"
-            ) from None
-    if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
-        raise RequestError(
-            f"{where} holds a token of {len(token)} characters; expected at least "
-            f"{_SHORTEST_TOKEN} printable ASCII ones, as from: openssl rand -hex 32"
-        )
-    return token
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Open the socket before the run is loaded, so that a port in use is reported at once."""
-    listener: socket.socket | None = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit this: without it a body waits 40 ms for its headers' acknowledgement.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.bind(address)
-    except OSError as error:
-        if listener is not None:
-            listener.close()
-        raise RunError(
-            f"cannot listen on {host}:{port} ({error.strerror or error}); choose another --port, "
-            "or a --host that this machine has"
-        ) from None
-    return listener
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+async def _reload(fleet: Fleet) -> None:
+    with suppress(LetterRecError):  # logged by the service, which goes on with what it has
+        await fleet.reload(None)

@@ -1,7 +1,7 @@
 """What the server tells its operators: Prometheus metrics and one JSON line per event.
 
-Neither holds anything about a person: no ids, no histories, no addresses, no query strings; a
-request is known by its route.
+Neither holds anything about a person: no users, no histories, no addresses, no query strings; a
+request is known by its route, and by an id of its own.
 """
 
 from __future__ import annotations
@@ -9,35 +9,72 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import os
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
+    Metric,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
+    values,
 )
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _LINES = 10_000  # that may be pending
+_AT_ONCE = 4096  # bytes that reach a pipe in one piece, whoever else writes to it
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where processes that count together keep their counts
 log = logging.getLogger("letterrec.serving")
 
 
+def count_together(folder: str) -> None:
+    """Have the metrics that are made from now on count in files of a folder, together with those of
+    the other processes that are forked from this one.
+    """
+    os.environ[METRICS_FOLDER] = folder
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+
+
+class Gauges(NamedTuple):
+    """What a model is at the moment."""
+
+    model: str
+    run: str
+    generation: int
+    items: dict[str, int]  # by state
+    waiting: int
+    share: float
+
+
 class ServerMetrics:
-    """The server's metrics, in a registry of their own."""
+    """The server's metrics, in a registry of their own.
+
+    Where the environment names a folder for it, the processes of a server count together in files
+    there; each then answers for all.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._of_all: CollectorRegistry | None = None
         made: dict[str, Any] = {"registry": self.registry}
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
+        if METRICS_FOLDER in os.environ:
+            made = {"registry": None}
+            self._of_all = CollectorRegistry()
+            MultiProcessCollector(self._of_all)  # type: ignore[no-untyped-call]
+        else:
+            ProcessCollector(registry=self.registry)
+            PlatformCollector(registry=self.registry)
         self.requests = Counter(
             "letterrec_requests", "Requests answered", ("route", "method", "status"), **made
         )
@@ -54,12 +91,16 @@ class ServerMetrics:
         self.search_seconds = Histogram(
             "letterrec_search_seconds", "Duration of one search", buckets=_SECONDS, **made
         )
-        self.waiting = Gauge("letterrec_queue_length", "Queries that wait", **made)
-        self.items = Gauge("letterrec_items", "Items of the catalogue", ("state",), **made)
-        self.generation = Gauge(
-            "letterrec_catalogue_generation", "Edits of the catalogue since training", **made
+        self.answers = Counter(
+            "letterrec_recommendations", "Lists recommended", ("model", "run"), **made
         )
-        self.reloads = Counter("letterrec_reloads", "Reloads of the run", ("result",), **made)
+        self.reloads = Counter(
+            "letterrec_reloads", "Reloads and rollbacks of runs", ("result",), **made
+        )
+
+    def show(self, gauges: Collector) -> None:
+        """Also show what is looked up when the metrics are asked for."""
+        self.registry.register(gauges)
 
     def batch(self, size: int, seconds: float) -> None:
         """Count one search."""
@@ -73,7 +114,31 @@ class ServerMetrics:
 
     def text(self) -> bytes:
         """In Prometheus' text format."""
-        return generate_latest(self.registry)
+        of_all = b"" if self._of_all is None else generate_latest(self._of_all)
+        return generate_latest(self.registry) + of_all
+
+
+def gauges_of(models: Sequence[Gauges]) -> Iterator[Metric]:
+    """The gauges of what is served; they name the model where there are several."""
+    label = ["model"] if len(models) > 1 else []
+
+    def family(name: str, words: str, *labels: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(name, words, labels=[*label, *labels])
+
+    waiting = family("letterrec_queue_length", "Queries that wait")
+    items = family("letterrec_items", "Items of the catalogue", "state")
+    generation = family("letterrec_catalogue_generation", "Edits of the catalogue since training")
+    run = GaugeMetricFamily(
+        "letterrec_run_info", "Share of the requests by model and run", labels=["model", "run"]
+    )
+    for model in models:
+        name = [model.model] if label else []
+        waiting.add_metric(name, model.waiting)
+        generation.add_metric(name, model.generation)
+        run.add_metric([model.model, model.run], model.share)
+        for state, count in model.items.items():
+            items.add_metric([*name, state], count)
+    yield from (waiting, items, generation, run)
 
 
 def event(name: str, **fields: object) -> None:
@@ -82,7 +147,15 @@ def event(name: str, **fields: object) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per record."""
+    """One JSON object per record.
+
+    Args:
+        fields: that every line has.
+    """
+
+    def __init__(self, fields: dict[str, object] | None = None) -> None:
+        super().__init__()
+        self._fields = fields or {}
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line."""
@@ -92,6 +165,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }
+        line |= self._fields
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
@@ -136,14 +210,28 @@ class Writer(logging.Handler):
                 self._changed.wait_for(lambda: self._waiting)
                 records, self._waiting, self._writing = self._waiting, [], True
             with suppress(OSError, ValueError):  # whoever read it is gone
-                self._stream.write("".join(f"{self.format(record)}\n" for record in records))
+                self._write_lines([f"{self.format(record)}\n" for record in records])
+
+    def _write_lines(self, lines: list[str]) -> None:
+        """Write lines, several at once but never a part of one, since others may write there."""
+        piece = ""
+        for line in [*lines, ""]:
+            if not line or len(piece) + len(line) > _AT_ONCE:
+                self._stream.write(piece)
                 self._stream.flush()
+                piece = ""
+            piece += line
 
 
-def log_to_stderr() -> None:
-    """Send the server's events, and uvicorn's, to stderr as JSON lines."""
-    handler = Writer(sys.stderr)
-    handler.setFormatter(JsonLines())
+def log_to_stderr(at_once: bool = False, **fields: object) -> None:
+    """Send the server's events, and uvicorn's, to stderr as JSON lines.
+
+    Args:
+        at_once: write each line when it is logged, without a thread.
+        fields: that every line has.
+    """
+    handler = logging.StreamHandler(sys.stderr) if at_once else Writer(sys.stderr)
+    handler.setFormatter(JsonLines(fields))
     for name in ("letterrec.serving", "uvicorn", "uvicorn.error", "uvicorn.asgi"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]

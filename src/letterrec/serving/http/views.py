@@ -17,6 +17,7 @@ from letterrec.identifiers.diagnostics import code_counts, entropy
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.items import STATES, Catalogue
 from letterrec.serving.engine import Engine
+from letterrec.serving.fleet import Version
 from letterrec.serving.http import schemas as s
 from letterrec.tokenizers import load_tokenizer
 
@@ -33,7 +34,19 @@ def name(catalogue: Catalogue, row: int) -> dict[str, object]:
     }
 
 
-def item(engine: Engine, catalogue: Catalogue, item_id: str, neighbours: int) -> s.Item:
+def text(engine: Engine, catalogue: Catalogue, row: int) -> str | None:
+    """The text of an item; None where the run has none."""
+    if row in catalogue.edited:
+        return catalogue.edited[row].text
+    if row >= catalogue.n_trained:
+        return catalogue.added_texts[row - catalogue.n_trained]
+    texts = engine.dataset.texts
+    return None if texts is None else texts[row]
+
+
+def item(
+    version: Version, engine: Engine, catalogue: Catalogue, item_id: str, neighbours: int
+) -> s.Item:
     """An item with its neighbours in code space.
 
     Raises:
@@ -41,14 +54,10 @@ def item(engine: Engine, catalogue: Catalogue, item_id: str, neighbours: int) ->
     """
     row = catalogue.row(item_id)
     codes = catalogue.identifiers.codes[row]
-    texts = engine.dataset.texts
-    if row >= catalogue.n_trained:
-        text: str | None = catalogue.added_texts[row - catalogue.n_trained]
-    else:
-        text = None if texts is None else texts[row]
     return s.Item(
+        **version._asdict(),
         **name(catalogue, row),
-        text=text,
+        text=text(engine, catalogue, row),
         state=STATES[catalogue.states[row]],
         codes=[int(c) for c in codes if c >= 0],
         added=row >= catalogue.n_trained,
@@ -60,7 +69,18 @@ def item(engine: Engine, catalogue: Catalogue, item_id: str, neighbours: int) ->
     )
 
 
-def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
+def listed(engine: Engine, catalogue: Catalogue, row: int) -> s.ListedItem:
+    """An item as a list has it."""
+    return s.ListedItem(
+        **name(catalogue, row),
+        text=text(engine, catalogue, row),
+        state=STATES[catalogue.states[row]],
+        added=row >= catalogue.n_trained,
+        interactions=int(catalogue.popularity[row]),
+    )
+
+
+def run_info(version: Version, engine: Engine, catalogue: Catalogue) -> s.RunInfo:
     """What is served."""
     run, settings = Run.open(engine.folder), engine.settings
     try:
@@ -71,6 +91,7 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
     made = {"given": "given with the data", "titles": "titles"}
     tokenizer = made.get(settings.identifiers.source, settings.tokenizer.name)
     return s.RunInfo(
+        **version._asdict(),
         name=engine.dataset.name,
         recommender=settings.recommender.name,
         tokenizer=tokenizer if catalogue.identifiers.n_levels else "none",
@@ -80,7 +101,6 @@ def run_info(engine: Engine, catalogue: Catalogue) -> s.RunInfo:
         blocked=catalogue.count("blocked"),
         deleted=catalogue.count("deleted"),
         added=catalogue.n_items - catalogue.n_trained,
-        generation=catalogue.generation,
         created=run.about["started"],
         letterrec=letterrec.__version__,
         metrics=metrics,

@@ -13,12 +13,15 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+// Where a path of the server is for this page: a proxy may have both under a path of their own.
+export const address = (path) => new URL(path.replace(/^\//, ""), document.baseURI).href;
+
 export async function ask(path, body) {
   const headers = {};
   const token = keptToken();
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const response = await fetch(path, {
+  const response = await fetch(address(path), {
     method: body === undefined ? "GET" : "POST",
     headers,
     body: body === undefined ? undefined : JSON.stringify(body),
@@ -101,7 +104,7 @@ export const number = (value) => value.toLocaleString("en");
 let plotly = null;
 export function loadPlotly() {
   plotly ??= new Promise((resolve, reject) => {
-    const script = el("script", { src: "/static/plotly.js" });
+    const script = el("script", { src: "static/plotly.js" });
     script.addEventListener("load", () => resolve(window.Plotly));
     script.addEventListener("error", () => reject(new Error("the plots could not be loaded")));
     document.head.append(script);

@@ -1,0 +1,263 @@
+"""The routes of the catalogue: search, list, look at, add, change and delete items."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+from typing import Annotated
+
+from fastapi import FastAPI, Header, Path, Query, Request, Response
+
+from letterrec.data.readers.plain import read_items
+from letterrec.data.text import ItemText, item_text
+from letterrec.errors import DataError, RequestError
+from letterrec.files import fingerprint
+from letterrec.serving import queries
+from letterrec.serving.catalogue.draft import AddItems, ChangeItem, Edit, Key, PutItems
+from letterrec.serving.catalogue.items import STATES, State
+from letterrec.serving.fleet import Fleet, Version, version_of
+from letterrec.serving.http import schemas as s
+from letterrec.serving.http import views
+from letterrec.serving.http.admission import BULK, TABLE_TYPES, table_suffix
+from letterrec.serving.http.drawings import Drawings
+from letterrec.serving.http.exploring import ModelName
+from letterrec.serving.http.middleware import ends_of, served_by
+from letterrec.serving.http.problems import problems
+from letterrec.serving.service import Made
+
+_NEIGHBOURS = 8
+ItemId = Annotated[str, Path(min_length=1, max_length=256, description="the item's id")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="any text of the client's; a request that is repeated with it is made once",
+    ),
+]
+_FILE = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            kind: {"schema": {"type": "string", "format": "binary"}} for kind in TABLE_TYPES
+        },
+    }
+}
+
+
+def add_catalogue(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
+    """Add the routes to the application."""
+    _add_looking(app, fleet, drawings)
+    _add_editing(app, fleet)
+
+
+def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
+    @app.get("/v1/search", responses=problems(404), tags=["catalogue"])
+    async def search_items(
+        http: Request,
+        q: Annotated[str, Query(min_length=1, max_length=200, description="words of a title")],
+        limit: Annotated[int, Query(ge=1, le=50)] = 10,
+        model: ModelName = None,
+    ) -> s.SearchResponse:
+        """Items whose titles hold all words, case and accents aside."""
+        service = fleet.named(model)
+        engine = service.engine
+        catalogue = engine.catalogue
+        served_by(http, version_of(service, engine, catalogue))
+        rows = await drawings.run(lambda: catalogue.search(q, limit))
+        return s.SearchResponse(
+            items=[
+                s.Found(
+                    **views.name(catalogue, row),
+                    state=STATES[catalogue.states[row]],
+                    interactions=int(catalogue.popularity[row]),
+                )
+                for row in rows
+            ]
+        )
+
+    @app.get("/v1/items", responses=problems(404), tags=["catalogue"])
+    async def list_items(
+        http: Request,
+        after: Annotated[
+            str | None, Query(max_length=256, description="`next` of the page before")
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=1_000, description="items a page")] = 100,
+        state: Annotated[s.State | None, Query(description="without it, all")] = None,
+        added: Annotated[bool, Query(description="only those that came after training")] = False,
+        model: ModelName = None,
+    ) -> s.ItemList:
+        """A page of the catalogue, in the order of the ids."""
+        service = fleet.named(model)
+        engine = service.engine
+        catalogue = engine.catalogue
+        version = version_of(service, engine, catalogue)
+        served_by(http, version)
+        states: Sequence[State] = STATES if state is None else [state]
+
+        def draw() -> s.ItemList:
+            rows = catalogue.listed(after, limit + 1, states, added)
+            more = len(rows) > limit
+            items = [views.listed(engine, catalogue, row) for row in rows[:limit]]
+            return s.ItemList(
+                **version._asdict(), items=items, next=items[-1].item if more else None
+            )
+
+        return await drawings.run(draw)
+
+    @app.get("/v1/items/{item:path}", responses=problems(404), tags=["catalogue"])
+    async def get_item(http: Request, item: ItemId, model: ModelName = None) -> s.Item:
+        """An item: text, identifier, neighbours in code space."""
+        service = fleet.named(model)
+        engine = service.engine
+        catalogue = engine.catalogue
+        version = version_of(service, engine, catalogue)
+        served_by(http, version)
+        known = queries.one_id(item, "item", catalogue.rows)
+        return await drawings.run(
+            lambda: views.item(version, engine, catalogue, known, _NEIGHBOURS)
+        )
+
+
+def _add_editing(app: FastAPI, fleet: Fleet) -> None:
+    async def edited(http: Request, model: str | None, edit: Edit) -> tuple[Made, Version]:
+        service = fleet.changed(model)
+        made = await service.edit(edit, ends_of(http))
+        version = Version(service.name, service.engine.run_id, made.receipt.generation)
+        served_by(http, version)
+        return made, version
+
+    def known_id(model: str | None, item: str) -> str:
+        return queries.one_id(item, "item", fleet.changed(model).engine.catalogue.rows)
+
+    def changed(made: Made, version: Version, item: str) -> s.ChangedItem:
+        catalogue = made.catalogue
+        row = catalogue.rows[item]
+        return s.ChangedItem(
+            **version._asdict(),
+            **views.name(catalogue, row),
+            state=STATES[catalogue.states[row]],
+        )
+
+    @app.post(
+        "/v1/items", status_code=201, responses=problems(403, 404, 409, 503), tags=["catalogue"]
+    )
+    async def add_items(
+        request: s.NewItems, http: Request, model: ModelName = None, key: IdempotencyKey = None
+    ) -> s.AddedItems:
+        """Add items; they can be recommended as soon as this is answered. With `upsert`, those
+        that are there get these titles and texts instead of being refused.
+        """
+        new = {i.item: item_text(i.title, [i.text]) for i in request.items}
+        if len(new) < len(request.items):
+            raise RequestError("an item id comes twice in one request; give each once")
+        kind = PutItems if request.upsert else AddItems
+        edit = kind(new, _key(key, http, request.model_dump_json()))
+        made, version = await edited(http, model, edit)
+        catalogue = made.catalogue
+        return s.AddedItems(
+            **version._asdict(),
+            items=[s.ItemName(**views.name(catalogue, catalogue.rows[i])) for i in new],
+        )
+
+    @app.put(
+        "/v1/items/{item:path}",
+        responses={
+            **problems(403, 404, 409, 503),
+            201: {"model": s.ChangedItem, "description": "The item was added"},
+        },
+        tags=["catalogue"],
+    )
+    async def put_item(
+        item: ItemId,
+        words: s.ItemWords,
+        http: Request,
+        response: Response,
+        model: ModelName = None,
+        key: IdempotencyKey = None,
+    ) -> s.ChangedItem:
+        """Add an item, or give one that is there this title and text; its identifier stays."""
+        item = known_id(model, item)
+        text = item_text(words.title, [words.text])
+        edit = PutItems({item: text}, _key(key, http, words.model_dump_json()))
+        made, version = await edited(http, model, edit)
+        if made.receipt.added:
+            response.status_code = 201
+        return changed(made, version, item)
+
+    @app.patch("/v1/items/{item:path}", responses=problems(403, 404, 409, 503), tags=["catalogue"])
+    async def change_item(
+        item: ItemId,
+        change: s.ItemChange,
+        http: Request,
+        model: ModelName = None,
+        key: IdempotencyKey = None,
+    ) -> s.ChangedItem:
+        """Block an item, delete it, or bring it back; edit its title or its text."""
+        if change.state is None and change.title is None and change.text is None:
+            raise RequestError("nothing is to change; give state, title or text")
+        item = known_id(model, item)
+        edit = ChangeItem(
+            item,
+            change.title,
+            change.text,
+            change.state,
+            _key(key, http, change.model_dump_json()),
+        )
+        made, version = await edited(http, model, edit)
+        return changed(made, version, item)
+
+    @app.delete("/v1/items/{item:path}", responses=problems(403, 404, 409, 503), tags=["catalogue"])
+    async def delete_item(
+        item: ItemId, http: Request, model: ModelName = None, key: IdempotencyKey = None
+    ) -> s.ChangedItem:
+        """Delete an item; its id and its identifier stay taken."""
+        item = known_id(model, item)
+        edit = ChangeItem(item, state="deleted", key=_key(key, http, ""))
+        made, version = await edited(http, model, edit)
+        return changed(made, version, item)
+
+    @app.post(BULK, responses=problems(403, 404, 409, 503), openapi_extra=_FILE, tags=["catalogue"])
+    async def import_items(
+        http: Request, model: ModelName = None, key: IdempotencyKey = None
+    ) -> s.ImportedItems:
+        """Take a table of items (csv, tsv, jsonl, parquet; columns item, title, further text): new
+        ones are added, those there get its titles and texts; all or none.
+        """
+        body = await http.body()
+        suffix = table_suffix(http.headers.get("content-type", ""))
+        if suffix is None:
+            raise RequestError("there is no table; send one as the body, with its content-type")
+        items = await asyncio.to_thread(_items_of, body, suffix)
+        edit = PutItems(items, _key(key, http, fingerprint(body)))
+        made, version = await edited(http, model, edit)
+        receipt = made.receipt
+        return s.ImportedItems(
+            **version._asdict(), rows=len(items), added=receipt.added, changed=receipt.changed
+        )
+
+
+def _key(key: str | None, http: Request, body: str) -> Key | None:
+    """By which a repeated request is recognised."""
+    if key is None:
+        return None
+    asked = f"{http.method} {http.url.path}?{http.url.query}"
+    return Key(fingerprint(key), fingerprint(asked, body))
+
+
+def _items_of(body: bytes, suffix: str) -> dict[str, ItemText]:
+    """The items of a table.
+
+    Raises:
+        RequestError: it is none, or holds none.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = FilePath(folder) / f"items{suffix}"
+        path.write_bytes(body)
+        try:
+            return read_items(path)
+        except DataError as error:
+            raise RequestError(str(error).replace(f"{folder}/", "")) from None
