@@ -185,9 +185,8 @@ def test_what_cannot_learn_wishes_is_refused_before_training(
 
 
 def test_items_without_words_are_refused_before_training(tmp_path: Path) -> None:
-    (tmp_path / "interactions.csv").write_text(
-        "\n".join(["user,item", *(f"u{u},i{(u + s) % 9}" for u in range(20) for s in range(6))])
-    )
+    rows = [f"u{u},i{(u + step) % 9},{step}" for u in range(20) for step in range(6)]
+    (tmp_path / "interactions.csv").write_text("\n".join(["user,item,timestamp", *rows]))
     (tmp_path / "items.csv").write_text(
         "\n".join(["item,title", *(f"i{i},Word{'abcdefghi'[i]}" for i in range(9))])
     )
