@@ -162,6 +162,9 @@ class RandomScores:
         self._later = torch.randn(BATCH, BEAM, 256)
         self._level = 0
 
+    def limit(self, allowed: Tensor) -> None:
+        """Nothing: no items are retrieved."""
+
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(256, beams, 256)``."""
         return self._later if self._level else self._first

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from domains import write_domains
 from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.recommenders.lcrec import llm
@@ -34,6 +35,7 @@ SLOW = {
     "trained_baseline",
     "shop_run",
     "wishing_run",
+    "two_domains",
     "cold_run",
     "smollm2",
     "minilm",
@@ -101,6 +103,18 @@ def wishing_run(shop: Path, shop_run: Path, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("runs") / "wishing"
     wishing = ["wishes.enabled=true", "wishes.training.epochs=4", "wishes.training.batch_size=64"]
     api.fit(shop, folder, small_settings(*wishing), reuse=shop_run)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two_domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on two sources whose users are joined; read only."""
+    from letterrec import api
+
+    folder = tmp_path_factory.mktemp("runs") / "domains"
+    sources = write_domains(tmp_path_factory.mktemp("domains"))
+    quick = ("data.join_users=true", "training.epochs=3", "tokenizer.training.epochs=2")
+    api.fit(sources, folder, small_settings(*quick), progress=False)
     return folder
 
 

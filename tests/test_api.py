@@ -49,7 +49,7 @@ WRONG: list[tuple[dict[str, Any], type[LetterRecError], str]] = [
     ({"source": pl.DataFrame({"user": ["a"], "item": ["b"]})}, DataError, "polars.DataFrame; .*"),
     ({"source": None}, DataError, "source is None; expected the path"),
     ({"source": ""}, DataError, "source is ''"),
-    ({"source": ["a"]}, DataError, "source is a list"),
+    ({"source": ["a"]}, DataError, "a does not exist"),
     ({"out": None}, RunError, "out = None"),
     ({"out": ""}, RunError, "out = ''"),
     ({"out": 5}, RunError, "out = 5"),

@@ -10,7 +10,8 @@ from typing import Literal, TypedDict, final, get_args
 from letterrec import pipeline
 from letterrec.config.loading import load_settings, parse_settings
 from letterrec.config.settings import Settings
-from letterrec.data import Dataset, check_source
+from letterrec.data import AnySource, Dataset, sources_of
+from letterrec.data.domains import check_known, names_of
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.splits import Split
 from letterrec.embeddings.content import embed
@@ -19,7 +20,7 @@ from letterrec.evaluation import cold_start
 from letterrec.evaluation.breakdowns import By, grouped
 from letterrec.evaluation.protocol import SplitMetrics, evaluate_split, measured_cases
 from letterrec.files import apart, write_json
-from letterrec.identifiers.diagnostics import Diagnosis, LevelUse
+from letterrec.identifiers.diagnostics import Diagnosis, LevelUse, domain_use
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import shown
 from letterrec.runs.parts import is_baseline, measures_of, trained_baseline, trained_recommender
@@ -47,7 +48,7 @@ class Weights(TypedDict):
 
 
 def fit(
-    source: str | PathLike[str] | Dataset,
+    source: AnySource,
     out: str | PathLike[str],
     settings: AnySettings = None,
     resume: bool = False,
@@ -63,7 +64,9 @@ def fit(
 
     Args:
         source: a folder or file in one of the formats of `letterrec.read`, ``"ml-100k"``, or what
-            `letterrec.read` gave, which is taken as it is.
+            `letterrec.read` gave, which is taken as it is. Several in a list, or in a dict by name,
+            are learned together; each is a domain, called as its folder is or as a path says
+            (``NAME=PATH``), and its items are ``NAME/ID``.
         out: the run folder, new or empty; with ``resume`` also one that holds an unfinished run.
         settings: a dict of what is changed, nested or with dots (``{"training.epochs": 5}``), or
             what `load_settings` gave; a recipe's name is taken too. None takes the default recipe.
@@ -86,13 +89,11 @@ def fit(
         reuse = [reuse]
     others = [_as_folder(other, "reuse") for other in reuse]
     distributed.join()
-    if not isinstance(source, Dataset):
-        if distributed.is_main():  # a source that cannot be read leaves no run behind
-            ReadOptions(**chosen.data.reading())
-            check_source(source)
-        source = str(source)
+    given = sources_of(source)
+    if not isinstance(given, Dataset):  # a source that cannot be read leaves no run behind
+        ReadOptions(**chosen.data.reading())
     with shown(progress):
-        return pipeline.fit(source, folder, chosen, resume=resume, reuse=others, until=until)
+        return pipeline.fit(given, folder, chosen, resume=resume, reuse=others, until=until)
 
 
 def load(folder: AnyRun, edits: bool = True) -> Engine:
@@ -165,7 +166,7 @@ def refit(
     folder: AnyRun,
     out: str | PathLike[str] | None = None,
     *,
-    data: str | PathLike[str] | Dataset | None = None,
+    data: AnySource | None = None,
     weights: StartingWeights | None = None,
     epochs: int | None = None,
     resume: bool = False,
@@ -202,13 +203,12 @@ def refit(
     path = _as_folder(folder, "folder")
     target = path.with_name(f"{path.name}-refit") if out is None else _as_folder(out, "out")
     distributed.join()
-    if data is not None and not isinstance(data, Dataset):
-        check_source(data)
-        data = str(data)
     run, engine = Run.open(path), load(path)
+    has_domains = engine.dataset.domains is not None
+    newer = None if data is None else sources_of(data, named=has_domains)
     with shown(progress):
         return refit_served(
-            engine, run, target, data=data, weights=weights, epochs=epochs, resume=resume
+            engine, run, target, data=newer, weights=weights, epochs=epochs, resume=resume
         )
 
 
@@ -223,6 +223,7 @@ def evaluate(
     cuts: Iterable[int] = (),
     metrics: Iterable[str] = (),
     users: int | None = None,
+    domain: str | None = None,
 ) -> SplitMetrics:
     """Metrics of a finished run on a split, with their standard errors; see
     `evaluation.protocol.evaluate_split`.
@@ -238,9 +239,12 @@ def evaluate(
         cuts: further ones, beside the run's (``evaluation.cuts``).
         metrics: further ones, beside the run's: ``"mrr"``, ``"hit_rate"``.
         users: rank a sample of at most so many; None takes the run's ``evaluation.test_users``.
+        domain: of a run of several sources: rank the items of this one alone, for the users whose
+            held-out item is of it. None ranks all items, and tells the domains apart beside that.
 
     Raises:
-        RequestError: ``beam`` is below 1, or is given for a baseline; ``by`` is no kind of group.
+        RequestError: ``beam`` is below 1, or is given for a baseline; ``by`` is no kind of group;
+            there is no such domain.
         RunError: there is no run, or it is unfinished or damaged, or was refitted on all
             interactions.
         SettingsError: a cut, a metric or the number of users is none.
@@ -256,6 +260,8 @@ def evaluate(
     settings = _measured_as(engine.settings, cuts, metrics, users)
     measures, users = measures_of(settings), settings.evaluation.test_users
     dataset, generates = engine.dataset, engine.model.generates
+    if domain is not None:
+        check_known(domain, names_of(dataset))
     with shown(progress):
         measured = evaluate_split(
             engine.ranker,
@@ -267,10 +273,11 @@ def evaluate(
             identifiers=engine.identifiers if generates else None,
             measures=measures,
             users=users,
+            domain=domain,
         )
     result = measured.metrics
     if by is not None:
-        cases = measured_cases(dataset, split, users)
+        cases = measured_cases(dataset, split, users, domain)
         result["groups"] = grouped(by, measured.ranks, cases, dataset, measures)
     return result
 
@@ -323,7 +330,8 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
 
 
 def inspect(folder: AnyRun) -> Diagnosis | Weights:
-    """What a run's identifiers look like; see `identifiers.diagnostics.diagnose`.
+    """What a run's identifiers look like; see `identifiers.diagnostics.diagnose`. Of several
+    sources also by domain.
 
     Of a baseline, which has none: its `Weights`.
 
@@ -332,7 +340,11 @@ def inspect(folder: AnyRun) -> Diagnosis | Weights:
     """
     run = Run.open(_as_folder(folder, "folder"))
     if not is_baseline(run.settings):
-        return run.diagnostics()
+        found = run.diagnostics()
+        dataset = run.dataset()
+        if dataset.domains is not None:
+            found["domains"] = domain_use(run.identifiers(dataset), dataset.domains)
+        return found
     weights = {name: list(tensor.shape) for name, tensor in run.weights().items()}
     return {"recommender": run.settings.recommender.name, "levels": [], "weights": weights}
 

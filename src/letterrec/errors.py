@@ -10,7 +10,7 @@ LetterRecError
 ├── IdentifierError  a code space too small, identifiers that do not match the items
 ├── RunError         a run folder: missing, unfinished, damaged, made from other data
 ├── RequestError     a request that cannot be answered as it is: k too large, ...
-│   ├── NotFound     it names a user or an item that the run does not know
+│   ├── NotFound     it names a user, an item or a domain that the run does not know
 │   └── Conflict     it would change what must stay, such as an item's identifier
 ├── Overloaded       more requests than can be answered in time
 └── MissingExtra     an optional package that is not installed
@@ -45,7 +45,7 @@ class RequestError(LetterRecError):
 
 
 class NotFound(RequestError):
-    """A request names a user or an item that the run does not know."""
+    """A request names a user, an item or a domain that the run does not know."""
 
 
 class Conflict(RequestError):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.config.settings import Settings
-from letterrec.data import Dataset
+from letterrec.data import Dataset, Sources
 from letterrec.data.cold import read_split
 from letterrec.decoding.ranker import GenerativeRanker, PersonalRanker, Ranker
 from letterrec.decoding.transitions import Transitions
@@ -33,7 +33,7 @@ Embeddings = NDArray[np.float32]
 
 
 def fit(
-    source: str | Dataset,
+    source: str | Dataset | Sources,
     folder: Path,
     settings: Settings,
     *,

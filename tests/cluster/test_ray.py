@@ -41,7 +41,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning"),
 ]
 SECONDS = 0.2  # of a part, so that there is a middle to be killed in
-QUICK_TO_NOTICE = {
+SETTINGS = {  # of the cluster: deaths are noticed at once, and the memory of other programs is not
+    "memory_monitor_refresh_ms": 0,
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 300,
     "health_check_timeout_ms": 30_000,  # one that is killed refuses at once
@@ -59,7 +60,7 @@ class TwoNodes:
             "num_cpus": 2,
             "object_store_memory": 100_000_000,
             "include_dashboard": False,
-            "_system_config": QUICK_TO_NOTICE,
+            "_system_config": SETTINGS,
         }
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.address: str = self._cluster.address
@@ -164,6 +165,7 @@ def test_a_log_is_read_when_a_node_dies(
     log = log.with_columns(timestamp=1_700_000_000 + pl.int_range(pl.len()))
     log.write_parquet(tmp_path / "interactions.parquet")
     whole = read(tmp_path)
+    monkeypatch.setattr(partitions, "LARGE", {"parquet": 0})
     with cut(nodes, tmp_path / "work"):
         parted = read(tmp_path)
     assert parted.fingerprint == whole.fingerprint
@@ -223,7 +225,7 @@ def test_items_are_added_when_a_node_dies(
 
 
 def test_training_goes_on_when_a_node_dies(nodes: TwoNodes, shop: Path, tmp_path: Path) -> None:
-    settings = [*SMALL, "training.epochs=16", "training.patience=16", "training.batch_size=8"]
+    settings = [*SMALL, "training.epochs=5", "training.patience=5", "training.batch_size=8"]
     settings += ["transitions.enabled=false"]
     begun, chosen = tmp_path / "begun", load_settings(None, settings)
     api.fit(shop, begun, chosen, until="identifiers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from accelerator import DEVICE, accelerator
 from letterrec.nn import sampled
 from letterrec.nn.sampled import draw_negatives, sampled_loss
 from letterrec.nn.sasrec import SASRec, full_loss
@@ -87,3 +88,16 @@ def test_no_target_is_no_loss() -> None:
     none = torch.zeros(0, dtype=torch.int64)
     loss = sampled_loss(states, none, torch.ones(3), lambda rows: torch.zeros(len(rows), DIM))
     assert float(loss.detach()) == 0
+
+
+def test_it_stays_on_the_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, table = torch.randn(50, DIM), torch.randn(N_ITEMS, DIM)
+    targets, popularity = torch.randint(0, N_ITEMS, (50,)), torch.ones(N_ITEMS)
+    torch.manual_seed(2)
+    here = float(sampled_loss(states, targets, popularity, lambda rows: table[rows]))
+    with accelerator(monkeypatch):
+        there = [t.to(DEVICE) for t in (states, targets, popularity, table)]
+        torch.manual_seed(2)
+        loss = sampled_loss(*there[:3], lambda rows: there[3][rows])
+        assert loss.device == DEVICE
+        assert float(loss) == pytest.approx(here)

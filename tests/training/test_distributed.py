@@ -194,3 +194,24 @@ def test_no_thread_outlives_the_processes_work(tmp_path: Path) -> None:
     assert said.count("met") == 2
     assert said.count("at exit: ") >= 2
     assert "gloo" not in said
+
+
+AVERAGE = """
+import sys, torch
+from letterrec.training import distributed
+
+distributed.join()
+with distributed.together():
+    rank = distributed.rank()
+    rows, values = torch.tensor([[1, 3 + rank]]), torch.full((2, 2), 1.0 + rank)
+    gradient = torch.sparse_coo_tensor(rows, values, (6, 2), check_invariants=False)
+    mean = distributed.average_rows(gradient).to_dense()[:, 0].tolist()
+    open(f"{sys.argv[1]}/{rank}", "w").write(str(mean))
+"""
+
+
+def test_gradients_of_rows_are_averaged(tmp_path: Path) -> None:
+    script = tmp_path / "average.py"
+    script.write_text(AVERAGE)
+    subprocess.run([*TORCHRUN, script, str(tmp_path)], check=True, capture_output=True, timeout=100)
+    assert {(tmp_path / rank).read_text() for rank in "01"} == {str([0.0, 1.5, 0.0, 0.5, 1.0, 0.0])}

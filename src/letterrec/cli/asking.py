@@ -49,6 +49,10 @@ def evaluate(
     users: Annotated[
         int | None, typer.Option(min=1, help="rank a sample of so many; default: the run's, or all")
     ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="items and targets of this one alone; default: all"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recall and NDCG by full ranking: every item competes, seen items included, as papers count.
@@ -63,6 +67,9 @@ def evaluate(
     With `--by history`, `--by popularity` or `--by user`: where it does well and where not. Users
     of short histories, items that are rare, and, where the split is by time, users who came after
     training are groups of their own.
+
+    Of a run of several sources each domain stands below, all items competing; with `--domain NAME`
+    only the items of that one compete, for the users whose held-out item is of it.
 
     With `--cold`: how items fare that were held out of training (`--set data.cold_share=0.05` when
     fitting) and are added by their text alone, beside content-kNN and popularity.
@@ -79,8 +86,8 @@ def evaluate(
     from letterrec.evaluation.protocol import Evaluation
     from letterrec.reports.text import print_cold_metrics, print_metrics
 
-    if cold and (by or cuts or metrics or users):
-        raise RequestError("--by, --cuts, --metrics and --users do not go with --cold")
+    if cold and (by or cuts or metrics or users or domain is not None):
+        raise RequestError("--by, --cuts, --metrics, --users and --domain do not go with --cold")
     if cold:
         measured = api.evaluate_cold(run, beam=beam)
         if as_json:
@@ -98,6 +105,7 @@ def evaluate(
         cuts=whole_numbers(cuts or "", "--cuts"),
         metrics=words(metrics or ""),
         users=users,
+        domain=domain,
     )
     if as_json:
         print_json(result)
@@ -160,6 +168,10 @@ def recommend(
     ] = "skip",
     ray: RayOption = None,
     workers: WorkersOption = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="only items of this one, of a run of several sources"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The next items for a user of the run, for any history, or for all users.
@@ -215,6 +227,7 @@ def recommend(
                 exclude_seen=not include_seen,
                 behaviour=behaviour,
                 force=force,
+                domain=domain,
                 load=partial(api.load, folder) if ray else None,
             )
         if as_json:
@@ -235,11 +248,12 @@ def recommend(
             user=user,
             behaviours=of_each if user is None else engine.behaviours_of(user),
             behaviour=behaviour,
+            domain=domain,
         )
     )
     (answer,) = engine.answer_ids([query])
-    if said := engine.note_on(query):
-        note(said)
+    if told := engine.note_on(query):
+        note(told)
     if query.skipped:
         note(f"skipped {listed(list(query.skipped))}: {engine.not_among()}")
     if not answer:
@@ -251,7 +265,7 @@ def recommend(
                 "user": user,
                 "history": items,
                 "skipped": list(query.skipped),
-                "note": said,
+                "note": told,
                 "items": [
                     {"item": i, "title": titles[i], score_name: score} for i, score in answer
                 ],

@@ -50,13 +50,14 @@ def quickstart(
 
 def fit(
     source: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="SOURCE",
+            metavar="SOURCE...",
             help="a folder with interactions.parquet|csv|tsv|jsonl (user, item, timestamp) and "
             "items.* (item, title, further text), or one such table; or LETTER's layout, RecBole "
             "atomic files, Amazon, Yelp, MovieLens, Steam, RetailRocket, H&M, Yoochoose, Last.fm, "
-            "Gowalla, Foursquare, Goodreads, Book-Crossing or MIND as published; or `ml-100k`",
+            "Gowalla, Foursquare, Goodreads, Book-Crossing or MIND as published; or `ml-100k`. "
+            "Several are learned together, each a domain, called as its folder is or NAME=SOURCE",
         ),
     ],
     out_folder: Annotated[Path, typer.Option("--out", metavar="RUN", help="new or empty folder")],
@@ -97,6 +98,8 @@ def fit(
 
         letterrec fit Instruments/ --out runs/given --set identifiers.source=given
 
+            letterrec fit Beauty/ Books=old-shop/ --out runs/both --set data.join_users=true
+
         letterrec fit /shared/log --out /shared/runs/first --ray 10.0.0.1:6379
     """
     from letterrec import api
@@ -124,8 +127,11 @@ def fit(
 def refit(
     run: RunArgument,
     data: Annotated[
-        str | None,
-        typer.Option(metavar="SOURCE", help="a newer log, in any format that `fit` takes"),
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="a newer log, in any format that `fit` takes; repeatable, one for each domain",
+        ),
     ] = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", metavar="RUN2", help="new folder; default: RUN-refit")
@@ -160,7 +166,9 @@ def refit(
     """
     from letterrec import api
 
-    made = api.refit(run, out_folder, data=data, weights=weights, epochs=epochs, resume=resume)
+    made = api.refit(
+        run, out_folder, data=data or None, weights=weights, epochs=epochs, resume=resume
+    )
     if (told := made.about.get("refitted")) is not None:
         start = "nothing" if told["weights"] == "nothing" else f"the weights of {run}"
         length = f"epochs: {told['epochs']}, from {start}" if told["epochs"] else "computed at once"

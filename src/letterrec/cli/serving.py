@@ -12,6 +12,7 @@ from letterrec.cli.common import (
     RayOption,
     RunArgument,
     WorkersOption,
+    note,
     on_ray,
     out,
     print_json,
@@ -121,25 +122,49 @@ def add_items(
     ] = False,
     ray: RayOption = None,
     workers: WorkersOption = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="which the items are of, new or known; their ids become NAME/ID"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add new items to a run by their text, without training; they can be recommended at once."""
+    """Add new items to a run by their text, without training; they can be recommended at once.
+
+    In a run of several sources an item is of a domain: that of `--domain`, that of a column
+    `domain`, or the one that its id begins with. A domain that the run does not have yet begins
+    with these items.
+    """
     from letterrec import api
     from letterrec.data.readers.plain import read_items
     from letterrec.serving.catalogue.edits import AddItems, Editor, PutItems
+    from letterrec.serving.catalogue.placing import placed
 
+    if domain is not None and not domain:
+        raise RequestError("--domain is empty; expected a name")
     new = read_items(items)
     engine = api.load(run)
+    before = engine.catalogue.domain_names
+    domains = {} if domain is None else dict.fromkeys(new, domain)
+    if domain is None and engine.dataset.domains is not None:
+        found = read_items(items, by_domain=True)
+        if found.keys() != new.keys():
+            new, domains = found, {item: item.partition("/")[0] for item in found}
+    new, domains = placed(new, domains, engine)
+    edit = (PutItems if update else AddItems)(new, domains=domains)
     with on_ray(ray, workers, run):
-        Editor(engine).make(PutItems(new) if update else AddItems(new))
+        Editor(engine).make(edit)
     catalogue = engine.catalogue
-    added = {item: catalogue.identifiers.spelled(catalogue.rows[item]) for item in new}
+    added = {item: catalogue.identifiers.spelled(catalogue.rows[item]) for item in edit.items}
+    for name in catalogue.domain_names[len(before) :]:
+        note(f"domain {name!r} is new in this run; it had {', '.join(map(repr, before))}")
     if as_json:
         print_json({"items": added, "generation": catalogue.generation})
     else:
         rows = table("item", "title", "identifier", whole=("item", "identifier"))
         for item, identifier in added.items():
-            rows.add_row(item, new[item].title or item, identifier)
+            rows.add_row(item, edit.items[item].title or item, identifier)
         out.print(rows)
 
 

@@ -106,6 +106,7 @@ def _train(source: str | Dataset, run: Run, workers: int | None) -> None:
 
 def _attempt(what: _Fit, count: int) -> list[Exception]:
     """Train with so many processes until all are done, or one is lost; why it was lost."""
+    from ray.exceptions import RayError
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
@@ -129,6 +130,8 @@ def _attempt(what: _Fit, count: int) -> list[Exception]:
             return list(error.worker_failures.values()) or [error]
         except ControllerError as error:
             return [error.controller_failure]
+        except RayError as error:  # what starts the processes was lost itself
+            return [error]
         return []
 
 

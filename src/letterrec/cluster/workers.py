@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from letterrec.errors import LetterRecError, RunError
 from letterrec.jobs import Start
 from letterrec.progress import say
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -97,21 +100,17 @@ def _pass(
     Raises:
         RayError: a process was lost.
     """
-    import pyarrow as pa
     import ray
     import ray.data
     from ray.util.annotations import RayDeprecationWarning
 
     kind, free = slots()
-    blocks: list[Any] = [
-        ray.put(pa.table({"number": [i], "part": pa.array([pickle.dumps(parts[i])], pa.binary())}))
-        for i in left
-    ]
+    sent = {i: ray.put(parts[i]) for i in left}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_restarts
-        done = ray.data.from_arrow_refs(blocks).map_batches(
+        done = ray.data.from_items(left, override_num_blocks=len(left)).map_batches(
             _Worker,
-            fn_constructor_args=(start,),
+            fn_constructor_args=(start, sent),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=min(count or free, free, len(left))),
             num_cpus=1,
@@ -126,23 +125,27 @@ def _pass(
 
 
 class _Worker(Generic[P, R]):
-    """A process that does parts; Ray Data calls it with one row at a time.
+    """A process that does parts; Ray Data calls it with the number of one at a time.
 
     Args:
         start: see `jobs.do`. It is called with the first part, so that what it raises comes back.
+        sent: references to the parts, by their numbers.
     """
 
-    def __init__(self, start: Start[P, R]) -> None:
-        self._start = start
+    def __init__(self, start: Start[P, R], sent: dict[int, ObjectRef[P]]) -> None:
+        self._start, self._sent = start, sent
         self._work: Callable[[P], R] | None = None
 
     def __call__(self, batch: Batch) -> dict[str, list[object]]:
+        import ray
+
+        number = int(batch["item"][0])
         result: R | None = None
         error: LetterRecError | None = None
         try:
             if self._work is None:
                 self._work = self._start()
-            result = self._work(pickle.loads(batch["part"][0]))
+            result = self._work(ray.get(self._sent[number]))
         except LetterRecError as raised:
             error = raised
-        return {"number": [int(batch["number"][0])], "result": [pickle.dumps((result, error))]}
+        return {"number": [number], "result": [pickle.dumps((result, error))]}

@@ -71,6 +71,11 @@ class DataSettings(Section):
         description="temporal: where validation begins, in the same forms; unset: so that it has "
         "as many interactions as the test",
     )
+    join_users: bool = Field(
+        False,
+        description="of several sources: users whose ids agree are one person, with one history of "
+        "all domains; off: every source has users of its own",
+    )
     max_history: int = Field(20, ge=1, description="latest items of a history that are used")
     cold_share: float = Field(
         0.0,

@@ -13,18 +13,29 @@ from pathlib import Path
 
 from letterrec.config.settings import Order
 from letterrec.data.dataset import Dataset
+from letterrec.data.domains import combined
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.sequences import Histories
+from letterrec.data.sources import PUBLISHED, AnySource, Sources, check_source, sources_of
 from letterrec.data.splits import HeldOut, Split
 from letterrec.errors import DataError
 
-__all__ = ["Dataset", "HeldOut", "Histories", "Split", "check_source", "find_sources", "read"]
-
-_PUBLISHED = "ml-100k"  # the source that is fetched, unless something of that name is there
+__all__ = [
+    "AnySource",
+    "Dataset",
+    "HeldOut",
+    "Histories",
+    "Sources",
+    "Split",
+    "check_source",
+    "find_sources",
+    "read",
+    "sources_of",
+]
 
 
 def read(
-    source: str | PathLike[str],
+    source: AnySource,
     *,
     k_core: int | None = None,
     min_rating: float | None = None,
@@ -32,12 +43,14 @@ def read(
     order: Order = "time",
     columns: Mapping[str, str] | None = None,
     cache: str | PathLike[str] | None = None,
+    join_users: bool = False,
 ) -> Dataset:
     """Read a data source of any known format; `docs/DATA.md` shows each by example.
 
     Args:
         source: a folder, a file, or ``"ml-100k"`` (fetched once, then cached; a folder or file of
-            that name is read instead).
+            that name is read instead). Several in a list, or in a dict by name, become one data
+            set, of which each is a domain; see `docs/DOMAINS.md`.
         k_core: drop users and items with fewer interactions, repeatedly; 0 drops none. None
             means 5 for interaction logs and 0 for folders in LETTER's layout, which are already
             prepared.
@@ -49,65 +62,45 @@ def read(
             ``timestamp``, ``rating``, ``behaviour``, ``title`` -> the column.
         cache: where fetched data is kept; None means the environment variable
             ``LETTERREC_CACHE``, or else the user's cache folder.
+        join_users: whether users of several sources whose ids agree are one person.
 
     Raises:
         DataError: the source is missing, its format is unknown, or its content cannot be used.
     """
-    from letterrec.data.readers.discovery import discover
-
     told = {} if columns is None else columns
     options = ReadOptions(k_core, min_rating, order, told, {} if grades is None else grades)
     if cache is not None and not isinstance(cache, str | PathLike):
         raise DataError(f"cache is {cache!r}; expected the path of a folder, or None")
-    check_source(source)
+    kept = None if cache is None else Path(cache)
+    if isinstance(source, Dataset):
+        check_source(source)
+    given = sources_of(source)
+    if isinstance(given, Sources):
+        parts = {
+            name: part if isinstance(part, Dataset) else _read_one(part, options, kept)
+            for name, part in given.named.items()
+        }
+        return combined(parts, join_users=join_users)
+    return given if isinstance(given, Dataset) else _read_one(given, options, kept)
+
+
+def _read_one(source: str, options: ReadOptions, cache: Path | None) -> Dataset:
+    from letterrec.data.readers.discovery import discover
+
     path = Path(source)
-    if str(source) == _PUBLISHED and not path.exists():
+    if str(source) == PUBLISHED and not path.exists():
         from letterrec.data.readers import movielens
 
-        return movielens.read(options, cache=None if cache is None else Path(cache))
+        return movielens.read(options, cache=cache)
     try:
         reader = discover(path, options)
     except OSError as error:
         raise DataError(f"{path} cannot be opened ({error.strerror or error})") from None
     dataset = reader.read(path, options)
-    if str(source) == _PUBLISHED:
-        note = f"./{_PUBLISHED} is read; rename it to have MovieLens-100k fetched"
+    if str(source) == PUBLISHED:
+        note = f"./{PUBLISHED} is read; rename it to have MovieLens-100k fetched"
         return replace(dataset, warnings=(note, *dataset.warnings))
     return dataset
-
-
-def check_source(source: object) -> None:
-    """Refuse a source that is no path, or a path at which there is nothing.
-
-    Raises:
-        DataError: nothing is there, or it is no path, such as a data frame.
-    """
-    if isinstance(source, str | PathLike) and str(source):
-        if str(source) != _PUBLISHED:
-            _refuse_missing(Path(source))
-        return
-    if isinstance(source, Dataset):
-        raise DataError(f"{source!r} is read already; give it to letterrec.fit as it is")
-    module, name = type(source).__module__.partition(".")[0], type(source).__name__
-    kind = name if module == "builtins" else f"{module}.{name}"
-    given = repr(source) if source is None or isinstance(source, str) else f"a {kind}"
-    frame = "; write the table to FOLDER/interactions.parquet and give FOLDER"
-    raise DataError(
-        f"source is {given}; expected the path of a folder or file, or a Dataset from "
-        f"letterrec.read{frame if hasattr(source, 'columns') else ''}"
-    )
-
-
-def _refuse_missing(path: Path) -> None:
-    from letterrec.data.readers.discovery import KNOWN
-
-    try:
-        there = path.exists()
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        shown = str(path) if len(str(path)) <= 120 else f"{str(path)[:60]}..."
-        raise DataError(f"{shown} cannot be opened ({error.strerror or error})") from None
-    if not there:
-        raise DataError(f"{path} does not exist; expected a folder or file of {KNOWN}")
 
 
 def find_sources(folder: str | Path) -> dict[str, str]:
@@ -122,8 +115,8 @@ def find_sources(folder: str | Path) -> dict[str, str]:
     from letterrec.data.readers.discovery import discover
 
     path = Path(folder)
-    if str(folder) == _PUBLISHED and not path.exists():
-        return {_PUBLISHED: _PUBLISHED}
+    if str(folder) == PUBLISHED and not path.exists():
+        return {PUBLISHED: PUBLISHED}
     try:
         discover(path, ReadOptions())
         return {path.resolve().name: str(path)}

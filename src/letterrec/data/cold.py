@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from letterrec import files
 from letterrec.config.settings import DataSettings
-from letterrec.data import read
+from letterrec.data import Sources, read
 from letterrec.data.behaviours import with_targets
 from letterrec.data.dataset import Dataset
+from letterrec.data.domains import combined
 from letterrec.data.saved import list_column
 from letterrec.data.sequences import Histories
 from letterrec.data.temporal import split_in_time
@@ -94,13 +95,13 @@ def _histories(cases: pl.DataFrame) -> Histories:
 
 
 def read_split(
-    source: str | Dataset, settings: DataSettings, seed: int
+    source: str | Dataset | Sources, settings: DataSettings, seed: int
 ) -> tuple[Dataset, ColdItems | None]:
     """Read a source, and hold out what the settings ask for: a share of its items, and the
     interactions of validation and test.
 
     Args:
-        source: what `letterrec.read` takes or gave.
+        source: what `letterrec.read` takes or gave, or several of them.
         settings: how it is read, ``cold_share`` and ``split``.
         seed: decides which items are held out.
 
@@ -108,18 +109,7 @@ def read_split(
         DataError: the source cannot be used.
         SettingsError: ``source`` is a `Dataset` already, and the settings say how to read it.
     """
-    reading = settings.reading()
-    if isinstance(source, Dataset):
-        given = {k: v for k, v in reading.items() if v not in (None, {}, "time")}
-        if given:
-            name, value = next(iter(given.items()))
-            raise SettingsError(
-                f"data.{name} = {value!r}, but {source!r} is taken as it is; "
-                f"give {name} to letterrec.read instead"
-            )
-        dataset = source
-    else:
-        dataset = read(source, **reading)
+    dataset = read_parts(source, settings)
     if settings.targets:
         dataset = with_targets(dataset, settings.targets)
     cold = None
@@ -128,6 +118,34 @@ def read_split(
     if settings.split == "temporal":
         dataset = split_in_time(dataset, settings.test_from, settings.valid_from)
     return replace(dataset, times=None), cold
+
+
+def read_parts(source: str | Dataset | Sources, settings: DataSettings) -> Dataset:
+    """One source, or several as one data set, read as the settings say.
+
+    Raises:
+        DataError: a source cannot be used.
+        SettingsError: one is read already, and the settings say how to read it.
+    """
+    if not isinstance(source, Sources):
+        return _read(source, settings)
+    parts = {name: _read(part, settings) for name, part in source.named.items()}
+    return combined(parts, join_users=settings.join_users)
+
+
+def _read(source: str | Dataset, settings: DataSettings) -> Dataset:
+    """One source, read as the settings say; what is read already is taken as it is."""
+    reading = settings.reading()
+    if not isinstance(source, Dataset):
+        return read(source, **reading)
+    given = {k: v for k, v in reading.items() if v not in (None, {}, "time")}
+    if given:
+        name, value = next(iter(given.items()))
+        raise SettingsError(
+            f"data.{name} = {value!r}, but {source!r} is taken as it is; "
+            f"give {name} to letterrec.read instead"
+        )
+    return source
 
 
 def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdItems]:
@@ -179,6 +197,7 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdIt
         titles=_take(dataset.titles, kept),
         texts=_take(dataset.texts, kept),
         categories=None if dataset.categories is None else _take(dataset.categories, kept),
+        domains=None if dataset.domains is None else _take(dataset.domains, kept),
         interactions=rest_of_all.take(rows),
         preferences=None if dataset.preferences is None else _take(dataset.preferences, rows),
         given_tokens=None if dataset.given_tokens is None else _take(dataset.given_tokens, kept),

@@ -41,6 +41,7 @@ class Dataset:
             context; ``()``: all.
         graded: whether the behaviours are grades of ratings: of an item that has one already no
             other is expected.
+        domains: one per item, which of several sources it is of; None where there is one.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Dataset:
     behaviours: tuple[str, ...] = ()
     targets: tuple[int, ...] = ()
     graded: bool = False
+    domains: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         return (

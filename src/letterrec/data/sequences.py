@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+_BLOCK = 1 << 18  # sequences that are copied at a time: places of items take more than items
+
 
 @dataclass(frozen=True, eq=False)
 class Histories:
@@ -125,9 +127,18 @@ class Histories:
         """The sequences ``items[start[i]:stop[i]]``; bounds int64 ``(n,)`` into ``items``."""
         lengths = stop - start
         offsets = np.append(0, np.cumsum(lengths, dtype=np.int64))
-        index = self._index(start, lengths)
-        behaviours = None if self.behaviours is None else self.behaviours[index]
-        return Histories(offsets, self.items[index], behaviours)
+        items = np.empty(offsets[-1], dtype=np.int32)
+        behaviours = (
+            None if self.behaviours is None else np.empty_like(items, self.behaviours.dtype)
+        )
+        for first in range(0, len(lengths), _BLOCK):
+            rows = slice(first, first + _BLOCK)
+            index = self._index(start[rows], lengths[rows])
+            places = slice(int(offsets[first]), int(offsets[first]) + len(index))
+            items[places] = self.items[index]
+            if behaviours is not None and self.behaviours is not None:
+                behaviours[places] = self.behaviours[index]
+        return Histories(offsets, items, behaviours)
 
     @staticmethod
     def _index(start: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:

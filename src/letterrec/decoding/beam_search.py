@@ -43,6 +43,13 @@ class Decoder(Protocol):
         rest. None where the codes have all.
         """
 
+    def limit(self, allowed: Tensor) -> None:
+        """Retrieve only items that may come back.
+
+        Args:
+            allowed: bool ``(n_items,)`` or ``(batch, n_items)``.
+        """
+
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``: log-probability of each next code after
         each prefix; one beam at level 0, the empty prefix.
@@ -73,6 +80,7 @@ def search(
     seen: Tensor | None = None,
     allowed: Tensor | None = None,
     retrieved: Retrieved | None = None,
+    allowed_before: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The ``k`` best items of each history in the decoder.
 
@@ -91,6 +99,7 @@ def search(
         retrieved: items with a share of the probability of their own; the scores are then those
             of the mixture of these and the decoder's. Items that share an identifier share its
             mass.
+        allowed_before: `constraints.counted` of ``allowed``, where that is known already.
 
     Returns:
         int64 ``(batch, k)`` item rows, best first, -1 where fewer exist, and their float32
@@ -109,9 +118,13 @@ def search(
         )
     beam = max(beam, k)
     if decoder.asked is not None:
-        allowed = decoder.asked.allowed(allowed, trie.n_items)
+        narrowed = decoder.asked.allowed(allowed, trie.n_items)
+        allowed_before = allowed_before if narrowed is allowed else None
+        allowed = narrowed
         retrieved = None if retrieved is None else decoder.asked.weighed(retrieved)
-    valid = Constraints.of(trie, seen, allowed) if seen is not None or allowed is not None else None
+    valid = None
+    if seen is not None or allowed is not None:
+        valid = Constraints.of(trie, seen, allowed, allowed_before)
     mixture = None
     likely = decoder.retrieved
     if likely is not None:  # the recommender may know items that have come since this trie

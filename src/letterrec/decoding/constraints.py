@@ -16,6 +16,18 @@ from letterrec.decoding.trie import Trie, gather
 _NONE = torch.iinfo(torch.int32).max  # sorts behind every position and every node
 
 
+def counted(trie: Trie, allowed: Tensor) -> Tensor:
+    """int32 ``(1 or batch, n_items + 1)``: how many allowed items stand before each place of the
+    trie; so any range of it says at once whether it holds one.
+
+    Args:
+        trie: of the catalogue.
+        allowed: bool ``(n_items,)`` or ``(batch, n_items)``.
+    """
+    sorted_flags = allowed.reshape(-1, trie.n_items).index_select(1, trie.items)
+    return F.pad(sorted_flags.cumsum(1, dtype=torch.int32), (1, 0))
+
+
 class Constraints:
     """Which items may come back, for a batch of histories.
 
@@ -32,12 +44,19 @@ class Constraints:
         self.seen = seen
 
     @classmethod
-    def of(cls, trie: Trie, seen: Tensor | None, allowed: Tensor | None) -> Constraints:
-        """Build them from the arguments ``seen`` and ``allowed`` of `beam_search.search`."""
-        valid = cls(trie, None, None)
-        if allowed is not None:
-            sorted_flags = allowed.reshape(-1, trie.n_items).index_select(1, trie.items)
-            valid.allowed_before = F.pad(sorted_flags.cumsum(1, dtype=torch.int32), (1, 0))
+    def of(
+        cls,
+        trie: Trie,
+        seen: Tensor | None,
+        allowed: Tensor | None,
+        allowed_before: Tensor | None = None,
+    ) -> Constraints:
+        """Build them from the arguments ``seen``, ``allowed`` and ``allowed_before`` of
+        `beam_search.search`.
+        """
+        if allowed is not None and allowed_before is None:
+            allowed_before = counted(trie, allowed)
+        valid = cls(trie, allowed_before, None)
         if seen is not None and seen.shape[1] > 0:
             valid.seen = valid._positions(seen)
         return valid

@@ -33,6 +33,8 @@ class Queries:
         k: items wanted for each.
         exclude_seen: bool ``(n,)``, or one for all: leave out the items of the history.
         allowed: bool ``(n_items,)`` or ``(n, n_items)``: the items that may come back; None: all.
+        allowed_before: `constraints.counted` of ``allowed`` in the ranker's trie, where that is
+            known already, as it is of a domain; for a ranker that searches.
         beam: prefixes kept per level, for a ranker that searches; None takes its own.
         instructions: what is wanted in words, for a ranker that follows instructions.
         users: int64 ``(n,)`` whose histories they are, as rows of the training data, -1 where that
@@ -52,6 +54,7 @@ class Queries:
     users: NDArray[np.int64] | None = None
     behaviours: NDArray[np.int64] | None = None
     seen_by: NDArray[np.bool_] | None = None
+    allowed_before: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.histories)
@@ -150,17 +153,22 @@ class GenerativeRanker:
             asked = torch.from_numpy(queries.behaviours).to(device)
         seen, allowed = queries.seen(), queries.allowed
         with torch.no_grad():
+            decoder = self._encoded(recent, queries.instructions, asked)
+            if allowed is not None:
+                allowed = allowed.to(device)
+                decoder.limit(allowed)
             return Ranking(
                 *search(
-                    self._encoded(recent, queries.instructions, asked),
+                    decoder,
                     self.trie,
                     beam=self.beam if queries.beam is None else queries.beam,
                     k=queries.k,
                     seen=None if seen is None else seen.to(device),
-                    allowed=None if allowed is None else allowed.to(device),
+                    allowed=allowed,
                     retrieved=retrieved(
                         self.transitions, recent, torch.from_numpy(events.padded()), asked
                     ),
+                    allowed_before=queries.allowed_before,
                 )
             )
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec.data import Dataset
+from letterrec.data.domains import items_in, names_of
 from letterrec.data.splits import HeldOut, Split, sample_cases
 from letterrec.decoding.ranker import Queries, Ranker
 from letterrec.evaluation.metrics import (
@@ -51,6 +52,14 @@ class Group(TypedDict):
     standard_errors: dict[str, float]
 
 
+class DomainMetrics(TypedDict):
+    """Metrics of the users whose target is of one domain, and their standard errors."""
+
+    users: int
+    metrics: dict[str, float]
+    standard_errors: dict[str, float]
+
+
 class SplitMetrics(TypedDict):
     """What is said of a ranker on a split.
 
@@ -60,7 +69,8 @@ class SplitMetrics(TypedDict):
     ``coverage@10``, ``gini@10`` and ``novelty@10`` (bits). ``standard_errors`` are of the metrics,
     and of the novelty. ``of_users`` is there where ``users`` are a sample of so many,
     ``without_history`` where others have interactions in the split and none before; ``groups``
-    where they were asked for.
+    where they were asked for. Of several sources, ``domains`` has the metrics by that of the
+    target, and ``domain`` says that the items and targets of one alone were ranked.
     """
 
     split: Split
@@ -74,6 +84,8 @@ class SplitMetrics(TypedDict):
     lists: NotRequired[dict[str, float]]
     identifier_metrics: NotRequired[dict[str, float]]
     groups: NotRequired[list[Group]]
+    domain: NotRequired[str]
+    domains: NotRequired[dict[str, DomainMetrics]]
     seconds: float
     users_per_second: float
 
@@ -112,6 +124,7 @@ def rank_cases(
     instructions: Sequence[str | None] = (),
     seen_by: NDArray[np.bool_] | None = None,
     label: str | None = None,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> Lists:
     """The ``k`` best items for each case, seen items included unless excluded.
 
@@ -127,11 +140,13 @@ def rank_cases(
         instructions: of each case, for a ranker that follows them; none: of no case.
         seen_by: of `Queries`.
         label: of the progress bar; None shows none.
+        allowed: bool ``(n_items,)``: the items that may come back; None: all.
 
     Returns:
         int64 ``(n_cases, k)`` item rows, best first, ``-1`` where fewer exist.
     """
     lists = np.full((len(cases), k), -1, dtype=np.int64)
+    among = None if allowed is None else torch.from_numpy(allowed)
     read = np.minimum(cases.histories.lengths, ranker.max_history)
     order = np.argsort(read, kind="stable")  # batches of equal lengths pad little
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -148,6 +163,7 @@ def rank_cases(
                 histories,
                 k,
                 exclude_seen,
+                among,
                 beam=beam,
                 instructions=asked,
                 users=users,
@@ -173,6 +189,7 @@ def evaluate_split(
     identifiers: Identifiers | None = None,
     measures: Measures = PAPER,
     users: int | None = None,
+    domain: str | None = None,
 ) -> Measured:
     """Metrics of a split over its users, each counted once.
 
@@ -190,8 +207,13 @@ def evaluate_split(
         measures: which metrics, at which cuts.
         users: rank a sample of at most so many; None: all, or, where there are more than 100,000,
             a sample of 20,000.
+        domain: rank the items of this one alone, for the users whose target is of it.
+
+    Raises:
+        NotFound: there is no such domain.
     """
-    everyone = dataset.held_out(split)
+    everyone = _in_domain(dataset.held_out(split), dataset, domain)
+    allowed = None if domain is None else items_in(dataset, domain)
     cases = _sampled(everyone, users)
     if users is None and len(cases) < len(everyone):
         say(
@@ -210,6 +232,7 @@ def evaluate_split(
         exclude_seen=exclude_seen,
         seen_by=dataset.seen_by(),
         label=f"ranking ({split})",
+        allowed=allowed,
     )
     seconds = time.perf_counter() - started
     ranks = ranks_of(lists[:, :width], cases.targets)
@@ -224,6 +247,8 @@ def evaluate_split(
     )
     top = lists[:, :LIST]
     counts = np.bincount(top[top >= 0], minlength=dataset.n_items)
+    if allowed is not None:
+        counts = counts[allowed]
     bits = novelty(top, dataset.popularity)
     result["lists"] = {
         f"coverage@{LIST}": coverage(counts),
@@ -233,6 +258,10 @@ def evaluate_split(
     result["standard_errors"][f"novelty@{LIST}"] = standard_error(bits)
     if len(cases) < len(everyone):
         result["of_users"] = len(everyone)
+    if domain is not None:
+        result["domain"] = domain
+    elif dataset.domains is not None:
+        result["domains"] = _by_domain(ranks, cases, dataset, measures)
     if newcomers := dataset.bounds.newcomers(split, dataset.interactions.lengths):
         result["without_history"] = newcomers
     if beam is not None:
@@ -245,7 +274,30 @@ def evaluate_split(
     return Measured(result, ranks)
 
 
-def measured_cases(dataset: Dataset, split: Split, users: int | None = None) -> HeldOut:
+def _by_domain(
+    ranks: Ranks, cases: HeldOut, dataset: Dataset, measures: Measures
+) -> dict[str, DomainMetrics]:
+    """Metrics by the domain of the target."""
+    found: dict[str, DomainMetrics] = {}
+    for name in names_of(dataset):
+        own = ranks[items_in(dataset, name)[cases.targets]]
+        errors = standard_errors(own, measures)
+        found[name] = DomainMetrics(
+            users=len(own), metrics=summarise(own, measures), standard_errors=errors
+        )
+    return found
+
+
+def _in_domain(cases: HeldOut, dataset: Dataset, domain: str | None) -> HeldOut:
+    """The cases whose target is of a domain; all where none is named."""
+    if domain is None:
+        return cases
+    return cases.take(np.flatnonzero(items_in(dataset, domain)[cases.targets]))
+
+
+def measured_cases(
+    dataset: Dataset, split: Split, users: int | None = None, domain: str | None = None
+) -> HeldOut:
     """The cases that `evaluate_split` ranks.
 
     Args:
@@ -253,8 +305,9 @@ def measured_cases(dataset: Dataset, split: Split, users: int | None = None) -> 
         split: ``"valid"`` or ``"test"``.
         users: a sample of at most so many, which depends on the data alone; None: as of
             `evaluate_split`.
+        domain: those whose target is of it; None: all.
     """
-    return _sampled(dataset.held_out(split), users)
+    return _sampled(_in_domain(dataset.held_out(split), dataset, domain), users)
 
 
 def _sampled(cases: HeldOut, users: int | None) -> HeldOut:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NotRequired, TypedDict, final
 
 import numpy as np
@@ -32,6 +34,17 @@ class CollisionRate(TypedDict):
     after: float
 
 
+class DomainUse(TypedDict):
+    """How the items of a domain use the codes.
+
+    ``shared`` is the share of them whose first code items of another domain have too.
+    """
+
+    items: int
+    levels: list[LevelUse]
+    shared: float
+
+
 @final
 class Diagnosis(TypedDict):
     """What `diagnose` gives."""
@@ -42,6 +55,7 @@ class Diagnosis(TypedDict):
     cf_overlap_any: NotRequired[float | None]
     cf_overlap_items: NotRequired[int]  # there where both are of a sample of so many items
     random_overlap_any: NotRequired[float]
+    domains: NotRequired[dict[str, DomainUse]]  # of several sources
 
 
 def diagnose(
@@ -65,17 +79,9 @@ def diagnose(
         both None without CF embeddings; ``cf_overlap_items``, where both are of a sample of so
         many items; ``random_overlap_any``, ``cf_overlap_any`` for random pairs.
     """
-    levels: list[LevelUse] = [
-        {
-            "codes_used": int((counts > 0).sum()),
-            "entropy": entropy(counts),
-            "largest_share": float(counts.max(initial=0) / max(1, counts.sum())),
-        }
-        for counts in code_counts(identifiers)
-    ]
     after = collision_rate(identifiers.codes)
     result: Diagnosis = {
-        "levels": levels,
+        "levels": level_uses(identifiers),
         "collision_rate": {
             "before": after if before is None else collision_rate(before),
             "after": after,
@@ -90,6 +96,42 @@ def diagnose(
         if len(shared) < len(cf):
             result["cf_overlap_items"] = len(shared)
     return result
+
+
+def level_uses(identifiers: Identifiers) -> list[LevelUse]:
+    """How the codes of each level are used."""
+    return [
+        {
+            "codes_used": int((counts > 0).sum()),
+            "entropy": entropy(counts),
+            "largest_share": float(counts.max(initial=0) / max(1, counts.sum())),
+        }
+        for counts in code_counts(identifiers)
+    ]
+
+
+def domain_use(identifiers: Identifiers, domains: Sequence[str]) -> dict[str, DomainUse]:
+    """How the items of each domain use the codes.
+
+    Args:
+        identifiers: of all items.
+        domains: one per item.
+
+    >>> ids = Identifiers(np.array([[0, 1], [0, 0], [2, 1]], dtype=np.int32), (3, 2))
+    >>> found = domain_use(ids, ["books", "games", "games"])
+    >>> found["games"]["items"], found["games"]["shared"], found["books"]["shared"]
+    (2, 0.5, 1.0)
+    """
+    found: dict[str, DomainUse] = {}
+    for name in dict.fromkeys(domains):
+        own = np.array([domain == name for domain in domains])
+        elsewhere = np.isin(identifiers.codes[own, 0], identifiers.codes[~own, 0])
+        found[name] = {
+            "items": int(own.sum()),
+            "levels": level_uses(replace(identifiers, codes=identifiers.codes[own])),
+            "shared": float(elsewhere.mean()),
+        }
+    return found
 
 
 def code_counts(identifiers: Identifiers) -> list[NDArray[np.int64]]:

@@ -16,6 +16,7 @@ wish a recommender ranks as one that was never taught any.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import ClassVar, NamedTuple, Self, cast
 
 import numpy as np
@@ -48,6 +49,7 @@ from letterrec.training.options import TrainingOptions
 SOFTMAX_ITEMS = 100_000  # the largest catalogue with a softmax over its items
 _LIKELY = 50  # items of the item softmax that are mixed in
 _FEW_REPEATS = 0.01  # share of interactions with an item of the own history that is called none
+_Finder = Callable[[Tensor | None], Retrieved]  # of likely items among those allowed, None: all
 _GROUPS = 4  # of similar length, in a batch
 _STEPS_PER_EPOCH = 40  # at least: a small data set is passed several times in an epoch
 
@@ -377,16 +379,21 @@ class Rqt(Recommender):
         hidden = reader.wished(before, read.wanted, read.has_wish)
         items = items_of(histories, self.n_behaviours)
         query, logits, evidence = self._gained(reader, before, hidden, read, items)
-        retrieved = self._mixed_in(query, self._wished_items(reader), logits)
-        if self.item_query is None:  # without a wish the codes have all
-            retrieved = retrieved._replace(shares=retrieved.shares * read.has_wish[:, None])
+        table = self._wished_items(reader)
+
+        def likely(allowed: Tensor | None) -> Retrieved:
+            found = self._mixed_in(query, table, logits, allowed)
+            if self.item_query is not None:
+                return found
+            return found._replace(shares=found.shares * read.has_wish[:, None])  # else codes alone
+
         permitted = None
         if ruled_out := phrases(read.excluded):
             spoken_for = self._spoken_for(reader, wishes.embedded(ruled_out, device))
             permitted = wishes.permitted(read.excluded, spoken_for)
         memory = torch.where(read.has_wish[:, None], reader.memory, 1.0)
         asked = Asked(evidence * reader.sharpness, memory, permitted)
-        return RqtDecoder(self, hidden, retrieved if self.item_share else None, asked)
+        return RqtDecoder(self, hidden, likely if self.item_share else None, asked)
 
     def _spoken_for(self, reader: WishReader, phrases: Tensor) -> Tensor:
         """float32 ``(n, n_items)``: the evidence of phrases ``(n, d_content)`` alone."""
@@ -447,17 +454,16 @@ class Rqt(Recommender):
         )  # (batch, dim)
         return cast(Tensor, self.body_norm(latest))
 
-    def _likely(self, hidden: Tensor, histories: Tensor) -> Retrieved | None:
-        """The items that the softmax over items finds likely.
+    def _likely(self, hidden: Tensor, histories: Tensor) -> _Finder | None:
+        """What finds the items that the softmax over items finds likely, among those allowed.
 
         Hidden states ``(batch, dim)`` after histories ``(batch, longest)``.
         """
         if self.item_query is None or self.item_share == 0:
             return None
         query, table = self.item_query(hidden), self._ranked_items()
-        return self._mixed_in(
-            query, table, self._logits_of(query, table, histories, bool(self.taken_once))
-        )
+        logits = self._logits_of(query, table, histories, bool(self.taken_once))
+        return partial(self._mixed_in, query, table, logits)
 
     def _logits_of(self, query: Tensor, table: _Table, histories: Tensor, once: bool) -> Tensor:
         """float32 ``(batch, n_items)``: rough scores of all items, ``-inf`` of those that cannot
@@ -471,13 +477,24 @@ class Rqt(Recommender):
             logits[row, histories[row, place]] = -torch.inf
         return logits
 
-    def _mixed_in(self, query: Tensor, table: _Table, logits: Tensor) -> Retrieved:
-        """The likeliest items by rough scores, with their exact shares; see `_logits_of`."""
-        rough, items = logits.topk(min(_LIKELY, logits.shape[1]), dim=1)  # (batch, n)
+    def _mixed_in(
+        self, query: Tensor, table: _Table, logits: Tensor, allowed: Tensor | None
+    ) -> Retrieved:
+        """The likeliest items by rough scores, with their exact shares; see `_logits_of`.
+
+        Of those that are allowed: bool ``(n_items,)`` or ``(batch, n_items)``; None: all.
+        """
+        candidates = logits
+        if allowed is not None:  # one flag less for an item that has come since
+            flags = allowed[..., : logits.shape[1]].expand(len(logits), -1)
+            candidates = logits.clone()
+            candidates[:, : flags.shape[1]].masked_fill_(~flags, -torch.inf)
+        rough, items = candidates.topk(min(_LIKELY, logits.shape[1]), dim=1)  # (batch, n)
         exact = (table.items[items] @ query[..., None]).squeeze(2)
-        exact = exact.masked_fill(rough == -torch.inf, -torch.inf)
+        exact = exact.masked_fill(logits.gather(1, items) == -torch.inf, -torch.inf)
         logits.scatter_(1, items, exact)
         shares = (exact - logits.logsumexp(1, keepdim=True)).exp()
+        shares = shares.masked_fill(rough == -torch.inf, 0.0)
         return Retrieved(items, self.item_share * shares)
 
     def _ranked_items(self) -> _Table:
@@ -591,17 +608,26 @@ class RqtDecoder:
     over_legal = True
 
     def __init__(
-        self,
-        model: Rqt,
-        hidden: Tensor,
-        retrieved: Retrieved | None,
-        asked: Asked | None = None,
+        self, model: Rqt, hidden: Tensor, likely: _Finder | None, asked: Asked | None = None
     ) -> None:
-        self.retrieved, self.asked = retrieved, asked
+        self.asked = asked
+        self._likely = likely
+        self._allowed: Tensor | None = None
         self._model = model
         self._hidden = hidden[:, None]  # (batch, 1, dim)
         self._prefix = torch.zeros_like(self._hidden)  # (batch, beams, dim)
         self._level = 0
+
+    def limit(self, allowed: Tensor) -> None:
+        """See `Decoder.limit`: likely items are looked for among those allowed."""
+        self._allowed = allowed
+
+    @cached_property
+    @torch.no_grad()
+    def retrieved(self) -> Retrieved | None:
+        """What the softmax over items finds likely among the items that are allowed."""
+        likely, self._likely = self._likely, None  # which holds scores of all items
+        return None if likely is None else likely(self._allowed)
 
     @torch.no_grad()
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:

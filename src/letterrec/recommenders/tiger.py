@@ -261,6 +261,9 @@ class Beams:
             for r in self._rows
         ]
 
+    def limit(self, allowed: Tensor) -> None:
+        """Nothing: no items are retrieved."""
+
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, codes of this level)``, normalised over all tokens."""
         return torch.cat([group.log_probs() for group in self._groups])[self._back]

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from letterrec import api
+from letterrec.data.domains import items_in, names_of
 from letterrec.data.splits import SPLITS
 from letterrec.embeddings.projection import principal_components, sample
 from letterrec.errors import MissingExtra, RunError
 from letterrec.evaluation.breakdowns import Breakdowns, analyse, shares_by_rank
 from letterrec.evaluation.protocol import Evaluation, Group
 from letterrec.files import write_text
-from letterrec.identifiers.diagnostics import code_counts
+from letterrec.identifiers.diagnostics import code_counts, domain_use
 from letterrec.progress import visible
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
@@ -55,6 +56,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     parts = [
         _section("Metrics", _metrics_table(run.metrics())),
         *_groups(analyse(engine.ranker, engine.dataset, users=run.settings.evaluation.test_users)),
+        *_domains(engine),
         *_identifiers(run, engine),
         *_curves(run),
         _section("How it was made", _facts(run), _settings(run)),
@@ -95,6 +97,9 @@ def _metrics_table(metrics: Evaluation) -> str:
         rows.append((f"{split}, {n:,}{of} users", *_cells(result["metrics"], n)))
         if "standard_errors" in result:
             rows.append(("standard error", *_cells(result["standard_errors"], n)))
+        for name, own in result.get("domains", {}).items():
+            label = f"{name}, {own['users']:,} users"
+            rows.append((label, *_cells(own["metrics"], own["users"])))
         if "identifier_metrics" in result:
             rows.append(("by identifier", *_cells(result["identifier_metrics"], n)))
         rows.append(("popularity", *_cells(metrics["popularity"][split], n)))
@@ -102,6 +107,29 @@ def _metrics_table(metrics: Evaluation) -> str:
     how = "score" if beam is None else f"beam search, beam {beam}"
     note = f"Full ranking by {how}; seen items compete."
     return _table(("", "Recall@5", "Recall@10", "NDCG@5", "NDCG@10"), rows) + _note(note)
+
+
+def _domains(engine: Engine) -> list[str]:
+    """What the domains of a run of several sources have, and how they use the codes."""
+    dataset = engine.dataset
+    if dataset.domains is None:
+        return []
+    users = np.repeat(np.arange(dataset.n_users), dataset.interactions.lengths)
+    uses = domain_use(engine.identifiers, dataset.domains) if engine.model.generates else {}
+    rows = []
+    for name in names_of(dataset):
+        own = items_in(dataset, name)
+        mine = own[dataset.interactions.items]
+        row = [name, f"{own.sum():,}", f"{len(np.unique(users[mine])):,}", f"{mine.sum():,}"]
+        if name in uses:
+            use = uses[name]
+            row += [" ".join(str(level["codes_used"]) for level in use["levels"])]
+            row += [f"{use['shared']:.1%}"]
+        rows.append(row)
+    head = ["", "Items", "Users", "Interactions"]
+    head += ["Codes used, by level", "First code shared"] if uses else []
+    note = "First code shared: items whose first code items of another domain have too."
+    return [_section("Domains", _table(head, rows), _note(note) if uses else "")]
 
 
 def _cells(metrics: Mapping[str, float], users: int) -> list[str]:

@@ -37,6 +37,9 @@ def print_metrics(out: Terminal, results: Evaluation) -> None:
         table.add_row(f"{split}, {n}{of} users", *_cells(result["metrics"], n))
         if "standard_errors" in result:
             table.add_row("  standard error", *_cells(result["standard_errors"], n))
+        for name, own in result.get("domains", {}).items():
+            label = f"  {name}, {own['users']} users"
+            table.add_row(label, *_cells(own["metrics"], own["users"]))
         if "identifier_metrics" in result:
             table.add_row("  by identifier", *_cells(result["identifier_metrics"], n))
         if "popularity" in results:
@@ -44,6 +47,8 @@ def print_metrics(out: Terminal, results: Evaluation) -> None:
     out.print(table)
     last = results.get("test") or results["valid"]
     without = ", without seen items" if last.get("exclude_seen") else ""
+    if "domain" in last:
+        without += f", of the items and targets of {last['domain']} alone"
     if not last["users"]:
         out.print(
             "no user has an interaction held out, and a history before it: nothing is evaluated"
@@ -119,6 +124,13 @@ def print_inspection(out: Terminal, found: Diagnosis | Weights) -> None:
             f"{level['largest_share']:.1%}",
         )
     out.print(table)
+    if domains := found.get("domains"):
+        table = empty_table("domain", "items", "codes used, by level", "first code shared")
+        for name, use in domains.items():
+            used = " ".join(str(level["codes_used"]) for level in use["levels"])
+            table.add_row(name, str(use["items"]), used, f"{use['shared']:.1%}")
+        out.print(table)
+        out.print("first code shared: items whose first code items of another domain have too")
     rate = found["collision_rate"]
     out.print(
         f"items sharing an identifier: {rate['before']:.2%} before resolution, "

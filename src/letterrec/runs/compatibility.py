@@ -31,6 +31,11 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
         _refuse_for_baseline(settings, dataset)
         return
     if settings.identifiers.source == "given":
+        if dataset.domains is not None:
+            raise IdentifierError(
+                "identifiers.source = 'given', but those of several sources are of as many code "
+                "spaces; use identifiers.source=learned"
+            )
         if dataset.given_tokens is None:
             raise IdentifierError(
                 f"identifiers.source = 'given', but {dataset.name} brings no index.json; "

@@ -20,6 +20,7 @@ from letterrec.config.settings import Settings, leaves
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.saved import write_dataset
+from letterrec.data.sources import Sources
 from letterrec.errors import RunError, SettingsError
 from letterrec.files import fingerprint, reading, write_json, write_text
 from letterrec.progress import say
@@ -71,7 +72,9 @@ class Run(Artefacts):
         return f"Run({str(self.folder)!r}: {self.settings.recommender.name}, {state})"
 
     @classmethod
-    def start(cls, folder: Path, settings: Settings, source: str | Dataset, *, resume: bool) -> Run:
+    def start(
+        cls, folder: Path, settings: Settings, source: str | Dataset | Sources, *, resume: bool
+    ) -> Run:
         """Begin a run in an empty or new folder, or go on with the one that is there.
 
         Raises:

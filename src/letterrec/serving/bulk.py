@@ -16,6 +16,7 @@ from typing import IO, NamedTuple, cast
 import polars as pl
 
 from letterrec import jobs
+from letterrec.data.domains import check_known
 from letterrec.errors import RequestError, RunError
 from letterrec.files import atomic_path, fingerprint, read_json, write_json
 from letterrec.progress import counting, say
@@ -38,6 +39,7 @@ def recommend_all(
     force: bool = False,
     part: int = _PART,
     load: Callable[[], Engine] | None = None,
+    domain: str | None = None,
 ) -> int:
     """Write the ``k`` best next items of every user.
 
@@ -56,20 +58,25 @@ def recommend_all(
         part: users per part.
         load: opens the run again, for other processes, which do the parts (`jobs`); None:
             ``engine`` does them.
+        domain: recommend only from this one; None: from all.
 
     Returns:
         How many users there are.
 
     Raises:
+        NotFound: the run has no such domain.
         RequestError: ``path`` cannot be written, is a folder of something else, has another ending,
             or there is a file already.
         RunError: the catalogue is edited while other processes score.
     """
     suffix = format_of(path, parted=load is not None)
     catalogue = engine.catalogue
+    if domain is not None:
+        check_known(domain, catalogue.domain_names)
     job = fingerprint(
         f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}"
-        + ("" if behaviour is None else f" {behaviour}"),
+        + ("" if behaviour is None else f" {behaviour}")
+        + ("" if domain is None else f" of {domain}"),
         engine.files.recommender.read_bytes(),
     )
     parts = path.with_name(f"{path.name}.parts")
@@ -85,7 +92,9 @@ def recommend_all(
         )
     try:
         _begin(parts, job, is_begun)
-        lists = partial(lists_of, k=k, exclude_seen=exclude_seen, behaviour=behaviour)
+        lists = partial(
+            lists_of, k=k, exclude_seen=exclude_seen, behaviour=behaviour, domain=domain
+        )
         score = partial(scoring, load or (lambda: engine), catalogue.lineage, lists)
         chunks = [
             Users(start, min(start + part, len(users)), parts / f"{start:012d}.parquet")
@@ -220,6 +229,7 @@ def lists_of(
     k: int,
     exclude_seen: bool,
     behaviour: str | None = None,
+    domain: str | None = None,
 ) -> pl.DataFrame:
     """The lists of some users, as `recommend_all` writes them."""
     queries = (
@@ -230,6 +240,7 @@ def lists_of(
             user=user,
             behaviours=engine.behaviours_of(user),
             behaviour=behaviour,
+            domain=domain,
         )
         for user in users
     )

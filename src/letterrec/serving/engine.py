@@ -21,6 +21,7 @@ from torch import Tensor
 
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Histories
+from letterrec.data.domains import check_known, names_of, qualified
 from letterrec.data.splits import returning_share
 from letterrec.decoding.asked import Asked
 from letterrec.decoding.ranker import Queries, Ranker
@@ -211,7 +212,18 @@ class Engine:
         return [dataset.behaviours[b] for b in of_each[start:stop]]
 
     def _user_row(self, user: object) -> int:
-        row = self.dataset.user_rows.get(one_id(user, "user", self.dataset.user_rows))
+        rows = self.dataset.user_rows
+        known = one_id(user, "user", rows)
+        row = rows.get(known)
+        if row is None and self.dataset.domains is not None and not self.settings.data.join_users:
+            ids = [qualified(name, known) for name in names_of(self.dataset)]
+            there = [u for u in ids if u in rows]
+            if len(there) > 1:
+                raise NotFound(
+                    f"user {user!r} is not one user: there are {' and '.join(map(repr, there))}; "
+                    "name one of them"
+                )
+            row = rows[there[0]] if there else None
         if row is None:
             raise NotFound(
                 f"user {user!r} is not among the {self.dataset.n_users} users of the run"
@@ -250,6 +262,7 @@ class Engine:
         unknown: Unknown = "skip",
         behaviour: str | None = None,
         behaviours: Iterable[Sequence[str] | None] | None = None,
+        domain: str | None = None,
     ) -> list[Recommendations]:
         """The ``k`` best next items for each history.
 
@@ -273,6 +286,7 @@ class Engine:
             behaviour: what is asked for: what will be bought, or viewed; None: the run's targets.
             behaviours: for each history the behaviour by which each of its items came, or None: all
                 by the first of the run's targets.
+            domain: recommend only from this one, of a run of several sources.
 
         Returns:
             Per history up to ``k`` pairs of item id and natural log-probability, or score where a
@@ -281,14 +295,25 @@ class Engine:
         Raises:
             RequestError: a history or ``allowed`` of which nothing is known, a ``k`` or ``beam``
                 below 1, a value that is no id, an instruction to a recommender that reads none, a
-                behaviour that the run does not know, or a beam for a baseline.
+                behaviour or a domain that the run does not know, or a beam for a baseline.
         """
         if isinstance(histories, str | bytes | Mapping) or not isinstance(histories, Iterable):
             raise RequestError(
                 f"histories is a list of lists of item ids; {kind_of(histories)} came instead"
             )
         one = instruction if isinstance(instruction, str) or instruction is None else None
-        template = Query((), k, exclude_seen, allowed, (), beam, one, unknown, behaviour=behaviour)
+        template = Query(
+            (),
+            k,
+            exclude_seen,
+            allowed,
+            (),
+            beam,
+            one,
+            unknown,
+            behaviour=behaviour,
+            domain=domain,
+        )
         among = self._filter(template)
         each = list(histories)
         kinds = [None] * len(each) if behaviours is None else list(behaviours)
@@ -379,6 +404,7 @@ class Engine:
             behaviours,
             among.behaviour,
             self.dataset.seen_by(among.behaviour),
+            among.domain,
         )
 
     def _filter(self, query: Query) -> Filter:
@@ -387,8 +413,10 @@ class Engine:
         behaviour = asked_behaviour(
             query.behaviour, self.dataset, any_of_them=self.model.reads_behaviours
         )
+        if query.domain is not None:
+            check_known(query.domain, self.catalogue.domain_names)
         if query.allowed is None and not has_any(query.blocked):
-            return Filter(k, beam, instruction, behaviour=behaviour)
+            return Filter(k, beam, instruction, behaviour=behaviour, domain=query.domain)
         mask = np.full(self.catalogue.n_rows, query.allowed is None)
         skipped: list[str] = []
         for name, items, value in (
@@ -399,7 +427,7 @@ class Engine:
                 rows, unknown = self._rows(items, name, query.unknown)
                 mask[rows] = value
                 skipped += unknown
-        return Filter(k, beam, instruction, mask, skipped, behaviour)
+        return Filter(k, beam, instruction, mask, skipped, behaviour, query.domain)
 
     def _rows(
         self, items: Iterable[object], name: str, unknown: Unknown
@@ -426,20 +454,20 @@ class Engine:
     def answer(self, queries: Sequence[Prepared]) -> list[list[tuple[int, float]]]:
         """The best items of prepared queries, as rows with log-probabilities or scores.
 
-        Queries are searched together where that changes no answer: those of one beam.
+        Queries are searched together where that changes no answer: those of one beam and domain.
         """
         catalogue = self.catalogue
         answers: list[list[tuple[int, float]]] = [[] for _ in queries]
-        by_beam: dict[int, list[int]] = {}
+        groups: dict[tuple[int, str | None], list[int]] = {}
         for i, query in enumerate(queries):
             if query.rows or query.instruction:
-                by_beam.setdefault(query.beam, []).append(i)
+                groups.setdefault((query.beam, query.domain), []).append(i)
             else:
                 answers[i] = _popular(catalogue, query)
-        for beam, members in by_beam.items():
+        for (beam, domain), members in groups.items():
             members.sort(key=lambda i: len(queries[i].rows))  # batches of equal lengths pad little
             for batch in self._batches(queries, members, catalogue.n_rows):
-                found = self._search(catalogue, [queries[i] for i in batch], beam)
+                found = self._search(catalogue, [queries[i] for i in batch], beam, domain)
                 for i, answer in zip(batch, found, strict=True):
                     answers[i] = answer
         return answers
@@ -467,7 +495,7 @@ class Engine:
         return self.model.asked(self._histories([query]), [query.instruction])
 
     def _search(
-        self, catalogue: Catalogue, queries: list[Prepared], beam: int
+        self, catalogue: Catalogue, queries: list[Prepared], beam: int, domain: str | None
     ) -> list[list[tuple[int, float]]]:
         histories = self._histories(queries)
         asked = seen_by = None
@@ -475,17 +503,19 @@ class Engine:
             asked = np.array([q.behaviour for q in queries], dtype=np.int64)
             everything = np.ones(self.dataset.n_behaviours, dtype=bool)
             seen_by = np.stack([everything if q.seen_by is None else q.seen_by for q in queries])
+        allowed, before = _allowed(catalogue, queries, domain)
         items, scores = self.model.ranker(catalogue).rank(
             Queries(
                 histories,
                 max(q.k for q in queries),
                 np.array([q.exclude_seen for q in queries]),
-                _allowed(catalogue, queries),
+                allowed,
                 beam,
                 [q.instruction for q in queries],
                 np.array([q.user for q in queries], dtype=np.int64),
                 asked,
                 seen_by,
+                before,
             )
         )
         return [
@@ -494,11 +524,16 @@ class Engine:
         ]
 
 
-def _allowed(catalogue: Catalogue, queries: list[Prepared]) -> Tensor | None:
-    """bool ``(n_rows,)``, or ``(batch, n_rows)`` where filters differ; None where none is."""
+def _allowed(
+    catalogue: Catalogue, queries: list[Prepared], domain: str | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """What queries of one domain may get: bool ``(n_rows,)``, or ``(batch, n_rows)`` where filters
+    differ, None where none is; and what is counted of it, where a domain is all that limits them.
+    """
+    part = None if domain is None else catalogue.domain(domain)
     masks = [q.mask for q in queries]
     if all(m is None for m in masks):
-        return catalogue.active
+        return (catalogue.active, None) if part is None else (part.allowed, part.before)
     if all(m is masks[0] for m in masks):
         masks = masks[:1]
     # Items that were added after a query was prepared are not among those it allows.
@@ -509,9 +544,10 @@ def _allowed(catalogue: Catalogue, queries: list[Prepared]) -> Tensor | None:
         else:
             line[: len(mask)] = mask
     allowed = torch.from_numpy(flags).to(device())
-    if catalogue.active is not None:
-        allowed &= catalogue.active
-    return allowed[0] if len(masks) == 1 else allowed
+    active = catalogue.active if part is None else part.allowed
+    if active is not None:
+        allowed &= active
+    return allowed[0] if len(masks) == 1 else allowed, None
 
 
 def _popular(catalogue: Catalogue, query: Prepared) -> list[tuple[int, float]]:
@@ -520,6 +556,8 @@ def _popular(catalogue: Catalogue, query: Prepared) -> list[tuple[int, float]]:
     score = np.log(np.maximum(counts, 1.0) / counts.sum())
     order = np.argsort(-counts, kind="stable")
     order = order[catalogue.states[order] == 0]
+    if query.domain is not None:
+        order = order[catalogue.domain(query.domain).flags[order]]
     if query.mask is not None:
         known = order < len(query.mask)
         order = order[known][query.mask[order[known]]]

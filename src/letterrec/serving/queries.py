@@ -37,6 +37,7 @@ class Query:
         behaviours: by which behaviour each item came into the history, for a run that tells
             behaviours apart; None: all by the first of its targets.
         behaviour: what is asked for: what will be bought, or viewed; None: the run's targets.
+        domain: recommend only from this one; None: from all.
     """
 
     history: Iterable[object]
@@ -50,12 +51,14 @@ class Query:
     user: object = None
     behaviours: Sequence[str] | None = None
     behaviour: str | None = None
+    domain: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Filter:
     """What a query asks besides its history; ``mask`` marks the items that it may get, and
-    ``behaviour`` is the row of the one asked for, -1 for the run's targets.
+    ``behaviour`` is the row of the one asked for, -1 for the run's targets; ``domain`` is the one
+    that it is limited to.
     """
 
     k: int
@@ -64,6 +67,7 @@ class Filter:
     mask: NDArray[np.bool_] | None = None
     skipped: list[str] = field(default_factory=list)
     behaviour: int = -1
+    domain: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +78,7 @@ class Prepared:
     know, and ``user`` is the row of the user, -1 if that is not known. ``behaviours`` are the rows
     of those of the history, one for each of its items, empty where the run knows one kind of
     interaction; ``behaviour`` is that of the one asked for, -1 for the run's targets; ``seen_by``
-    as of `Dataset.seen_by`.
+    as of `Dataset.seen_by`; ``domain`` is the one that it is limited to.
     """
 
     rows: list[int]
@@ -88,6 +92,7 @@ class Prepared:
     behaviours: tuple[int, ...] = ()
     behaviour: int = -1
     seen_by: NDArray[np.bool_] | None = None
+    domain: str | None = None
 
     def seen(self) -> set[int]:
         """The rows of the items that are left out as seen."""
@@ -166,6 +171,9 @@ def left_out(catalogue: Catalogue, query: Prepared) -> str:
     """Why few items or none are left for a query, in words."""
     active = catalogue.states == 0
     allowed = active.copy()
+    if query.domain is not None:
+        allowed &= catalogue.domain(query.domain).flags
+    elsewhere = int((active & ~allowed).sum())
     if query.mask is not None:
         allowed[: len(query.mask)] &= query.mask
         allowed[len(query.mask) :] = False
@@ -173,7 +181,8 @@ def left_out(catalogue: Catalogue, query: Prepared) -> str:
     reasons = [
         (seen, "in the history (seen)"),
         (catalogue.n_items - int(active.sum()), "blocked or deleted"),
-        (int((active & ~allowed).sum()), "not allowed"),
+        (elsewhere, "of other domains"),
+        (int((active & ~allowed).sum()) - elsewhere, "not allowed"),
     ]
     said = ", ".join(f"{n} {words}" for n, words in reasons if n)
     wished = "" if query.instruction is None else "; the wish may rule out others"
@@ -221,7 +230,7 @@ def without_rare(notes: Iterable[str], what: str) -> str:
     ''
     """
     for note in notes:
-        if found := re.match(r"(\d+)-core: ", note):
+        if found := re.match(r"(?:[^:]*: )?(\d+)-core: ", note):
             k = found[1]
             return f"; {what} with fewer than {k} interactions were dropped by the {k}-core"
     return ""

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from letterrec.data import Dataset, read
+from letterrec.data import Dataset, Sources
 from letterrec.data.behaviours import as_known
+from letterrec.data.cold import read_parts
 from letterrec.files import fingerprint
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.runs import refitting
@@ -23,7 +24,7 @@ def refit_served(
     run: Run,
     folder: Path,
     *,
-    data: str | Dataset | None,
+    data: str | Dataset | Sources | None,
     weights: Weights | None,
     epochs: int | None,
     resume: bool,
@@ -48,7 +49,7 @@ def refit_served(
         if data is None:
             data = engine.dataset
         elif not isinstance(data, Dataset):
-            data = read(data, **settings.data.reading())
+            data = read_parts(data, settings.data)
         dataset = refitting.everything(as_known(data, engine.dataset))
         refitted = Run.start(folder, settings, source, resume=resume or not distributed.is_main())
         refitted.keep_data(dataset)

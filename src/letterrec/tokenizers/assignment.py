@@ -24,7 +24,8 @@ _SLICE = 65_536  # items of a part: whole batches of every tokenizer, so that th
 def assign(tokenizer: Tokenizer, items: Items, taken: Codes | None = None) -> Codes:
     """int32 ``(n, levels)``: one identifier per item, none shared, none in ``taken``.
 
-    Made in parts where others do them and the tokenizer has codebooks, and else by the tokenizer.
+    Made in parts where others do them, the items are many and the tokenizer has codebooks, and else
+    by the tokenizer.
 
     Args:
         tokenizer: fitted.
@@ -35,7 +36,7 @@ def assign(tokenizer: Tokenizer, items: Items, taken: Codes | None = None) -> Co
         IdentifierError: there are fewer identifiers than items.
     """
     books = tokenizer.codebooks
-    if books is None or not jobs.is_shared() or not len(items):
+    if books is None or not jobs.is_shared() or len(items) <= _SLICE:
         return tokenizer.assign(items, taken)
     taken = np.zeros((0, len(books)), dtype=np.int32) if taken is None else taken
     codes, latents = _quantized(tokenizer, items, books.shape[2])

@@ -119,7 +119,8 @@ def average_rows(gradient: Tensor) -> Tensor:
         raise _has_ended(error) from None
     rows = torch.cat([part[0] for part in found], 1).to(gradient.device)  # (1, touched)
     values = torch.cat([part[1] for part in found]).to(gradient.device)  # (touched, d)
-    return torch.sparse_coo_tensor(rows, values / count(), gradient.shape).coalesce()
+    mean = values / count()
+    return torch.sparse_coo_tensor(rows, mean, gradient.shape, check_invariants=False).coalesce()
 
 
 def gather(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 A table of a million items is hardly touched by a batch. Where its layer asks for sparse gradients
 (``nn.Embedding(sparse=True)``), a step costs what the rows of the batch cost, not what the table
-does; the running means of other rows wait ("lazy Adam", `torch.optim.SparseAdam`).
+does; what is remembered of other rows waits ("lazy Adam", `torch.optim.SparseAdam`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from letterrec.training import distributed
 from letterrec.training.options import TrainingOptions
 
+_BETAS = (0.0, 0.999)  # of tables: momentum would wait for the next batch that touches a row
 State = dict[int, dict[str, Tensor]]  # number of the parameter -> name -> tensor
 
 
@@ -45,7 +46,8 @@ class Optimizers:
             torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
         ]
         if self._tables:
-            self._parts.append(torch.optim.SparseAdam(self._tables, lr=options.learning_rate))
+            rate = options.learning_rate
+            self._parts.append(torch.optim.SparseAdam(self._tables, lr=rate, betas=_BETAS))
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the steps to come."""

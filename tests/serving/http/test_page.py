@@ -409,3 +409,20 @@ def test_titles_are_text_and_never_markup(
         expect(one.page.locator("#history .link")).to_have_text(title)
         assert one.page.locator("#history img").count() == 0
         one.end()
+
+
+def test_a_choice_of_domain(
+    visit: Callable[..., Page], serve: Callable[..., Any], two_domains: Path
+) -> None:
+    with serve(two_domains) as served:
+        page = visit(url=served.url)
+        expect(page.locator("#domain option")).to_have_text(
+            ["all domains", "books (24 items)", "games (24 items)"]
+        )
+        page.fill("#search", "jazz books")
+        page.click("#found li >> nth=0")
+        page.select_option("#domain", "games")
+        expect(answers(page).locator(".id")).to_have_text([re.compile("^games/")] * 10)
+    page = visit()  # a run of one source
+    expect(answers(page)).to_have_count(10)
+    expect(page.locator("#domain-choice")).to_be_hidden()

@@ -16,7 +16,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from letterrec import jobs
 from letterrec.data import times
 from letterrec.data.dataset import Dataset
 from letterrec.data.ids import as_text, coded, in_row_order
@@ -86,7 +85,7 @@ def read_interactions(
             scanned = scanned.select(**{k: pl.col(c) for k, c in keys.items()})
             kept = rows.prepared(scanned)
         is_plain = set(kept.collect_schema()) == {"user", "item", "time"}
-        if is_plain and (jobs.is_shared() or partitions.is_large(table)):
+        if is_plain and partitions.is_large(table):
             rows.report(table, columns.get("rating", ""), said)
             k = DEFAULT_K_CORE if options.k_core is None else options.k_core
             packed = partitions.pack(table, kept, k, notes=said)

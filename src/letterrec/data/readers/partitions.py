@@ -7,14 +7,10 @@ others do parts (`jobs`), reading, partitions and item numbers are theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from shutil import rmtree
-from tempfile import TemporaryFile
-from typing import NamedTuple, TypedDict, TypeVar
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import polars as pl
@@ -30,15 +26,15 @@ from letterrec.data.readers.interactions import (
     note_lacking,
     note_repeated,
 )
-from letterrec.data.readers.k_core import duplicates, report_core, stable_order
+from letterrec.data.readers.k_core import duplicates, stable_order
 from letterrec.data.readers.malformed import as_data_error
+from letterrec.data.readers.partition_core import joined, k_core_of
+from letterrec.data.readers.partition_files import Partition, save, whole
 from letterrec.data.readers.table_files import TableFile
-from letterrec.data.sequences import Histories
 from letterrec.errors import DataError
 from letterrec.files import atomic_path, fingerprint, read_json, write_json
 from letterrec.progress import counting
 
-Number = TypeVar("Number", np.int32, np.float64)
 LARGE = {"parquet": 200_000_000, "csv": 1_000_000_000}  # bytes: some 25 million rows
 _ROWS = 3_000_000  # of a partition, about
 _LEAST = 4  # partitions, so that several processes have some
@@ -107,7 +103,7 @@ def pack(table: TableFile, rows: pl.LazyFrame, k: int, *, notes: list[str]) -> P
             for _ in jobs.do(partial(_spilling, folder, count), sources):
                 counter.advance(1)
         no_zero = _check_times(folder, where)
-        partitions = [_Partition(folder, number) for number in range(count)]
+        partitions = [Partition(folder, number) for number in range(count)]
         counts = []
         with counting("partitions by user", count) as counter:
             for _, found in jobs.do(partial(_ordering, no_zero, where), partitions):
@@ -117,8 +113,8 @@ def pack(table: TableFile, rows: pl.LazyFrame, k: int, *, notes: list[str]) -> P
         item_ids = _number_items(folder)
         for _ in jobs.do(partial(_numbering, folder / _ITEMS), partitions):
             pass
-        kept = _k_core(partitions, len(item_ids), k, where, notes)
-        return _joined(partitions, kept, item_ids)
+        kept = k_core_of(partitions, len(item_ids), k, where, notes)
+        return joined(partitions, kept, item_ids)
 
 
 def _sources(table: TableFile, rows: pl.LazyFrame, n_rows: int) -> list[Source]:
@@ -139,40 +135,6 @@ def _key(table: TableFile, rows: pl.LazyFrame) -> str:
 _ITEMS = "items.parquet"
 
 
-@dataclass(frozen=True)
-class _Partition:
-    """The files of a partition: rows as they came, in order, and as numbers."""
-
-    folder: Path
-    number: int
-
-    @property
-    def spilled(self) -> list[Path]:
-        """Its rows as they came."""
-        return sorted(self.folder.glob(f"rows/*/partition={self.number}/*.parquet"))
-
-    def file(self, name: str) -> Path:
-        """A file of its own."""
-        return self.folder / "partitions" / f"{self.number:06d}.{name}"
-
-    @property
-    def users(self) -> pl.DataFrame:
-        """``user`` and ``length``, in the order of the sequences."""
-        return pl.read_parquet(self.file("users.parquet"), glob=False)
-
-    @property
-    def items(self) -> NDArray[np.int32]:
-        """int32: numbers of the items, user by user, memory-mapped."""
-        items: NDArray[np.int32] = np.load(self.file("items.npy"), mmap_mode="r")
-        return items
-
-    @property
-    def times(self) -> NDArray[np.float64]:
-        """float64: times of the same rows, memory-mapped."""
-        times: NDArray[np.float64] = np.load(self.file("times.npy"), mmap_mode="r")
-        return times
-
-
 def _spilling(folder: Path, count: int) -> Callable[[Source], None]:
     """What writes the rows of a source into a file for each partition."""
 
@@ -182,7 +144,7 @@ def _spilling(folder: Path, count: int) -> Callable[[Source], None]:
             return
         rows = source.rows.with_row_index("row", offset=source.first_row)
         key = (_hashed(rows.collect_schema()["user"]) % count).alias("partition")
-        with _whole(target) as temporary:
+        with whole(target) as temporary:
             rows.sink_parquet(
                 pl.PartitionBy(temporary, key=key, include_key=False),
                 compression="lz4",
@@ -205,16 +167,6 @@ def _hashed(dtype: pl.DataType) -> pl.Expr:
     return pl.coalesce(number, text, pl.lit("")).hash(seed=0)
 
 
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder that takes its name when the block ends well."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    yield temporary
-    temporary.rename(folder)
-
-
 def _check_times(folder: Path, where: object) -> bool:
     """Whether a time of 0 is none, as beside milliseconds.
 
@@ -235,10 +187,10 @@ def _check_times(folder: Path, where: object) -> bool:
     )
 
 
-def _ordering(no_zero: bool, where: object) -> Callable[[_Partition], Counts]:
+def _ordering(no_zero: bool, where: object) -> Callable[[Partition], Counts]:
     """What puts the rows of a partition in order: by user, then by time, without repetitions."""
 
-    def order(partition: _Partition) -> Counts:
+    def order(partition: Partition) -> Counts:
         about = partition.file("json")
         if about.exists():
             made: Counts = read_json(about)
@@ -250,7 +202,7 @@ def _ordering(no_zero: bool, where: object) -> Callable[[_Partition], Counts]:
     return order
 
 
-def _ordered(partition: _Partition, no_zero: bool, where: object) -> Counts:
+def _ordered(partition: Partition, no_zero: bool, where: object) -> Counts:
     files = partition.spilled
     if not files:
         _write(partition, pl.Series("user", [], pl.String), np.zeros(0, np.uint32), None, None)
@@ -301,7 +253,7 @@ def _raw_time(rows: pl.LazyFrame, row: int) -> object:
 
 
 def _write(
-    partition: _Partition,
+    partition: Partition,
     users: pl.Series,
     lengths: NDArray[np.integer],
     items: pl.Series | None,
@@ -314,12 +266,7 @@ def _write(
         pl.DataFrame(table).write_parquet(path)
     with atomic_path(partition.file("item-ids.parquet")) as path:
         pl.DataFrame({"item": named}).write_parquet(path, compression="lz4")
-    _save(partition.file("times.npy"), np.zeros(0) if when is None else when.astype(np.float64))
-
-
-def _save(path: Path, values: NDArray[np.generic]) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, values)
+    save(partition.file("times.npy"), np.zeros(0) if when is None else when.astype(np.float64))
 
 
 def _report(counts: Sequence[Counts], where: object, notes: list[str]) -> None:
@@ -353,111 +300,13 @@ def _number_items(folder: Path) -> tuple[str, ...]:
     return tuple(table["id"])
 
 
-def _numbering(items: Path) -> Callable[[_Partition], None]:
+def _numbering(items: Path) -> Callable[[Partition], None]:
     """What turns the item ids of a partition into numbers."""
     table = pl.read_parquet(items, glob=False)
 
-    def number(partition: _Partition) -> None:
+    def number(partition: Partition) -> None:
         ids = pl.read_parquet(partition.file("item-ids.parquet"), glob=False)
         joined = ids.join(table, left_on="item", right_on="id", maintain_order="left")
-        _save(partition.file("items.npy"), joined["number"].to_numpy().astype(np.int32))
+        save(partition.file("items.npy"), joined["number"].to_numpy().astype(np.int32))
 
     return number
-
-
-def _k_core(
-    partitions: Sequence[_Partition], n_items: int, k: int, where: object, notes: list[str]
-) -> list[NDArray[np.bool_]]:
-    """bool, of each partition: the rows of the k-core; see `k_core.k_core`.
-
-    Raises:
-        DataError: nothing is left.
-    """
-    lengths = [p.users["length"].to_numpy().astype(np.int64) for p in partitions]
-    kept = [np.ones(int(length.sum()), dtype=bool) for length in lengths]
-    before = _sizes(partitions, lengths, kept, n_items)
-    while True:
-        counts = np.zeros(n_items, dtype=np.int64)
-        for partition, mask in zip(partitions, kept, strict=True):
-            counts += np.bincount(partition.items[mask], minlength=n_items)
-        enough, is_changed = counts >= k, False
-        for i, partition in enumerate(partitions):
-            mask = kept[i] & enough[partition.items]
-            mask &= np.repeat(_per_user(mask, lengths[i]) >= k, lengths[i])
-            is_changed |= bool((mask != kept[i]).any())
-            kept[i] = mask
-        if not is_changed:
-            break
-    after = _sizes(partitions, lengths, kept, n_items)
-    report_core(before, after, k, where, notes)
-    return kept
-
-
-def _per_user(mask: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """int64: how many rows of each user are left."""
-    ends = np.cumsum(lengths)
-    total = np.append(0, np.cumsum(mask, dtype=np.int64))
-    return np.asarray(total[ends] - total[ends - lengths])
-
-
-def _sizes(
-    partitions: Sequence[_Partition],
-    lengths: Sequence[NDArray[np.int64]],
-    kept: Sequence[NDArray[np.bool_]],
-    n_items: int,
-) -> tuple[int, int, int]:
-    """Users, items and interactions that are left."""
-    present = np.zeros(n_items, dtype=bool)
-    users = interactions = 0
-    for partition, length, mask in zip(partitions, lengths, kept, strict=True):
-        present[partition.items[mask]] = True
-        users += int((_per_user(mask, length) > 0).sum())
-        interactions += int(mask.sum())
-    return users, int(present.sum()), interactions
-
-
-def _joined(
-    partitions: Sequence[_Partition], kept: Sequence[NDArray[np.bool_]], item_ids: tuple[str, ...]
-) -> Packed:
-    """One sequence per user, in the order of the users' ids; items that occur, numbered anew."""
-    present = np.zeros(len(item_ids), dtype=bool)
-    left: list[pl.DataFrame] = []
-    for number, (partition, mask) in enumerate(zip(partitions, kept, strict=True)):
-        present[partition.items[mask]] = True
-        users = partition.users
-        n = _per_user(mask, users["length"].to_numpy().astype(np.int64))
-        left.append(
-            pl.DataFrame({"id": users["user"], "n": n, "place": np.arange(len(n))})
-            .filter(pl.col("n") > 0)
-            .with_columns(partition=pl.lit(number, pl.Int32))
-        )
-    row_of = (np.cumsum(present) - 1).astype(np.int32)
-    users = in_row_order(pl.concat(left)).with_row_index("row")
-    offsets = np.append(0, np.cumsum(users["n"].to_numpy(), dtype=np.int64))
-    items = _on_disk(int(offsets[-1]), np.int32)
-    seconds = _on_disk(int(offsets[-1]), np.float64)
-    for number, (partition, mask) in enumerate(zip(partitions, kept, strict=True)):
-        mine = users.filter(pl.col("partition") == number).sort("place")
-        n = mine["n"].to_numpy()
-        shift = offsets[mine["row"].to_numpy()] - (np.cumsum(n) - n)
-        places = np.arange(int(n.sum())) + np.repeat(shift, n)
-        items[places] = row_of[partition.items[mask]]
-        seconds[places] = partition.times[mask]
-    unit = times.per_second(float(max((block.max() for block in _blocks(seconds)), default=0.0)))
-    for block in _blocks(seconds):
-        block /= unit
-    ids = tuple(item_ids[i] for i in np.flatnonzero(present))
-    return Packed(tuple(users["id"]), ids, Histories(offsets, items), seconds)
-
-
-def _blocks(values: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    """Views of an array, one after the other."""
-    return (values[start : start + _ROWS] for start in range(0, len(values), _ROWS))
-
-
-def _on_disk(size: int, dtype: type[Number]) -> NDArray[Number]:
-    """An array in a file without a name, which is gone with the array."""
-    if not size:
-        return np.zeros(0, dtype)
-    with TemporaryFile() as file:
-        return np.memmap(file, dtype, "w+", shape=(size,))

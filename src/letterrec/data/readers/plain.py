@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import polars as pl
 
 from letterrec.config.settings import Role
 from letterrec.data.dataset import Dataset
+from letterrec.data.domains import qualified
 from letterrec.data.ids import checked_id
 from letterrec.data.readers.base import Reader, ReadOptions
 from letterrec.data.readers.columns import candidates_for, find_columns, item_of_catalogue
@@ -118,11 +120,16 @@ def named(folder: Path, stem: str) -> Path | None:
     return paths[0] if paths else None
 
 
-def read_items(path: Path) -> dict[str, ItemText]:
+def read_items(path: Path, *, by_domain: bool = False) -> dict[str, ItemText]:
     """Read one table of items (columns item, title and further texts), whatever its name is.
 
+    Args:
+        path: of the table.
+        by_domain: where it has a column ``domain``, items are ``DOMAIN/ID``.
+
     Raises:
-        DataError: the file is missing, of another type or without items; a column is missing.
+        DataError: the file is missing, of another type or without items; a column is missing, or
+            an item has no domain where others have.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist; expected a table of items")
@@ -132,8 +139,15 @@ def read_items(path: Path) -> dict[str, ItemText]:
         )
     table = open_table(path, notes=[])
     items: dict[str, ItemText] = {}
-    for row, (value, make) in enumerate(_items(table, _item_columns(table, "", {}, [])), start=1):
+    has_domains = by_domain and "domain" in table.names(of_all=True)
+    domains = (r.get("domain") for r in table.rows(["domain"])) if has_domains else repeat(None)
+    rows = zip(_items(table, _item_columns(table, "", {}, [])), domains, strict=False)
+    for row, ((value, make), domain) in enumerate(rows, start=1):
         item = checked_id(value, path, f"row {row}")
+        if item is not None and has_domains:
+            if not isinstance(domain, str) or not domain:
+                raise DataError(f"{path}: row {row}: item {item!r} has no domain; give it one")
+            item = qualified(domain, item)
         if item is not None and item not in items:
             items[item] = make()
     if not items:

@@ -37,6 +37,9 @@ class Beams:
         place = torch.arange(tokens.shape[1], device=tokens.device)
         self._visible = (place < lengths[:, None])[:, None]  # (batch, beams, places)
 
+    def limit(self, allowed: Tensor) -> None:
+        """Nothing: no items are retrieved."""
+
     @torch.no_grad()
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, n_codes)``: the logits of this level's codes after each beam."""

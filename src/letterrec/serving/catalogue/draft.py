@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from letterrec.data.text import ItemText, item_text, title_words
 from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError
 from letterrec.serving.catalogue.items import State
 from letterrec.serving.catalogue.log import Changes, Receipt, Words
+from letterrec.serving.catalogue.placing import placed
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers.base import Codes
 
@@ -36,18 +37,24 @@ class Key:
 
 @dataclass(frozen=True)
 class AddItems:
-    """Add items, of which the catalogue has none: id -> title and text."""
+    """Add items, of which the catalogue has none: id -> title and text; and id -> domain, where
+    that is said (`placing`).
+    """
 
     items: dict[str, ItemText]
     key: Key | None = None
+    domains: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PutItems:
-    """Add items, or give those that are there this title and text: id -> title and text."""
+    """Add items, or give those that are there this title and text: id -> title and text; and
+    id -> domain, where that is said (`placing`).
+    """
 
     items: dict[str, ItemText]
     key: Key | None = None
+    domains: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ class Draft:
         self._words = dict(changes.words)
         self._receipts = dict(changes.receipts)
         self._new: dict[str, ItemText] = {}
+        self._domains: list[str] = []
         self._content: list[Embedding] = []
         self.is_changed = False
 
@@ -114,10 +122,10 @@ class Draft:
         """
         if isinstance(edit, SetStates | ChangeItem) or self.known_receipt(edit.key) is not None:
             return {}
-        new = edit.items
+        new, _ = placed(edit.items, edit.domains, self._engine)
         if isinstance(edit, PutItems):
-            self._check_put(edit.items)
-            new = {item: words for item, words in edit.items.items() if not self._is_known(item)}
+            self._check_put(new)
+            new = {item: words for item, words in new.items() if not self._is_known(item)}
         if new:
             self._check_new(new)
         return {item: words.text for item, words in new.items()}
@@ -137,9 +145,10 @@ class Draft:
             return known
         added = changed = 0
         if isinstance(edit, AddItems):
-            added = self._add(edit.items, content)
+            added = self._add(*placed(edit.items, edit.domains, self._engine), content)
         elif isinstance(edit, PutItems):
-            added, changed = self._put(edit.items, content)
+            items, domains = placed(edit.items, edit.domains, self._engine)
+            added, changed = self._put(items, domains, content)
         elif isinstance(edit, SetStates):
             changed = self._set_states(edit.states)
         else:
@@ -156,20 +165,31 @@ class Draft:
     def _generation(self) -> int:
         return self._changes.generation + self.is_changed
 
-    def _add(self, items: dict[str, ItemText], content: Mapping[str, Embedding]) -> int:
+    def _add(
+        self,
+        items: dict[str, ItemText],
+        domains: dict[str, str],
+        content: Mapping[str, Embedding],
+    ) -> int:
         self._check_new(items)
         vectors = [content[item] for item in items]
         self._new |= items
+        self._domains += [domains[item] for item in items]
         self._content += vectors
         return len(items)
 
-    def _put(self, items: dict[str, ItemText], content: Mapping[str, Embedding]) -> tuple[int, int]:
+    def _put(
+        self,
+        items: dict[str, ItemText],
+        domains: dict[str, str],
+        content: Mapping[str, Embedding],
+    ) -> tuple[int, int]:
         self._check_put(items)
         new = {item: words for item, words in items.items() if not self._is_known(item)}
         if not new.keys() <= content.keys():
             raise Overloaded("the catalogue was replaced at the same time; try again")
         if new:
-            self._add(new, content)
+            self._add(new, domains, content)
         known = [item for item in items if item not in new]
         return len(new), sum(
             self._show(item, Words(items[item].title, items[item].text)) for item in known
@@ -307,6 +327,7 @@ class Draft:
             texts=old.texts + tuple(w.text for w in self._new.values()),
             codes=np.concatenate([old.codes, codes]),
             content=np.concatenate([old.content, content]) if len(old.content) else content,
+            domains=(*old.domains, *self._domains),
         )
 
 

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.data import Dataset
+from letterrec.decoding.constraints import counted
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound
@@ -32,6 +33,21 @@ from letterrec.training.devices import device
 State = Literal["active", "blocked", "deleted"]
 STATES: tuple[State, ...] = ("active", "blocked", "deleted")
 _GONE = len(STATES)  # the state of rows whose items are not in the file of edits any more
+
+
+class Part(NamedTuple):
+    """Items of a catalogue that may be recommended, ready for a search.
+
+    Attributes:
+        flags: bool ``(n_rows,)``: which they are.
+        allowed: the same on the device of the model.
+        before: how many of them stand before each place of the trie (`constraints.counted`): so any
+            range of the trie tells whether it leads to one. None where there is no trie.
+    """
+
+    flags: NDArray[np.bool_]
+    allowed: Tensor
+    before: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +71,8 @@ class Catalogue:
         added_content: float32 ``(n_added, d_content)`` of the added items.
         lineage: of the edits; see `Changes`.
         edited: row -> what is shown instead of the title and text that the item came with.
+        domains: which source each item is of; where the run has one, all are of that, unless they
+            were added to another.
     """
 
     item_ids: tuple[str, ...]
@@ -72,6 +90,7 @@ class Catalogue:
     )
     lineage: str = ""
     edited: dict[int, Words] = field(default_factory=dict)
+    domains: tuple[str, ...] = ()
 
     @classmethod
     def trained(
@@ -88,6 +107,7 @@ class Catalogue:
             0,
             _trie(identifiers, dataset.popularity),
             transitions,
+            domains=dataset.domains or (dataset.name,) * dataset.n_items,
         )
 
     def changed(
@@ -136,6 +156,7 @@ class Catalogue:
             self.added_texts + tuple(changes.texts[i] for i in new),
             added_content,
             changes.lineage,
+            domains=self.domains + self._named(tuple(changes.domains[i] for i in new)),
         )
         if is_same:
             made.__dict__["rows"] = self.rows
@@ -161,6 +182,7 @@ class Catalogue:
             and changes.item_ids[:n_added] == self.item_ids[n:]
             and changes.titles[:n_added] == self.came_with[n:]
             and changes.texts[:n_added] == self.added_texts
+            and self._named(changes.domains[:n_added]) == self.domains[n:]
             and np.array_equal(changes.codes[:n_added], codes)
             and (not n_added or np.array_equal(changes.content[:n_added], self.added_content))
         ):  # edits in sequence
@@ -169,6 +191,7 @@ class Catalogue:
             self.item_ids[n:],
             self.came_with[n:],
             self.added_texts,
+            self.domains[n:],
             [line.tobytes() for line in self.added_content],
             codes.tolist(),
             strict=True,
@@ -180,6 +203,7 @@ class Catalogue:
             changes.item_ids,
             changes.titles,
             changes.texts,
+            self._named(changes.domains),
             [line.tobytes() for line in changes.content],
             changes.codes.tolist(),
             strict=True,
@@ -191,6 +215,10 @@ class Catalogue:
                 new.append(i)
             rows[i] = row
         return rows, np.array(new, dtype=np.int64)
+
+    def _named(self, domains: tuple[str, ...]) -> tuple[str, ...]:
+        """The domains of added items; those that name none are of the first."""
+        return tuple(name or self.domains[0] for name in domains)
 
     def _followed(
         self,
@@ -248,6 +276,29 @@ class Catalogue:
         if self.n_items == self.n_rows:
             return {item: row for row, item in enumerate(self.item_ids)}
         return {item: row for row, item in enumerate(self.item_ids) if self.is_present[row]}
+
+    @cached_property
+    def domain_names(self) -> tuple[str, ...]:
+        """The domains that have items, except those that are gone, in the order of their items."""
+        names = dict.fromkeys(self.domains)
+        if self.n_items < self.n_rows:
+            there = zip(self.domains, self.is_present.tolist(), strict=True)
+            names = dict.fromkeys(name for name, present in there if present)
+        return tuple(names)
+
+    def domain(self, name: str) -> Part:
+        """The items of a domain that may be recommended; made once for a catalogue."""
+        part = self._parts.get(name)
+        if part is None:
+            flags = np.array([own == name for own in self.domains]) & (self.states == 0)
+            allowed = torch.from_numpy(flags).to(device())
+            before = None if self.trie is None else counted(self.trie, allowed)
+            part = self._parts[name] = Part(flags, allowed, before)
+        return part
+
+    @cached_property
+    def _parts(self) -> dict[str, Part]:
+        return {}
 
     def spelled(self, row: int) -> str:
         """The identifier of a row as text; cached, since most lists show the same few items."""

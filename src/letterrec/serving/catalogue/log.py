@@ -4,10 +4,10 @@ The file is replaced as a whole, under a lock: after a kill or on a full disk, t
 still there.
 
 Columns: ``item``, ``title``, ``text``, ``state``, ``level_1`` to ``level_L``, ``content`` (float32
-list), and ``shown_title``, ``shown_text`` where title or text were edited. Added items have all but
-the last two; an item trained on appears only when it is blocked, deleted or edited, with that
-alone. A deleted item's row and identifier stay taken, so that a log or a history that refers to
-them never means another item.
+list), ``domain`` where items were added to a named one, and ``shown_title``, ``shown_text`` where
+title or text were edited. Added items have all but the last two; an item trained on appears only
+when it is blocked, deleted or edited, with that alone. A deleted item's row and identifier stay
+taken, so that a log or a history that refers to them never means another item.
 
 The file also keeps what the latest edits with an idempotency key gave, so that a request whose
 answer was lost is not made twice, by whichever server it is repeated to.
@@ -80,6 +80,7 @@ class Changes:
         lineage: unique id of this state of the catalogue; empty as trained.
         words: item id -> what is shown instead of the title and text that it came with.
         receipts: fingerprint of an idempotency key -> what the edit did, the oldest first.
+        domains: of the added items; ``""``: that of the run's one source.
     """
 
     item_ids: tuple[str, ...]
@@ -92,6 +93,7 @@ class Changes:
     lineage: str = field(default_factory=lambda: uuid4().hex)
     words: dict[str, Words] = field(default_factory=dict)
     receipts: dict[str, Receipt] = field(default_factory=dict)
+    domains: tuple[str, ...] = ()
 
     @classmethod
     def none(cls, n_levels: int) -> Changes:
@@ -116,6 +118,7 @@ class Changes:
             content=self.content[rows] if rows else self.content[:0],
             states={i: s for i, s in self.states.items() if i in learned or i in added},
             words={i: w for i, w in self.words.items() if i in learned or i in added},
+            domains=tuple(self.domains[row] for row in rows),
         )
 
 
@@ -220,6 +223,8 @@ def _parsed(
         if frame.schema[name] != pl.String:
             raise ValueError(f"the column {name} holds {frame.schema[name]} instead of text")
     added = frame.filter(pl.col("level_1").is_not_null()) if sizes else frame.clear()
+    if "domain" in frame.columns and frame.schema["domain"] != pl.String:
+        raise ValueError("the column domain holds no text")
     texts = (frame["item"], added["title"], added["text"])
     if any(column.null_count() for column in texts):
         raise ValueError("an id, a title or a text is missing")
@@ -261,6 +266,7 @@ def _parsed(
             str(key): Receipt(str(r), int(g), int(a), int(c))
             for key, (r, g, a, c) in receipts.items()
         },
+        tuple(added["domain"].fill_null("")) if "domain" in added.columns else ("",) * len(added),
     )
 
 
@@ -297,6 +303,8 @@ def write_changes(folder: Path, run: str, changes: Changes) -> None:
         words = [changes.words.get(i, (None, None)) for i in rows]
         for place, name in enumerate(("shown_title", "shown_text")):
             columns[name] = pl.Series([pair[place] for pair in words], dtype=pl.String)
+    if any(changes.domains):
+        columns["domain"] = pl.Series([*changes.domains, *empty], dtype=pl.String)
     for level in range(levels):
         codes = [*changes.codes[:, level].tolist(), *empty]
         columns[f"level_{level + 1}"] = pl.Series(codes, dtype=pl.Int32)

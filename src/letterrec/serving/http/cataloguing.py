@@ -17,6 +17,7 @@ from letterrec.files import fingerprint
 from letterrec.serving import queries
 from letterrec.serving.catalogue.draft import AddItems, ChangeItem, Edit, Key, PutItems
 from letterrec.serving.catalogue.items import STATES, State
+from letterrec.serving.catalogue.placing import placed
 from letterrec.serving.fleet import Fleet, Version, version_of
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
@@ -154,8 +155,10 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         new = {i.item: item_text(i.title, [i.text]) for i in request.items}
         if len(new) < len(request.items):
             raise RequestError("an item id comes twice in one request; give each once")
+        said = {i.item: i.domain for i in request.items if i.domain is not None}
+        new, domains = placed(new, said, fleet.changed(model).engine)
         kind = PutItems if request.upsert else AddItems
-        edit = kind(new, _key(key, http, request.model_dump_json()))
+        edit = kind(new, _key(key, http, request.model_dump_json()), domains)
         made, version = await edited(http, model, edit)
         catalogue = made.catalogue
         return s.AddedItems(

@@ -147,6 +147,7 @@ def _prepared(engine: Engine, request: s.RecommendRequest) -> Prepared | LetterR
                 user=request.user,
                 behaviours=_behaviours(engine, request),
                 behaviour=request.behaviour,
+                domain=request.domain,
             )
         )
     except LetterRecError as error:

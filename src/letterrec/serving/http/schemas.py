@@ -63,6 +63,7 @@ NewId = Annotated[
     WithJsonSchema(_ID_SCHEMA, mode="validation"),
 ]
 Text = Annotated[str, Field(max_length=10_000)]
+Name = Annotated[str, Field(max_length=256)]
 # Validation stops at the first invalid id of a list: there may be half a million.
 Ids = Annotated[list[Id], Field(fail_fast=True)]
 State = Literal["active", "blocked", "deleted"]
@@ -121,6 +122,9 @@ class RecommendRequest(_Strict):
         "skip",
         description="ids that the catalogue does not have: skip (the answer names them) or refuse; "
         "a history or a list of allowed items of which nothing is known is always refused",
+    )
+    domain: Name | None = Field(
+        None, description="recommend only from this one, of a run of several sources"
     )
     explain: bool = Field(
         False, description="say which items of the history share codes with a recommendation"
@@ -244,6 +248,7 @@ class Item(ItemName, Versioned):
     state: State
     codes: list[int]
     added: bool = Field(description="whether it came after training")
+    domain: str = Field(description="which source it is of")
     interactions: int = Field(description="in the training data")
     neighbours: list[Neighbour]
 
@@ -267,6 +272,11 @@ class NewItem(_Strict):
     item: NewId
     title: Text = ""
     text: Text = Field("", description="whatever else describes it: brand, categories, ...")
+    domain: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        None,
+        description="which it is of, known or new: its id becomes domain/item. In a run of several "
+        "sources it may be left out where the id begins with a domain",
+    )
 
 
 class NewItems(_Strict):
@@ -358,6 +368,13 @@ class Level(BaseModel):
     counts: list[int] = Field(description="items per code")
 
 
+class Domain(BaseModel):
+    """A source that the run's items are of."""
+
+    name: str
+    items: int = Field(description="that may be recommended")
+
+
 class RunInfo(Versioned):
     """The run that is served."""
 
@@ -375,6 +392,7 @@ class RunInfo(Versioned):
     metrics: dict[str, float] | None = Field(description="on the test split")
     behaviours: list[str] = Field(description="kinds of interactions; empty where there is one")
     targets: list[str] = Field(description="the behaviours that are predicted")
+    domains: list[Domain]
     levels: list[Level] = Field(description="of the identifiers; none where a baseline ranks")
     follows_instructions: bool = Field(description="whether it reads wishes in words")
     example_user: str

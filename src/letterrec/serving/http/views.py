@@ -61,6 +61,7 @@ def item(
         state=STATES[catalogue.states[row]],
         codes=[int(c) for c in codes if c >= 0],
         added=row >= catalogue.n_trained,
+        domain=catalogue.domains[row],
         interactions=int(catalogue.popularity[row]),
         neighbours=[
             s.Neighbour(**name(catalogue, other), leading=leading, shared=shared)
@@ -106,6 +107,10 @@ def run_info(version: Version, engine: Engine, catalogue: Catalogue) -> s.RunInf
         metrics=metrics,
         behaviours=list(engine.dataset.behaviours),
         targets=[engine.dataset.behaviours[t] for t in engine.dataset.targets],
+        domains=[
+            s.Domain(name=name, items=int(catalogue.domain(name).flags.sum()))
+            for name in catalogue.domain_names
+        ],
         levels=[
             s.Level(
                 size=len(counts),

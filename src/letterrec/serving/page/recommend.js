@@ -30,6 +30,7 @@ export function startRecommending() {
     typing = setTimeout(change, 150);
   });
   $("behaviour").addEventListener("change", change);
+  $("domain").addEventListener("change", change);
   $("item").querySelector(".close").addEventListener("click", () => $("item").close());
 }
 
@@ -42,6 +43,9 @@ export function fillExamples(run) {
     el("button", { type: "button", class: "ghost", title: item.title, onclick: () => add(item) },
       `+ ${item.title}`));
   $("examples").replaceChildren(...buttons);
+  $("domain").replaceChildren(el("option", { value: "" }, "all domains"),
+    ...run.domains.map(({ name, items: n }) => el("option", { value: name }, `${name} (${number(n)} items)`)));
+  $("domain-choice").hidden = run.domains.length < 2;
   refresh();
 }
 
@@ -136,6 +140,7 @@ async function refresh() {
       exclude_seen: $("exclude-seen").checked, explain: true, instruction,
       ...(behaviours.length && { behaviours: asked.map((item) => item.behaviour) }),
       ...($("behaviour").value && { behaviour: $("behaviour").value }),
+      ...($("domain").value && { domain: $("domain").value }),
     });
     if (mine !== latest) return;
     show(answer.items, answer.skipped.length, instruction, answer.note);
@@ -153,9 +158,9 @@ function show(found, skipped, instruction, note) {
       : "Without a history: what is most popular. Find an item to begin.";
   if (note) $("status").textContent += `: ${note}`;
   if (skipped) $("status").textContent += `; ${skipped} of them no longer in the catalogue, left out`;
-  if (!found.length) $("status").textContent += instruction
-    ? ". Everything else is in the history, blocked, deleted or ruled out."
-    : ". Everything else is in the history, blocked or deleted.";
+  if (!found.length) $("status").textContent +=
+    `. Everything else is in the history${$("domain").value ? ", of another domain" : ""}, ` +
+    (instruction ? "blocked, deleted or ruled out." : "blocked or deleted.");
   const weight = (item) => (item.log_probability === null ? Math.max(item.score, 0) : Math.exp(item.score));
   const best = (found[0] && weight(found[0])) || 1;
   $("answers").replaceChildren(...found.map((item, i) => {
@@ -211,6 +216,7 @@ export async function showItem(id) {
   $("item-title").textContent = item.title;
   const facts = [item.interactions === 1 ? "1 interaction" : `${item.interactions} interactions`];
   if (item.added) facts.push("added after training");
+  if (!$("domain-choice").hidden) facts.push(item.domain);
   if (item.state !== "active") facts.push(item.state);
   const neighbours = item.neighbours.map((other) =>
     el("li", {}, itemLink(other), codePills(other.identifier, sharedWith(item, other))));
