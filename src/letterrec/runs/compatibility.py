@@ -89,6 +89,11 @@ def _refuse_wishes(settings: Settings, dataset: Dataset) -> None:
             f"wishes.enabled: wishes are matched with the texts of items, and those of "
             f"{dataset.name} have none that is read; add an items file and use content.source=auto"
         )
+    if settings.content.is_file:
+        raise SettingsError(
+            f"wishes.enabled: content.source = {settings.content.source!r} holds vectors that no "
+            "words can be compared with; use content.source=auto, which embeds the items' texts"
+        )
     items = described(dataset.titles, dataset.texts, dataset.categories)
     if not any(item.categories or item.further or len(item.title) > 1 for item in items):
         raise DataError(
