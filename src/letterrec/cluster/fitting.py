@@ -21,7 +21,7 @@ from letterrec import api, jobs
 from letterrec.cluster.workers import slots
 from letterrec.config.settings import Settings
 from letterrec.data import AnySource, Dataset, Frames, Sources, sources_of
-from letterrec.errors import LetterRecError, RunError
+from letterrec.errors import DataError, LetterRecError, RunError
 from letterrec.progress import say, shown
 from letterrec.runs.run import Run
 from letterrec.training.distributed import ProcessLost
@@ -82,9 +82,18 @@ def fit(
 
 
 def _absolute(source: AnySource) -> AnySource:
-    """The same source or sources, with paths that mean the same in every process."""
+    """The same source or sources, with paths that mean the same in every process.
 
-    def one(given: str | Dataset | Frames) -> str | Dataset | Frames:
+    Raises:
+        DataError: a table in memory, which other processes do not see.
+    """
+
+    def one(given: str | Dataset | Frames) -> str | Dataset:
+        if isinstance(given, Frames):
+            raise DataError(
+                "a table in memory was given to a cluster; expected a path that all its machines "
+                "see: write the table as interactions.parquet there, or read it with letterrec.read"
+            )
         if isinstance(given, str) and Path(given).exists():
             return str(Path(given).absolute())
         return given
