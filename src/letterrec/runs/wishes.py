@@ -200,7 +200,7 @@ def _nearness(run: Run, dataset: Dataset, content: Embeddings) -> float:
 
 def _embedded(run: Run, texts: Sequence[str]) -> Embeddings:
     """float32 ``(n, d_content)``, each of length one."""
-    return unit(embed(texts, **run.settings.content.model_dump(exclude={"source"}), half=True))
+    return unit(embed(texts, **run.settings.content.encoding(), half=True))
 
 
 def _by_category(dataset: Dataset) -> dict[str, NDArray[np.bool_]]:

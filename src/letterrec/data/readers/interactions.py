@@ -26,6 +26,7 @@ from letterrec.data.readers.k_core import duplicates, filter_k_core, note_short,
 from letterrec.data.readers.malformed import as_data_error
 from letterrec.data.readers.side_tables import (
     LookUp,
+    attributes_of,
     categories_of,
     check_match,
     counted,
@@ -417,6 +418,7 @@ def _with_catalogue(
         titles,
         texts,
         categories=categories_of(item_ids, entries),
+        attributes=attributes_of(item_ids, entries),
         warnings=tuple(notes),
         times=packed.times,
     )
