@@ -251,8 +251,8 @@ def recommend(
         raise RequestError(f"--history {history!r} has no item id; expected ID,ID,...")
     among = attributes(where, "--where")
     engine = api.load(run)
-    if not include_seen and (said := returning_note(engine.returning)):
-        note(said)
+    if not include_seen and (returning := returning_note(engine.returning)):
+        note(returning)
     if out_file is not None:
         folder, file = run.absolute(), out_file.absolute()
         with on_ray(ray, workers, file):

@@ -12,6 +12,7 @@ from letterrec.embeddings.content import given_content
 from letterrec.errors import DataError, IdentifierError, SettingsError
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, Features
+from letterrec.recommenders.wishes.wording import described
 from letterrec.runs import tracking
 from letterrec.tokenizers import TOKENIZERS
 
@@ -87,6 +88,17 @@ def _refuse_wishes(settings: Settings, dataset: Dataset) -> None:
         raise DataError(
             f"wishes.enabled: wishes are matched with the texts of items, and those of "
             f"{dataset.name} have none that is read; add an items file and use content.source=auto"
+        )
+    if settings.content.is_file:
+        raise SettingsError(
+            f"wishes.enabled: content.source = {settings.content.source!r} holds vectors that no "
+            "words can be compared with; use content.source=auto, which embeds the items' texts"
+        )
+    items = described(dataset.titles, dataset.texts, dataset.categories)
+    if not any(item.categories or item.further or len(item.title) > 1 for item in items):
+        raise DataError(
+            f"wishes.enabled: wishes are made of the items' words, and those of "
+            f"{dataset.name} have none beside titles of one word; add categories or texts"
         )
 
 

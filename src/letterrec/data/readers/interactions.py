@@ -340,6 +340,8 @@ def dataset_from_events(
                 f"{counted(int(unnamed.sum()), 'interaction')} without a behaviour: dropped"
             )
             kept = kept & ~unnamed
+            if not kept.any():
+                raise DataError(f"{where}: no interaction with user, item and time has a behaviour")
     if not kept.all():
         user, item, when = user[kept], item[kept], when[kept]
         kind = None if kind is None else kind[kept]
