@@ -82,7 +82,7 @@ def test_titles_in_the_log(from_files: Dataset) -> None:
         (LOG.drop("item"), None, "item"),
         (LOG, "items.csv", "items; a str came"),
         ("folder", ITEMS, "items goes with a log that is a DataFrame"),
-        ([1, 2], None, "source is a list"),
+        (7, None, "source is a int"),
         (pd.DataFrame([[1, 2]], columns=["user", "user"]), None, "two columns 'user'"),
     ],
 )
