@@ -40,15 +40,18 @@ class Timed(NamedTuple):
     cpu: float
 
 
-def timed(start: Callable[[], Callable[[Users], None]]) -> Callable[[Users], Timed]:
+Took = tuple[int, float, float, float]  # as `Timed`, which other processes do not know
+
+
+def timed(start: Callable[[], Callable[[Users], None]]) -> Callable[[Users], Took]:
     """Do parts, and tell when."""
     torch.set_num_threads(1)
     work = start()
 
-    def do(part: Users) -> Timed:
+    def do(part: Users) -> Took:
         began, cpu = time.time(), time.process_time()
         work(part)
-        return Timed(os.getpid(), began, time.time(), time.process_time() - cpu)
+        return os.getpid(), began, time.time(), time.process_time() - cpu
 
     return do
 
@@ -67,7 +70,7 @@ def rates(run: Path, folder: Path, count: int, users: int) -> tuple[float, float
     done: dict[int, list[tuple[Timed, int]]] = {}
     with jobs.done_by(RayWorkers(count, folder)):
         for part, took in jobs.do(partial(timed, start), parts):
-            done.setdefault(took.worker, []).append((took, part.stop - part.start))
+            done.setdefault(took[0], []).append((Timed(*took), part.stop - part.start))
     assert len(done) == count, "a worker had nothing to do: give more --users"
     warm = [sorted(parts)[1:] for parts in done.values()]  # the first part loads what is lazy
     began = max(parts[0][0].began for parts in warm)

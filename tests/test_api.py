@@ -22,11 +22,14 @@ def test_all_is_pinned_and_importable() -> None:
         "Engine",
         "LetterRecError",
         "Settings",
+        "compare",
         "evaluate",
         "fit",
+        "forget",
         "inspect",
         "load",
         "load_settings",
+        "push",
         "read",
         "refit",
     ]
@@ -46,7 +49,8 @@ def test_dir_lists_the_public_names() -> None:
 
 SOURCE = "SHOP"  # stands for the shop's folder
 WRONG: list[tuple[dict[str, Any], type[LetterRecError], str]] = [
-    ({"source": pl.DataFrame({"user": ["a"], "item": ["b"]})}, DataError, "polars.DataFrame; .*"),
+    ({"source": pl.DataFrame({"user": ["a"], "item": ["b"]})}, DataError, "timestamp"),
+    ({"source": pl.Series(["a"])}, DataError, "source is a polars.Series"),
     ({"source": None}, DataError, "source is None; expected the path"),
     ({"source": ""}, DataError, "source is ''"),
     ({"source": ["a"]}, DataError, "a does not exist"),

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from letterrec.api import evaluate, fit, inspect, load, refit
+    from letterrec.api import compare, evaluate, fit, forget, inspect, load, push, refit
     from letterrec.config.loading import load_settings
     from letterrec.config.settings import Settings
     from letterrec.data import Dataset, read
@@ -28,11 +28,14 @@ __all__ = [
     "Engine",
     "LetterRecError",
     "Settings",
+    "compare",
     "evaluate",
     "fit",
+    "forget",
     "inspect",
     "load",
     "load_settings",
+    "push",
     "read",
     "refit",
 ]
@@ -42,11 +45,14 @@ _HOME = {
     "Engine": "letterrec.serving.engine",
     "LetterRecError": "letterrec.errors",
     "Settings": "letterrec.config.settings",
+    "compare": "letterrec.api",
     "evaluate": "letterrec.api",
     "fit": "letterrec.api",
+    "forget": "letterrec.api",
     "inspect": "letterrec.api",
     "load": "letterrec.api",
     "load_settings": "letterrec.config.loading",
+    "push": "letterrec.api",
     "read": "letterrec.data",
     "refit": "letterrec.api",
 }

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypedDict, final, get_args
+from typing import Literal, TypedDict, cast, final, get_args
 
 from letterrec import pipeline
 from letterrec.config.loading import load_settings, parse_settings
 from letterrec.config.settings import Settings
-from letterrec.data import AnySource, Dataset, sources_of
+from letterrec.data import AnySource, Dataset, Frame, Frames, Sources, as_frames, sources_of
 from letterrec.data.domains import check_known, names_of
 from letterrec.data.readers.base import ReadOptions
-from letterrec.data.splits import Split
+from letterrec.data.readers.frames import check as check_frames
+from letterrec.data.splits import SPLITS, Split
 from letterrec.embeddings.content import embed
 from letterrec.errors import RequestError, RunError, SettingsError
 from letterrec.evaluation import cold_start
@@ -22,13 +23,16 @@ from letterrec.evaluation.protocol import SplitMetrics, evaluate_split, measured
 from letterrec.files import apart, write_json
 from letterrec.identifiers.diagnostics import Diagnosis, LevelUse, domain_use
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.notebook import ShownDict, metrics_table
 from letterrec.progress import shown
+from letterrec.runs import comparing, forgetting, hub
 from letterrec.runs.parts import is_baseline, measures_of, trained_baseline, trained_recommender
 from letterrec.runs.refitting import Weights as StartingWeights
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.models import GenerativeModel, ScoringModel
 from letterrec.serving.refit import refit_served
+from letterrec.serving.vectors import write_embeddings
 from letterrec.tokenizers import Items
 from letterrec.training import distributed
 
@@ -48,11 +52,12 @@ class Weights(TypedDict):
 
 
 def fit(
-    source: AnySource,
+    source: AnySource | Frame,
     out: str | PathLike[str],
     settings: AnySettings = None,
     resume: bool = False,
     *,
+    items: Frame | None = None,
     recipe: str | PathLike[str] | None = None,
     reuse: AnyRun | Iterable[AnyRun] = (),
     until: Literal["identifiers", "evaluation"] = "evaluation",
@@ -63,14 +68,16 @@ def fit(
     Under ``torchrun`` all processes call this; they share the recommender's training and ranking.
 
     Args:
-        source: a folder or file in one of the formats of `letterrec.read`, ``"ml-100k"``, or what
-            `letterrec.read` gave, which is taken as it is. Several in a list, or in a dict by name,
-            are learned together; each is a domain, called as its folder is or as a path says
-            (``NAME=PATH``), and its items are ``NAME/ID``.
+        source: a folder or file in one of the formats of `letterrec.read`, ``"ml-100k"``, a polars
+            or pandas DataFrame with an interaction a row, or what `letterrec.read` gave, which is
+            taken as it is. Several in a list, or in a dict by name, are learned together; each is a
+            domain, called as its folder is or as a path says (``NAME=PATH``), and its items are
+            ``NAME/ID``.
         out: the run folder, new or empty; with ``resume`` also one that holds an unfinished run.
         settings: a dict of what is changed, nested or with dots (``{"training.epochs": 5}``), or
             what `load_settings` gave; a recipe's name is taken too. None takes the default recipe.
         resume: go on where a run in ``out`` stopped.
+        items: the catalogue beside a DataFrame: another, with an item a row.
         recipe: the recipe that a dict of settings changes, by its name or its TOML file.
         reuse: other runs, or their folders. What they have learned from the same data with the same
             settings (embeddings, tokenizer, identifiers) is taken over instead of learned again.
@@ -89,25 +96,30 @@ def fit(
         reuse = [reuse]
     others = [_as_folder(other, "reuse") for other in reuse]
     distributed.join()
-    given = sources_of(source)
+    given = sources_of(as_frames(source, items) or source)
     if not isinstance(given, Dataset):  # a source that cannot be read leaves no run behind
-        ReadOptions(**chosen.data.reading())
+        options = ReadOptions(**chosen.data.reading())
+        if isinstance(given, Frames):
+            check_frames(given, options)
     with shown(progress):
         return pipeline.fit(given, folder, chosen, resume=resume, reuse=others, until=until)
 
 
-def load(folder: AnyRun, edits: bool = True) -> Engine:
+def load(folder: AnyRun, edits: bool = True, *, revision: str | None = None) -> Engine:
     """Open a finished run to recommend from.
 
     Args:
-        folder: of the run, or the run that `letterrec.fit` gave.
+        folder: of the run, or the run that `letterrec.fit` gave; or ``"USER/NAME"`` of a run on the
+            Hugging Face Hub (`push`), where there is no such folder here.
         edits: take over what was added, blocked and deleted since training; without them the
             catalogue is the one trained on.
+        revision: a branch, tag or commit on the Hub; None: the newest.
 
     Raises:
-        RunError: there is no run, or it is unfinished or damaged.
+        RunError: there is no run, or it is unfinished or damaged, or the Hub is out of reach.
     """
-    run = Run.open(_as_folder(folder, "folder"))
+    path = _as_folder(folder, "folder")
+    run = Run.open(hub.fetch(str(path), revision) if hub.is_name(str(path)) else path)
     run.require("recommender")
     dataset = run.dataset()
     if is_baseline(run.settings):
@@ -117,6 +129,45 @@ def load(folder: AnyRun, edits: bool = True) -> Engine:
     if edits:
         engine.refresh()
     return engine
+
+
+def forget(folder: AnyRun, user: object) -> Run:
+    """Take a user out of all files of a run; see `runs.forgetting` for what stays.
+
+    Args:
+        folder: of a run, or the run.
+        user: his id.
+
+    Returns:
+        The run, without him.
+
+    Raises:
+        NotFound: the run has no such user.
+        RunError: there is no run, or it is damaged.
+    """
+    run = Run.open(_as_folder(folder, "folder"))
+    forgetting.forget(run, user)
+    return run
+
+
+def push(folder: AnyRun, name: str, *, public: bool = False, message: str | None = None) -> str:
+    """Put a run on the Hugging Face Hub, with a model card; `load` takes it from there.
+
+    Args:
+        folder: of a run, or the run.
+        name: of the repository, ``USER/NAME``; made if it is not there.
+        public: let everyone see it, if it is made now. A run holds its users' histories.
+        message: of the commit.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        RunError: there is no run, or it is unfinished.
+        RequestError: the Hub does not take it.
+    """
+    run = Run.open(_as_folder(folder, "folder"))
+    return hub.push(run, name, public=public, message=message)
 
 
 def load_to_fork(folder: AnyRun) -> Engine:
@@ -166,7 +217,8 @@ def refit(
     folder: AnyRun,
     out: str | PathLike[str] | None = None,
     *,
-    data: AnySource | None = None,
+    data: AnySource | Frame | None = None,
+    items: Frame | None = None,
     weights: StartingWeights | None = None,
     epochs: int | None = None,
     resume: bool = False,
@@ -183,6 +235,7 @@ def refit(
         out: the new run's folder; None: beside the run's, with ``-refit`` behind its name.
         data: a newer log, in any form that `fit` takes, read by the run's settings. Items that the
             run knows keep their identifiers, new ones get theirs from their texts.
+        items: the catalogue beside a DataFrame.
         weights: where training starts: ``"nothing"``, or ``"run"``, from what the run has learned,
             for a third of the epochs. None: from nothing, and with ``data`` from the run. A
             baseline starts from nothing.
@@ -205,7 +258,9 @@ def refit(
     distributed.join()
     run, engine = Run.open(path), load(path)
     has_domains = engine.dataset.domains is not None
-    newer = None if data is None else sources_of(data, named=has_domains)
+    newer: str | Dataset | Frames | Sources | None = None
+    if data is not None:
+        newer = sources_of(as_frames(data, items) or data, named=has_domains)
     with shown(progress):
         return refit_served(
             engine, run, target, data=newer, weights=weights, epochs=epochs, resume=resume
@@ -279,7 +334,9 @@ def evaluate(
     if by is not None:
         cases = measured_cases(dataset, split, users, domain)
         result["groups"] = grouped(by, measured.ranks, cases, dataset, measures)
-    return result
+    caption = f"{split}, {result['users']} users"
+    html = metrics_table(result["metrics"], result.get("standard_errors", {}), caption)
+    return cast(SplitMetrics, ShownDict(result, html))
 
 
 def _measured_as(
@@ -295,6 +352,23 @@ def _measured_as(
     sample = {} if users is None else {"test_users": users}
     kept = settings.model_dump(mode="json", exclude_none=True)
     return parse_settings(kept | {"evaluation": kept["evaluation"] | more | sample})
+
+
+def compare(first: AnyRun, second: AnyRun, split: Split = "test") -> comparing.Comparison:
+    """What one run gains over another, with paired intervals; see `runs.comparing.compare`.
+
+    Args:
+        first: a finished run, or its folder.
+        second: another of the same data.
+        split: ``"test"`` or ``"valid"``.
+
+    Raises:
+        RunError: they are unfinished, or of other data or users.
+        RequestError: there is no such split.
+    """
+    if split not in SPLITS:
+        raise RequestError(f"split = {_shown(split)}: expected 'test' or 'valid'")
+    return comparing.compare(_as_folder(first, "first"), _as_folder(second, "second"), split)
 
 
 def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMetrics:
@@ -324,7 +398,7 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMet
         run.transitions(dataset.n_items) if run.is_done("transitions") else None,
         tokenizer=run.tokenizer(),
         known=Items(content, run.embeddings("collaborative", len(content))),
-        new_content=embed(cold.texts, **run.settings.content.model_dump(exclude={"source"})),
+        new_content=embed(cold.texts, **run.settings.content.encoding()),
         beam=beam or run.settings.evaluation.beam,
     )
 
@@ -349,12 +423,15 @@ def inspect(folder: AnyRun) -> Diagnosis | Weights:
     return {"recommender": run.settings.recommender.name, "levels": [], "weights": weights}
 
 
-def export(folder: AnyRun, out: str | PathLike[str]) -> None:
-    """Write the merged language model of a run, its tokenizer, and ``index.json``: item -> tokens.
+def export(folder: AnyRun, out: str | PathLike[str], *, embeddings: bool = False) -> None:
+    """Write the merged language model of a run, or its T5, the tokenizer, and ``index.json``: item
+    -> tokens.
 
     Args:
-        folder: of the run, or the run; its recommender is a language model.
+        folder: of the run, or the run; its recommender is a language model or `tiger`.
         out: new or empty.
+        embeddings: write the embeddings of items and users instead, with their ids, of any run that
+            has some; see `serving.vectors.write_embeddings`.
 
     Raises:
         RequestError: the run has no language model, or the folder is in use.
@@ -363,6 +440,9 @@ def export(folder: AnyRun, out: str | PathLike[str]) -> None:
     engine, target = load(folder), _as_folder(out, "out")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RequestError(f"{target} is not an empty folder; name another --out")
+    if embeddings:
+        write_embeddings(engine, Run.open(engine.folder), target)
+        return
     engine.model.export(target)
     identifiers, item_ids = engine.identifiers, engine.catalogue.item_ids
     index = {item: identifiers.token_names(row) for row, item in enumerate(item_ids)}

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.config.settings import Settings
-from letterrec.data import Dataset, Sources
+from letterrec.data import Dataset, Frames, Sources
 from letterrec.data.cold import read_split
 from letterrec.decoding.ranker import GenerativeRanker, PersonalRanker, Ranker
 from letterrec.decoding.transitions import Transitions
@@ -33,7 +33,7 @@ Embeddings = NDArray[np.float32]
 
 
 def fit(
-    source: str | Dataset | Sources,
+    source: str | Dataset | Frames | Sources,
     folder: Path,
     settings: Settings,
     *,
@@ -50,7 +50,7 @@ def fit(
         run = Run.start(folder, settings, source, resume=resume or not distributed.is_main())
         dataset, cold = read_split(source, settings.data, settings.seed)
         run.keep_data(dataset, cold)
-        refuse_impossible(settings, dataset, has_cf=run.is_done("collaborative"))
+        refuse_impossible(settings, dataset, run.is_done)
         take_over(run, reuse)
     if parts.is_baseline(settings):
         return fit_baseline(run, dataset) if until == "evaluation" else run
@@ -85,12 +85,12 @@ def fit_baseline(run: Run, dataset: Dataset) -> Run:
 
 def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     """Semantic embeddings s of the items' texts (section 4.2.1); None where there is no text."""
-    texts = dataset.texts
-    if run.settings.content.source == "collaborative" or texts is None:
+    chosen = run.settings.content
+    if chosen.source == "collaborative" or (dataset.texts is None and not chosen.is_file):
         stand_in = parts.tokenizer_reads(run.settings, "content")
         say(f"  no item text is used{': CF embeddings stand in for content' if stand_in else ''}")
         return None
-    return run.step(steps.CONTENT, dataset, partial(parts.encode_texts, run, texts))
+    return run.step(steps.CONTENT, dataset, partial(parts.content_of, run, dataset))
 
 
 def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:

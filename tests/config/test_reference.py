@@ -91,6 +91,8 @@ def test_the_command_prints_a_section_with_whole_keys(capsys: pytest.CaptureFixt
 
 
 def test_an_unknown_section_is_answered_with_those_that_exist() -> None:
-    with pytest.raises(SettingsError, match=r"'trainin'; sections: seed, data, .*evaluation"):
+    with pytest.raises(
+        SettingsError, match=r"'trainin'; sections: seed, tracker, data, .*evaluation"
+    ):
         settings_reference("trainin")
     assert letterrec("settings", "trainin") == 2

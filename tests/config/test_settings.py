@@ -149,6 +149,7 @@ def one_key_each(settings: BaseModel, prefix: str = "") -> list[tuple[str, Any]]
 # what a single change cannot be, because another setting has to go with it
 TAKEN = {
     *("tokenizer.dim", "collaborative.dim", "collaborative.ids", "collaborative.order"),
+    *("content.ids", "content.order"),
     "recommender.grounding",
 }
 

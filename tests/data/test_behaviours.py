@@ -77,6 +77,12 @@ def test_rows_without_a_behaviour_are_counted(tmp_path: Path) -> None:
     assert dataset.n_interactions == 11
 
 
+def test_a_log_without_any_behaviour(tmp_path: Path) -> None:
+    path = table(tmp_path, "user,item,timestamp,behaviour\na,1,1,\na,2,2,\n,3,3,buy\n")
+    with pytest.raises(DataError, match="no interaction with user, item and time has a behaviour"):
+        read(path, k_core=0)
+
+
 def test_a_column_of_something_else(tmp_path: Path) -> None:
     rows = [f"u{i % 5},{i % 7},{i},e{i}" for i in range(60)]
     path = table(tmp_path, "\n".join(["user,item,timestamp,event", *rows]) + "\n")

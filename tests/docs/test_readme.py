@@ -5,8 +5,8 @@ What stands in a block marked ``sh`` is run line by line in an empty folder, in 
 
 - `SETTING_UP`: not run; CI does that itself, and quickstart fetches data.
 - ``letterrec serve``: on a free port, asked by the first ``curl`` of SERVING.md, and stopped.
-- `ONLY_PARSED`: these train a language model or dozens of runs, read published data sets, or are run
-  in `tests/serving/test_wishes.py`.
+- `ONLY_PARSED`: these train a language model or dozens of runs, read published data sets, or are
+  run in `tests/serving/test_wishes.py`.
 """
 
 from __future__ import annotations

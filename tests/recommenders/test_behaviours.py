@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,19 @@ from behaviours import (
     planted,
     without_behaviours,
 )
+from letterrec.decoding.beam_search import search
 from letterrec.decoding.ranker import EventRanker, Queries
 from letterrec.decoding.transitions import learned
 from letterrec.decoding.trie import Trie
 from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders.base import Features, Recommender
+from letterrec.recommenders.lcrec.model import LcRec
+from letterrec.recommenders.lcrec.tasks import TASKS, Case, Part
 from letterrec.recommenders.rqt import Rqt
 from letterrec.recommenders.tiger import Tiger
 from letterrec.training.options import TrainingOptions
 
+TITLES = [f"Lamp {n}" for n in range(N_ITEMS)]
 KNOWING = Features(behaviours=NAMES, targets=(BUY,))
 UNKNOWING = Features()
 SMALL: dict[str, Any] = {"dim": 32, "heads": 2, "depth_layers": 1, "dropout": 0.05}
@@ -86,17 +91,23 @@ def test_transitions_of_views_and_of_buys() -> None:
     events = torch.tensor([[2 * 3 + VIEW], [2 * 3 + BUY]])
     retrieved = transitions.retrieve(events)
     assert retrieved.items[:, 0].tolist() == [9, 4]
+    assert transitions.of_context is not None  # what is viewed next: the other way round
+    context = transitions.of_context.toarray().reshape(N_ITEMS, 2, N_ITEMS)
+    assert (context[:, BUY].argmax(1) == (items + N_ITEMS // 2) % N_ITEMS).all()
     other = transitions.retrieve(events, asked=torch.tensor([-1, VIEW]))
     assert other.shares[0].sum() > 0
     assert other.shares[1].sum() == 0  # what will be viewed was not learned
 
 
-def test_transitions_come_back_and_grow(tmp_path: Any) -> None:
-    transitions, _ = learned(planted(100), N_ITEMS, n_behaviours=2, targets=(BUY,))
-    transitions.save(tmp_path / "t.safetensors", {})
+def test_transitions_come_back_and_grow(tmp_path: Path) -> None:
+    transitions, _ = learned(planted(100), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,))
+    wider = transitions.with_context(0.5)
+    wider.save(tmp_path / "t.safetensors", {})
     again = type(transitions).load(tmp_path / "t.safetensors")
     assert (again.n_behaviours, again.targets, again.n_items) == (2, (BUY,), N_ITEMS)
-    assert (again.table != transitions.table).nnz == 0
+    assert (again.table != wider.table).nnz == 0
+    assert (again.table != transitions.table).nnz > 0
+    assert again.context == 0.5
 
     content = np.eye(N_ITEMS, dtype=np.float32)
     grown = transitions.grown(content, content[3:4])  # an item as the third
@@ -147,6 +158,37 @@ def test_a_batch_of_several_questions_is_answered_as_each_alone(
         at = np.array([row])
         alone = ranker.rank(Queries(histories.take(at), N_ITEMS, behaviours=wanted[at]))
         torch.testing.assert_close(alone.scores[0], together.scores[row], atol=1e-4, rtol=1e-4)
+
+
+def test_a_word_stands_before_each_item_of_a_prompt(tiny_model: Path) -> None:
+    torch.manual_seed(0)
+    features = Features(titles=TITLES, texts=TITLES, behaviours=NAMES, targets=(BUY,))
+    model = LcRec.build(identifiers(), features, model=str(tiny_model), dtype="float32")
+    tokenizer = model.prompts.tokenizer
+
+    def words(parts: list[Part]) -> str:
+        """What a prompt says, with ``#`` for each code."""
+        tokens = model.prompts.example(parts).tokens
+        return "".join("#" if t >= model.first_code else tokenizer.decode([t]) for t in tokens)
+
+    events = (2 * 3 + VIEW, 2 * 5 + BUY)
+    random = np.random.default_rng(0)
+    case = Case(events, N_ITEMS, TITLES, TITLES, random, n_behaviours=2)
+    assert words(TASKS["seqrec"](case)).endswith("oldest first:  view: ## buy: ##")
+    wanted = [i for i in model.prompts.example(TASKS["seqrec"](case)).items if i >= 0]
+    assert wanted == [5, 5]  # the codes of the item, and no word
+    assert case.title(events[0]) == TITLES[3]
+    assert words(TASKS["index2item"](case)).count("Identifier: ##") == 1  # no behaviour
+
+    histories, _ = asked(4)
+    given = torch.from_numpy(histories.events(2).padded())
+    trie = Trie.build(identifiers())
+    scores = [
+        search(model.encode(given, None, wanted), trie, beam=12, k=12)[1]
+        for wanted in (None, torch.full((4,), BUY), torch.full((4,), VIEW))
+    ]
+    assert torch.equal(scores[0], scores[1])
+    assert not torch.allclose(scores[0], scores[2])
 
 
 def test_one_kind_of_interaction_changes_nothing() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -192,3 +193,27 @@ def test_refuses_other_codebooks_and_sequences_without_a_next_item() -> None:
         recommender.fit(
             Histories.from_lists([[1], []]), TrainingOptions(epochs=1, learning_rate=1e-3)
         )
+
+
+def test_a_folder_for_transformers_gives_the_same_logits(tmp_path: Path) -> None:
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    identifiers = planted_identifiers()
+    recommender = grown(identifiers)
+    recommender.export(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    network = AutoModelForSeq2SeqLM.from_pretrained(tmp_path).eval()
+    rows = [[3, 1, 4], [2]]
+    texts = ["".join(t for i in row for t in identifiers.token_names(i)) for row in rows]
+    read = tokenizer(texts, padding=True, return_tensors="pt")
+    padded = torch.tensor([[3, 1, 4], [2, -1, -1]])
+    assert read["input_ids"].tolist() == spell(padded, recommender.item_tokens).tolist()
+    assert tokenizer(texts[0].replace("><", "> <"))["input_ids"] == read["input_ids"][0].tolist()
+    target = recommender.item_tokens[[5, 6]]
+    with torch.no_grad():
+        ours = recommender.logits(spell(padded, recommender.item_tokens), target)
+        theirs = network(
+            input_ids=read["input_ids"], attention_mask=read["attention_mask"], labels=target
+        ).logits
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    assert (ours.argmax(-1) == theirs.argmax(-1)).all()

@@ -182,3 +182,14 @@ def test_what_cannot_learn_wishes_is_refused_before_training(
     settings = letterrec.load_settings(None, ["wishes.enabled=true", override])
     with pytest.raises(error, match=r"wishes\.enabled: "):
         letterrec.fit(shop, tmp_path / "run", settings, progress=False)
+
+
+def test_items_without_words_are_refused_before_training(tmp_path: Path) -> None:
+    rows = [f"u{u},i{(u + step) % 9},{step}" for u in range(20) for step in range(6)]
+    (tmp_path / "interactions.csv").write_text("\n".join(["user,item,timestamp", *rows]))
+    (tmp_path / "items.csv").write_text(
+        "\n".join(["item,title", *(f"i{i},Word{'abcdefghi'[i]}" for i in range(9))])
+    )
+    settings = letterrec.load_settings(None, ["wishes.enabled=true"])
+    with pytest.raises(DataError, match="titles of one word"):
+        letterrec.fit(tmp_path, tmp_path / "run", settings, progress=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -26,7 +27,10 @@ class Baseline(nn.Module, ABC):
 
     Attributes:
         max_history: how many of the latest items of a history are read.
+        user_tables: the tensors of ``state_dict`` whose first rows are the users', a row each.
     """
+
+    user_tables: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, n_users: int, n_items: int, max_history: int = 20) -> None:
         super().__init__()

@@ -34,6 +34,8 @@ class LatestItems(Baseline):
 
     label: ClassVar[str]  # shown with the progress
 
+    user_tables = ("users.weight",)
+
     def __init__(
         self,
         *,

@@ -44,6 +44,7 @@ class LightGcn(Baseline):
         known_users: rank for a user of the training data by what was learned of him.
     """
 
+    user_tables = ("nodes.weight", "spread_users")
     spread_users: Tensor  # float32 (n_users, dim)
     spread_items: Tensor  # float32 (n_items, dim)
     fold: Tensor  # float32 (dim + 1, dim)

@@ -40,6 +40,8 @@ class MatrixFactorization(Baseline):
 
     fold: Tensor  # float32 (dim + 1, dim)
 
+    user_tables = ("users.weight",)
+
     def __init__(
         self,
         *,

@@ -19,13 +19,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import typer
 
 import letterrec
-from letterrec.cli import asking, fitting, serving, studies
+from letterrec.cli import asking, fitting, serving, sharing, studies
 from letterrec.errors import LetterRecError
 from letterrec.progress import shown, visible
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Generative recommendation with learnable item tokenization (LETTER, CIKM'24).\n\n"
@@ -36,10 +36,13 @@ for command in (
     fitting.fit,
     fitting.refit,
     asking.evaluate,
+    asking.compare,
     asking.recommend,
     serving.serve,
     asking.report,
     asking.export,
+    sharing.push,
+    sharing.forget,
     serving.add_items,
     serving.edit_items,
     asking.inspect,

@@ -105,6 +105,24 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+def attributes(texts: list[str] | None, option: str) -> dict[str, list[str]] | None:
+    """``NAME=VALUE`` of each text, the values of one name together; None where there are none.
+
+    Raises:
+        RequestError: a text is of another form.
+
+    >>> attributes(["brand=Fender", "brand=Gibson", "size=a=b"], "--where")
+    {'brand': ['Fender', 'Gibson'], 'size': ['a=b']}
+    """
+    found: dict[str, list[str]] = {}
+    for text in texts or ():
+        name, _, value = (part.strip() for part in text.partition("="))
+        if not name or not value:
+            raise RequestError(f"{option} {text}: expected NAME=VALUE, as in category=Guitars")
+        found.setdefault(name, []).append(value)
+    return found or None
+
+
 def whole_numbers(text: str, option: str) -> list[int]:
     """The numbers of a list with commas.
 

@@ -20,8 +20,8 @@ from typing import Any
 from letterrec import api, jobs
 from letterrec.cluster.workers import slots
 from letterrec.config.settings import Settings
-from letterrec.data import Dataset
-from letterrec.errors import LetterRecError, RunError
+from letterrec.data import AnySource, Dataset, Frames, Sources, sources_of
+from letterrec.errors import DataError, LetterRecError, RunError
 from letterrec.progress import say, shown
 from letterrec.runs.run import Run
 from letterrec.training.distributed import ProcessLost
@@ -34,20 +34,20 @@ class _Fit:
     """What every process of a training calls `letterrec.fit` with.
 
     Attributes:
-        source: path or `Dataset`.
+        source: as of `letterrec.fit`, with absolute paths.
         folder: of the run, which all machines see under this path.
         settings: of the run.
         threads: of PyTorch in each process; None: as many as it takes by itself.
     """
 
-    source: str | Dataset
+    source: AnySource
     folder: Path
     settings: Settings
     threads: int | None
 
 
 def fit(
-    source: str | Dataset,
+    source: AnySource,
     out: Path,
     settings: Settings,
     *,
@@ -73,8 +73,7 @@ def fit(
         LetterRecError: as `letterrec.fit`; or the cluster loses every process that it starts.
     """
     out = out.absolute()
-    if not isinstance(source, Dataset) and Path(source).exists():
-        source = str(Path(source).absolute())
+    source = _absolute(source)
     run = api.fit(source, out, settings, resume, until="identifiers", progress=progress)
     if not run.is_done("evaluation"):
         with shown(progress):
@@ -82,7 +81,30 @@ def fit(
     return Run.open(out)
 
 
-def _train(source: str | Dataset, run: Run, workers: int | None) -> None:
+def _absolute(source: AnySource) -> AnySource:
+    """The same source or sources, with paths that mean the same in every process.
+
+    Raises:
+        DataError: a table in memory, which other processes do not see.
+    """
+
+    def one(given: str | Dataset | Frames) -> str | Dataset:
+        if isinstance(given, Frames):
+            raise DataError(
+                "a table in memory was given to a cluster; expected a path that all its machines "
+                "see: write the table as interactions.parquet there, or read it with letterrec.read"
+            )
+        if isinstance(given, str) and Path(given).exists():
+            return str(Path(given).absolute())
+        return given
+
+    given = sources_of(source)
+    if isinstance(given, Sources):
+        return {name: one(each) for name, each in given.named.items()}
+    return one(given)
+
+
+def _train(source: AnySource, run: Run, workers: int | None) -> None:
     """Train and evaluate in as many processes; again from the latest checkpoint after a loss."""
     losses, before = 0, _progress(run)
     while True:

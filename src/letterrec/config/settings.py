@@ -23,6 +23,7 @@ Role = Literal[  # of a column
     "user", "item", "timestamp", "rating", "behaviour", "title", "preference"
 ]
 Order = Literal["time", "rows"]
+TrackerName = Literal["tensorboard", "mlflow", "wandb", "none"]
 SplitKind = Literal["leave-one-out", "temporal"]
 
 
@@ -96,17 +97,53 @@ class DataSettings(Section):
         return self.model_dump(include={"k_core", "min_rating", "grades", "order", "columns"})
 
 
-class ContentSettings(Section):
-    """Item texts -> content embeddings."""
+_OF_TEXTS = ("auto", "text", "collaborative")  # sources of content embeddings that are no file
 
-    source: Literal["auto", "text", "collaborative"] = Field(
-        "auto", description="auto: the text, or the CF embeddings where items have no text"
+
+class ContentSettings(Section):
+    """Item texts, or vectors of your own -> content embeddings."""
+
+    source: str = Field(
+        "auto",
+        description="'auto': the text, or the CF embeddings where items have no text; 'text'; "
+        "'collaborative'; or a file of vectors with their ids, of images for example",
+    )
+    ids: str | None = Field(
+        None, description="file of the vectors' item ids, where they do not bring their own"
+    )
+    order: Literal["ids", "rows"] = Field(
+        "ids", description="rows: vectors without ids are in the order of the run's items"
     )
     encoder: str = Field(
-        "minilm", description="'minilm' (packaged, offline) or a model's name or folder"
+        "minilm",
+        description="'minilm' (packaged, offline, English) or a model's name or folder, as for "
+        "other languages 'intfloat/multilingual-e5-small'",
     )
     batch_size: int = Field(64, ge=1, description="texts encoded at a time")
     max_tokens: int = Field(128, ge=8, description="text beyond this is cut")
+
+    @model_validator(mode="after")
+    def _ids_have_vectors(self) -> Self:
+        if not self.is_file and (self.ids is not None or self.order == "rows"):
+            raise ValueError(
+                "content.ids and content.order are of a file of vectors; "
+                f"content.source = {self.source!r} is none"
+            )
+        return self
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the embeddings are vectors in a file, and no encoder makes them."""
+        return self.source not in _OF_TEXTS
+
+    @property
+    def maker(self) -> str:
+        """What the embeddings are from: an encoder or a file."""
+        return self.source if self.is_file else self.encoder
+
+    def encoding(self) -> dict[str, Any]:
+        """How texts are encoded, as keyword arguments of `embeddings.content.embed`."""
+        return self.model_dump(include={"encoder", "batch_size", "max_tokens"})
 
 
 class CfTrainingSettings(TrainingSettings):
@@ -230,6 +267,11 @@ class Settings(Section):
     transitions: TransitionSettings = TransitionSettings()
     wishes: WishSettings = WishSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    tracker: TrackerName = Field(
+        "tensorboard",
+        description="who is told how training goes: 'tensorboard' (events in the run folder), "
+        "'mlflow', 'wandb' (Weights & Biases), each with an extra of its name, or 'none'",
+    )
 
     @model_validator(mode="after")
     def _ids_have_vectors(self) -> Self:
@@ -238,6 +280,15 @@ class Settings(Section):
             raise ValueError(
                 f"collaborative.ids and collaborative.order are of a file of vectors; "
                 f"collaborative.source = {cf.source!r} is none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _cold_items_have_texts(self) -> Self:
+        if self.content.is_file and self.data.cold_share > 0:
+            raise ValueError(
+                "data.cold_share adds held-out items by their texts, and content.source = "
+                f"{self.content.source!r} is a file of vectors: set data.cold_share = 0"
             )
         return self
 

@@ -15,18 +15,30 @@ from letterrec.config.settings import Order
 from letterrec.data.dataset import Dataset
 from letterrec.data.domains import combined
 from letterrec.data.readers.base import ReadOptions
+from letterrec.data.readers.frames import Frame, Frames
+from letterrec.data.readers.frames import read as read_frames
 from letterrec.data.sequences import Histories
-from letterrec.data.sources import PUBLISHED, AnySource, Sources, check_source, sources_of
+from letterrec.data.sources import (
+    PUBLISHED,
+    AnySource,
+    Sources,
+    as_frames,
+    check_source,
+    sources_of,
+)
 from letterrec.data.splits import HeldOut, Split
 from letterrec.errors import DataError
 
 __all__ = [
     "AnySource",
     "Dataset",
+    "Frame",
+    "Frames",
     "HeldOut",
     "Histories",
     "Sources",
     "Split",
+    "as_frames",
     "check_source",
     "find_sources",
     "read",
@@ -35,8 +47,9 @@ __all__ = [
 
 
 def read(
-    source: AnySource,
+    source: AnySource | Frame | Frames,
     *,
+    items: Frame | None = None,
     k_core: int | None = None,
     min_rating: float | None = None,
     grades: Mapping[str, float] | None = None,
@@ -49,8 +62,10 @@ def read(
 
     Args:
         source: a folder, a file, or ``"ml-100k"`` (fetched once, then cached; a folder or file of
-            that name is read instead). Several in a list, or in a dict by name, become one data
-            set, of which each is a domain; see `docs/DOMAINS.md`.
+            that name is read instead); or a polars or pandas DataFrame, an interaction a row.
+            Several in a list, or in a dict by name, become one data set, of which each is a domain;
+            see `docs/DOMAINS.md`.
+        items: the catalogue beside a DataFrame, an item a row; folders bring their own.
         k_core: drop users and items with fewer interactions, repeatedly; 0 drops none. None
             means 5 for interaction logs and 0 for folders in LETTER's layout, which are already
             prepared.
@@ -74,7 +89,7 @@ def read(
     kept = None if cache is None else Path(cache)
     if isinstance(source, Dataset):
         check_source(source)
-    given = sources_of(source)
+    given = sources_of(as_frames(source, items) or source)
     if isinstance(given, Sources):
         parts = {
             name: part if isinstance(part, Dataset) else _read_one(part, options, kept)
@@ -84,7 +99,9 @@ def read(
     return given if isinstance(given, Dataset) else _read_one(given, options, kept)
 
 
-def _read_one(source: str, options: ReadOptions, cache: Path | None) -> Dataset:
+def _read_one(source: str | Frames, options: ReadOptions, cache: Path | None) -> Dataset:
+    if isinstance(source, Frames):
+        return read_frames(source, options)
     from letterrec.data.readers.discovery import discover
 
     path = Path(source)

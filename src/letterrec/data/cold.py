@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from letterrec import files
 from letterrec.config.settings import DataSettings
-from letterrec.data import Sources, read
+from letterrec.data import Frames, Sources, read
 from letterrec.data.behaviours import with_targets
 from letterrec.data.dataset import Dataset
 from letterrec.data.domains import combined
@@ -95,7 +95,7 @@ def _histories(cases: pl.DataFrame) -> Histories:
 
 
 def read_split(
-    source: str | Dataset | Sources, settings: DataSettings, seed: int
+    source: str | Dataset | Frames | Sources, settings: DataSettings, seed: int
 ) -> tuple[Dataset, ColdItems | None]:
     """Read a source, and hold out what the settings ask for: a share of its items, and the
     interactions of validation and test.
@@ -120,7 +120,7 @@ def read_split(
     return replace(dataset, times=None), cold
 
 
-def read_parts(source: str | Dataset | Sources, settings: DataSettings) -> Dataset:
+def read_parts(source: str | Dataset | Frames | Sources, settings: DataSettings) -> Dataset:
     """One source, or several as one data set, read as the settings say.
 
     Raises:
@@ -133,7 +133,7 @@ def read_parts(source: str | Dataset | Sources, settings: DataSettings) -> Datas
     return combined(parts, join_users=settings.join_users)
 
 
-def _read(source: str | Dataset, settings: DataSettings) -> Dataset:
+def _read(source: str | Dataset | Frames, settings: DataSettings) -> Dataset:
     """One source, read as the settings say; what is read already is taken as it is."""
     reading = settings.reading()
     if not isinstance(source, Dataset):
@@ -198,6 +198,7 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdIt
         texts=_take(dataset.texts, kept),
         images=None if dataset.images is None else _take(dataset.images, kept),
         categories=None if dataset.categories is None else _take(dataset.categories, kept),
+        attributes=None if dataset.attributes is None else dataset.attributes[kept],
         domains=None if dataset.domains is None else _take(dataset.domains, kept),
         interactions=rest_of_all.take(rows),
         preferences=None if dataset.preferences is None else _take(dataset.preferences, rows),

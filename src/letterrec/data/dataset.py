@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from letterrec.data.sequences import Histories
@@ -31,6 +32,8 @@ class Dataset:
             None where the source says nothing of its users.
         categories: one per item: its category and those above it, the widest first, ``()`` where
             that is not known; None where the source has no categories.
+        attributes: what the catalogue's further columns say of the items: a column of lists of
+            texts for each, an item per row; None where the source has none.
         images: one per item, the address of its image, ``""`` where it has none; None where no item
             has one.
         warnings: what was dropped or doubtful on reading, one counted line each.
@@ -56,6 +59,7 @@ class Dataset:
     given_cf: NDArray[np.float32] | None = None
     preferences: tuple[str, ...] | None = None
     categories: tuple[tuple[str, ...], ...] | None = None
+    attributes: pl.DataFrame | None = None
     images: tuple[str, ...] | None = None
     warnings: tuple[str, ...] = field(default=())
     times: NDArray[np.float64] | None = None

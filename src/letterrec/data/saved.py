@@ -1,7 +1,9 @@
-"""A data set as a run folder keeps it: ``interactions.parquet`` and ``items.parquet``.
+"""A data set as a run folder keeps it: ``interactions.parquet``, ``items.parquet`` and
+``attributes.parquet``.
 
-It comes back exactly: ids, order, titles, texts, warnings, what is held out. Identifiers and CF
-embeddings that came with the source are kept by their own steps; times are not kept.
+It comes back exactly: ids, order, titles, texts, attributes, warnings, what is held out.
+Identifiers and CF embeddings that came with the source are kept by their own steps; times are not
+kept.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from letterrec.data.splits import Cut
 from letterrec.errors import RunError
 from letterrec.files import atomic_path, denied
 
-_INTERACTIONS, _ITEMS = "interactions.parquet", "items.parquet"
+_INTERACTIONS, _ITEMS, _ATTRIBUTES = "interactions.parquet", "items.parquet", "attributes.parquet"
 
 
 def write_dataset(dataset: Dataset, folder: Path) -> None:
@@ -32,6 +34,8 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
     before. ``items.parquet``: ``item``, ``title``, ``text`` (null where the data set has no texts)
     and, where it has any, ``categories`` (list of text), ``image`` (text) and ``domain`` (text), an
     item per row.
+    ``attributes.parquet``, where there are any: a list of texts for each attribute, in the same
+    rows.
     """
     columns = {
         "user": pl.Series(dataset.user_ids, dtype=pl.String),
@@ -61,6 +65,11 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
         catalogue = catalogue.with_columns(image=pl.Series(dataset.images, dtype=pl.String))
     with atomic_path(folder / _ITEMS) as path:
         catalogue.write_parquet(path)
+    if dataset.attributes is None:
+        (folder / _ATTRIBUTES).unlink(missing_ok=True)  # of a start on other data
+    else:
+        with atomic_path(folder / _ATTRIBUTES) as path:
+            dataset.attributes.write_parquet(path)
     with atomic_path(folder / _INTERACTIONS) as path:
         pl.DataFrame(columns).write_parquet(path, metadata=about)
 
@@ -108,6 +117,7 @@ def read_dataset(folder: Path) -> Dataset:
             categories=tuple(map(tuple, items["categories"].to_list()))
             if "categories" in items.columns
             else None,
+            attributes=_attributes(folder / _ATTRIBUTES, len(items)),
             images=tuple(items["image"]) if "image" in items.columns else None,
             warnings=tuple(json.loads(about["warnings"])),
             cut=_cut(interactions, lengths) if "test_from" in interactions.columns else None,
@@ -126,6 +136,16 @@ def read_dataset(folder: Path) -> Dataset:
             raise refused from None
         reason = str(error).strip().splitlines()[0]
         raise RunError(f"the data in {folder} are damaged ({reason}); fit the run again") from None
+
+
+def _attributes(path: Path, n_items: int) -> pl.DataFrame | None:
+    """What further columns said of the items; None where there were none, as in older runs."""
+    if not path.exists():
+        return None
+    found = pl.read_parquet(path, glob=False)
+    if len(found) != n_items:
+        raise ValueError(f"{path.name} has {len(found)} rows for {n_items} items")
+    return found
 
 
 def _behaviours(

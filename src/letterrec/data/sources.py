@@ -8,10 +8,11 @@ from os import PathLike
 from pathlib import Path
 
 from letterrec.data.dataset import Dataset
+from letterrec.data.readers.frames import Frame, Frames
 from letterrec.errors import DataError
 
 PUBLISHED = "ml-100k"  # the source that is fetched, unless something of that name is there
-Source = str | PathLike[str] | Dataset
+Source = str | PathLike[str] | Dataset | Frame
 AnySource = Source | Sequence[Source] | Mapping[str, Source]
 
 
@@ -23,14 +24,23 @@ class Sources:
         named: name of the domain -> a path, or what is read already.
     """
 
-    named: dict[str, str | Dataset]
+    named: dict[str, str | Dataset | Frames]
 
     def __str__(self) -> str:
         shown = (s.name if isinstance(s, Dataset) else s for s in self.named.values())
         return ", ".join(f"{name}={s}" for name, s in zip(self.named, shown, strict=True))
 
 
-def sources_of(given: object, *, named: bool = False) -> str | Dataset | Sources:
+def as_frames(source: object, items: object = None) -> Frames | None:
+    """A log in memory and its catalogue, as a caller gave them; None where the source is none.
+
+    Raises:
+        DataError: ``items`` is no DataFrame, or came with a source that is none.
+    """
+    return source if isinstance(source, Frames) else Frames.of(source, items)
+
+
+def sources_of(given: object, *, named: bool = False) -> str | Dataset | Frames | Sources:
     """One source as it is, or several with their names.
 
     Args:
@@ -55,7 +65,14 @@ def sources_of(given: object, *, named: bool = False) -> str | Dataset | Sources
         name, source = _split(given)
     if name is not None or named:
         return _all_named([(name, source)])
-    return source if isinstance(source, Dataset) else _path_of(source)
+    return _one_of(source)
+
+
+def _one_of(source: object) -> str | Dataset | Frames:
+    """One source: what is read already, tables in memory, or a path."""
+    if isinstance(source, Dataset):
+        return source
+    return as_frames(source) or _path_of(source)
 
 
 def _split(source: object) -> tuple[str | None, object]:
@@ -67,9 +84,9 @@ def _split(source: object) -> tuple[str | None, object]:
 
 
 def _all_named(parts: list[tuple[str | None, object]]) -> Sources:
-    named: dict[str, str | Dataset] = {}
+    named: dict[str, str | Dataset | Frames] = {}
     for given, source in parts:
-        kept = source if isinstance(source, Dataset) else _path_of(source)
+        kept = _one_of(source)
         name = check_domain(_name_of(kept) if given is None else given)
         if name in named:
             raise DataError(
@@ -87,10 +104,12 @@ def _path_of(source: object) -> str:
     return str(source)
 
 
-def _name_of(source: str | Dataset) -> str:
+def _name_of(source: str | Dataset | Frames) -> str:
     """What a source is called: as its folder is, or its file without endings."""
     if isinstance(source, Dataset):
         return source.name
+    if isinstance(source, Frames):
+        return str(source)
     path = Path(source).resolve()
     return path.name if path.is_dir() or source == PUBLISHED else path.name.split(".")[0]
 
@@ -124,10 +143,9 @@ def check_source(source: object) -> None:
     module, name = type(source).__module__.partition(".")[0], type(source).__name__
     kind = name if module == "builtins" else f"{module}.{name}"
     given = repr(source) if source is None or isinstance(source, str) else f"a {kind}"
-    frame = "; write the table to FOLDER/interactions.parquet and give FOLDER"
     raise DataError(
-        f"source is {given}; expected the path of a folder or file, or a Dataset from "
-        f"letterrec.read{frame if hasattr(source, 'columns') else ''}"
+        f"source is {given}; expected the path of a folder or file, a DataFrame, or a Dataset from "
+        "letterrec.read"
     )
 
 

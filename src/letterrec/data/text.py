@@ -9,8 +9,10 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
+from letterrec.data.attributes import Values, attributes_in
 from letterrec.data.ids import MISSING, as_id
 
 _TAGS = (
@@ -61,13 +63,14 @@ _YEAR = re.compile(r"(?:.*[_\s-])?year|year(?:[_\s-].*|Of.*)", re.I)
 
 
 class ItemText(NamedTuple):
-    """An item's title, its whole text, its category with those above it, the widest first, and the
-    address of its image; empty where the source has none.
+    """An item's title, its whole text, its category with those above it, the widest first, what
+    its further columns say of it, and the address of its image; empty where the source has none.
     """
 
     title: str
     text: str
     categories: tuple[str, ...] = ()
+    attributes: Mapping[str, Values] = MappingProxyType({})
     image: str = ""
 
 
@@ -82,9 +85,11 @@ def item_text(
     Of fields with names, those are left out whose names say that they hold no words. Where
     ``categories`` are not given, they are those of a field that is called so.
 
-    >>> item_text("Nail &amp; polish", {"categories": ["Beauty", "Nails"], "price": "3.5"})
-    ItemText(title='Nail & polish', text='Nail & polish. Beauty, Nails', categories=('Beauty', \
-'Nails'), image='')
+    >>> item = item_text("Nail &amp; polish", {"categories": ["Beauty", "Nails"], "price": "3.5"})
+    >>> item.title, item.text, item.categories
+    ('Nail & polish', 'Nail & polish. Beauty, Nails', ('Beauty', 'Nails'))
+    >>> item.attributes
+    {'categories': ('Beauty', 'Nails')}
     """
     image = ""
     if isinstance(fields, Mapping):
@@ -94,7 +99,9 @@ def item_text(
     shown = title_of(title)
     further = worded(fields) if isinstance(fields, Mapping) else map(words_of, fields)
     texts = [printable(t) for t in (title_words(shown), *further) if t]
-    return ItemText(shown, ". ".join(dict.fromkeys(texts)), category_path(categories), image)
+    text = ". ".join(dict.fromkeys(texts))
+    attributes = attributes_in(fields) if isinstance(fields, Mapping) else {}
+    return ItemText(shown, text, category_path(categories), attributes, image)
 
 
 def category_path(value: object) -> tuple[str, ...]:

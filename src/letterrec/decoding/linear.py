@@ -150,6 +150,13 @@ def nearby(
     return sp.csr_array(gram), sp.csr_array(onwards + np.float32(backwards) * onwards.T)
 
 
+def positive(matrix: sp.csr_array[np.float32]) -> sp.csr_array[np.float32]:
+    """The entries above zero: what speaks against an item has no place in a share."""
+    kept = sp.csr_array(matrix.maximum(0), dtype=np.float32)
+    kept.eliminate_zeros()
+    return kept
+
+
 def fitted(
     gram: sp.csr_array[np.float32],
     targets: Sequence[sp.csr_array[np.float32]],

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.data.sequences import Histories
-from letterrec.decoding.linear import KEPT, NEIGHBOURS, fitted, largest, nearby
+from letterrec.decoding.events import event_weights, per_event
+from letterrec.decoding.linear import KEPT, NEIGHBOURS, fitted, largest, nearby, positive
 from letterrec.decoding.mixture import Retrieved
 from letterrec.embeddings.similarity import as_matrix, most_similar, similar_items
 from letterrec.files import read_tensors, reading, write_tensors
@@ -36,6 +37,7 @@ _SOFTNESS = 0.1  # of the weights of similar items, in units of cosine
 _NEW = 0.25  # weight of the similarity to a new item, relative to that to an item of training
 _LIKES = (0.05, 0.1, 0.2, 0.4)
 _DECAYS = (0.5, 0.7, 0.85, 0.95)
+_CONTEXTS = (0.5, 1.0)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9)
 _FIRST_WEIGHT = 0.5
 _STRENGTHS = ("seen", "like", "decay", "weight")
@@ -56,6 +58,10 @@ class Transitions:
         weight: the share of the probability that retrieved items get, below 1.
         n_behaviours: kinds of interactions that are told apart.
         targets: rows of the behaviours of what is retrieved.
+        context: weight of speaking for an item of another behaviour, relative to one of a target.
+            This is part of ``table``.
+        of_context: what speaks for items of other behaviours, of the shape of the table, from
+            `learned`; None where there are none, and in a run.
     """
 
     table: sp.csr_array[np.float32]
@@ -65,6 +71,8 @@ class Transitions:
     weight: float = _FIRST_WEIGHT
     n_behaviours: int = 1
     targets: tuple[int, ...] = (0,)
+    context: float = 0.0
+    of_context: sp.csr_array[np.float32] | None = None
 
     @property
     def n_items(self) -> int:
@@ -162,6 +170,17 @@ class Transitions:
         table = self.table + np.float32(like - self.like) * similar
         return replace(self, table=sp.csr_array(table), like=like)
 
+    def with_context(self, context: float) -> Transitions:
+        """The same transitions, which speak for items of other behaviours too.
+
+        Args:
+            context: with which weight, relative to items of the targets.
+        """
+        if self.of_context is None:
+            return self
+        table = self.table + np.float32(context - self.context) * self.of_context
+        return replace(self, table=sp.csr_array(table), context=context)
+
     def grown(self, content: NDArray[np.float32], new: NDArray[np.float32]) -> Transitions:
         """With items added after training, which inherit the transitions of their nearest items by
         content, in both directions.
@@ -173,14 +192,15 @@ class Transitions:
             new: float32 ``(m, d)`` of items added to those of the table.
         """
         similarity = as_matrix(most_similar(content, new, _SOFTNESS), self.n_items)  # (m, n)
-        onwards = _per_event(similarity, np.eye(self.n_behaviours)) @ self.table
+        onwards = per_event(similarity, np.eye(self.n_behaviours)) @ self.table
         likes = np.isin(np.arange(self.n_behaviours), self.targets)[:, None]
-        alike, back = _per_event(similarity, likes), _per_event(similarity.T, likes)
+        alike, back = per_event(similarity, likes), per_event(similarity.T, likes)
         blocks = [
             [self.table, (self.table @ similarity.T) + _NEW * self.like * back],
             [onwards + self.like * alike, onwards @ similarity.T],
         ]
-        return replace(self, table=sp.csr_array(sp.block_array(blocks, format="csr")))
+        table = sp.csr_array(sp.block_array(blocks, format="csr"))
+        return replace(self, table=table, of_context=None)
 
     def at_rows(self, rows: NDArray[np.integer], n_rows: int) -> Transitions:
         """The same transitions where item ``i`` has row ``rows[i]`` of ``n_rows``; none of others.
@@ -196,15 +216,15 @@ class Transitions:
         n = self.n_behaviours
         events = rows[before // n] * n + before % n
         placed = sp.coo_array((table.data, (events, rows[after])), shape=(n_rows * n, n_rows))
-        return replace(self, table=placed.tocsr())
+        return replace(self, table=placed.tocsr(), of_context=None)
 
     def chosen(
         self, score: Callable[[Transitions], float], similar: sp.csr_array[np.float32] | None = None
     ) -> Transitions:
         """The same transitions with the weights that score best.
 
-        They are tuned one after the other: ``seen``, ``like``, ``decay``, ``weight``. Of equal
-        scores the earlier one is kept.
+        They are tuned one after the other: ``seen``, ``context`` where there is any, ``like``,
+        ``decay``, ``weight``. Of equal scores the earlier one is kept.
 
         Args:
             score: of transitions on validation cases; higher is better.
@@ -214,6 +234,8 @@ class Transitions:
             lambda best: best,
             partial(replace, seen=0.0),
         ]
+        if self.of_context is not None:
+            tries += [partial(Transitions.with_context, context=value) for value in _CONTEXTS]
         if similar is not None:
             tries += [partial(Transitions.with_like, similar=similar, like=v) for v in _LIKES]
         tries += [partial(replace, decay=decay) for decay in _DECAYS[1:]]
@@ -241,6 +263,7 @@ class Transitions:
             similar: what similarity adds, from `learned`; None where items have no content.
         """
         same = replace(self, seen=other.seen, decay=other.decay, weight=other.weight)
+        same = same.with_context(other.context)
         return same if similar is None else same.with_like(similar, min(other.like, _LIKES[-1]))
 
     def save(self, path: Path, about: Mapping[str, str]) -> None:
@@ -257,6 +280,7 @@ class Transitions:
                 **{name: repr(value) for name, value in self.strength.items()},
                 **({"behaviours": str(self.n_behaviours)} if self.n_behaviours > 1 else {}),
                 **({"targets": json.dumps(self.targets)} if self.n_behaviours > 1 else {}),
+                **({"context": repr(self.context)} if self.n_behaviours > 1 else {}),
             },
         )
 
@@ -283,7 +307,8 @@ class Transitions:
             if not np.isfinite(counts).all():
                 raise ValueError("a count is not finite")
             known = {name: float(about[name]) for name in _STRENGTHS if name in about}
-        made = cls(table, n_behaviours=n_behaviours, targets=targets)
+            context = float(about.get("context", 0.0))
+        made = cls(table, n_behaviours=n_behaviours, targets=targets, context=context)
         strength = made.strength | known  # runs made before `seen` was chosen lack it
         seen, like, decay, weight = (strength[name] for name in _STRENGTHS)
         return replace(made, seen=seen, like=like, decay=decay, weight=weight)
@@ -316,9 +341,9 @@ def learned(
         backwards: weight of predicting an item from one after it, relative to one before it.
         ridge: evidence, in times that an item was used, by which its weights are halved.
         neighbours: items that an item is predicted from, where not from all.
-        n_behaviours: kinds of interactions. Of more than one, events speak for items: a view and a
-            buy of the same item have weights of their own, and what they speak for are items of a
-            target behaviour.
+        n_behaviours: kinds of interactions. Of more than one, events speak for items: the weights
+            of a view and of a buy are those of the item, which both share, and their own, and what
+            they speak for are items of a target behaviour.
         targets: rows of the target behaviours; empty: all.
 
     Returns:
@@ -326,25 +351,28 @@ def learned(
         n_items)``, up to 40 of each item, what similarity adds to them for a ``like`` of one, if
         there is similarity. Of several behaviours the rows are events.
     """
-    wanted = tuple(targets) or tuple(range(n_behaviours))
-    is_wanted = np.isin(np.arange(n_behaviours), wanted)
-    events = histories.events(n_behaviours)
-    gram, cross = nearby(events, n_items * n_behaviours, window, backwards)
     if n_behaviours > 1:
-        cross = sp.csr_array(cross @ sp.diags_array(np.tile(is_wanted, n_items).astype(np.float32)))
-    expected = []
-    if similarity is not None:
-        alike = _per_event(similarity, np.outer(is_wanted, is_wanted) / len(wanted))
-        expected = [sp.csr_array(np.float32(ridge) * alike)]
+        wanted = tuple(targets) or tuple(range(n_behaviours))
+        table, of_context, alike = event_weights(
+            histories,
+            n_items,
+            similarity,
+            np.isin(np.arange(n_behaviours), wanted),
+            window=window,
+            backwards=backwards,
+            ridge=ridge,
+            exact=_EXACT,
+            neighbours=neighbours,
+        )
+        made = Transitions(table, n_behaviours=n_behaviours, targets=wanted, of_context=of_context)
+        return made, None if alike is None else largest(alike, _SIMILAR)
+    gram, cross = nearby(histories, n_items, window, backwards)
+    expected = [] if similarity is None else [sp.csr_array(np.float32(ridge) * similarity)]
     found = fitted(
         gram, [cross, *expected], ridge=ridge, kept=KEPT, exact=_EXACT, neighbours=neighbours
     )
-    if n_behaviours > 1:
-        of_items = _per_event(sp.eye_array(n_items, format="csr"), np.ones((n_behaviours, 1)))
-        found = [sp.csr_array(weights @ of_items) for weights in found]
-    table, *similar = map(_positive, found)
-    made = Transitions(table, n_behaviours=n_behaviours, targets=wanted)
-    return made, largest(similar[0], _SIMILAR) if similar else None
+    table, *similar = map(positive, found)
+    return Transitions(table), largest(similar[0], _SIMILAR) if similar else None
 
 
 def retrieved(
@@ -361,27 +389,9 @@ def retrieved(
     return transitions.retrieve(histories, seen, asked)
 
 
-def _per_event(
-    matrix: sp.csr_array[np.float32], behaviours: NDArray[np.generic]
-) -> sp.csr_array[np.float32]:
-    """A matrix of items as one of events: each entry times a matrix of behaviours. Where that has
-    one column, the columns stay items.
-    """
-    if behaviours.shape == (1, 1):
-        return sp.csr_array(matrix)
-    return sp.csr_array(sp.kron(matrix, behaviours.astype(np.float32), format="csr"))
-
-
 def similarity_of(content: NDArray[np.float32]) -> sp.csr_array[np.float32]:
     """float32 ``(n_items, n_items)``: weights of the items similar to the row's, one in sum."""
     return as_matrix(similar_items(content, _SOFTNESS), len(content))
-
-
-def _positive(matrix: sp.csr_array[np.float32]) -> sp.csr_array[np.float32]:
-    """The entries above zero: what speaks against an item has no place in a share."""
-    kept = sp.csr_array(matrix.maximum(0), dtype=np.float32)
-    kept.eliminate_zeros()
-    return kept
 
 
 def _lines(matrix: sp.csr_array[np.float32]) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,8 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec import jobs
+from letterrec.data.dataset import Dataset
+from letterrec.data.vectors import Order, read_vectors
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import fingerprint, read_tensors, write_tensors
 from letterrec.progress import counting
@@ -94,6 +96,46 @@ def embed(
     rows = {text: row for row, text in enumerate(distinct)}
     embeddings = np.concatenate([p for p in parts.values() if p is not None])  # (n_distinct, d)
     return np.asarray(embeddings[[rows[text] for text in texts]], dtype=np.float32)
+
+
+def given_content(
+    source: str | Path,
+    dataset: Dataset,
+    *,
+    ids: str | Path | None = None,
+    order: Order = "ids",
+    quiet: bool = False,
+) -> NDArray[np.float32]:
+    """Content embeddings from a file, in place of those of an encoder.
+
+    Args:
+        source: a file that `vectors.read_vectors` reads.
+        dataset: the items that the vectors belong to.
+        ids: a file with the vectors' item ids, where ``source`` has none.
+        order: ``"rows"`` takes vectors without ids in the order of ``dataset.item_ids``.
+        quiet: do not report vectors that are left out.
+
+    Returns:
+        float32 ``(n_items, d_content)``.
+
+    Raises:
+        DataError: they cannot be read, or do not fit the items.
+    """
+    path = Path(source).expanduser()
+    if not path.suffix and not path.exists():
+        raise DataError(
+            f"content.source = {str(source)!r}: expected 'auto', 'text', 'collaborative' or a file "
+            "of vectors"
+        )
+    return read_vectors(
+        path,
+        dataset,
+        what="content vectors",
+        setting="content",
+        ids=None if ids is None else Path(ids).expanduser(),
+        order=order,
+        quiet=quiet,
+    )
 
 
 def text_encoder(

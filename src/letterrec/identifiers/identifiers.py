@@ -68,6 +68,19 @@ class Identifiers:
         """
         return FIRST_CODE_TOKEN + (sum(self.sizes) if self.words is None else len(self.words))
 
+    @property
+    def vocabulary(self) -> list[str]:
+        """The name of every token: padding, end, then the codes level by level, or the words.
+
+        >>> Identifiers(np.array([[1, 0]], dtype=np.int32), (2, 1)).vocabulary
+        ['<pad>', '</s>', '<a_0>', '<a_1>', '<b_0>']
+        """
+        names = self.words
+        if names is None:
+            sizes = enumerate(self.sizes)
+            names = tuple(code_token(level, code) for level, size in sizes for code in range(size))
+        return ["<pad>", "</s>", *names]
+
     @cached_property
     def level_offsets(self) -> tuple[int, ...]:
         """The token of code 0 at each level: token = ``level_offsets[level] + code``."""

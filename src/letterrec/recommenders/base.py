@@ -255,7 +255,8 @@ class Recommender(nn.Module, ABC):
         """
         raise RequestError(
             f"the run has the recommender {type(self).__name__.lower()!r}, which is no language "
-            "model; fit one with: letterrec fit SOURCE --out RUN --recipe lcrec"
+            "model; fit one with: letterrec fit SOURCE --out RUN --recipe lcrec (or tiger); "
+            "embeddings go out of any run with --embeddings"
         )
 
 

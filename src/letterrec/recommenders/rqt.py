@@ -140,6 +140,7 @@ class Rqt(Recommender):
         self.behaviours = BehaviourInputs(n_behaviours, targets, dim) if n_behaviours > 1 else None
         self._table: _Table | None = None
         self._wished_table: _Table | None = None
+        self._there: _There | None = None
         self.set_catalogue(identifiers, content)
         self._legal = LegalCodes(identifiers, trie)
 
@@ -434,9 +435,12 @@ class Rqt(Recommender):
         """See `Recommender.meets`."""
         if self.wishes is None or self.content is None:
             return True
-        there = torch.ones(len(self.content), dtype=torch.bool, device=self.content.device)
-        there[self.gone] = False
-        return self.wishes.is_met(instruction, self.content[there])
+        made = self._there
+        if made is None or made.tokens is not self.tokens:
+            there = torch.ones(len(self.content), dtype=torch.bool, device=self.content.device)
+            there[self.gone] = False
+            made = self._there = _There(self.tokens, F.normalize(self.content[there], dim=1))
+        return self.wishes.is_met(instruction, made.content)
 
     def _latest(self, histories: Tensor, behaviours: Tensor | None) -> Tensor:
         """Hidden states ``(batch, dim)`` after item rows, or events, ``(batch, longest)``."""
@@ -584,6 +588,18 @@ class _Table(NamedTuple):
     def of(cls, tokens: Tensor, items: Tensor) -> _Table:
         """A table of items ``(n_items, dim)`` and of its rough copy."""
         return cls(tokens, items, items.to(torch.bfloat16) if has_bfloat16() else items)
+
+
+class _There(NamedTuple):
+    """The content of the items that are there.
+
+    Attributes:
+        tokens: of the catalogue that they are of.
+        content: float32 ``(n, d_content)``, each of length one.
+    """
+
+    tokens: Tensor
+    content: Tensor
 
 
 class RqtDecoder:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from letterrec.identifiers.identifiers import END_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.nn.t5 import Attention, Stack, additive
 from letterrec.recommenders.base import Features, Recommender, check_sizes, check_trainable
 from letterrec.recommenders.losses import ranking_guided_loss
+from letterrec.recommenders.t5_folder import write_t5
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.loop import Rows, batches_by_length, train
 from letterrec.training.options import TrainingOptions
@@ -80,6 +82,8 @@ class Tiger(Recommender):
         self.temperature = temperature
         self.sizes = identifiers.sizes
         self.level_offsets = identifiers.level_offsets
+        asked = [f"<behaviour_{i}>" for i in range(n_behaviours)] if n_behaviours > 1 else []
+        self._vocabulary = [*identifiers.vocabulary, *asked]
         n_tokens = identifiers.n_tokens + (n_behaviours if n_behaviours > 1 else 0)
         self.shared = nn.Embedding(n_tokens, dim)  # tied with the output, N(0, 1)
         self.encoder = Stack(dim, layers, heads, head_dim, feed_forward, dropout, cross=False)
@@ -211,6 +215,10 @@ class Tiger(Recommender):
         if self.n_behaviours > 1:
             asked = histories.new_full((len(histories),), -1) if behaviours is None else behaviours
         return Beams(self, spell(histories, self.item_tokens), asked)
+
+    def export(self, folder: Path) -> None:
+        """Write a T5 with these weights and the tokenizer of its codes; see `t5_folder`."""
+        write_t5(self.to_transformers().cpu(), self._vocabulary, folder)
 
     def to_transformers(self) -> T5ForConditionalGeneration:
         """transformers' `T5ForConditionalGeneration` with the same weights, in eval mode."""

@@ -14,6 +14,7 @@ from letterrec.evaluation.protocol import Evaluation, SplitMetrics
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import Terminal
 from letterrec.progress import table as empty_table
+from letterrec.runs.comparing import Comparison
 from letterrec.serving.engine import Engine, Recommendations
 
 _MANY_RETURN = 0.2  # of held-out targets
@@ -86,6 +87,23 @@ def _print_more(out: Terminal, result: SplitMetrics) -> None:
             )
             table.add_row(group["name"], str(group["cases"]), *(cells if group["cases"] else "--"))
         out.print(table)
+
+
+def print_comparison(out: Terminal, found: Comparison) -> None:
+    """Two runs side by side, from `letterrec.compare`."""
+    columns = ("first", "second", "difference", "95 % interval", "p")
+    rows = empty_table(f"{found['split']}, {found['users']} users", *columns)
+    for name, gain in found["metrics"].items():
+        interval = f"{gain['low']:+.4f} to {gain['high']:+.4f}"
+        means = (f"{gain['first']:.4f}", f"{gain['second']:.4f}", f"{gain['difference']:+.4f}")
+        rows.add_row(name, *means, interval, f"{gain['p']:.4f}")
+    out.print(rows)
+    first, second = found["runs"]
+    out.print(
+        f"first: {first}; second: {second}; the difference is the second minus the first, its "
+        "interval from resampling the users, each with both results",
+        soft_wrap=True,
+    )
 
 
 def print_cold_metrics(out: Terminal, result: ColdMetrics) -> None:

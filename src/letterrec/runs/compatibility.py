@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from letterrec.baselines import BASELINES
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.embeddings import collaborative
+from letterrec.embeddings.content import given_content
 from letterrec.errors import DataError, IdentifierError, SettingsError
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, Features
+from letterrec.recommenders.wishes.wording import described
+from letterrec.runs import tracking
 from letterrec.tokenizers import TOKENIZERS
 
 _TIGHT = 4  # identifiers per item, below which a code space is
 
 
-def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False) -> None:
+def refuse_impossible(
+    settings: Settings, dataset: Dataset, done: Callable[[str], bool] = lambda stage: False
+) -> None:
     """Say at once, not after an hour of training, that settings and data do not go together.
 
     Args:
         settings: of the run.
         dataset: of the run.
-        has_cf: whether the run has its CF embeddings already, so that a file of them is not needed.
+        done: whether a stage of the run is done, so that a file that it came from is not needed.
 
     Raises:
         LetterRecError: they do not, in one line.
     """
+    tracking.check(settings.tracker)
     _refuse_too_little(dataset)
     if settings.recommender.name in BASELINES:
         _refuse_for_baseline(settings, dataset)
@@ -53,7 +61,10 @@ def refuse_impossible(settings: Settings, dataset: Dataset, has_cf: bool = False
             f"content.source = 'text', but {dataset.name} has no item text; "
             "add an items file, or use content.source=auto"
         )
-    if settings.collaborative.source != "train" and not has_cf:
+    if settings.content.is_file and not done("content"):
+        vectors = settings.content
+        given_content(vectors.source, dataset, ids=vectors.ids, order=vectors.order, quiet=True)
+    if settings.collaborative.source != "train" and not done("collaborative"):
         dim = settings.tokenizer.cf_dim if settings.identifiers.source == "learned" else None
         given = settings.collaborative
         collaborative.given_cf(
@@ -77,6 +88,17 @@ def _refuse_wishes(settings: Settings, dataset: Dataset) -> None:
         raise DataError(
             f"wishes.enabled: wishes are matched with the texts of items, and those of "
             f"{dataset.name} have none that is read; add an items file and use content.source=auto"
+        )
+    if settings.content.is_file:
+        raise SettingsError(
+            f"wishes.enabled: content.source = {settings.content.source!r} holds vectors that no "
+            "words can be compared with; use content.source=auto, which embeds the items' texts"
+        )
+    items = described(dataset.titles, dataset.texts, dataset.categories)
+    if not any(item.categories or item.further or len(item.title) > 1 for item in items):
+        raise DataError(
+            f"wishes.enabled: wishes are made of the items' words, and those of "
+            f"{dataset.name} have none beside titles of one word; add categories or texts"
         )
 
 

@@ -4,7 +4,7 @@
 RUN/
   run.json                  format, source, data fingerprints, versions, seed, commit, stages
   settings.toml             all settings
-  data/                     interactions.parquet, items.parquet
+  data/                     interactions.parquet, items.parquet, attributes.parquet
   cold/                     items held out of training, where there are any
   content.safetensors       content embeddings
   collaborative.safetensors CF embeddings
@@ -18,6 +18,7 @@ RUN/
   metrics.json              test and validation metrics, popularity beside them
   ranks.safetensors         the rank of every held-out item, behind metrics.json
   training/STAGE/           checkpoints and TensorBoard events
+  training/tracker.json     what a tracker calls the run, where one is told of it
   catalogue.parquet         what was changed in the catalogue since training
   report.html               the report, unless it went elsewhere
 ```
@@ -55,6 +56,7 @@ class Layout:
         self.metrics = folder / "metrics.json"
         self.ranks = folder / "ranks.safetensors"
         self.training = folder / "training"
+        self.tracked = self.training / "tracker.json"
         self.catalogue = folder / "catalogue.parquet"
         self.catalogue_lock = folder / ".catalogue.lock"
         self.report = folder / "report.html"

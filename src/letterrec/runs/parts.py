@@ -5,7 +5,6 @@ Settings end here: what they say reaches classes as flat keywords.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +22,7 @@ from letterrec.decoding.ranker import EventRanker, GenerativeRanker, Ranker
 from letterrec.decoding.transitions import Transitions, learned, similarity_of
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
-from letterrec.embeddings.content import embed, encoder_tokenizer
+from letterrec.embeddings.content import embed, encoder_tokenizer, given_content
 from letterrec.embeddings.cooccurrence import cooccurrence
 from letterrec.embeddings.queries import QueryEncoder
 from letterrec.evaluation.metrics import Measures
@@ -34,6 +33,7 @@ from letterrec.identifiers.identifiers import Identifiers, parse_tokens
 from letterrec.nn.sasrec import SASRec
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, Features, Recommender
+from letterrec.runs import tracking
 from letterrec.runs.run import Run
 from letterrec.runs.steps import (
     Embeddings,
@@ -52,9 +52,27 @@ from letterrec.training.options import TrainingOptions
 Model = Recommender | Baseline
 
 
-def encode_texts(run: Run, texts: Sequence[str]) -> Embeddings:
-    """Content embeddings float32 ``(n_items, d_content)`` of the items' texts."""
-    return embed(texts, **run.settings.content.model_dump(exclude={"source"}))
+def content_of(
+    run: Run, dataset: Dataset, rows: NDArray[np.int64] | None = None, *, quiet: bool = False
+) -> Embeddings:
+    """Content embeddings float32 ``(n_items, d_content)``: of the items' texts, or vectors of a
+    file.
+
+    Args:
+        run: whose settings say which.
+        dataset: its items have texts, where no file has vectors.
+        rows: of these items alone.
+        quiet: do not report vectors of a file that are left out.
+    """
+    settings = run.settings.content
+    if settings.is_file:
+        found = given_content(
+            settings.source, dataset, ids=settings.ids, order=settings.order, quiet=quiet
+        )
+        return found if rows is None else found[rows]
+    texts = dataset.texts
+    assert texts is not None
+    return embed(texts if rows is None else [texts[i] for i in rows], **settings.encoding())
 
 
 def trained_cf(run: Run, dataset: Dataset) -> MadeCf:
@@ -190,7 +208,7 @@ def make_recommender(
         **settings.recommender.model_dump(exclude={"name"}),
     )
     if settings.wishes.enabled and dataset.texts is not None:
-        encoder = QueryEncoder(settings.content.model_dump(exclude={"source"}))
+        encoder = QueryEncoder(settings.content.encoding())
         recommender.read_wishes(encoder, dataset.texts)
     return recommender
 
@@ -383,4 +401,6 @@ def options_of(run: Run, stage: str, settings: TrainingSettings | None) -> Train
         criterion=run.settings.evaluation.criterion,
         seed=run.settings.seed,
         folder=run.checkpoints(stage),
+        events=run.settings.tracker == "tensorboard",
+        on_epoch=tracking.epochs_to(run.files, run.settings, stage),
     )

@@ -20,7 +20,6 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.splits import Cut
 from letterrec.data.temporal import TEMPORAL
 from letterrec.decoding.trie import Trie
-from letterrec.embeddings.content import embed
 from letterrec.errors import DataError, RunError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
@@ -144,21 +143,18 @@ def _grown_catalogue(
     trained = known.n_trained
     cf = run.embeddings("collaborative", trained)
     if is_new.any():
-        texts = dataset.texts
-        if (
-            content is None
-            or known.content is None
-            or texts is None
-            or not run.is_done("tokenizer")
-        ):
+        readable = dataset.texts is not None or run.settings.content.is_file
+        has_content = content is not None and known.content is not None and readable
+        if not has_content or not run.is_done("tokenizer"):
             first = dataset.item_ids[int(np.flatnonzero(is_new)[0])]
             raise RunError(
                 f"{int(is_new.sum())} items of {dataset.name} are not known to {run.folder} (such "
                 f"as {first!r}), and it cannot make identifiers for them: it needs item texts and "
                 "a tokenizer of its own; fit a new run"
             )
-        new = [texts[row] for row in np.flatnonzero(is_new)]
-        content[is_new] = embed(new, **run.settings.content.model_dump(exclude={"source"}))
+        assert content is not None
+        assert known.content is not None
+        content[is_new] = parts.content_of(run, dataset, np.flatnonzero(is_new), quiet=True)
         fitted = Items(known.content[:trained], cf)
         codes[is_new] = assign_new(
             run.tokenizer(), fitted, content[is_new], known.identifiers.codes
@@ -176,5 +172,5 @@ def _grown_catalogue(
     if run.is_done("tokenizer"):
         take_stage(refitted, run, "tokenizer")
     identifiers = replace(known.identifiers, codes=codes)
-    made = MadeIdentifiers(identifiers, codes, cf)
-    return content, refitted.step(steps.IDENTIFIERS, dataset, lambda: made)
+    resolved = MadeIdentifiers(identifiers, codes, cf)
+    return content, refitted.step(steps.IDENTIFIERS, dataset, lambda: resolved)

@@ -63,13 +63,15 @@ def deciding(settings: Settings, stage: str) -> object:
 
     None where a file from outside decides it: that may be another file by now.
     """
-    content = settings.content.model_dump()
+    if settings.content.is_file and stage != "collaborative":
+        return None
+    content = settings.content.model_dump(exclude={"ids", "order"})
     if stage == "content":
         return content
     if settings.collaborative.source not in ("train", "given"):
         return None
     if stage == "recommender":
-        return settings.model_dump(exclude={"transitions", "wishes"})
+        return settings.model_dump(exclude={"transitions", "wishes", "tracker"})
     cf = (settings.seed, settings.data.max_history, settings.collaborative.model_dump())
     if stage == "collaborative":
         return cf

@@ -19,10 +19,12 @@ from letterrec.config.loading import parse_kept_settings
 from letterrec.config.settings import Settings, leaves
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
+from letterrec.data.readers.frames import Frames
 from letterrec.data.saved import write_dataset
 from letterrec.data.sources import Sources
 from letterrec.errors import RunError, SettingsError
 from letterrec.files import fingerprint, reading, write_json, write_text
+from letterrec.notebook import html_table, metrics_table
 from letterrec.progress import say
 from letterrec.runs.artefacts import Artefacts
 from letterrec.runs.layout import Layout, holds_run
@@ -71,9 +73,29 @@ class Run(Artefacts):
         state = f"done up to {done[-1]}" if done else "nothing done"
         return f"Run({str(self.folder)!r}: {self.settings.recommender.name}, {state})"
 
+    def _repr_html_(self) -> str:
+        """In a notebook: what is done, how long it took, and the metrics."""
+        stages = self.about["stages"]
+        rows = [
+            (stage, f"{stages[stage].get('seconds', 0):.1f}" if self.is_done(stage) else "to do")
+            for stage in self.stages
+        ]
+        caption = f"{self.folder}: {self.settings.recommender.name}"
+        html = html_table(("stage", "seconds"), rows, caption)
+        if not self.is_done("evaluation") or "refitted" in self.about:
+            return html
+        test = self.metrics()["test"]
+        told = f"test, {test['users']} users"
+        return html + metrics_table(test["metrics"], test.get("standard_errors", {}), told)
+
     @classmethod
     def start(
-        cls, folder: Path, settings: Settings, source: str | Dataset | Sources, *, resume: bool
+        cls,
+        folder: Path,
+        settings: Settings,
+        source: str | Dataset | Frames | Sources,
+        *,
+        resume: bool,
     ) -> Run:
         """Begin a run in an empty or new folder, or go on with the one that is there.
 
@@ -247,6 +269,20 @@ class Run(Artefacts):
                 "side_fingerprints": dataset.side_fingerprints,
                 "warnings": list(dataset.warnings),
             }
+
+    def note_data(self, dataset: Dataset) -> None:
+        """Note that the run's data are others now, on purpose."""
+        self.record(
+            "read",
+            {
+                **self.about["stages"]["read"],
+                "users": dataset.n_users,
+                "interactions": dataset.n_interactions,
+                "fingerprint": dataset.fingerprint,
+                "side_fingerprint": dataset.side_fingerprint,
+                "side_fingerprints": dataset.side_fingerprints,
+            },
+        )
 
     def _say_what_is_kept(self) -> None:
         kept = [stage for stage in self.stages if self.is_done(stage)]

@@ -22,6 +22,7 @@ from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders.wishes.reader import WishReader
 from letterrec.runs.run import Facts, Run, Step
+from letterrec.runs.tracking import tell_metrics
 from letterrec.tokenizers import Tokenizer
 from letterrec.training.checkpoints import TrainingLog
 
@@ -74,7 +75,9 @@ class MadeRecommender(NamedTuple):
 
 def _keep_content(run: Run, dataset: Dataset, made: Embeddings) -> Facts:
     run.save_embeddings("content", made, dataset)
-    return {"encoder": run.settings.content.encoder, "dim": made.shape[1]}
+    settings = run.settings.content
+    origin = {"file": settings.source} if settings.is_file else {"encoder": settings.encoder}
+    return {**origin, "dim": made.shape[1]}
 
 
 def _keep_cf(run: Run, dataset: Dataset, made: MadeCf) -> Facts:
@@ -120,6 +123,7 @@ def _keep_evaluation(run: Run, dataset: Dataset, made: MadeMetrics) -> Facts:
         metrics[split] = measured.metrics
     metrics["popularity"] = made.popularity
     run.save_metrics(metrics)
+    tell_metrics(run.files, run.settings, metrics)
     return {}
 
 

@@ -22,7 +22,6 @@ from letterrec.data.dataset import Dataset
 from letterrec.decoding.ranker import Ranker
 from letterrec.embeddings.content import embed
 from letterrec.embeddings.similarity import unit
-from letterrec.errors import DataError
 from letterrec.progress import say
 from letterrec.recommenders import Recommender
 from letterrec.recommenders.wishes.parsing import Wish
@@ -74,26 +73,15 @@ class Pool(NamedTuple):
 
 
 def made_up(run: Run, dataset: Dataset) -> Pool:
-    """Wishes for every item, the same for the same seed, and their embeddings.
-
-    Raises:
-        DataError: the items have no words, or none that a wish could be made of.
+    """Wishes for every item, the same for the same seed, and their embeddings; items of which none
+    allows a wish are refused before (`compatibility`).
     """
-    if dataset.texts is None:
-        raise DataError(
-            f"wishes.enabled: wishes are made of the items' words, and the items of {dataset.name} "
-            "have no text; add an items file, or leave wishes out"
-        )
+    assert dataset.texts is not None
     random = np.random.default_rng(run.settings.seed)
     n = run.settings.wishes.per_item + 1
     items = described(dataset.titles, dataset.texts, dataset.categories)
     each = [wishes_of(item, n, random) for item in items]
     words = sorted({wish for wishes in each for wish in wishes if wish})
-    if not words:
-        raise DataError(
-            f"wishes.enabled: the items of {dataset.name} have no words to make wishes of, beside "
-            "titles of one word; add an items file with categories or texts"
-        )
     found = _embedded(run, words)  # (n_distinct, d_content)
     found = np.concatenate([found, np.zeros((1, found.shape[1]), dtype=np.float32)])
     row = {wish: i for i, wish in enumerate(words)} | {"": len(words)}
@@ -200,7 +188,7 @@ def _nearness(run: Run, dataset: Dataset, content: Embeddings) -> float:
 
 def _embedded(run: Run, texts: Sequence[str]) -> Embeddings:
     """float32 ``(n, d_content)``, each of length one."""
-    return unit(embed(texts, **run.settings.content.model_dump(exclude={"source"}), half=True))
+    return unit(embed(texts, **run.settings.content.encoding(), half=True))
 
 
 def _by_category(dataset: Dataset) -> dict[str, NDArray[np.bool_]]:

@@ -20,6 +20,7 @@ from letterrec.data.domains import check_known
 from letterrec.errors import RequestError, RunError
 from letterrec.files import atomic_path, fingerprint, read_json, write_json
 from letterrec.progress import counting, say
+from letterrec.serving.catalogue.filters import Where, as_key
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 
@@ -38,6 +39,7 @@ def recommend_all(
     behaviour: str | None = None,
     force: bool = False,
     part: int = _PART,
+    where: Where | None = None,
     load: Callable[[], Engine] | None = None,
     domain: str | None = None,
 ) -> int:
@@ -56,6 +58,7 @@ def recommend_all(
         force: overwrite a file with other content. A Parquet file that already holds these
             recommendations is left as it is.
         part: users per part.
+        where: only items of these attributes; see `Engine.recommend`.
         load: opens the run again, for other processes, which do the parts (`jobs`); None:
             ``engine`` does them.
         domain: recommend only from this one; None: from all.
@@ -71,10 +74,12 @@ def recommend_all(
     """
     suffix = format_of(path, parted=load is not None)
     catalogue = engine.catalogue
+    among = "" if where is None else f" {as_key(where)}"
+    engine.prepare(Query((), where=where))  # refuses what no item has before anything is written
     if domain is not None:
         check_known(domain, catalogue.domain_names)
     job = fingerprint(
-        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}"
+        f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}{among}"
         + ("" if behaviour is None else f" {behaviour}")
         + ("" if domain is None else f" of {domain}"),
         engine.files.recommender.read_bytes(),
@@ -93,7 +98,12 @@ def recommend_all(
     try:
         _begin(parts, job, is_begun)
         lists = partial(
-            lists_of, k=k, exclude_seen=exclude_seen, behaviour=behaviour, domain=domain
+            lists_of,
+            k=k,
+            exclude_seen=exclude_seen,
+            behaviour=behaviour,
+            domain=domain,
+            where=where,
         )
         score = partial(scoring, load or (lambda: engine), catalogue.lineage, lists)
         chunks = [
@@ -230,6 +240,7 @@ def lists_of(
     exclude_seen: bool,
     behaviour: str | None = None,
     domain: str | None = None,
+    where: Where | None = None,
 ) -> pl.DataFrame:
     """The lists of some users, as `recommend_all` writes them."""
     queries = (
@@ -240,6 +251,7 @@ def lists_of(
             user=user,
             behaviours=engine.behaviours_of(user),
             behaviour=behaviour,
+            where=where,
             domain=domain,
         )
         for user in users

@@ -29,9 +29,11 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.errors import NotFound, RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.notebook import ShownLists
 from letterrec.runs.layout import Layout
 from letterrec.runs.run import Run
 from letterrec.serving.behaviours import asked_behaviour, behaviours_in
+from letterrec.serving.catalogue.filters import Where, as_key
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import Changes, read_changes, version_of
 from letterrec.serving.models import Model
@@ -260,6 +262,7 @@ class Engine:
         beam: int | None = None,
         instruction: str | Sequence[str | None] | None = None,
         unknown: Unknown = "skip",
+        where: Where | None = None,
         behaviour: str | None = None,
         behaviours: Iterable[Sequence[str] | None] | None = None,
         domain: str | None = None,
@@ -283,6 +286,10 @@ class Engine:
                 one for each. Warns where no item is near what is wanted.
             unknown: what becomes of ids that the catalogue does not have: ``"skip"`` goes on
                 without them and warns once of all; ``"refuse"`` raises `NotFound`.
+            where: recommend only items of these attributes, as in ``{"category": "Guitars"}``; of
+                several values of one attribute any will do. Attributes are the catalogue's further
+                columns, and ``category`` where items have categories; items that were added since
+                have none.
             behaviour: what is asked for: what will be bought, or viewed; None: the run's targets.
             behaviours: for each history the behaviour by which each of its items came, or None: all
                 by the first of the run's targets.
@@ -294,8 +301,9 @@ class Engine:
 
         Raises:
             RequestError: a history or ``allowed`` of which nothing is known, a ``k`` or ``beam``
-                below 1, a value that is no id, an instruction to a recommender that reads none, a
-                behaviour or a domain that the run does not know, or a beam for a baseline.
+                below 1, a value that is no id, an attribute or value that no item has, an
+                instruction to a recommender that reads none, a behaviour or a domain that the
+                run does not know, or a beam for a baseline.
         """
         if isinstance(histories, str | bytes | Mapping) or not isinstance(histories, Iterable):
             raise RequestError(
@@ -311,6 +319,7 @@ class Engine:
             beam,
             one,
             unknown,
+            where=where,
             behaviour=behaviour,
             domain=domain,
         )
@@ -331,7 +340,7 @@ class Engine:
         answers = self.answer_ids(queries)
         for said in dict.fromkeys(filter(None, map(self.note_on, queries))):
             warnings.warn(said, UserWarning, stacklevel=2)
-        return answers
+        return ShownLists(answers, self.titles, self.score_name)
 
     def _asked(
         self, queries: list[Prepared], template: Query, instructions: Sequence[str | None]
@@ -410,13 +419,14 @@ class Engine:
     def _filter(self, query: Query) -> Filter:
         """What a query asks besides its history, checked."""
         k, beam, instruction = checked(query)
+        among = None if query.where is None else self.catalogue.where(as_key(query.where))
         behaviour = asked_behaviour(
             query.behaviour, self.dataset, any_of_them=self.model.reads_behaviours
         )
         if query.domain is not None:
             check_known(query.domain, self.catalogue.domain_names)
         if query.allowed is None and not has_any(query.blocked):
-            return Filter(k, beam, instruction, behaviour=behaviour, domain=query.domain)
+            return Filter(k, beam, instruction, among, behaviour=behaviour, domain=query.domain)
         mask = np.full(self.catalogue.n_rows, query.allowed is None)
         skipped: list[str] = []
         for name, items, value in (
@@ -427,6 +437,9 @@ class Engine:
                 rows, unknown = self._rows(items, name, query.unknown)
                 mask[rows] = value
                 skipped += unknown
+        if among is not None:
+            mask[: len(among)] &= among
+            mask[len(among) :] = False
         return Filter(k, beam, instruction, mask, skipped, behaviour, query.domain)
 
     def _rows(
@@ -534,6 +547,8 @@ def _allowed(
     masks = [q.mask for q in queries]
     if all(m is None for m in masks):
         return (catalogue.active, None) if part is None else (part.allowed, part.before)
+    if part is None and masks[0] is not None and all(m is masks[0] for m in masks):
+        return catalogue.allowed(masks[0])
     if all(m is masks[0] for m in masks):
         masks = masks[:1]
     # Items that were added after a query was prepared are not among those it allows.

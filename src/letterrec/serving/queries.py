@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from letterrec.data.ids import as_id
 from letterrec.errors import RequestError
+from letterrec.serving.catalogue.filters import Where
 from letterrec.serving.catalogue.items import Catalogue
 
 Unknown = Literal["skip", "refuse"]
@@ -34,6 +35,7 @@ class Query:
         unknown: whether ids that the catalogue does not have are skipped or refused.
         user: whose history it is, by id, if that is a user of the run: a model may have learned of
             each user.
+        where: recommend only items of these attributes; None allows all.
         behaviours: by which behaviour each item came into the history, for a run that tells
             behaviours apart; None: all by the first of its targets.
         behaviour: what is asked for: what will be bought, or viewed; None: the run's targets.
@@ -49,6 +51,7 @@ class Query:
     instruction: str | None = None
     unknown: Unknown = "skip"
     user: object = None
+    where: Where | None = None
     behaviours: Sequence[str] | None = None
     behaviour: str | None = None
     domain: str | None = None

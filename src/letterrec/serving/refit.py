@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from letterrec.data import Dataset, Sources
+from letterrec.data import Dataset, Frames, Sources
 from letterrec.data.behaviours import as_known
 from letterrec.data.cold import read_parts
 from letterrec.files import fingerprint
@@ -24,7 +24,7 @@ def refit_served(
     run: Run,
     folder: Path,
     *,
-    data: str | Dataset | Sources | None,
+    data: str | Dataset | Frames | Sources | None,
     weights: Weights | None,
     epochs: int | None,
     resume: bool,

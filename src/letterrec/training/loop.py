@@ -127,7 +127,8 @@ def train(
     checkpoint = Checkpoint(module, optimizer, options.folder, stateful)
     log, best_weights, position = checkpoint.load()
     is_main = distributed.rank() == 0
-    writer = _event_writer(options.folder, len(log.epochs)) if is_main else None
+    events = options.folder if is_main and options.events else None
+    writer = _event_writer(events, len(log.epochs))
 
     first = batches(0)[: options.epoch_steps]
     steps_per_epoch = len(first)
@@ -171,6 +172,8 @@ def train(
             if writer is not None:
                 for name, number in entry.items():
                     writer.add_scalar(name, number, epoch)
+            if options.on_epoch is not None:
+                options.on_epoch(entry)
             if is_main:
                 checkpoint.save(log, best_weights)
     if validate is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -35,6 +36,8 @@ class TrainingOptions:
         seed: decides every random choice: initial weights, order of batches, dropout.
         folder: where checkpoints and TensorBoard events go; a checkpoint that is there is resumed.
             None keeps nothing.
+        events: whether there are TensorBoard events.
+        on_epoch: told of each epoch: its number, parts of the loss, validation, seconds.
     """
 
     epochs: int = 16
@@ -53,6 +56,8 @@ class TrainingOptions:
     every: int = 1
     seed: int = 0
     folder: Path | None = None
+    events: bool = True
+    on_epoch: Callable[[Mapping[str, float]], None] | None = None
 
     def sized(self, n: int) -> Self:
         """The options for data of a size: `largest_batch` and `most` become numbers.

@@ -122,7 +122,7 @@ def test_a_table_of_items_alone(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"new.{kind}"
     write(ITEMS.drop("price"), path)
     assert read_items(path) == {
-        "8": ItemText("Eight", "Eight. Figures, Ltd"),
+        "8": ItemText("Eight", "Eight. Figures, Ltd", attributes={"maker": ("Figures, Ltd",)}),
         "007": ItemText('The "seven"', 'The "seven"'),
         "77": ItemText("never bought", "never bought"),
     }

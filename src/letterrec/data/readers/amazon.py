@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from letterrec.data.attributes import attributes_in
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers.base import Reader, ReadOptions
 from letterrec.data.readers.columns import find_columns
@@ -29,6 +30,7 @@ _KEYS_2023 = {
     "timestamp": "timestamp",
     "rating": "rating",
 }
+_ATTRIBUTES = ("brand", "store", "categories", "category", "main_category", "main_cat")
 _TEXTS = ("brand", "store", "categories", "category", "features", "feature", "description")
 _ASIN = re.compile(rb"""["']asin["']\s*:\s*["']([^"']+)["']""")
 _PARENT = re.compile(rb"""["']parent_asin["']\s*:\s*["']([^"']+)["']""")
@@ -112,7 +114,9 @@ def _item(path: Path, number: int, line: bytes) -> ItemText:
     """Title and text; of titles, which were cut out of web pages, the words only."""
     item = parse(path, number, line)
     categories = item.get("categories") or item.get("category")
-    return item_text(title_words(title_of(item.get("title"))), _further_texts(item), categories)
+    found = item_text(title_words(title_of(item.get("title"))), _further_texts(item), categories)
+    rest = {key: item[key] for key in _ATTRIBUTES if key in item}
+    return found._replace(attributes=attributes_in(rest))
 
 
 def _further_texts(item: Mapping[str, object]) -> list[object]:

@@ -26,6 +26,7 @@ from letterrec.data.readers.k_core import duplicates, filter_k_core, note_short,
 from letterrec.data.readers.malformed import as_data_error
 from letterrec.data.readers.side_tables import (
     LookUp,
+    attributes_of,
     categories_of,
     check_match,
     counted,
@@ -340,6 +341,8 @@ def dataset_from_events(
                 f"{counted(int(unnamed.sum()), 'interaction')} without a behaviour: dropped"
             )
             kept = kept & ~unnamed
+            if not kept.any():
+                raise DataError(f"{where}: no interaction with user, item and time has a behaviour")
     if not kept.all():
         user, item, when = user[kept], item[kept], when[kept]
         kind = None if kind is None else kind[kept]
@@ -416,6 +419,7 @@ def _with_catalogue(
         titles,
         texts,
         categories=categories_of(item_ids, entries),
+        attributes=attributes_of(item_ids, entries),
         images=images_of(item_ids, entries),
         warnings=tuple(notes),
         times=packed.times,

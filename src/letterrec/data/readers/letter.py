@@ -22,6 +22,7 @@ from letterrec.data.readers.base import Reader, ReadOptions, files_of
 from letterrec.data.readers.jsonlines import why_no_json
 from letterrec.data.readers.k_core import filter_k_core, note_short
 from letterrec.data.readers.side_tables import (
+    attributes_of,
     categories_of,
     check_match,
     counted,
@@ -122,6 +123,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
         texts=texts,
         preferences=preferences_of(kept_ids, likings.entries),
         categories=categories_of(item_ids, found.entries),
+        attributes=attributes_of(item_ids, found.entries),
         images=images_of(item_ids, found.entries),
         given_tokens=None if tokens is None else tuple(tokens[i] for i in kept_items),
         given_cf=None if cf is None else cf[kept_items],

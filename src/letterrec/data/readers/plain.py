@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from letterrec.config.settings import Role
+from letterrec.data.attributes import is_attribute
 from letterrec.data.dataset import Dataset
 from letterrec.data.domains import qualified
 from letterrec.data.ids import checked_id
@@ -45,7 +46,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     inside = named(source, "interactions") if source.is_dir() else None
     path, folder = (inside, source) if inside else (source, source.parent)
     table = open_table(path, notes=notes, told=options.columns.values())
-    columns = _log_columns(table, options, notes)
+    columns = log_columns(table, options, notes)
     catalogue = _catalogue_beside(table, folder, columns, options, notes)
     notes += _unread_tables(folder)
     users = named(folder, "users")
@@ -155,7 +156,9 @@ def read_items(path: Path, *, by_domain: bool = False) -> dict[str, ItemText]:
     return items
 
 
-def _log_columns(table: TableFile, options: ReadOptions, notes: list[str]) -> dict[str, str]:
+def log_columns(table: TableFile, options: ReadOptions, notes: list[str]) -> dict[str, str]:
+    """The columns of a log: role -> column."""
+
     def find(found: list[str]) -> dict[str, str]:
         return find_columns(
             found,
@@ -184,14 +187,14 @@ def _catalogue_beside(
     if path and (title is None or title in open_table(path, notes=[]).names(of_all=True)):
         if _stem(log.path) != "interactions":
             notes.append(f"{path.name} beside it is read for titles and texts")
-        return _items_in(path, item, options.columns, notes)
+        return items_in(open_table(path, notes=notes), item, options.columns, notes)
     if title in found:
         notes.append(f"{log.path.name}: column {title!r} has the titles of the items")
-        return _titles_in(log, item, title)
+        return titles_in(log, item, title)
     others = [p for p in sorted(folder.iterdir()) if p != log.path and _describes(p, item, title)]
     if len(others) == 1:
         notes.append(f"{others[0].name} beside it is read for titles and texts")
-        return _items_in(others[0], item, options.columns, notes)
+        return items_in(open_table(others[0], notes=notes), item, options.columns, notes)
     if title is not None:
         raise DataError(
             f"{log.path} has no column {title!r}, which was given for 'title', nor has one table "
@@ -223,7 +226,7 @@ def _catalogue_by_id(
         return None
     name = others[0].name
     read: list[str] = []
-    catalogue = _items_in(others[0], item, options.columns, read)
+    catalogue = items_in(open_table(others[0], notes=read), item, options.columns, read)
 
     def where_they_match(wanted: Collection[str]) -> SideTable[ItemText]:
         found = catalogue(wanted)
@@ -248,9 +251,11 @@ def _describes(path: Path, item: str, title: str | None) -> bool:
     return item in found and titles and not candidates_for("user", found, [])
 
 
-def _items_in(path: Path, item: str, told: Mapping[str, str], notes: list[str]) -> LookUp[ItemText]:
+def items_in(
+    table: TableFile, item: str, told: Mapping[str, str], notes: list[str]
+) -> LookUp[ItemText]:
     """The items of a table by its columns, where the log calls its items ``item``."""
-    table = open_table(path, notes=notes)
+    path = table.path
     columns = _item_columns(table, item, told, notes)
 
     def look_up(wanted: Collection[str]) -> SideTable[ItemText]:
@@ -265,7 +270,7 @@ def _items_in(path: Path, item: str, told: Mapping[str, str], notes: list[str]) 
     return look_up
 
 
-def _titles_in(log: TableFile, item: str, title: str) -> LookUp[ItemText]:
+def titles_in(log: TableFile, item: str, title: str) -> LookUp[ItemText]:
     """The first title that a log has for each item."""
 
     def pairs() -> Rows[ItemText]:
@@ -321,18 +326,12 @@ def _items(
 
 
 def _texts(table: TableFile, keys: Collection[str]) -> list[str]:
-    """The columns of ids and titles, and those that hold texts, lists of texts or years."""
-
-    def is_text(dtype: pl.DataType) -> bool:
-        if isinstance(dtype, pl.List | pl.Array):
-            return is_text(pl.Series(dtype=dtype.inner).dtype)
-        return dtype in (pl.String, pl.Categorical, pl.Enum)
-
+    """The columns of ids and titles, and those that hold texts, years or attributes."""
     folders = hive_keys(table)
     return [
         name
         for name, dtype in table.scan().collect_schema().items()
-        if name in keys or (name not in folders and (is_year(name) or is_text(dtype)))
+        if name in keys or (name not in folders and (is_year(name) or is_attribute(dtype)))
     ]
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
+import polars as pl
 
+from letterrec.data.attributes import table_of
 from letterrec.data.ids import checked_id
 from letterrec.data.text import ItemText, title_of
 from letterrec.errors import DataError
@@ -192,6 +194,12 @@ def categories_of(
     empty = ItemText("", "")
     categories = tuple(found.get(i, empty).categories for i in item_ids)
     return categories if any(categories) else None
+
+
+def attributes_of(item_ids: Sequence[str], found: Mapping[str, ItemText]) -> pl.DataFrame | None:
+    """What the columns of a catalogue say of each item; see `Dataset.attributes`."""
+    empty = ItemText("", "")
+    return table_of([found.get(i, empty).attributes for i in item_ids])
 
 
 def images_of(item_ids: Sequence[str], found: Mapping[str, ItemText]) -> tuple[str, ...] | None:

@@ -60,19 +60,21 @@ class Layout:
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table on disk.
+    """A table, on disk or in memory.
 
     Attributes:
         path: its file, or the folder of its parts.
         kind: what the files are.
         parts: the files, in the order of their rows.
         layout: of text files.
+        frame: the table itself, where it is in memory: ``path`` is what messages call it then.
     """
 
     path: Path
     kind: Kind
     parts: tuple[Path, ...]
     layout: Layout = field(default_factory=Layout)
+    frame: pl.LazyFrame | None = None
 
     @property
     def separator(self) -> str:
@@ -86,6 +88,8 @@ class TableFile:
         Raises:
             DataError: a file is missing, or is something else than its name says.
         """
+        if self.frame is not None:
+            return self.frame
         if self.kind == "parquet":
             keys = hive_keys(self)
             if keys:  # of the folder alone: names of the folders above say nothing
@@ -247,7 +251,7 @@ def split(line: str, separator: str, quote: str | None = '"') -> list[str]:
 
 def hive_keys(table: TableFile) -> list[str]:
     """The columns that the folders inside a table's own folder name, as in ``day=2020-01-31``."""
-    if not table.path.is_dir():
+    if table.frame is not None or not table.path.is_dir():
         return []
     folders = table.parts[0].relative_to(table.path).parts[:-1]
     return [f.partition("=")[0] for f in folders if "=" in f]

@@ -57,15 +57,14 @@ class Wishes:
         return torch.from_numpy(self.encoder(texts)).to(device)
 
     def is_met(self, instruction: str, content: Tensor) -> bool:
-        """Whether any of the items with these contents, float32 ``(n, d_content)``, is near what a
-        wish asks for; true of a wish that only rules out.
+        """Whether any of the items with these contents, float32 ``(n, d_content)`` of length one,
+        is near what a wish asks for; true of a wish that only rules out.
         """
         wish = Wish.parse(instruction)
         if not wish.wanted:
             return True
         wanted = self.embedded([wish.wanted], content.device)[0]
-        cosines = torch.nn.functional.normalize(content, dim=1) @ wanted
-        return bool(cosines.amax() >= self.reader.near)
+        return bool((content @ wanted).amax() >= self.reader.near)
 
     def permitted(self, excluded: Sequence[tuple[str, ...]], evidence: Tensor) -> Tensor:
         """bool ``(batch, n_items)``: the items that wishes do not rule out.

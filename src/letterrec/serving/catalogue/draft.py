@@ -261,6 +261,12 @@ class Draft:
                     f"item {item!r} is already in the catalogue, and its identifier does not "
                     "change; leave it out, or add it under another id"
                 )
+        if (source := engine.settings.content).is_file:
+            raise RequestError(
+                f"{engine.folder} cannot take new items by their texts: its content is the vectors "
+                f"of {source.source}; add theirs to the file, and the items to the log: letterrec "
+                f"refit {engine.folder} --data NEW"
+            )
         if engine.content is None or not engine.files.tokenizer.is_dir():
             raise RequestError(
                 f"{engine.folder} cannot take new items: its identifiers were not made from "

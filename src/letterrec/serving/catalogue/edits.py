@@ -41,7 +41,8 @@ class Editor:
 
     def preload(self) -> None:
         """Load the encoder and the tokenizer now, if the run can take new items."""
-        if self._engine.content is not None and self._engine.files.tokenizer.is_dir():
+        by_text = self._engine.content is not None and not self._engine.settings.content.is_file
+        if by_text and self._engine.files.tokenizer.is_dir():
             with self._one_encodes:
                 _ = self._encoder, self._assign
 
@@ -150,7 +151,7 @@ class Editor:
 
     @property
     def _encoding(self) -> dict[str, Any]:
-        return self._engine.settings.content.model_dump(exclude={"source"})
+        return self._engine.settings.content.encoding()
 
     @cached_property
     def _encoder(self) -> Callable[[Sequence[str]], NDArray[np.float32]]:

@@ -27,11 +27,13 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.serving.catalogue.filters import Attributes, Key
 from letterrec.serving.catalogue.log import Changes, Words
 from letterrec.training.devices import device
 
 State = Literal["active", "blocked", "deleted"]
 STATES: tuple[State, ...] = ("active", "blocked", "deleted")
+_FILTERS = 64  # by attribute, that are kept: a byte for each item of the catalogue
 _GONE = len(STATES)  # the state of rows whose items are not in the file of edits any more
 
 
@@ -70,6 +72,7 @@ class Catalogue:
         added_texts: what was encoded of the added items.
         added_content: float32 ``(n_added, d_content)`` of the added items.
         lineage: of the edits; see `Changes`.
+        attributes: of the items trained on; added items have none.
         edited: row -> what is shown instead of the title and text that the item came with.
         domains: which source each item is of; where the run has one, all are of that, unless they
             were added to another.
@@ -91,6 +94,7 @@ class Catalogue:
         default_factory=lambda: np.zeros((0, 0), dtype=np.float32)
     )
     lineage: str = ""
+    attributes: Attributes | None = None
     edited: dict[int, Words] = field(default_factory=dict)
     domains: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
@@ -110,6 +114,7 @@ class Catalogue:
             0,
             _trie(identifiers, dataset.popularity),
             transitions,
+            attributes=Attributes(dataset),
             domains=dataset.domains or (dataset.name,) * dataset.n_items,
             images=dataset.images or (),
         )
@@ -160,6 +165,7 @@ class Catalogue:
             self.added_texts + tuple(changes.texts[i] for i in new),
             added_content,
             changes.lineage,
+            attributes=self.attributes,
             domains=self.domains + self._named(tuple(changes.domains[i] for i in new)),
             images=self.images,
         )
@@ -322,6 +328,51 @@ class Catalogue:
         if not self.states.any():
             return None
         return torch.from_numpy(self.states == 0).to(device())
+
+    def where(self, key: Key) -> NDArray[np.bool_]:
+        """bool ``(n_rows,)``: the items that a filter by attribute lets through. Kept, so that the
+        same filter is the same array.
+
+        Raises:
+            RequestError: no item has such an attribute or value.
+        """
+        mask = self._filters.get(key)
+        if mask is None:
+            mask = np.zeros(self.n_rows, dtype=bool)
+            if self.attributes is not None:
+                mask[: self.n_trained] = self.attributes.mask(key)
+            while len(self._filters) >= _FILTERS:
+                self._filters.pop(next(iter(self._filters)), None)
+            self._filters[key] = mask
+        return mask
+
+    def allowed(self, mask: NDArray[np.bool_]) -> tuple[Tensor, Tensor | None]:
+        """bool ``(n_rows,)`` on the device of the model: the active items of a mask, and what
+        is counted of them (`constraints.counted`). Of a filter by attribute both are made once.
+        """
+        known = self._allowed.get(id(mask))
+        if known is not None and known[0] is mask:
+            return known[1:]
+        flags = np.zeros(self.n_rows, dtype=bool)
+        flags[: len(mask)] = mask  # items that were added since are not among those it allows
+        allowed = torch.from_numpy(flags).to(device())
+        if self.active is not None:
+            allowed &= self.active
+        if any(mask is kept for kept in tuple(self._filters.values())):
+            while len(self._allowed) >= _FILTERS:
+                self._allowed.pop(next(iter(self._allowed)), None)
+            before = None if self.trie is None else counted(self.trie, allowed)
+            self._allowed[id(mask)] = (mask, allowed, before)
+            return allowed, before
+        return allowed, None
+
+    @cached_property
+    def _filters(self) -> dict[Key, NDArray[np.bool_]]:
+        return {}
+
+    @cached_property
+    def _allowed(self) -> dict[int, tuple[NDArray[np.bool_], Tensor, Tensor | None]]:
+        return {}
 
     def row(self, item: str) -> int:
         """The row of an item that is not deleted.

@@ -145,6 +145,7 @@ def _prepared(engine: Engine, request: s.RecommendRequest) -> Prepared | LetterR
                 instruction=request.instruction,
                 unknown=request.unknown,
                 user=request.user,
+                where=request.where,
                 behaviours=_behaviours(engine, request),
                 behaviour=request.behaviour,
                 domain=request.domain,

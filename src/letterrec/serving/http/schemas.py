@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from letterrec.data.attributes import LONGEST
 from letterrec.data.ids import as_id
 from letterrec.serving.queries import Unknown, one_line
 
@@ -26,6 +27,7 @@ MAX_FILTER = 10_000
 MAX_QUERIES = 100
 MAX_NEW_ITEMS = 1_000
 MAX_INSTRUCTION = 500
+MAX_ATTRIBUTES = 20
 MAX_NAME = 64
 
 
@@ -66,6 +68,8 @@ Text = Annotated[str, Field(max_length=10_000)]
 Name = Annotated[str, Field(max_length=256)]
 # Validation stops at the first invalid id of a list: there may be half a million.
 Ids = Annotated[list[Id], Field(fail_fast=True)]
+Attribute = Annotated[str, Field(min_length=1, max_length=256)]
+Value = Annotated[str, Field(min_length=1, max_length=LONGEST)] | int | bool
 State = Literal["active", "blocked", "deleted"]
 
 
@@ -101,6 +105,12 @@ class RecommendRequest(_Strict):
     )
     blocked: Ids = Field(
         default_factory=list, max_length=MAX_FILTER, description="never recommend these items"
+    )
+    where: dict[Attribute, Value | Annotated[list[Value], Field(min_length=1)]] | None = Field(
+        None,
+        max_length=MAX_ATTRIBUTES,
+        description="recommend only items of these attributes: attribute -> a value, or several of "
+        'which any will do, as in {"category": "Guitars"}',
     )
     instruction: Annotated[str, Field(max_length=MAX_INSTRUCTION)] | None = Field(
         None,

@@ -88,7 +88,7 @@ def run_info(version: Version, engine: Engine, catalogue: Catalogue) -> s.RunInf
         name=engine.dataset.name,
         recommender=settings.recommender.name,
         tokenizer=tokenizer if catalogue.identifiers.n_levels else "none",
-        encoder=None if engine.content is None else settings.content.encoder,
+        encoder=None if engine.content is None else settings.content.maker,
         users=engine.dataset.n_users,
         items=catalogue.count("active"),
         blocked=catalogue.count("blocked"),

@@ -1,0 +1,96 @@
+"""A linear model of events: how much each item, come by each behaviour, speaks for each item.
+
+An event is an item and the behaviour by which it came (`Histories.events`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from letterrec.data.sequences import Histories
+from letterrec.decoding.linear import KEPT, fitted, largest, nearby, positive
+
+
+class EventWeights(NamedTuple):
+    """Weights float32 ``(n_items * n_behaviours, n_items)``, events in rows, none negative.
+
+    Attributes:
+        wanted: of speaking for items of the wanted behaviours, up to 200 of each event.
+        context: of speaking for items of the other behaviours; None where there are none.
+        similar: what similarity adds to ``wanted``; None without similarity.
+    """
+
+    wanted: sp.csr_array[np.float32]
+    context: sp.csr_array[np.float32] | None
+    similar: sp.csr_array[np.float32] | None
+
+
+def event_weights(
+    histories: Histories,
+    n_items: int,
+    similarity: sp.csr_array[np.float32] | None,
+    is_wanted: NDArray[np.bool_],
+    *,
+    window: int,
+    backwards: float,
+    ridge: float,
+    exact: int,
+    neighbours: int,
+) -> EventWeights:
+    """Learn weights of events by one ridge regression on near events.
+
+    An event has two predictors: its item, whatever the behaviour, and itself. So what the
+    behaviours of an item have in common is learned from all of them.
+
+    Args:
+        histories: of training, with behaviours.
+        n_items: in the catalogue.
+        similarity: float32 ``(n_items, n_items)``, what is expected without data, times ``ridge``.
+        is_wanted: bool ``(n_behaviours,)``.
+        window: of `linear.nearby`, as is ``backwards``.
+        backwards: weight of predicting an event from one after it.
+        ridge: penalty of the squared weights.
+        exact: of `linear.fitted`, as is ``neighbours``; in predictors: an item has one more than
+            there are behaviours.
+        neighbours: predictors of each event, where not all.
+    """
+    n = len(is_wanted)
+    one = sp.eye_array(n_items, format="csr", dtype=np.float32)
+    as_predictors = per_event(one, np.hstack([np.ones((n, 1)), np.eye(n)]))
+    of_items = per_event(one, np.ones((n + 1, 1)))
+    gram, cross = nearby(histories.events(n), n_items * n, window, backwards)
+    targets = []
+    for chosen in [is_wanted] if is_wanted.all() else [is_wanted, ~is_wanted]:
+        as_targets = per_event(one, np.hstack([np.zeros((n, 1)), np.diag(chosen)]))
+        targets.append(sp.csr_array(as_predictors.T @ cross @ as_targets))
+    if similarity is not None:
+        alike = np.zeros((n + 1, n + 1))
+        alike[0, 1:] = is_wanted / is_wanted.sum()  # of the item, whatever the behaviour
+        targets.append(sp.csr_array(np.float32(ridge) * per_event(similarity, alike)))
+    found = fitted(
+        sp.csr_array(as_predictors.T @ gram @ as_predictors),
+        targets,
+        ridge=ridge,
+        kept=2 * KEPT,
+        exact=exact,
+        neighbours=neighbours,
+    )
+    tables = [positive(sp.csr_array(as_predictors @ (w @ of_items))) for w in found]
+    similar = None if similarity is None else tables.pop()
+    wanted, *context = (largest(table, KEPT) for table in tables)
+    return EventWeights(wanted, context[0] if context else None, similar)
+
+
+def per_event(
+    matrix: sp.csr_array[np.float32], behaviours: NDArray[np.generic]
+) -> sp.csr_array[np.float32]:
+    """A matrix of items as one of events: each entry times a matrix of behaviours. Where that has
+    one column, the columns stay items.
+    """
+    if behaviours.shape == (1, 1):
+        return sp.csr_array(matrix)
+    return sp.csr_array(sp.kron(matrix, behaviours.astype(np.float32), format="csr"))

@@ -1,0 +1,115 @@
+"""The model card of a run on the Hugging Face Hub, written from what the run says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from letterrec.data.splits import SPLITS
+from letterrec.errors import RunError
+from letterrec.evaluation.protocol import Evaluation
+from letterrec.runs.run import Run
+
+_COLUMNS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
+_PAPER = "https://arxiv.org/abs/2405.07314"
+
+
+def model_card(run: Run, name: str) -> str:
+    """A README with the front matter that the Hub reads: metrics, settings, origin, how to use it.
+
+    Args:
+        run: has a trained recommender.
+        name: of the repository, ``USER/NAME``.
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    measured = _measured(run)
+    dataset = run.dataset()
+    about = ModelCardData(
+        library_name="letterrec",
+        tags=["recommendation", "generative-recommendation", "semantic-ids"],
+        model_name=name.partition("/")[2],
+        eval_results=[
+            EvalResult(
+                task_type="recommendation",
+                task_name="sequential recommendation",
+                dataset_type=dataset.name,
+                dataset_name=dataset.name,
+                dataset_split="test",
+                metric_type=metric,
+                metric_value=round(value, 6),
+            )
+            for metric, value in measured["test"]["metrics"].items()
+        ]
+        if measured is not None
+        else None,
+    )
+    parts = [
+        f"---\n{about.to_yaml()}\n---",
+        f"# {name.partition('/')[2]}",
+        f"A generative recommender of [LetterRec](https://pypi.org/project/letterrec/) "
+        f"(`{run.settings.recommender.name}`), trained on {dataset.name}: {dataset.n_users:,} "
+        f"users, {dataset.n_items:,} items, {dataset.n_interactions:,} interactions. "
+        f"The method is [LETTER]({_PAPER})'s.",
+        f'```python\nimport letterrec\n\nengine = letterrec.load("{name}")\n'
+        f'engine.recommend([["{dataset.item_ids[0]}"]], k=10)\n```',
+        _metrics(measured) if measured is not None else _refitted(),
+        _origin(run),
+        f"## Settings\n\n```toml\n{run.settings.to_toml().strip()}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _measured(run: Run) -> Evaluation | None:
+    try:
+        return run.metrics()
+    except RunError:  # refitted on all interactions
+        return None
+
+
+def _metrics(measured: Evaluation) -> str:
+    lines = [f"| split | users | {' | '.join(_COLUMNS)} |", f"|---|---|{'---|' * len(_COLUMNS)}"]
+    for split in SPLITS:
+        result = measured[split]
+        lines.append(_row(split, str(result["users"]), result["metrics"]))
+        if "standard_errors" in result:
+            lines.append(_row("standard error", "", result["standard_errors"]))
+        lines.append(_row("popularity", "", measured["popularity"][split]))
+    how = "Full ranking of the whole catalogue for each user's held-out interaction"
+    beam = measured["test"].get("beam")
+    return "\n".join(
+        [
+            "## Metrics",
+            "",
+            f"{how}{f', by beam search of width {beam}' if beam else ''}.",
+            "",
+            *lines,
+        ]
+    )
+
+
+def _row(name: str, users: str, figures: Mapping[str, float]) -> str:
+    return f"| {name} | {users} | {' | '.join(f'{figures[c]:.4f}' for c in _COLUMNS)} |"
+
+
+def _refitted() -> str:
+    return (
+        "## Metrics\n\nTrained on all interactions: nothing is held out to measure it by. "
+        "Epochs and strengths were chosen on an earlier run of the same settings."
+    )
+
+
+def _origin(run: Run) -> str:
+    about = run.about
+    rows = {
+        "LetterRec": f"{about['letterrec']}" + (f" ({about['commit']})" if about["commit"] else ""),
+        "run format": about["format"],
+        "seed": about["seed"],
+        "begun": about["started"],
+        "seconds": round(sum(s["seconds"] for s in about["stages"].values() if "seconds" in s)),
+        "processor": about["machine"].get("processor"),
+        "accelerator": about["machine"].get("accelerator") or "none",
+        "Python": about["python"],
+        **about["packages"],
+    }
+    lines = [f"| {key} | {value} |" for key, value in rows.items()]
+    return "\n".join(["## Origin", "", "| | |", "|---|---|", *lines])

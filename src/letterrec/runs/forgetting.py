@@ -1,0 +1,113 @@
+"""Forgetting a user: his rows leave what a run keeps of its users.
+
+His interactions and his preference leave the data, his ranks those behind the metrics, his case the
+held-out items; a baseline that learned a vector of each user loses his. What was averaged over
+everybody stays as it is: the weights of networks, CF embeddings, transitions, popularity in the
+recommender's order of equals, and the figures of ``metrics.json``. A refit without him
+(`letterrec refit`) learns the recommender anew without his interactions.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from letterrec.baselines import BASELINES
+from letterrec.data.cold import ColdItems
+from letterrec.data.dataset import Dataset
+from letterrec.data.ids import as_id
+from letterrec.data.saved import write_dataset
+from letterrec.data.sequences import Histories
+from letterrec.data.splits import SPLITS, Cut
+from letterrec.errors import NotFound, RequestError
+from letterrec.progress import say
+from letterrec.runs.run import Run
+
+
+def forget(run: Run, user: object) -> None:
+    """Take a user out of all files of a run.
+
+    Args:
+        run: has read its data. A server of it forgets him when it is told to reload.
+        user: his id.
+
+    Raises:
+        NotFound: the run has no such user.
+        RequestError: it has no other.
+        RunError: its data are damaged.
+    """
+    dataset = run.dataset()
+    row = dataset.user_rows.get(user if isinstance(user, str) else str(as_id(user)))
+    if row is None:
+        raise NotFound(f"user {user!r} is not among the {dataset.n_users} users of {run.folder}")
+    if dataset.n_users == 1:
+        raise RequestError(f"{run.folder} has no other user than {user!r}; delete the folder")
+    rest = without(dataset, row)
+    if run.files.ranks.exists():
+        _drop_ranks(run, dataset, rest, row)
+    if run.files.cold.is_dir():
+        _drop_case(run, dataset.interactions[row])
+    tables = _tables_of(run)
+    if tables and run.is_done("recommender"):
+        run.save_weights(
+            {
+                name: _without_row(tensor, row) if name in tables else tensor
+                for name, tensor in run.weights().items()
+            }
+        )
+    if tables:  # checkpoints have his row, too
+        shutil.rmtree(run.files.training, ignore_errors=True)
+    run.files.report.unlink(missing_ok=True)  # it may show his list
+    write_dataset(rest, run.files.data)
+    run.note_data(rest)
+    say(f"  user {user} is forgotten; {rest.n_users} users are left")
+
+
+def without(dataset: Dataset, row: int) -> Dataset:
+    """A data set without one of its users."""
+    rows = np.delete(np.arange(dataset.n_users), row)
+    cut = dataset.cut
+    return replace(
+        dataset,
+        user_ids=tuple(dataset.user_ids[i] for i in rows),
+        interactions=dataset.interactions.take(rows),
+        preferences=None
+        if dataset.preferences is None
+        else tuple(dataset.preferences[i] for i in rows),
+        cut=None if cut is None else Cut(cut.valid[rows], cut.test[rows]),
+    )
+
+
+def _drop_ranks(run: Run, dataset: Dataset, rest: Dataset, row: int) -> None:
+    """Keep the ranks of the others; none where a sample was measured, which is another one now."""
+    if run.settings.evaluation.test_users is not None:
+        run.files.ranks.unlink()
+        return
+    ranks = {str(split): run.ranks(split)[dataset.held_out(split).users != row] for split in SPLITS}
+    run.save_ranks(ranks, rest)
+
+
+def _drop_case(run: Run, history: NDArray[np.int32]) -> None:
+    """Take his case out of those of held-out items: the one with his history."""
+    cold = run.cold()
+    for case, of_case in enumerate(cold.histories):
+        if np.array_equal(of_case, history):
+            rows = np.delete(np.arange(len(cold.histories)), case)
+            kept: Histories = cold.histories.take(rows)
+            left: ColdItems = replace(cold, histories=kept, targets=cold.targets[rows])
+            left.save(run.files.cold)
+            return
+
+
+def _tables_of(run: Run) -> tuple[str, ...]:
+    """The weights that have a row for each user."""
+    name = run.settings.recommender.name
+    return BASELINES[name].user_tables if name in BASELINES else ()
+
+
+def _without_row(tensor: torch.Tensor, row: int) -> torch.Tensor:
+    return torch.cat([tensor[:row], tensor[row + 1 :]]).contiguous()

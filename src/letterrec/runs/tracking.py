@@ -1,0 +1,160 @@
+"""Trackers of experiments: a run's settings, how each of its stages trains, and its metrics.
+
+TensorBoard's events are in the run folder and need no other program (`training.loop`). MLflow and
+Weights & Biases are told by their own clients, which are imported when the settings name them, and
+configured as they always are: by ``MLFLOW_TRACKING_URI``, ``WANDB_MODE`` and so on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from letterrec.config.settings import Settings, TrackerName, leaves
+from letterrec.errors import MissingExtra, RunError
+from letterrec.evaluation.protocol import Evaluation
+from letterrec.files import read_json, write_json
+from letterrec.runs.layout import Layout
+from letterrec.training import distributed
+
+_PROJECT = "letterrec"  # experiment or project, where the environment names none
+_LONGEST = 500  # characters of a parameter that MLflow takes
+Values = Mapping[str, float]
+
+
+class Tracker(Protocol):
+    """What is told of a run as it goes on; one that is opened again goes on with its record."""
+
+    def log(self, values: Values, epoch: int | None) -> None:
+        """Metrics by name, of an epoch or of the whole run."""
+
+    def finish(self) -> None:
+        """The run is finished."""
+
+
+class MlflowTracker:
+    """A run of MLflow, begun at the first stage."""
+
+    def __init__(self, files: Layout, settings: Settings) -> None:
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # which MLflow 3.17 asks for
+        has_database = importlib.util.find_spec("sqlalchemy") is not None
+        is_told = "MLFLOW_TRACKING_URI" in os.environ or has_database
+        mlflow = importlib.import_module("mlflow")
+        self._client = mlflow.MlflowClient(tracking_uri=None if is_told else "file:mlruns")
+        self._run = _known(files)
+        if self._run is None:
+            name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
+            there = self._client.get_experiment_by_name(name)
+            group = self._client.create_experiment(name) if there is None else there.experiment_id
+            self._run = self._client.create_run(group, run_name=files.folder.name).info.run_id
+            for key, value in _told(settings).items():
+                self._client.log_param(self._run, key, str(value)[:_LONGEST])
+            write_json(files.tracked, self._run)
+
+    def log(self, values: Values, epoch: int | None) -> None:
+        """See `Tracker`; ``recall@10`` is ``recall_at_10``, since MLflow takes no ``@``."""
+        for name, value in values.items():
+            self._client.log_metric(self._run, name.replace("@", "_at_"), value, step=epoch)
+
+    def finish(self) -> None:
+        """See `Tracker`."""
+        self._client.set_terminated(self._run)
+
+
+class WandbTracker:
+    """A run of Weights & Biases, begun at the first stage."""
+
+    def __init__(self, files: Layout, settings: Settings) -> None:
+        wandb = importlib.import_module("wandb")
+        self._run: Any = wandb.init(  # of a client that has no types
+            project=os.environ.get("WANDB_PROJECT", _PROJECT),
+            name=files.folder.name,
+            id=_known(files),
+            resume="allow",
+            reinit="create_new",
+            config=_told(settings),
+        )
+        write_json(files.tracked, self._run.id)
+
+    def log(self, values: Values, epoch: int | None) -> None:
+        """See `Tracker`; the epoch is a value like the others, since stages count anew."""
+        self._run.log(dict(values) if epoch is None else {**values, "epoch": epoch})
+
+    def finish(self) -> None:
+        """See `Tracker`."""
+        self._run.finish()
+
+
+_TRACKERS: dict[TrackerName, Callable[[Layout, Settings], Tracker]] = {
+    "mlflow": MlflowTracker,
+    "wandb": WandbTracker,
+}
+_open: dict[str, Tracker] = {}  # by folder of the run
+
+
+def check(name: TrackerName) -> None:
+    """Refuse a tracker whose client is not installed.
+
+    Raises:
+        MissingExtra: it is not.
+    """
+    if name in _TRACKERS and importlib.util.find_spec(name) is None:
+        raise MissingExtra(name, name)
+
+
+def epochs_to(files: Layout, settings: Settings, stage: str) -> Callable[[Values], None] | None:
+    """What tells the tracker of the settings of each epoch of a stage; None where there is none, or
+    another process tells it.
+    """
+    if settings.tracker not in _TRACKERS or not distributed.is_main():
+        return None
+
+    def tell(entry: Values) -> None:
+        values = {f"{stage}/{name}": v for name, v in entry.items() if name != "epoch"}
+        _tell(files, settings, values, int(entry["epoch"]))
+
+    return tell
+
+
+def tell_metrics(files: Layout, settings: Settings, measured: Evaluation) -> None:
+    """Tell the tracker of the settings what a run measured at its end."""
+    if settings.tracker not in _TRACKERS or not distributed.is_main():
+        return
+    splits = {"valid": measured["valid"], "test": measured["test"]}
+    values = {f"{s}/{name}": v for s, m in splits.items() for name, v in m["metrics"].items()}
+    _tell(files, settings, values, None).finish()
+    del _open[str(files.folder)]
+
+
+def _tell(files: Layout, settings: Settings, values: Values, epoch: int | None) -> Tracker:
+    """Metrics to the tracker of a run, which is opened where it is not.
+
+    Raises:
+        RunError: it does not take them.
+    """
+    key = str(files.folder)
+    try:
+        if key not in _open:
+            _open[key] = _TRACKERS[settings.tracker](files, settings)
+        _open[key].log(values, epoch)
+    except Exception as error:  # each client raises kinds of its own
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(
+            f"tracker = {settings.tracker!r} took no metrics ({type(error).__name__}: {reason}); "
+            "mend it and go on with --resume"
+        ) from error
+    return _open[key]
+
+
+def _known(files: Layout) -> str | None:
+    """The tracker's own id of the run, where it has begun one."""
+    known: object = read_json(files.tracked) if files.tracked.exists() else None
+    return known if isinstance(known, str) else None
+
+
+def _told(settings: Settings) -> dict[str, object]:
+    """All settings, ``section.key`` -> value."""
+    return {".".join(keys): value for keys, value in leaves(settings.model_dump(mode="json"))}

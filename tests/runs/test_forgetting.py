@@ -1,0 +1,92 @@
+"""A forgotten user is in no file of the run, and the others are served as before."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import letterrec
+from command import letterrec as command
+from conftest import write_shop
+from letterrec.data.splits import SPLITS
+from letterrec.errors import LetterRecError
+from letterrec.runs.run import Run
+
+pytestmark = pytest.mark.slow  # baselines are fitted
+
+
+def fitted(folder: Path, recipe: str, **more: Any) -> Run:
+    shop = write_shop(folder / "shop")
+    return letterrec.fit(shop, folder / "run", more, recipe=recipe, progress=False)
+
+
+def files_with(folder: Path, user: str) -> list[str]:
+    """The files with a user's id: tables by their cells, others by their bytes."""
+    found = []
+    for path in folder.rglob("*.*"):
+        if path.suffix == ".parquet":
+            there = any(
+                user in column.to_list()
+                for column in pl.read_parquet(path).iter_columns()
+                if column.dtype == pl.String
+            )
+        else:
+            there = path.is_file() and user.encode() in path.read_bytes()
+        found += [path.name] * there
+    return found
+
+
+@pytest.mark.parametrize("recipe", ["slist", "mf", "lightgcn"])
+def test_he_leaves_the_files_and_the_others_stay(tmp_path: Path, recipe: str) -> None:
+    epochs = {} if recipe == "slist" else {"training.epochs": 1, "recommender.known_users": True}
+    run = fitted(tmp_path, recipe, **epochs)
+    before = letterrec.load(run)
+    user, other = "u77", "u78"
+    history = before.history_of(other)
+    expected = before.recommend([history], k=5)
+    rows = {split: run.dataset().held_out(split).users for split in SPLITS}
+    ranks = {split: run.ranks(split) for split in SPLITS}
+    assert files_with(run.folder, "u77")
+    assert command("forget", run.folder, "--user", user) == 0
+    assert not files_with(run.folder, "u77")
+    after = letterrec.load(run.folder)
+    assert after.dataset.n_users == before.dataset.n_users - 1
+    assert after.history_of(other) == history
+    assert after.recommend([history], k=5) == expected
+    with pytest.raises(LetterRecError, match="'u77' is not among the 149 users"):
+        after.history_of(user)
+    made = Run.open(run.folder)
+    gone = before.dataset.user_rows[user]
+    for split in SPLITS:
+        assert np.array_equal(made.ranks(split), ranks[split][rows[split] != gone])
+    measured = letterrec.evaluate(run.folder, progress=False)
+    assert measured["users"] == len(made.ranks("test"))
+
+
+def test_of_a_vector_for_each_user_the_others_keep_theirs(tmp_path: Path) -> None:
+    run = fitted(tmp_path, "mf", **{"training.epochs": 1})
+    row = run.dataset().user_rows["u77"]
+    before = run.weights()["users.weight"]
+    assert letterrec.forget(run, "u77").weights()["users.weight"].shape[0] == len(before) - 1
+    after = Run.open(run.folder).weights()["users.weight"].numpy()
+    assert np.array_equal(after, np.delete(before.numpy(), row, axis=0))
+
+
+def test_split_by_time_and_cases_of_held_out_items(shop_run: Path, tmp_path: Path) -> None:
+    run = fitted(tmp_path, "slist", **{"data.split": "temporal"})
+    letterrec.forget(run, "u5")
+    assert letterrec.evaluate(run.folder, progress=False)["users"] <= 149
+    copy = Path(shutil.copytree(shop_run, tmp_path / "copy"))
+    engine = letterrec.load(letterrec.forget(copy, "u5"))
+    assert len(engine.recommend([["i01"]], k=3)[0]) == 3
+
+
+def test_who_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = fitted(tmp_path, "popularity")
+    assert command("forget", run.folder, "--user", "nobody") == 2
+    assert "'nobody' is not among the 150 users" in capsys.readouterr().err

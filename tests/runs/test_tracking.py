@@ -1,0 +1,93 @@
+"""Trackers, by one setting: MLflow's own store and TensorBoard's own events are read back."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import letterrec
+from command import letterrec as command
+from conftest import Cut, cut_at_step, write_shop
+from letterrec.errors import RunError
+from letterrec.runs.run import Run
+
+QUICK: dict[str, Any] = {"training.epochs": 2, "training.batch_size": 64, "recommender.dim": 16}
+
+
+def fit(shop: Path, out: Path, **more: Any) -> letterrec.Settings:
+    run = letterrec.fit(shop, out, QUICK | more, recipe="mf", progress=False)
+    return run.settings
+
+
+@pytest.mark.slow
+def test_mlflow_has_settings_epochs_and_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    from mlflow import MlflowClient
+
+    shop = write_shop(tmp_path / "shop")
+    with pytest.MonkeyPatch.context() as patch:
+        cut_at_step(patch, 16)  # in the second epoch
+        with pytest.raises(Cut):
+            fit(shop, tmp_path / "run", tracker="mlflow")
+    letterrec.fit(
+        shop, tmp_path / "run", QUICK | {"tracker": "mlflow"}, True, recipe="mf", progress=False
+    )
+    client = MlflowClient()
+    (group,) = [e for e in client.search_experiments() if e.name == "letterrec"]
+    (record,) = client.search_runs([group.experiment_id])
+    assert record.info.run_name == "run"
+    assert record.info.status == "FINISHED"
+    assert record.data.params["training.epochs"] == "2"
+    assert record.data.params["recommender.name"] == "mf"
+    log = Run.open(tmp_path / "run").training_log("recommender").epochs
+    history = client.get_metric_history(record.info.run_id, "recommender/loss")
+    assert sorted({m.step for m in history}) == [0, 1]  # what was resumed may stand there twice
+    assert math.isclose(history[-1].value, log[1]["loss"])
+    metrics = letterrec.evaluate(tmp_path / "run", progress=False)["metrics"]
+    assert record.data.metrics["test/recall_at_10"] == pytest.approx(metrics["recall@10"])
+    assert not list((tmp_path / "run").rglob("events.out.*"))
+
+
+@pytest.mark.slow
+def test_tensorboard_has_epochs(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    shop = write_shop(tmp_path / "shop")
+    fit(shop, tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run" / "training" / "recommender" / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("loss")] == [0, 1]
+    assert "valid/ndcg@10" in events.Tags()["scalars"]
+    fit(shop, tmp_path / "quiet", tracker="none")
+    assert not list((tmp_path / "quiet").rglob("events.out.*"))
+
+
+@pytest.mark.slow
+def test_a_tracker_that_takes_nothing_ends_the_fit_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://")
+    shop = write_shop(tmp_path / "shop")
+    with pytest.raises(RunError, match="tracker = 'mlflow' took no metrics"):
+        fit(shop, tmp_path / "run", tracker="mlflow")
+
+
+def test_a_client_that_is_missing_is_named_before_training(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "wandb" else find(name)
+    )
+    given = ["fit", shop, "--out", tmp_path / "run", "--set", "tracker=wandb", "--recipe", "mf"]
+    assert command(*given) == 2
+    assert "pip install '.[wandb]'" in capsys.readouterr().err
+    assert command("fit", shop, "--out", tmp_path / "run2", "--set", "tracker=nobody") == 2
+    assert "tracker" in capsys.readouterr().err
