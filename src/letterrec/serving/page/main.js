@@ -34,6 +34,9 @@ function draw() {
 // Other views ask for one of them: an item is shown in the tree or on the map.
 document.addEventListener("view", (event) => show(event.detail));
 
+// The map marks what is recommended, which may come after it.
+document.addEventListener("answered", () => { if (shown === "map") draw(); });
+
 function startTabs() {
   views.forEach((view, i) => {
     const tab = $(`tab-${view}`);

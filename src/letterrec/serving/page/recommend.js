@@ -183,6 +183,7 @@ async function refresh() {
     if (mine !== latest) return;
     answered = answer.items;
     show(answer.items, answer.skipped.length, instruction, answer.note);
+    document.dispatchEvent(new Event("answered"));
   } catch (error) {
     if (mine === latest) tell(error);
   }
