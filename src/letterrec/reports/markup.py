@@ -131,7 +131,7 @@ th, td {{ padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top;
 thead th {{ color: var(--soft); font-weight: 600; font-size: .87rem; }}
 tbody th {{ font-weight: 500; }}
 .wide {{ overflow-x: auto; }}
-.numbers td {{ white-space: nowrap; }}
+.numbers th, .numbers td {{ white-space: nowrap; }}
 .users ul, .users ol {{ margin: 0; padding-left: 1.2rem; }}
 .hit {{ color: var(--accent); font-weight: 600; }}
 h3 {{ margin: 1.1rem 0 .3rem; font-size: .95rem; }}
