@@ -152,7 +152,7 @@ def test_a_list_of_recommendations_shows_titles_as_they_are(shop_run: Path) -> N
 
     engine = api.load(shop_run)
     titles = [*TITLES, *engine.catalogue.titles[len(TITLES) :]]
-    engine.catalogue = replace(engine.catalogue, titles=tuple(titles))
+    engine.catalogue = replace(engine.catalogue, came_with=tuple(titles))
     out = terminal(160)
     out.print(recommendation_table(engine, [(i, -1.0) for i in engine.catalogue.item_ids]))
     for title in TITLES:

@@ -96,7 +96,8 @@ def fit(
         reuse = [reuse]
     others = [_as_folder(other, "reuse") for other in reuse]
     distributed.join()
-    given = sources_of(as_frames(source, items) or source)
+    with distributed.main_first():  # whose message of a source that is not there is enough
+        given = sources_of(as_frames(source, items) or source)
     if not isinstance(given, Dataset):  # a source that cannot be read leaves no run behind
         options = ReadOptions(**chosen.data.reading())
         if isinstance(given, Frames):

@@ -293,6 +293,6 @@ def test_training_that_cannot_be_says_why(nodes: TwoNodes, shop: Path, tmp_path:
     settings = [*SMALL, "training.learning_rate=1e30", "training.clip=0"]
     with (
         connected(nodes.address, tmp_path / "work"),
-        pytest.raises(LetterRecError, match=r"training: the .* became"),
+        pytest.raises(LetterRecError, match="the loss became nan"),
     ):
         fit(str(shop), tmp_path / "run", load_settings(None, settings), workers=1)

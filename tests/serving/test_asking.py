@@ -142,7 +142,7 @@ def test_numbers_over_http(serve: Callable[..., Any], numbers_run: Path) -> None
         ({"histories": [["i01"]], "allowed": 3}, "allowed is a collection of item ids; int"),
         ({"histories": [["i01"]], "allowed": {"i01": 1}}, "allowed is a collection"),
         ({"histories": [["i01"]], "exclude_seen": "no"}, "exclude_seen = 'no'"),
-        ({"histories": [["i01"]], "instruction": 3}, "instruction = 3"),
+        ({"histories": [["i01"]], "instruction": 3}, "expected one text for all histories"),
         ({"histories": [["i01"]], "unknown": "drop"}, "expected 'skip' or 'refuse'"),
         ({"histories": [["i01"]], "k": None}, "k = None"),
         ({"histories": [["i01"]], "beam": True}, "beam = True"),

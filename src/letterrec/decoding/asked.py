@@ -35,6 +35,7 @@ class Asked:
         read the wish, keeps the rest of the mass. So memory counts much where it holds what is
         wished for, and little where it does not.
 
+        >>> import torch
         >>> asked = Asked(torch.log(torch.tensor([[1.0, 4.0]])), torch.ones(1, 1))
         >>> before = Retrieved(torch.tensor([[0, 1]]), torch.tensor([[0.3, 0.2]]))
         >>> asked.weighed(before).shares.round(decimals=3).tolist()  # of .3, .8 and the rest, .5

@@ -141,6 +141,14 @@ class CollisionRate(Record):
     after: float
 
 
+class DomainUse(Record):
+    """How the items of a domain use the codes."""
+
+    items: int
+    levels: list[Level]
+    shared: float
+
+
 class Diagnostics(Record):
     """``diagnostics.json``."""
 
@@ -150,6 +158,7 @@ class Diagnostics(Record):
     cf_overlap_any: float | None = None
     cf_overlap_items: int | None = None
     random_overlap_any: float | None = None
+    domains: dict[str, DomainUse] | None = None
 
 
 def read_about(path: Path) -> RunRecord:

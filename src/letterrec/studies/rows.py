@@ -64,6 +64,8 @@ _CODES_ALONE = {  # rqt, in rows that compare identifiers: ranked by what is spe
 }
 _PAPER = (  # the tokenizer of the recipe paper-letter-tiger
     "tokenizer.name=letter",
+    "tokenizer.levels=4",
+    "tokenizer.codes=256",
     "tokenizer.fuse_cf=false",
     "tokenizer.cf_target=raw",
     "tokenizer.input_scale=raw",
@@ -78,6 +80,7 @@ _BUDGET = (  # its network and training, with a hundredth of its epochs
     "tokenizer.hidden=[2048,1024,512,256,128,64]",
     "tokenizer.training.epochs=200",
     "tokenizer.training.patience=200",
+    "tokenizer.training.batch_size=1024",
     "tokenizer.training.learning_rate=1e-3",
     "tokenizer.training.schedule=constant",
     "tokenizer.training.warmup=0",
