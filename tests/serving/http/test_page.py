@@ -261,6 +261,7 @@ def test_a_history_has_an_address_and_a_command(visit: Callable[..., Page]) -> N
     titles = answers(page).locator(".link").all_inner_texts()
     assert page.url.endswith("#recommend/item=i00&item=i12&k=7")
     page.click("#copy-curl")
+    expect(page.locator("#copied-text")).to_have_value(re.compile("^curl"))
     command = page.input_value("#copied-text")
     found = subprocess.run(["sh", "-c", command], check=True, capture_output=True).stdout
     assert [item["title"] for item in json.loads(found)["items"]] == titles
