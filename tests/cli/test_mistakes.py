@@ -39,6 +39,18 @@ def test_a_run_folder_that_cannot_be_on_the_command_line(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("verb", ["serve", "inspect", "evaluate", "report"])
+def test_a_run_that_is_none_is_one_line(
+    verb: str, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(verb, str(log.parent / "nope")) == 2
+    said = capsys.readouterr().err
+    assert "nope does not exist; make one with" in said
+    assert said.count("\n") == 1
+    assert command(verb, str(log)) == 2
+    assert "is a file; expected the folder of a run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "answer"),
     [

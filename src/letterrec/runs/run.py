@@ -151,6 +151,8 @@ class Run(Artefacts):
         """
         files = Layout(folder)
         with reading(files.about):
+            if folder.is_file():
+                raise RunError(f"{folder} is a file; expected the folder of a run")
             if not files.about.exists():
                 what = "holds no run (no run.json)" if folder.is_dir() else "does not exist"
                 raise RunError(

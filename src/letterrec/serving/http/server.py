@@ -29,6 +29,7 @@ from fastapi import FastAPI
 
 from letterrec.errors import LetterRecError, RequestError
 from letterrec.progress import say
+from letterrec.runs.run import Run
 from letterrec.serving.catalogue.edits import Editor
 from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Fleet
@@ -85,6 +86,8 @@ def serve(runs: Mapping[str, Path], loading: Loading, options: ServerOptions) ->
     """
     from letterrec.serving.http.workers import serve_together
 
+    for folder in runs.values():
+        Run.open(folder)
     _share_arenas()
     tokens = Tokens.read_from(
         TokenSource(options.token_file, "LETTERREC_TOKEN"),
