@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,10 @@ def test_an_item_that_training_lacks_followed_nothing(shop_run: Path) -> None:
 
 def test_the_parts_are_those_of_the_search(shop_run: Path) -> None:
     engine = letterrec.load(shop_run)
-    catalogue, transitions = engine.catalogue, engine.catalogue.transitions
-    assert transitions is not None
-    assert transitions.weight > 0
+    learned = engine.catalogue.transitions
+    assert learned is not None
+    transitions = replace(learned, weight=0.3)  # whatever validation has chosen
+    catalogue = engine.catalogue = replace(engine.catalogue, transitions=transitions)
     rng = np.random.default_rng(0)
     for length in (1, 3, 30):
         history = rng.integers(60, size=length).tolist()

@@ -64,8 +64,6 @@ _CODES_ALONE = {  # rqt, in rows that compare identifiers: ranked by what is spe
 }
 _PAPER = (  # the tokenizer of the recipe paper-letter-tiger
     "tokenizer.name=letter",
-    "tokenizer.levels=4",
-    "tokenizer.codes=256",
     "tokenizer.fuse_cf=false",
     "tokenizer.cf_target=raw",
     "tokenizer.input_scale=raw",
@@ -77,6 +75,8 @@ _PAPER = (  # the tokenizer of the recipe paper-letter-tiger
     "tokenizer.selection=collisions",
 )
 _BUDGET = (  # its network and training, with a hundredth of its epochs
+    "tokenizer.levels=4",
+    "tokenizer.codes=256",
     "tokenizer.hidden=[2048,1024,512,256,128,64]",
     "tokenizer.training.epochs=200",
     "tokenizer.training.patience=200",
