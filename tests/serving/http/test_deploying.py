@@ -32,6 +32,7 @@ OPERATIONS = {
     *("recommend", "recommend_batch", "search_items", "list_items", "add_items", "get_item"),
     *("put_item", "change_item", "delete_item", "import_items", "get_run", "get_tree", "get_map"),
     *("list_models", "reload_run", "rollback_run", "health", "ready", "metrics"),
+    *("get_places", "get_report", "get_evaluation"),
 }
 
 

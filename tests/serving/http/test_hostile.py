@@ -234,4 +234,4 @@ def test_the_server_keeps_to_its_own_description(serve: Callable[..., Any], own_
         ]
         done = subprocess.run(command, capture_output=True, text=True, cwd=own_run.parent)
         assert done.returncode == 0, done.stdout[-4000:]
-        assert "Tested: 19" in done.stdout
+        assert "Tested: 22" in done.stdout

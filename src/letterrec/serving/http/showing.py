@@ -58,7 +58,7 @@ def add_showing(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
             200: {"content": {"text/html": {"schema": {"type": "string"}}}},
             **problems(404),
         },
-        response_class=HTMLResponse,
+        response_model=None,
         tags=["explore"],
     )
     async def get_report(http: Request, model: ModelName = None) -> Response:
