@@ -19,7 +19,8 @@ from letterrec.data.sequences import Histories
 from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings.content import encoder_tokenizer
-from letterrec.errors import DataError, IdentifierError
+from letterrec.embeddings.queries import QueryEncoder
+from letterrec.errors import DataError, IdentifierError, SettingsError
 from letterrec.identifiers.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.identifiers.titles import title_identifiers
 from letterrec.recommenders.tiger import Tiger, spell
@@ -193,6 +194,15 @@ def test_refuses_other_codebooks_and_sequences_without_a_next_item() -> None:
         recommender.fit(
             Histories.from_lists([[1], []]), TrainingOptions(epochs=1, learning_rate=1e-3)
         )
+
+
+def test_it_is_not_taught_wishes() -> None:
+    recommender = Tiger(planted_identifiers(), **SMALL)
+    assert not recommender.learns_wishes
+    with pytest.raises(SettingsError, match="'tiger' is not taught wishes"):
+        recommender.read_wishes(QueryEncoder({}), [])
+    with pytest.raises(SettingsError, match="'tiger' is not taught wishes"):
+        recommender.fit_wishes(torch.zeros(16, 1, 4), Histories.from_lists([]), TrainingOptions())
 
 
 def test_a_folder_for_transformers_gives_the_same_logits(tmp_path: Path) -> None:

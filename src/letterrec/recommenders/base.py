@@ -130,10 +130,7 @@ class Recommender(nn.Module, ABC):
         Raises:
             SettingsError: it reads none, or not with its settings.
         """
-        raise SettingsError(
-            f"wishes.enabled: recommender {type(self).__name__.lower()!r} is not taught wishes "
-            "this way; use recommender.name = 'rqt', or lcrec with recommender.tasks.query = 1"
-        )
+        raise self._not_taught()
 
     def fit_wishes(
         self,
@@ -151,8 +148,17 @@ class Recommender(nn.Module, ABC):
             histories: sequences of item rows, one per user.
             options: of the training.
             validate: metrics of the recommender as it is.
+
+        Raises:
+            SettingsError: it reads none.
         """
-        raise NotImplementedError
+        raise self._not_taught()
+
+    def _not_taught(self) -> SettingsError:
+        return SettingsError(
+            f"wishes.enabled: recommender {type(self).__name__.lower()!r} is not taught wishes "
+            "this way; use recommender.name = 'rqt', or lcrec with recommender.tasks.query = 1"
+        )
 
     @property
     def searches(self) -> bool:
