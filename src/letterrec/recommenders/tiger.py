@@ -294,7 +294,6 @@ class _Group:
     def __init__(self, model: Tiger, tokens: Tensor, asked: Tensor | None) -> None:
         self._model = model
         self._level = 0
-        self._n_before = 0  # tokens that each beam has behind the start
         self._blocks = model.decoder.blocks
         present = tokens != PAD_TOKEN
         self._mask = None if bool(present.all()) else additive(present)
@@ -305,7 +304,8 @@ class _Group:
         self._bias = model.decoder.position_bias(n_places)  # (h, t, t)
         # Per layer and level, keys and values (b, beams of the level, h, e).
         self._past: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self._blocks]
-        self._ancestors: list[Tensor] = []  # per level, rows (b, beams) of the ancestors there
+        # Per token behind the start, rows (b, beams) of the ancestors there.
+        self._ancestors: list[Tensor] = []
         self._state = self._step(tokens.new_full((len(tokens), 1), PAD_TOKEN))
         if asked is not None:
             self._extend(torch.zeros_like(asked)[:, None], self._behaviours(asked)[:, None])
@@ -339,7 +339,6 @@ class _Group:
         first = torch.arange(len(parents), device=parents.device)[:, None] * self._state.shape[1]
         self._ancestors = [rows.gather(1, parents) for rows in self._ancestors]
         self._ancestors.append(first + parents)
-        self._n_before += 1
         self._state = self._step(tokens)
 
     def _step(self, tokens: Tensor) -> Tensor:
@@ -370,7 +369,7 @@ class _Group:
         ]
         along.append(past[-1])
         scores = torch.stack([(queries * keys).sum(-1) for keys, _ in along])  # (t, b, beams, h)
-        bias = self._bias[:, self._n_before, : self._n_before + 1].T  # (t, h)
+        bias = self._bias[:, len(along) - 1, : len(along)].T  # (t, h)
         weights = scores.add_(bias[:, None, None]).softmax(0)[..., None]
         attended = weights[0] * along[0][1]
         for weight, (_, values) in zip(weights[1:], along[1:], strict=True):
