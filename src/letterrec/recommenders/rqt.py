@@ -214,20 +214,10 @@ class Rqt(Recommender):
     ) -> TrainingLog:
         """See `Recommender.fit_wishes`."""
         assert self.wishes is not None
-        windows = histories.events(self.n_behaviours).windows(self.max_history + 1)
-        options = options.sized(len(windows))
-        self.wishes.reader.taken_once.fill_(_share_of_repeats(histories) < _FEW_REPEATS)
+        self.wishes.reader.taken_once.fill_(_are_taken_once(histories))
         self.requires_grad_(False)
-        log = train(
-            WishTraining(self, self.wishes.reader, pool),
-            batches=lambda epoch: random_batches(
-                len(windows), options, epoch, at_least=_STEPS_PER_EPOCH
-            ),
-            collate=lambda rows: _collate(windows, rows),
-            options=options,
-            validate=validate,
-            label="wishes",
-        )
+        training = WishTraining(self, self.wishes.reader, pool)
+        log = self._train_on(training, histories, options, validate, "wishes")
         self.requires_grad_(True)
         return log
 
@@ -252,19 +242,30 @@ class Rqt(Recommender):
         validate: Callable[[], Mapping[str, float]] | None = None,
     ) -> TrainingLog:
         """Train on every next item of every sequence; see `training.loop.train`."""
+        if self.item_query is not None:
+            self.taken_once.fill_(_are_taken_once(histories))
+        return self._train_on(self, histories, options, validate, "recommender (rqt)")
+
+    def _train_on(
+        self,
+        module: nn.Module,
+        histories: Histories,
+        options: TrainingOptions,
+        validate: Callable[[], Mapping[str, float]] | None,
+        label: str,
+    ) -> TrainingLog:
+        """Train this, or what learns beside it, on groups of sequences as of `forward`."""
         windows = histories.events(self.n_behaviours).windows(self.max_history + 1)
         options = options.sized(len(windows))
-        if self.item_query is not None:
-            self.taken_once.fill_(_share_of_repeats(histories) < _FEW_REPEATS)
         return train(
-            self,
+            module,
             batches=lambda epoch: random_batches(
                 len(windows), options, epoch, at_least=_STEPS_PER_EPOCH
             ),
             collate=lambda rows: _collate(windows, rows),
             options=options,
             validate=validate,
-            label="recommender (rqt)",
+            label=label,
         )
 
     def forward(self, *groups: Tensor) -> dict[str, Tensor]:
@@ -674,6 +675,11 @@ def _collate(windows: Histories, rows: Rows) -> tuple[Tensor, ...]:
     by_length = rows[np.argsort(windows.lengths[rows], kind="stable")]
     groups = np.array_split(by_length, min(_GROUPS, len(rows)))
     return tuple(torch.from_numpy(windows.take(group).padded()) for group in groups)
+
+
+def _are_taken_once(histories: Histories) -> bool:
+    """Whether hardly anyone comes back to an item."""
+    return _share_of_repeats(histories) < _FEW_REPEATS
 
 
 def _share_of_repeats(histories: Histories) -> float:
