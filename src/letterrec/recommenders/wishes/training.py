@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol, Self
 
 import torch
@@ -59,6 +60,12 @@ class WishTraining(nn.Module):
         self.reader = reader
         self._fixed = _Fixed(recommender, pool)
 
+    @cached_property
+    @torch.no_grad()
+    def _items(self) -> Tensor:
+        """What stands for each item in the softmax over items: made once, as its weights stay."""
+        return self._fixed.recommender.items()
+
     def train(self, mode: bool = True) -> Self:
         """As of any module; the recommender, too, drops out activations while this is trained."""
         self._fixed.recommender.train(mode)
@@ -78,7 +85,6 @@ class WishTraining(nn.Module):
         assert recommender.content is not None
         with torch.no_grad():
             states, following, read = recommender.targets_of(groups)
-            items = None if recommender.item_query is None else recommender.items()
         some = torch.randperm(len(following), device=states.device)[:_TARGETS]
         states, following, read = states[some], following[some], read[some]
         kind = torch.rand(len(some), 2, device=states.device)
@@ -90,9 +96,9 @@ class WishTraining(nn.Module):
         hidden = self.reader.wished(before, wishes, has_wish)
         query = self.reader.queries(hidden, wishes, has_wish)
         table = self.reader.items(recommender.content)
-        if recommender.item_query is not None and items is not None:
+        if recommender.item_query is not None:
             query = torch.cat([recommender.item_query(hidden), query * has_wish[:, None]], 1)
-            table = torch.cat([items, table], 1)
+            table = torch.cat([self._items, table], 1)
         left_out = read.masked_fill(alone[:, None], -1) if self.reader.taken_once else None
         of_items = full_loss(query, table, following, left_out)
         codes = recommender.code_loss(hidden, following)
