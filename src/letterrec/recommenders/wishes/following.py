@@ -77,16 +77,16 @@ class Wishes:
             evidence: float32 ``(n_phrases, n_items)``: in nats, by how much each distinct phrase,
                 in the order of `phrases`, speaks for each item.
         """
-        n_items = evidence.shape[1]
+        n_items, distinct = evidence.shape[1], phrases(excluded)
         ruled_out = evidence > self.reader.excluded_from
-        for line, phrase in zip(ruled_out, phrases(excluded), strict=True):
+        for line, phrase in zip(ruled_out, distinct, strict=True):
             having, free = (
                 torch.from_numpy(rows[rows < n_items]).to(line.device)
                 for rows in self.words.having(phrase)
             )
             line[free] = False
             line[having] = True
-        place = {phrase: i for i, phrase in enumerate(phrases(excluded))}
+        place = {phrase: i for i, phrase in enumerate(distinct)}
         permitted = torch.ones(len(excluded), n_items, dtype=torch.bool, device=evidence.device)
         for line, each in zip(permitted, excluded, strict=True):
             for phrase in each:
