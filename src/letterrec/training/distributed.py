@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +23,7 @@ from letterrec.errors import RunError
 from letterrec.progress import console
 
 _PATIENCE = datetime.timedelta(days=1)  # the main process may prepare for long
+_Part = TypeVar("_Part")
 _together = False
 
 
@@ -112,11 +114,7 @@ def average(tensors: Sequence[Tensor]) -> None:
 def average_rows(gradient: Tensor) -> Tensor:
     """The mean over the processes of a sparse gradient ``(n, d)``, of which each has some rows."""
     mine = gradient.coalesce()
-    found: list[tuple[Tensor, Tensor]] = [(mine.indices().cpu(), mine.values().cpu())] * count()
-    try:
-        dist.all_gather_object(found, found[0])
-    except RuntimeError as error:
-        raise _has_ended(error) from None
+    found = _of_all((mine.indices().cpu(), mine.values().cpu()))
     rows = torch.cat([part[0] for part in found], 1).to(gradient.device)  # (1, touched)
     values = torch.cat([part[1] for part in found]).to(gradient.device)  # (touched, d)
     mean = values / count()
@@ -125,14 +123,7 @@ def average_rows(gradient: Tensor) -> Tensor:
 
 def gather(text: str) -> list[str]:
     """The texts of all processes that share the work, by their rank."""
-    if count() == 1:
-        return [text]
-    found = [""] * count()
-    try:
-        dist.all_gather_object(found, text)
-    except RuntimeError as error:
-        raise _has_ended(error) from None
-    return found
+    return [text] if count() == 1 else _of_all(text)
 
 
 def keep_largest(tensor: Tensor) -> None:
@@ -163,6 +154,15 @@ def _all_reduce(tensor: Tensor, how: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM
         dist.all_reduce(tensor, how)
     except RuntimeError as error:  # what gloo and NCCL raise when the other side is gone
         raise _has_ended(error) from None
+
+
+def _of_all(mine: _Part) -> list[_Part]:
+    found = [mine] * count()
+    try:
+        dist.all_gather_object(found, mine)
+    except RuntimeError as error:
+        raise _has_ended(error) from None
+    return found
 
 
 def _has_ended(error: RuntimeError) -> ProcessLost:
