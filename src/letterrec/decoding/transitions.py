@@ -268,6 +268,13 @@ class Transitions:
 
     def save(self, path: Path, about: Mapping[str, str]) -> None:
         """Write one safetensors file, with ``about`` beside what `load` needs."""
+        kinds: dict[str, str] = {}
+        if self.n_behaviours > 1:
+            kinds = {
+                "behaviours": str(self.n_behaviours),
+                "targets": json.dumps(self.targets),
+                "context": repr(self.context),
+            }
         write_tensors(
             path,
             {
@@ -275,13 +282,7 @@ class Transitions:
                 "items": torch.from_numpy(self.table.indices.astype(np.int32)),
                 "offsets": torch.from_numpy(self.table.indptr.astype(np.int64)),
             },
-            {
-                **about,
-                **{name: repr(value) for name, value in self.strength.items()},
-                **({"behaviours": str(self.n_behaviours)} if self.n_behaviours > 1 else {}),
-                **({"targets": json.dumps(self.targets)} if self.n_behaviours > 1 else {}),
-                **({"context": repr(self.context)} if self.n_behaviours > 1 else {}),
-            },
+            {**about, **{name: repr(value) for name, value in self.strength.items()}, **kinds},
         )
 
     @classmethod
