@@ -18,13 +18,13 @@ from letterrec.serving import queries
 from letterrec.serving.catalogue.draft import AddItems, ChangeItem, Edit, Key, PutItems
 from letterrec.serving.catalogue.items import STATES, State
 from letterrec.serving.catalogue.placing import placed
-from letterrec.serving.fleet import Fleet, Version, version_of
+from letterrec.serving.fleet import Fleet, Version
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
 from letterrec.serving.http.admission import BULK, TABLE_TYPES, table_suffix
 from letterrec.serving.http.drawings import Drawings
 from letterrec.serving.http.exploring import ModelName
-from letterrec.serving.http.middleware import ends_of, served_by
+from letterrec.serving.http.middleware import answering, ends_of, served_by
 from letterrec.serving.http.problems import problems
 from letterrec.serving.service import Made
 
@@ -64,10 +64,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         model: ModelName = None,
     ) -> s.SearchResponse:
         """Items whose titles hold all words, case and accents aside."""
-        service = fleet.named(model)
-        engine = service.engine
-        catalogue = engine.catalogue
-        served_by(http, version_of(service, engine, catalogue))
+        catalogue = answering(http, fleet.named(model)).catalogue
         rows = await drawings.run(lambda: catalogue.search(q, limit))
         return s.SearchResponse(
             items=[
@@ -92,11 +89,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         model: ModelName = None,
     ) -> s.ItemList:
         """A page of the catalogue, in the order of the ids."""
-        service = fleet.named(model)
-        engine = service.engine
-        catalogue = engine.catalogue
-        version = version_of(service, engine, catalogue)
-        served_by(http, version)
+        engine, catalogue, version = answering(http, fleet.named(model))
         states: Sequence[State] = STATES if state is None else [state]
 
         def draw() -> s.ItemList:
@@ -112,11 +105,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     @app.get("/v1/items/{item:path}", responses=problems(404), tags=["catalogue"])
     async def get_item(http: Request, item: ItemId, model: ModelName = None) -> s.Item:
         """An item: text, identifier, neighbours in code space."""
-        service = fleet.named(model)
-        engine = service.engine
-        catalogue = engine.catalogue
-        version = version_of(service, engine, catalogue)
-        served_by(http, version)
+        engine, catalogue, version = answering(http, fleet.named(model))
         known = queries.one_id(item, "item", catalogue.rows)
         return await drawings.run(
             lambda: views.item(version, engine, catalogue, known, _NEIGHBOURS)
