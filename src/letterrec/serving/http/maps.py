@@ -107,11 +107,10 @@ def places(
     """
     content = _content(engine, catalogue)
     n = catalogue.n_trained
-    latest = [
-        r for r in range(n, catalogue.n_rows)[::-1] if STATES.index("active") == catalogue.states[r]
-    ]
+    active = n + np.flatnonzero(catalogue.states[n:] == STATES.index("active"))
+    latest = active[::-1][:added].tolist()
     known = [catalogue.rows[item] for item in items if item in catalogue.rows]
-    rows = np.array(list(dict.fromkeys([*known, *latest[:added]])), dtype=np.int64)
+    rows = np.array(list(dict.fromkeys([*known, *latest])), dtype=np.int64)
     old = rows < n
     vectors = np.empty((len(rows), content.shape[1]), dtype=np.float32)
     vectors[old] = content[rows[old]]
