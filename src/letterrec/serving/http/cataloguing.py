@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -147,7 +147,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         said = {i.item: i.domain for i in request.items if i.domain is not None}
         new, domains = placed(new, said, fleet.changed(model).engine)
         kind = PutItems if request.upsert else AddItems
-        edit = kind(new, _key(key, http, request.model_dump_json()), domains)
+        edit = kind(new, _key(key, http, request.model_dump_json), domains)
         made, version = await edited(http, model, edit)
         catalogue = made.catalogue
         return s.AddedItems(
@@ -174,7 +174,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         """Add an item, or give one that is there this title and text; its identifier stays."""
         item = known_id(model, item)
         text = item_text(words.title, [words.text])
-        edit = PutItems({item: text}, _key(key, http, words.model_dump_json()))
+        edit = PutItems({item: text}, _key(key, http, words.model_dump_json))
         made, version = await edited(http, model, edit)
         if made.receipt.added:
             response.status_code = 201
@@ -197,7 +197,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
             change.title,
             change.text,
             change.state,
-            _key(key, http, change.model_dump_json()),
+            _key(key, http, change.model_dump_json),
         )
         made, version = await edited(http, model, edit)
         return changed(made, version, item)
@@ -208,7 +208,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
     ) -> s.ChangedItem:
         """Delete an item; its id and its identifier stay taken."""
         item = known_id(model, item)
-        edit = ChangeItem(item, state="deleted", key=_key(key, http, ""))
+        edit = ChangeItem(item, state="deleted", key=_key(key, http, str))
         made, version = await edited(http, model, edit)
         return changed(made, version, item)
 
@@ -224,7 +224,8 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         if suffix is None:
             raise RequestError("there is no table; send one as the body, with its content-type")
         items = await asyncio.to_thread(_items_of, body, suffix)
-        edit = PutItems(items, _key(key, http, fingerprint(body)))
+        repeated = await asyncio.to_thread(_key, key, http, lambda: fingerprint(body))
+        edit = PutItems(items, repeated)
         made, version = await edited(http, model, edit)
         receipt = made.receipt
         return s.ImportedItems(
@@ -232,12 +233,12 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         )
 
 
-def _key(key: str | None, http: Request, body: str) -> Key | None:
-    """By which a repeated request is recognised."""
+def _key(key: str | None, http: Request, body: Callable[[], str]) -> Key | None:
+    """By which a repeated request is recognised; ``body`` is made only where there is a key."""
     if key is None:
         return None
     asked = f"{http.method} {http.url.path}?{http.url.query}"
-    return Key(fingerprint(key), fingerprint(asked, body))
+    return Key(fingerprint(key), fingerprint(asked, body()))
 
 
 def _items_of(body: bytes, suffix: str) -> dict[str, ItemText]:
