@@ -42,12 +42,15 @@ class _Drawn:
     Attributes:
         axes: principal axes of the content; None until they are needed.
         plane: rows and float32 ``(n, 2)`` places of the items on a map by t-SNE; None likewise.
-        lock: held while either is computed.
+        axes_lock: held while the axes are computed.
+        plane_lock: held while the plane is, which takes seconds: what needs the axes alone does not
+            wait for it.
     """
 
     axes: Axes | None = None
     plane: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    axes_lock: threading.Lock = field(default_factory=threading.Lock)
+    plane_lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 _DRAWN: WeakKeyDictionary[Engine, _Drawn] = WeakKeyDictionary()
@@ -145,7 +148,7 @@ def _content(engine: Engine, catalogue: Catalogue) -> NDArray[np.float32]:
 def _axes(engine: Engine, content: NDArray[np.float32]) -> Axes:
     """Principal axes of the content embeddings."""
     drawn = _DRAWN.setdefault(engine, _Drawn())
-    with drawn.lock:
+    with drawn.axes_lock:
         if drawn.axes is None:
             drawn.axes = principal_axes(content[sample(len(content), _FITTED)])
         return drawn.axes
@@ -156,7 +159,7 @@ def _plane(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Rows of a sample of the items, and their places by t-SNE."""
     drawn = _DRAWN.setdefault(engine, _Drawn())
-    with drawn.lock:
+    with drawn.plane_lock:
         if drawn.plane is None:
             rows = sample(len(content), _IN_PLANE)
             drawn.plane = rows, neighbourhoods(content[rows])
