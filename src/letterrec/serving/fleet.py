@@ -30,9 +30,24 @@ class Version(NamedTuple):
     generation: int
 
 
+class Standing(NamedTuple):
+    """A model as it stands at one moment, whatever is edited or switched after it."""
+
+    engine: Engine
+    catalogue: Catalogue
+    version: Version
+
+
 def version_of(service: Service, engine: Engine, catalogue: Catalogue) -> Version:
     """The version of an engine and its catalogue."""
     return Version(service.name, engine.run_id, catalogue.generation)
+
+
+def standing(service: Service) -> Standing:
+    """A model as it stands now."""
+    engine = service.engine
+    catalogue = engine.catalogue
+    return Standing(engine, catalogue, version_of(service, engine, catalogue))
 
 
 class Fleet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sklearn.manifold import TSNE
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +48,30 @@ def test_items_stand_where_the_map_has_them(client: httpx.Client) -> None:
         assert (place["x"], place["y"]) == pytest.approx(
             by_item(map_)[place["item"]], abs=0.02 * size
         )
+
+
+def test_a_map_that_takes_long_holds_up_no_other(
+    serve: Callable[..., Any], own_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+    placed = TSNE.fit_transform
+
+    def waiting(self: TSNE, values: Any) -> Any:
+        begun.set()
+        assert may_end.wait(60)
+        return placed(self, values)
+
+    monkeypatch.setattr(TSNE, "fit_transform", waiting)
+    with serve(own_run, deadline=10.0) as served, served.client() as client:
+        try:
+            assert client.get("/v1/map", params={"method": "tsne"}).status_code == 202
+            assert begun.wait(60)
+            for _ in range(3):  # more than there are threads for maps
+                assert client.get("/v1/map/items", params={"item": "i07"}).status_code == 200
+            assert client.get("/v1/search", params={"q": "red"}).status_code == 200
+        finally:
+            may_end.set()
+        assert len(plane(client)["x"]) == 60
 
 
 def test_points_are_told_apart_by_their_first_code(client: httpx.Client) -> None:

@@ -13,8 +13,8 @@ from starlette.types import Scope
 
 from letterrec.serving.http.tokens import Tokens
 
-_PROBES = ("/healthz", "/readyz")
-_OPEN = ("/", *_PROBES, "/openapi.json", "/favicon.ico")  # they show no data
+PROBES = ("/healthz", "/readyz")
+_OPEN = ("/", *PROBES, "/openapi.json", "/favicon.ico")  # they show no data
 _ONCE = (
     b"host",
     b"origin",
@@ -99,7 +99,7 @@ class Admission:
         host = headers.get(b"host")
         if host is None and scope.get("http_version") == "1.1":
             return 400, "there is no Host header; HTTP/1.1 needs one"
-        if scope["path"] in _PROBES:
+        if scope["path"] in PROBES:
             return None
         name = host_name(None if host is None else host.decode("latin-1"))
         if host is not None and name is None:
@@ -122,12 +122,12 @@ class Admission:
         if right is None:
             what = "the token is wrong" if given else "there is no token"
             return 401, f"{what}; send the header 'Authorization: Bearer TOKEN'"
-        if right == "read" and not _reads(method, path):
+        if right == "read" and not reads(method, path):
             return 403, "this token may read and recommend alone; send one that may change"
         return None
 
     def _no_change(self, method: str, path: str, is_open: bool) -> Refusal | None:
-        if _reads(method, path) or is_open or self.may_change:
+        if reads(method, path) or is_open or self.may_change:
             return None
         return 403, (
             "this server takes no changes: it was started with --read-only, or it can be "
@@ -168,8 +168,8 @@ class Admission:
             return None
         try:
             parts = urlsplit(origin.decode("latin-1"))
-            theirs = _without_default_port(parts.netloc, parts.scheme)
-            ours = _without_default_port(headers.get(b"host", b"").decode("latin-1"), parts.scheme)
+            theirs = without_default_port(parts.netloc, parts.scheme)
+            ours = without_default_port(headers.get(b"host", b"").decode("latin-1"), parts.scheme)
         except ValueError:
             theirs, ours = "", ""
         if theirs and theirs == ours:
@@ -177,7 +177,7 @@ class Admission:
         return 403, "another site's page may not ask this server; call it from its own page"
 
 
-def _reads(method: str, path: str) -> bool:
+def reads(method: str, path: str) -> bool:
     """Whether a request changes nothing."""
     return method in ("GET", "HEAD", "OPTIONS") or path.startswith("/v1/recommend")
 
@@ -191,7 +191,8 @@ def table_suffix(content_type: str) -> str | None:
     return TABLE_TYPES.get(content_type.partition(";")[0].strip().lower())
 
 
-def _without_default_port(host: str, scheme: str) -> str:
+def without_default_port(host: str, scheme: str) -> str:
+    """A host and its port, in lower case and without the port where that is the scheme's own."""
     return host.lower().removesuffix({"http": ":80", "https": ":443"}.get(scheme, "\0"))
 
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 import letterrec
-from letterrec.serving.fleet import Fleet, Version, version_of
+from letterrec.serving.fleet import Fleet, standing
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http.admission import Admission
 from letterrec.serving.http.bodies import StrictRoute
@@ -28,7 +28,6 @@ from letterrec.serving.http.recommending import add_recommending
 from letterrec.serving.http.showing import add_showing
 from letterrec.serving.http.telemetry import event
 from letterrec.serving.http.tokens import Tokens
-from letterrec.serving.service import Service
 
 _PLOTLY = "plotly.js"
 
@@ -98,7 +97,7 @@ def create_app(
         metrics=fleet.metrics,
         admission=Admission(tokens, may_change, body_limit, hosts, origins),
         deadline=deadline,
-        version=lambda: _version_now(fleet.default),
+        version=lambda: standing(fleet.default).version,
         root_path=root_path,
     )
     app.router.route_class = StrictRoute
@@ -110,11 +109,6 @@ def create_app(
     add_operating(app, fleet)
     _add_page(app, description)
     return app
-
-
-def _version_now(service: Service) -> Version:
-    engine = service.engine
-    return version_of(service, engine, engine.catalogue)
 
 
 def _add_page(app: FastAPI, description: Callable[[], CachedBody]) -> None:

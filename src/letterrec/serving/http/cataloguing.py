@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -18,13 +18,13 @@ from letterrec.serving import queries
 from letterrec.serving.catalogue.draft import AddItems, ChangeItem, Edit, Key, PutItems
 from letterrec.serving.catalogue.items import STATES, State
 from letterrec.serving.catalogue.placing import placed
-from letterrec.serving.fleet import Fleet, Version, version_of
+from letterrec.serving.fleet import Fleet, Version
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
 from letterrec.serving.http.admission import BULK, TABLE_TYPES, table_suffix
 from letterrec.serving.http.drawings import Drawings
 from letterrec.serving.http.exploring import ModelName
-from letterrec.serving.http.middleware import ends_of, served_by
+from letterrec.serving.http.middleware import answering, ends_of, served_by
 from letterrec.serving.http.problems import problems
 from letterrec.serving.service import Made
 
@@ -64,10 +64,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         model: ModelName = None,
     ) -> s.SearchResponse:
         """Items whose titles hold all words, case and accents aside."""
-        service = fleet.named(model)
-        engine = service.engine
-        catalogue = engine.catalogue
-        served_by(http, version_of(service, engine, catalogue))
+        catalogue = answering(http, fleet.named(model)).catalogue
         rows = await drawings.run(lambda: catalogue.search(q, limit))
         return s.SearchResponse(
             items=[
@@ -92,11 +89,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         model: ModelName = None,
     ) -> s.ItemList:
         """A page of the catalogue, in the order of the ids."""
-        service = fleet.named(model)
-        engine = service.engine
-        catalogue = engine.catalogue
-        version = version_of(service, engine, catalogue)
-        served_by(http, version)
+        engine, catalogue, version = answering(http, fleet.named(model))
         states: Sequence[State] = STATES if state is None else [state]
 
         def draw() -> s.ItemList:
@@ -112,11 +105,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     @app.get("/v1/items/{item:path}", responses=problems(404), tags=["catalogue"])
     async def get_item(http: Request, item: ItemId, model: ModelName = None) -> s.Item:
         """An item: text, identifier, neighbours in code space."""
-        service = fleet.named(model)
-        engine = service.engine
-        catalogue = engine.catalogue
-        version = version_of(service, engine, catalogue)
-        served_by(http, version)
+        engine, catalogue, version = answering(http, fleet.named(model))
         known = queries.one_id(item, "item", catalogue.rows)
         return await drawings.run(
             lambda: views.item(version, engine, catalogue, known, _NEIGHBOURS)
@@ -158,7 +147,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         said = {i.item: i.domain for i in request.items if i.domain is not None}
         new, domains = placed(new, said, fleet.changed(model).engine)
         kind = PutItems if request.upsert else AddItems
-        edit = kind(new, _key(key, http, request.model_dump_json()), domains)
+        edit = kind(new, _key(key, http, request.model_dump_json), domains)
         made, version = await edited(http, model, edit)
         catalogue = made.catalogue
         return s.AddedItems(
@@ -185,7 +174,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         """Add an item, or give one that is there this title and text; its identifier stays."""
         item = known_id(model, item)
         text = item_text(words.title, [words.text])
-        edit = PutItems({item: text}, _key(key, http, words.model_dump_json()))
+        edit = PutItems({item: text}, _key(key, http, words.model_dump_json))
         made, version = await edited(http, model, edit)
         if made.receipt.added:
             response.status_code = 201
@@ -208,7 +197,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
             change.title,
             change.text,
             change.state,
-            _key(key, http, change.model_dump_json()),
+            _key(key, http, change.model_dump_json),
         )
         made, version = await edited(http, model, edit)
         return changed(made, version, item)
@@ -219,7 +208,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
     ) -> s.ChangedItem:
         """Delete an item; its id and its identifier stay taken."""
         item = known_id(model, item)
-        edit = ChangeItem(item, state="deleted", key=_key(key, http, ""))
+        edit = ChangeItem(item, state="deleted", key=_key(key, http, str))
         made, version = await edited(http, model, edit)
         return changed(made, version, item)
 
@@ -235,7 +224,8 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         if suffix is None:
             raise RequestError("there is no table; send one as the body, with its content-type")
         items = await asyncio.to_thread(_items_of, body, suffix)
-        edit = PutItems(items, _key(key, http, fingerprint(body)))
+        repeated = await asyncio.to_thread(_key, key, http, lambda: fingerprint(body))
+        edit = PutItems(items, repeated)
         made, version = await edited(http, model, edit)
         receipt = made.receipt
         return s.ImportedItems(
@@ -243,12 +233,12 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         )
 
 
-def _key(key: str | None, http: Request, body: str) -> Key | None:
-    """By which a repeated request is recognised."""
+def _key(key: str | None, http: Request, body: Callable[[], str]) -> Key | None:
+    """By which a repeated request is recognised; ``body`` is made only where there is a key."""
     if key is None:
         return None
     asked = f"{http.method} {http.url.path}?{http.url.query}"
-    return Key(fingerprint(key), fingerprint(asked, body))
+    return Key(fingerprint(key), fingerprint(asked, body()))
 
 
 def _items_of(body: bytes, suffix: str) -> dict[str, ItemText]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-_OPEN = ("/healthz", "/readyz")
-_CHANGING = ("post", "put", "patch", "delete")
+from letterrec.serving.http.admission import PROBES, reads
+
 _SCHEMES = {
     "readToken": {
         "type": "http",
@@ -42,9 +42,9 @@ def described(app: FastAPI, tokens: bool, root_path: str) -> dict[str, Any]:
 
 def _security(path: str, method: str, tokens: bool) -> list[dict[str, list[str]]]:
     """What an operation asks for: one of these; nothing where an empty one is among them."""
-    if path in _OPEN:
+    if path in PROBES:
         return []
     schemes: list[dict[str, list[str]]] = [{"adminToken": []}]
-    if method not in _CHANGING or path.startswith("/v1/recommend"):
+    if reads(method.upper(), path):
         schemes.append({"readToken": []})
     return schemes if tokens else [*schemes, {}]

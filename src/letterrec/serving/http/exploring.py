@@ -8,11 +8,11 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from letterrec.serving.catalogue.tree import children
-from letterrec.serving.fleet import Fleet, version_of
+from letterrec.serving.fleet import Fleet
 from letterrec.serving.http import maps, views
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http.drawings import Drawings
-from letterrec.serving.http.middleware import served_by
+from letterrec.serving.http.middleware import answering
 from letterrec.serving.http.problems import problems
 
 ModelName = Annotated[
@@ -44,16 +44,12 @@ def add_exploring(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     @app.get("/v1/run", response_model=s.RunInfo, responses=problems(404), tags=["explore"])
     async def get_run(http: Request, model: ModelName = None) -> Response:
         """What is served."""
-        service = fleet.named(model)
-        engine = service.engine
-        catalogue = engine.catalogue
-        version = version_of(service, engine, catalogue)
-        served_by(http, version)
+        engine, catalogue, version = answering(http, fleet.named(model))
 
         def draw() -> bytes:
             return views.run_info(version, engine, catalogue).model_dump_json().encode()
 
-        return (await drawings.get(("run", service.name), catalogue, draw)).response(http)
+        return (await drawings.get(("run", version.model), catalogue, draw)).response(http)
 
     @app.get("/v1/tree", response_model=s.Tree, responses=problems(404), tags=["explore"])
     async def get_tree(
@@ -69,15 +65,12 @@ def add_exploring(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     ) -> Response:
         """The codes that follow a prefix of identifiers, with sample titles."""
         codes = tuple(int(c) for c in prefix.split(",")) if prefix else ()
-        service = fleet.named(model)
-        engine = service.engine
-        catalogue = engine.catalogue
-        served_by(http, version_of(service, engine, catalogue))
+        _, catalogue, version = answering(http, fleet.named(model))
 
         def draw() -> bytes:
             return s.Tree(**children(catalogue, codes)).model_dump_json().encode()
 
-        key = ("tree", service.name, codes)
+        key = ("tree", version.model, codes)
         return (await drawings.get(key, catalogue, draw)).response(http)
 
     @app.get("/v1/map", response_model=s.Map, responses=problems(404) | NOT_YET, tags=["explore"])
@@ -93,19 +86,16 @@ def add_exploring(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         model: ModelName = None,
     ) -> Response:
         """Embeddings in space (principal components; the paper's Fig. 7) or in a plane."""
-        service = fleet.named(model)
-        engine = service.engine
-        catalogue = engine.catalogue
-        served_by(http, version_of(service, engine, catalogue))
+        engine, catalogue, version = answering(http, fleet.named(model))
 
         def draw() -> bytes:
             return maps.embedding_map(engine, catalogue, of, level, points, method)
 
         if of == "items":  # only trained items are shown, by the titles that they have now
-            key = ("items", service.name, min(points, catalogue.n_trained), method)
+            key = ("items", version.model, min(points, catalogue.n_trained), method)
         else:
-            key = ("codes", service.name, level, method)
-        version = catalogue if of == "codes" or catalogue.edited else engine
+            key = ("codes", version.model, level, method)
+        drawn_of = catalogue if of == "codes" or catalogue.edited else engine
         drawn = drawings.soon if method == "tsne" else drawings.get
-        body = await drawn(key, version, draw)
+        body = await drawn(key, drawn_of, draw)
         return not_yet() if body is None else body.response(http)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -37,17 +37,24 @@ _NEAREST = 3  # items of such a map between which another one is placed
 
 @dataclass
 class _Drawn:
-    """What is computed once for an engine: its content never changes.
+    """What is computed once for an engine: its content and its codebooks never change.
 
     Attributes:
         axes: principal axes of the content; None until they are needed.
         plane: rows and float32 ``(n, 2)`` places of the items on a map by t-SNE; None likewise.
-        lock: held while either is computed.
+        axes_lock: held while the axes are computed.
+        plane_lock: held while the plane is, which takes seconds: what needs the axes alone does not
+            wait for it.
+        codes: by level and method, the places of the codes and their shares of the variance.
     """
 
     axes: Axes | None = None
     plane: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    axes_lock: threading.Lock = field(default_factory=threading.Lock)
+    plane_lock: threading.Lock = field(default_factory=threading.Lock)
+    codes: dict[tuple[int, Method], tuple[NDArray[np.float32], list[float]]] = field(
+        default_factory=dict
+    )
 
 
 _DRAWN: WeakKeyDictionary[Engine, _Drawn] = WeakKeyDictionary()
@@ -107,11 +114,10 @@ def places(
     """
     content = _content(engine, catalogue)
     n = catalogue.n_trained
-    latest = [
-        r for r in range(n, catalogue.n_rows)[::-1] if STATES.index("active") == catalogue.states[r]
-    ]
+    active = n + np.flatnonzero(catalogue.states[n:] == STATES.index("active"))
+    latest = active[::-1][:added].tolist()
     known = [catalogue.rows[item] for item in items if item in catalogue.rows]
-    rows = np.array(list(dict.fromkeys([*known, *latest[:added]])), dtype=np.int64)
+    rows = np.array(list(dict.fromkeys([*known, *latest])), dtype=np.int64)
     old = rows < n
     vectors = np.empty((len(rows), content.shape[1]), dtype=np.float32)
     vectors[old] = content[rows[old]]
@@ -146,7 +152,7 @@ def _content(engine: Engine, catalogue: Catalogue) -> NDArray[np.float32]:
 def _axes(engine: Engine, content: NDArray[np.float32]) -> Axes:
     """Principal axes of the content embeddings."""
     drawn = _DRAWN.setdefault(engine, _Drawn())
-    with drawn.lock:
+    with drawn.axes_lock:
         if drawn.axes is None:
             drawn.axes = principal_axes(content[sample(len(content), _FITTED)])
         return drawn.axes
@@ -157,7 +163,7 @@ def _plane(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Rows of a sample of the items, and their places by t-SNE."""
     drawn = _DRAWN.setdefault(engine, _Drawn())
-    with drawn.lock:
+    with drawn.plane_lock:
         if drawn.plane is None:
             rows = sample(len(content), _IN_PLANE)
             drawn.plane = rows, neighbourhoods(content[rows])
@@ -188,27 +194,36 @@ def _code_map(engine: Engine, catalogue: Catalogue, level: int, method: Method) 
         raise NotFound("the run has no embeddings to show: a baseline ranks its items")
     if level > n_levels:
         raise NotFound(f"level {level} of {n_levels}: there is none")
-    folder = engine.files.tokenizer
-    codebooks = load_tokenizer(folder).codebooks if folder.is_dir() else None
-    if codebooks is None:
-        raise NotFound("the run has no code embeddings: no network learned its identifiers")
-    codebook = codebooks[level - 1]  # (codes, d)
-    explained: Sequence[float] = ()
-    if method == "tsne":
-        where = neighbourhoods(codebook)
-    else:
-        where, explained = principal_components(codebook)
+    where, explained = _code_places(engine, level, method)
     titles = most_popular_titles(catalogue, level)
     return _json(
         **_columns(where),
         item=[],
-        label=[titles.get(code, "not used") for code in range(len(codebook))],
-        code=list(range(len(codebook))),
+        label=[titles.get(code, "not used") for code in range(len(where))],
+        code=list(range(len(where))),
         size=code_counts(catalogue.present)[level - 1].tolist(),
-        explained=list(explained),
-        total=len(codebook),
+        explained=explained,
+        total=len(where),
         colours=[],
     )
+
+
+def _code_places(
+    engine: Engine, level: int, method: Method
+) -> tuple[NDArray[np.float32], list[float]]:
+    """Places of a level's codes, float32 ``(codes, 2 or 3)``, and shares of the variance."""
+    drawn = _DRAWN.setdefault(engine, _Drawn())
+    found = drawn.codes.get((level, method))
+    if found is None:
+        folder = engine.files.tokenizer
+        codebooks = load_tokenizer(folder).codebooks if folder.is_dir() else None
+        if codebooks is None:
+            raise NotFound("the run has no code embeddings: no network learned its identifiers")
+        codebook = codebooks[level - 1]  # (codes, d)
+        is_flat = method == "tsne"
+        found = (neighbourhoods(codebook), []) if is_flat else principal_components(codebook)
+        drawn.codes[level, method] = found
+    return found
 
 
 def _columns(where: NDArray[np.float32]) -> dict[str, list[float]]:

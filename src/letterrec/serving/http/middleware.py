@@ -16,10 +16,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from letterrec.serving.fleet import Version
+from letterrec.serving.fleet import Standing, Version, standing
 from letterrec.serving.http.admission import BULK, Admission
 from letterrec.serving.http.cors import cors_headers, preflight_headers
 from letterrec.serving.http.telemetry import ServerMetrics, event, log
+from letterrec.serving.service import Service
 
 _BODY_SECONDS = 10.0  # in which a body must arrive, where the deadline is later
 _DRAINED = 64 * 2**20  # bytes of a refused body that are read, so that the client sees the answer
@@ -293,6 +294,13 @@ async def _drained(scope: Scope, receive: Receive, arrived: float, ends: float) 
 def served_by(request: Request, version: Version) -> None:
     """Say what answers a request."""
     request.scope["state"]["served"] = version
+
+
+def answering(request: Request, service: Service) -> Standing:
+    """A model as it stands now, which answers a request: its answer says so."""
+    now = standing(service)
+    served_by(request, now.version)
+    return now
 
 
 def ends_of(request: Request) -> float:

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 
 from letterrec.errors import Conflict, LetterRecError, Overloaded
-from letterrec.serving.fleet import Fleet, version_of
+from letterrec.serving.fleet import Fleet, standing
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
 from letterrec.serving.http.exploring import ModelName
-from letterrec.serving.http.middleware import served_by
+from letterrec.serving.http.middleware import answering
 from letterrec.serving.http.problems import problems
 from letterrec.serving.service import Service
 
@@ -20,10 +20,8 @@ def add_operating(app: FastAPI, fleet: Fleet) -> None:
     """Add the routes to the application."""
 
     def told(http: Request, service: Service) -> s.RunInfo:
-        engine = service.engine
-        version = version_of(service, engine, engine.catalogue)
-        served_by(http, version)
-        return views.run_info(version, engine, engine.catalogue)
+        engine, catalogue, version = answering(http, service)
+        return views.run_info(version, engine, catalogue)
 
     @app.get("/v1/models", responses=problems(), tags=["operate"])
     async def list_models() -> s.ServedModels:
@@ -94,11 +92,11 @@ def add_operating(app: FastAPI, fleet: Fleet) -> None:
 
 
 def _model(fleet: Fleet, service: Service) -> s.ServedModel:
-    engine, before = service.engine, service.before
+    (engine, catalogue, version), before = standing(service), service.before
     return s.ServedModel(
-        **version_of(service, engine, engine.catalogue)._asdict(),
+        **version._asdict(),
         share=fleet.share(service.name),
         before=None if before is None else before.run_id,
         name=engine.dataset.name,
-        items=engine.catalogue.count("active"),
+        items=catalogue.count("active"),
     )

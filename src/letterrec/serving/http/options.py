@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from letterrec.errors import RequestError
 from letterrec.serving.fleet import DEFAULT
+from letterrec.serving.http.admission import without_default_port
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ROOT = re.compile(r"(/[A-Za-z0-9._~-]+)+")
@@ -144,5 +145,4 @@ def checked_origin(origin: str) -> str:
         raise RequestError(
             f"--cors-origin {origin}: expected a scheme and a name, as in https://shop.example"
         )
-    host = parts.netloc.lower()
-    return f"{parts.scheme}://{host.removesuffix({'http': ':80', 'https': ':443'}[parts.scheme])}"
+    return f"{parts.scheme}://{without_default_port(parts.netloc, parts.scheme)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
@@ -29,12 +29,14 @@ _FEW = 500  # ids or recommendations; larger requests are processed on a thread
 
 @dataclass(frozen=True)
 class _Asked:
-    """A request with the engine that answers it: prepared, or why it was refused."""
+    """A request with the engine that answers it: prepared, or why it was refused; and whether its
+    answer is to be explained.
+    """
 
-    request: s.RecommendRequest | ValidationError
     service: Service
     engine: Engine
     query: Prepared | LetterRecError
+    explain: bool
 
 
 def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
@@ -55,28 +57,26 @@ def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         )
         found: dict[int, list[tuple[int, float]]] = {}
         for service in dict.fromkeys(each.service for each in asked):
-            places = [
-                i
+            own = {
+                i: each.query
                 for i, each in enumerate(asked)
                 if each.service is service and isinstance(each.query, Prepared)
-            ]
-            queries = [query for i in places if isinstance(query := asked[i].query, Prepared)]
-            if queries:
-                answers = await service.batcher.answer(engines[service.name], queries, ends)
-                found |= dict(zip(places, answers, strict=True))
-                fleet.metrics.answers.labels(service.name, engines[service.name].run_id).inc(
-                    len(queries)
-                )
+            }
+            if own:
+                engine = engines[service.name]
+                answers = await service.batcher.answer(engine, list(own.values()), ends)
+                found |= dict(zip(own, answers, strict=True))
+                fleet.metrics.answers.labels(service.name, engine.run_id).inc(len(own))
 
         def responses() -> list[bytes | LetterRecError]:
             return [
-                _response(each.service, each.engine, each.request, each.query, found[i], ends)
-                if isinstance(each.request, s.RecommendRequest) and isinstance(each.query, Prepared)
-                else cast(LetterRecError, each.query)
+                _response(each.service, each.engine, each.query, each.explain, found[i], ends)
+                if isinstance(each.query, Prepared)
+                else each.query
                 for i, each in enumerate(asked)
             ]
 
-        explained = any(isinstance(r, s.RecommendRequest) and r.explain for r in requests)
+        explained = any(each.explain for each in asked)
         size = _FEW + 1 if explained else sum(map(len, found.values()))
         first = asked[0]
         version = version_of(first.service, first.engine, first.engine.catalogue)
@@ -124,35 +124,33 @@ def _asked(
     service = fleet.default
     if isinstance(request, ValidationError):
         error = RequestError(s.why_invalid(request.errors()))
-        return _Asked(request, service, engines[service.name], error)
+        return _Asked(service, engines[service.name], error, explain=False)
+    query: Prepared | LetterRecError
     try:
         service = fleet.chosen(request.model, request.split_key or request.user)
+        query = _prepared(engines[service.name], request)
     except LetterRecError as error:
-        return _Asked(request, service, engines[service.name], error)
-    engine = engines[service.name]
-    return _Asked(request, service, engine, _prepared(engine, request))
+        query = error
+    return _Asked(service, engines[service.name], query, request.explain)
 
 
-def _prepared(engine: Engine, request: s.RecommendRequest) -> Prepared | LetterRecError:
-    try:
-        return engine.prepare(
-            queries.Query(
-                _history(engine, request),
-                request.k,
-                request.exclude_seen,
-                request.allowed,
-                request.blocked,
-                instruction=request.instruction,
-                unknown=request.unknown,
-                user=request.user,
-                where=request.where,
-                behaviours=_behaviours(engine, request),
-                behaviour=request.behaviour,
-                domain=request.domain,
-            )
+def _prepared(engine: Engine, request: s.RecommendRequest) -> Prepared:
+    return engine.prepare(
+        queries.Query(
+            _history(engine, request),
+            request.k,
+            request.exclude_seen,
+            request.allowed,
+            request.blocked,
+            instruction=request.instruction,
+            unknown=request.unknown,
+            user=request.user,
+            where=request.where,
+            behaviours=_behaviours(engine, request),
+            behaviour=request.behaviour,
+            domain=request.domain,
         )
-    except LetterRecError as error:
-        return error
+    )
 
 
 def _refused(error: LetterRecError, fleet: Fleet) -> bytes:
@@ -184,8 +182,8 @@ def _behaviours(engine: Engine, request: s.RecommendRequest) -> list[str] | None
 def _response(
     service: Service,
     engine: Engine,
-    request: s.RecommendRequest,
     query: Prepared,
+    explain: bool,
     answer: list[tuple[int, float]],
     ends: float,
 ) -> bytes:
@@ -196,11 +194,15 @@ def _response(
     items = []
     generates = engine.model.generates
     accounts: list[Account] = []
-    if request.explain:
+    names = kinds = None
+    if explain:
         wished = engine.wished(query)
         accounts = engine.reasons.explain(
             catalogue, history, answer, query.behaviours, query.behaviour, wished
         )
+        names = [s.ItemName(**views.name(catalogue, row)) for row in history]
+        if query.behaviours:
+            kinds = [engine.dataset.behaviours[b] for b in query.behaviours]
     for i, (row, score) in enumerate(answer):
         item = s.Recommendation(
             **views.name(catalogue, row),
@@ -220,18 +222,12 @@ def _response(
                 for why in accounts[i].reasons
             ]
         items.append(item)
-    names = kinds = None
-    if request.explain and query.behaviours:
-        kinds = [engine.dataset.behaviours[b] for b in query.behaviours]
-    if request.explain:
-        names = [s.ItemName(**views.name(catalogue, row)) for row in history]
-    note = engine.note_on(query)
     response = s.RecommendResponse(
         **version_of(service, engine, catalogue)._asdict(),
         items=items,
         history=names,
         behaviours=kinds,
         skipped=list(query.skipped),
-        note=note,
+        note=engine.note_on(query),
     )
     return response.model_dump_json().encode()

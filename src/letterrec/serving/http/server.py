@@ -143,7 +143,7 @@ class Serving:
                 metrics=metrics,
                 queue=options.queue,
                 max_batch=options.max_batch,
-                preload=self.may_change and loaded is None,
+                preload=self.may_change,
             )
         self.fleet = Fleet(services, options.split, switches)
         self.app = create_app(

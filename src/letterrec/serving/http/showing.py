@@ -7,26 +7,17 @@ from typing import Annotated
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from letterrec.serving.catalogue.items import Catalogue
-from letterrec.serving.engine import Engine
-from letterrec.serving.fleet import Fleet, version_of
+from letterrec.serving.fleet import Fleet
 from letterrec.serving.http import maps, views
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http.drawings import Drawings
 from letterrec.serving.http.exploring import MapMethod, ModelName
-from letterrec.serving.http.middleware import served_by
+from letterrec.serving.http.middleware import answering
 from letterrec.serving.http.problems import problems
 
 
 def add_showing(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     """Add the routes to the application."""
-
-    def served(http: Request, model: str | None) -> tuple[Engine, Catalogue]:
-        service = fleet.named(model)
-        engine = service.engine
-        catalogue = engine.catalogue
-        served_by(http, version_of(service, engine, catalogue))
-        return engine, catalogue
 
     @app.get("/v1/map/items", responses=problems(404, 503), tags=["explore"])
     async def get_places(
@@ -39,7 +30,7 @@ def add_showing(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         model: ModelName = None,
     ) -> s.Places:
         """Where items are on the map of items; what the catalogue does not have is left out."""
-        engine, catalogue = served(http, model)
+        engine, catalogue, _ = answering(http, fleet.named(model))
 
         def place() -> s.Places:
             return maps.places(engine, catalogue, item, method, added)
@@ -49,7 +40,7 @@ def add_showing(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     @app.get("/v1/evaluation", responses=problems(404), tags=["explore"])
     async def get_evaluation(http: Request, model: ModelName = None) -> s.Evaluation:
         """What the run's evaluation gave."""
-        engine, _ = served(http, model)
+        engine = answering(http, fleet.named(model)).engine
         return await drawings.run(lambda: views.evaluation(engine))
 
     @app.get(
@@ -63,5 +54,5 @@ def add_showing(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     )
     async def get_report(http: Request, model: ModelName = None) -> Response:
         """The report that `letterrec report` has written for the run."""
-        engine, _ = served(http, model)
+        engine = answering(http, fleet.named(model)).engine
         return HTMLResponse(await drawings.run(lambda: views.report(engine)))

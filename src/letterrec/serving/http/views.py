@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import compress
+
 import numpy as np
 import polars as pl
 
@@ -81,6 +84,7 @@ def run_info(version: Version, engine: Engine, catalogue: Catalogue) -> s.RunInf
     except RunError:
         metrics = None  # not evaluated yet
     popular = np.argsort(-catalogue.popularity, kind="stable")[:6]
+    active = Counter(compress(catalogue.domains, (catalogue.states == 0).tolist()))
     made = {"given": "given with the data", "titles": "titles"}
     tokenizer = made.get(settings.identifiers.source, settings.tokenizer.name)
     return s.RunInfo(
@@ -99,10 +103,7 @@ def run_info(version: Version, engine: Engine, catalogue: Catalogue) -> s.RunInf
         metrics=metrics,
         behaviours=list(engine.dataset.behaviours),
         targets=[engine.dataset.behaviours[t] for t in engine.dataset.targets],
-        domains=[
-            s.Domain(name=name, items=int(catalogue.domain(name).flags.sum()))
-            for name in catalogue.domain_names
-        ],
+        domains=[s.Domain(name=name, items=active[name]) for name in catalogue.domain_names],
         levels=[
             s.Level(
                 size=len(counts),

@@ -1,6 +1,6 @@
 // How codes are used, level by level, and the tree that they make.
 
-import { $, ask, codePill, colours, el, letter, loadPlotly, number, parts, tell } from "./dom.js";
+import { $, ask, codePill, codesOf, colours, el, letter, loadPlotly, number, search, tell, whenTyped } from "./dom.js";
 import { showItem } from "./recommend.js";
 
 let root = null; // the first column, once it grows
@@ -10,7 +10,7 @@ let kept = null; // identifiers of the items that the filter found; null without
 export async function drawCodes(run) {
   if (!root) {
     root = grow([], $("tree"), run);
-    startFilter();
+    whenTyped($("tree-filter"), 150, () => filter().catch(tell));
   }
   const item = wanted;
   wanted = null;
@@ -50,19 +50,11 @@ function open(button) {
   }
 }
 
-function startFilter() {
-  let timer = 0;
-  $("tree-filter").addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => filter().catch(tell), 150);
-  });
-}
-
 async function filter() {
   const words = $("tree-filter").value.trim();
-  const found = words ? (await ask(`/v1/search?limit=50&q=${encodeURIComponent(words)}`)).items : null;
+  const found = words ? await search(words, 50) : null;
   if (words !== $("tree-filter").value.trim()) return;
-  kept = found?.map((item) => parts(item.identifier).map(([, code]) => code)) ?? null;
+  kept = found?.map((item) => codesOf(item.identifier)) ?? null;
   sift();
   const count = found?.length === 50 ? "the first 50 items" : `${found?.length} item${found?.length === 1 ? "" : "s"}`;
   $("tree-note").textContent = found ? `Branches with ${found.length ? count : "nothing"}.` : "";

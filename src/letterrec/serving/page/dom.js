@@ -24,6 +24,11 @@ export async function askText(path) {
   return (await answered(path)).text();
 }
 
+// Items whose titles hold all these words.
+export async function search(words, limit) {
+  return (await ask(`/v1/search?limit=${limit}&q=${encodeURIComponent(words)}`)).items;
+}
+
 async function answered(path, body) {
   const headers = {};
   const token = keptToken();
@@ -96,8 +101,17 @@ export function tell(error) {
   box.textContent = error ? `${error.message ?? error}` : "";
 }
 
-export function parts(identifier) {
-  return [...identifier.matchAll(/<([a-z]|l\d+)_(\d+)>/g)].map((m) => [m[1], Number(m[2])]);
+// Does something once nothing was typed into a field for so many milliseconds.
+export function whenTyped(field, wait, act) {
+  let timer = 0;
+  field.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(act, wait);
+  });
+}
+
+export function codesOf(identifier) {
+  return [...identifier.matchAll(/<(?:[a-z]|l\d+)_(\d+)>/g)].map((m) => Number(m[1]));
 }
 
 export const letter = (level) => (level < 26 ? String.fromCharCode(97 + level) : `l${level}`);
@@ -107,7 +121,7 @@ export function codePill(level, code, shared = false) {
 }
 
 export function codePills(identifier, shared = []) {
-  const pills = parts(identifier).map(([, code], level) => codePill(level, code, shared[level]));
+  const pills = codesOf(identifier).map((code, level) => codePill(level, code, shared[level]));
   return el("span", { class: "codes", title: identifier }, ...pills);
 }
 

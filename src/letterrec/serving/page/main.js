@@ -5,7 +5,7 @@ import { $, ask, number, tell } from "./dom.js";
 import { fillExamples, openAddress, startRecommending } from "./recommend.js";
 import { drawCodes } from "./codes.js";
 import { drawMap, fillMapChoices } from "./map.js";
-import { drawMetrics } from "./metrics.js";
+import { drawMetrics, modelOf } from "./metrics.js";
 
 const views = ["recommend", "codes", "map", "metrics"];
 let run = null;
@@ -80,8 +80,7 @@ async function start() {
   run = await ask("/v1/run");
   const added = run.added ? `, ${number(run.added)} added since` : "";
   $("run").textContent =
-    `${run.name} · ${number(run.items)} items${added} · ${number(run.users)} users · ` +
-    (run.levels.length ? `${run.recommender} on ${run.tokenizer} identifiers` : run.recommender);
+    `${run.name} · ${number(run.items)} items${added} · ${number(run.users)} users · ${modelOf(run)}`;
   document.title = `${run.name} · LetterRec`;
   if (!run.levels.length) for (const view of views.splice(1, 2)) $(`tab-${view}`).hidden = true;
   fillExamples(run);

@@ -1,6 +1,6 @@
 // Embeddings on a map, flat or in space: what they are of, and where what is shown elsewhere is.
 
-import { $, ask, colours, el, loadPlotly, number, tell } from "./dom.js";
+import { $, ask, colours, el, loadPlotly, number, search, tell, whenTyped } from "./dom.js";
 import { shownNow } from "./recommend.js";
 
 const OTHERS = 6; // place of the kind that all others share
@@ -22,12 +22,8 @@ export function fillMapChoices(run) {
   const redraw = () => drawMap().catch(tell);
   for (const id of ["map-of", "map-method", "map-colour"]) $(id).addEventListener("change", redraw);
   for (const radio of document.getElementsByName("dims")) radio.addEventListener("change", redraw);
-  let timer = 0;
-  $("map-find").addEventListener("input", () => {
-    sought = null;
-    clearTimeout(timer);
-    timer = setTimeout(() => find().then(redraw).catch(tell), 200);
-  });
+  $("map-find").addEventListener("input", () => { sought = null; });
+  whenTyped($("map-find"), 200, () => find().then(redraw).catch(tell));
 }
 
 document.addEventListener("item-in-map", (event) => {
@@ -39,7 +35,7 @@ document.addEventListener("item-in-map", (event) => {
 
 async function find() {
   const words = $("map-find").value.trim();
-  found = words ? (await ask(`/v1/search?limit=${FOUND}&q=${encodeURIComponent(words)}`)).items : [];
+  found = words ? await search(words, FOUND) : [];
 }
 
 export async function drawMap() {

@@ -20,11 +20,13 @@ export async function drawMetrics(run) {
   }
 }
 
+export const modelOf = (run) =>
+  run.levels.length ? `${run.recommender} on ${run.tokenizer} identifiers` : run.recommender;
+
 function facts(run) {
-  const made = run.levels.length ? `${run.recommender} on ${run.tokenizer} identifiers` : run.recommender;
   return [
     ["data", `${run.name}: ${number(run.users)} users, ${number(run.items)} items`],
-    ["model", made], ["encoder", run.encoder ?? "none"], ["made", run.created.replace("T", " ").slice(0, 16)],
+    ["model", modelOf(run)], ["encoder", run.encoder ?? "none"], ["made", run.created.replace("T", " ").slice(0, 16)],
     ["LetterRec", run.letterrec], ["edits since", number(run.generation)],
   ];
 }

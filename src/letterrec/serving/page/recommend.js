@@ -1,7 +1,7 @@
 // Make a history, see what follows it and why.
 
 import { fillFields, readAddress, sharedNow, showHistory } from "./address.js";
-import { $, ask, codePills, el, letter, number, tell, thumbnail } from "./dom.js";
+import { $, ask, codePills, codesOf, el, letter, number, search, tell, thumbnail, whenTyped } from "./dom.js";
 import { startSharing } from "./sharing.js";
 
 const MOST_SHOWN = 50; // recommendations
@@ -28,11 +28,7 @@ export function startRecommending() {
   $("k").addEventListener("change", () => { boundK(); change(); });
   $("earlier").addEventListener("click", () => { unfolded = !unfolded; drawHistory(); });
   $("exclude-seen").addEventListener("change", change);
-  let typing = 0;
-  $("wish").addEventListener("input", () => {
-    clearTimeout(typing);
-    typing = setTimeout(change, 150);
-  });
+  whenTyped($("wish"), 150, change);
   $("behaviour").addEventListener("change", change);
   $("domain").addEventListener("change", change);
   $("item").querySelector(".close").addEventListener("click", () => $("item").close());
@@ -286,8 +282,7 @@ function elsewhere(item, view, text) {
 }
 
 function sharedWith(item, other) {
-  const codes = [...other.identifier.matchAll(/_(\d+)>/g)].map((m) => Number(m[1]));
-  return codes.map((code, level) => code === item.codes[level]);
+  return codesOf(other.identifier).map((code, level) => code === item.codes[level]);
 }
 
 function startSearch() {
@@ -295,7 +290,6 @@ function startSearch() {
   const list = $("found");
   let found = [];
   let active = -1;
-  let timer = 0;
   let asked = 0;
 
   const close = () => {
@@ -322,9 +316,9 @@ function startSearch() {
     const words = input.value.trim();
     const mine = ++asked;
     if (!words) return close();
-    const answer = await ask(`/v1/search?limit=12&q=${encodeURIComponent(words)}`);
+    const answer = await search(words, 12);
     if (mine !== asked) return;
-    found = answer.items;
+    found = answer;
     list.replaceChildren(...found.map((item, i) =>
       el("li", {
         role: "option", id: `found-${i}`, "aria-selected": "false",
@@ -335,10 +329,7 @@ function startSearch() {
     input.setAttribute("aria-expanded", "true");
     active = -1;
   };
-  input.addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => look().catch(tell), 120);
-  });
+  whenTyped(input, 120, () => look().catch(tell));
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {
     if (event.key === "Escape") return close();
