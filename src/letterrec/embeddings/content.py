@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from letterrec import jobs
 from letterrec.data.dataset import Dataset
-from letterrec.data.vectors import Order, read_vectors
+from letterrec.data.vectors import Order, file_of, read_vectors
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import fingerprint, read_tensors, write_tensors
 from letterrec.progress import counting
@@ -122,18 +122,13 @@ def given_content(
     Raises:
         DataError: they cannot be read, or do not fit the items.
     """
-    path = Path(source).expanduser()
-    if not path.suffix and not path.exists():
-        raise DataError(
-            f"content.source = {str(source)!r}: expected 'auto', 'text', 'collaborative' or a file "
-            "of vectors"
-        )
+    expected = "'auto', 'text', 'collaborative' or a file of vectors"
     return read_vectors(
-        path,
+        file_of(source, "content", expected),
         dataset,
         what="content vectors",
         setting="content",
-        ids=None if ids is None else Path(ids).expanduser(),
+        ids=ids,
         order=order,
         quiet=quiet,
     )
