@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from letterrec import api, jobs
-from letterrec.cluster.workers import slots
+from letterrec.cluster.workers import reason_of, slots
 from letterrec.config.settings import Settings
 from letterrec.data import AnySource, Dataset, Frames, Sources, sources_of
 from letterrec.errors import DataError, LetterRecError, RunError
@@ -114,7 +114,7 @@ def _train(source: AnySource, run: Run, workers: int | None) -> None:
         if not failures:
             return
         _raise_mistake(failures)
-        reason = (str(failures[0]).strip() or "no reason given").splitlines()[0][:200]
+        reason = reason_of(failures[0])
         now = _progress(run)
         losses = losses + 1 if now == before else 1
         before = now

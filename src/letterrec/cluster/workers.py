@@ -73,7 +73,7 @@ class RayWorkers:
                 raise
             except RayError as error:
                 losses += 1
-                reason = str(error).strip().splitlines()[0][:200]
+                reason = reason_of(error)
                 if losses == _LOSSES:
                     raise RunError(
                         f"the cluster lost {losses} processes in a row before they had done "
@@ -81,6 +81,15 @@ class RayWorkers:
                         "then run the command again: what is done is kept"
                     ) from None
                 say(f"  note: a process of the cluster is lost ({reason}): {len(left)} parts left")
+
+
+def reason_of(loss: Exception) -> str:
+    """Why a process was lost, in one line.
+
+    >>> reason_of(RuntimeError("The node died.\\nIts logs: ...")), reason_of(RuntimeError())
+    ('The node died.', 'no reason given')
+    """
+    return (str(loss).strip() or "no reason given").splitlines()[0][:200]
 
 
 def slots() -> tuple[str, int]:

@@ -27,10 +27,8 @@ def with_targets(dataset: Dataset, names: Sequence[str]) -> Dataset:
             "with a column 'behaviour', name it with --columns behaviour=NAME, or cut ratings into "
             "grades with data.grades"
         )
-    for name in names:
-        behaviour_row(dataset.behaviours, name, "data.targets")
-    rows = tuple(sorted({dataset.behaviours.index(name) for name in names}))
-    chosen = replace(dataset, targets=rows)
+    rows = {behaviour_row(dataset.behaviours, name, "data.targets") for name in names}
+    chosen = replace(dataset, targets=tuple(sorted(rows)))
     is_target = chosen.is_target
     if is_target is None or not is_target.any():
         raise DataError(

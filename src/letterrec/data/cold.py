@@ -23,7 +23,7 @@ from letterrec.data import Frames, Sources, read
 from letterrec.data.behaviours import with_targets
 from letterrec.data.dataset import Dataset
 from letterrec.data.domains import combined
-from letterrec.data.saved import list_column
+from letterrec.data.saved import behaviours_column, list_column
 from letterrec.data.sequences import Histories
 from letterrec.data.temporal import split_in_time
 from letterrec.errors import DataError, RunError, SettingsError
@@ -56,9 +56,8 @@ class ColdItems:
         with atomic_path(folder / "items.parquet") as path:
             pl.DataFrame(items, schema=dict.fromkeys(items, pl.String)).write_parquet(path)
         cases = {"history": list_column(self.histories), "target": pl.Series(self.targets)}
-        if self.histories.behaviours is not None:
-            of_each = Histories(self.histories.offsets, self.histories.behaviours.astype(np.int32))
-            cases["behaviours"] = list_column(of_each)
+        if (behaviours := behaviours_column(self.histories)) is not None:
+            cases["behaviours"] = behaviours
         with atomic_path(folder / "cases.parquet") as path:
             pl.DataFrame(cases).write_parquet(path)
 

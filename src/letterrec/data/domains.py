@@ -12,6 +12,7 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
 from letterrec.errors import DataError, NotFound
 
+T = TypeVar("T")
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -64,7 +65,7 @@ def combined(parts: Mapping[str, Dataset], *, join_users: bool = False) -> Datas
     if all(part.times is not None for _, part in named):
         times = _joined(part.times for _, part in named if part.times is not None)
     when = times if times is not None else _joined(_even(part.interactions) for _, part in named)
-    kinds, of_each = _behaviours(dict(named))
+    kinds, of_each = _behaviours(parts)
     order = np.lexsort((when, users)) if shared else np.argsort(users, kind="stable")
     counts = np.bincount(users, minlength=len(user_ids))
     notes = [f"{name}: {note}" for name, part in named for note in part.warnings]
@@ -88,8 +89,8 @@ def combined(parts: Mapping[str, Dataset], *, join_users: bool = False) -> Datas
         if any(has_text)
         else None,
         preferences=_preferences(user_ids, owners, [part for _, part in named]),
-        images=_images([part for _, part in named]),
-        categories=_categories([part for _, part in named]),
+        images=_of_items([(part.images, part.n_items) for _, part in named], ""),
+        categories=_of_items([(part.categories, part.n_items) for _, part in named], ()),
         warnings=tuple(notes),
         times=None if times is None else times[order],
         domains=tuple(name for name, part in named for _ in part.item_ids),
@@ -159,17 +160,15 @@ def _preferences(
     return tuple(" ".join(said[user]) for user in user_ids)
 
 
-def _images(parts: list[Dataset]) -> tuple[str, ...] | None:
-    if all(part.images is None for part in parts):
-        return None
-    return tuple(i for part in parts for i in part.images or ("",) * part.n_items)
+def _of_items(parts: list[tuple[tuple[T, ...] | None, int]], lacking: T) -> tuple[T, ...] | None:
+    """One per item, out of what each part has and how many items are its; None where none has any.
 
-
-def _categories(parts: list[Dataset]) -> tuple[tuple[str, ...], ...] | None:
-    if all(part.categories is None for part in parts):
+    >>> _of_items([(("a.jpg",), 1), (None, 2)], "")
+    ('a.jpg', '', '')
+    """
+    if all(values is None for values, _ in parts):
         return None
-    none: tuple[str, ...] = ()
-    return tuple(c for part in parts for c in part.categories or (none,) * part.n_items)
+    return tuple(value for values, n in parts for value in values or (lacking,) * n)
 
 
 def names_of(dataset: Dataset) -> tuple[str, ...]:

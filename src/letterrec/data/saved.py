@@ -42,10 +42,8 @@ def write_dataset(dataset: Dataset, folder: Path) -> None:
         "items": list_column(dataset.interactions),
     }
     about = {"name": dataset.name, "warnings": json.dumps(dataset.warnings)}
-    if (of_each := dataset.interactions.behaviours) is not None:
-        columns["behaviours"] = list_column(
-            Histories(dataset.interactions.offsets, of_each.astype(np.int32))
-        )
+    if (behaviours := behaviours_column(dataset.interactions)) is not None:
+        columns["behaviours"] = behaviours
         kinds = {"names": dataset.behaviours, "targets": dataset.targets, "graded": dataset.graded}
         about["behaviours"] = json.dumps(kinds)
     if dataset.preferences is not None:
@@ -82,6 +80,13 @@ def list_column(sequences: Histories) -> pl.Series:
     """
     lists = pl.List(pl.Int32)
     return pl.Series(list(sequences), dtype=lists).cast(lists)  # of one length, they are an Array
+
+
+def behaviours_column(sequences: Histories) -> pl.Series | None:
+    """The behaviours of sequences, as `list_column` has their items; None where there are none."""
+    if sequences.behaviours is None:
+        return None
+    return list_column(Histories(sequences.offsets, sequences.behaviours.astype(np.int32)))
 
 
 def read_dataset(folder: Path) -> Dataset:

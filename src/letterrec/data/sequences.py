@@ -67,9 +67,12 @@ class Histories:
         >>> bought_then_viewed.events(2).items.tolist()
         [9, 0]
         """
-        if n_behaviours == 1 or self.behaviours is None:
-            return Histories(self.offsets, self.items * np.int32(n_behaviours))
-        return Histories(self.offsets, self.items * np.int32(n_behaviours) + self.behaviours)
+        if n_behaviours == 1:
+            return Histories(self.offsets, self.items)
+        events = self.items * np.int32(n_behaviours)
+        return Histories(
+            self.offsets, events if self.behaviours is None else events + self.behaviours
+        )
 
     def only(self, behaviours: NDArray[np.bool_] | None) -> Histories:
         """The interactions of some behaviours; all where there are none to tell apart.

@@ -91,17 +91,15 @@ def item_text(
     >>> item.attributes
     {'categories': ('Beauty', 'Nails')}
     """
-    image = ""
-    if isinstance(fields, Mapping):
-        image = next(filter(None, (image_of(v) for k, v in fields.items() if _is_image(k))), "")
-    if categories is None and isinstance(fields, Mapping):
-        categories = next((v for k, v in fields.items() if is_category(k) and v), None)
+    named = fields if isinstance(fields, Mapping) else {}
+    image = image_of([v for k, v in named.items() if _is_image(k)])
+    if categories is None:
+        categories = next((v for k, v in named.items() if is_category(k) and v), None)
     shown = title_of(title)
     further = worded(fields) if isinstance(fields, Mapping) else map(words_of, fields)
     texts = [printable(t) for t in (title_words(shown), *further) if t]
     text = ". ".join(dict.fromkeys(texts))
-    attributes = attributes_in(fields) if isinstance(fields, Mapping) else {}
-    return ItemText(shown, text, category_path(categories), attributes, image)
+    return ItemText(shown, text, category_path(categories), attributes_in(named), image)
 
 
 def category_path(value: object) -> tuple[str, ...]:

@@ -158,13 +158,8 @@ def check_bounds(
     _refuse_dates(first, where)
     if low is None or high is None:
         return False
-    unit = per_second(high)
-    if unit > 1 and low < YEAR_2100 * unit / 1000:
-        raise DataError(
-            f"{where}: times are in different units or absurd: {low:.15g} and {high:.15g}; "
-            "expected seconds or milliseconds throughout"
-        )
-    return unit > 1 and has_zero
+    _refuse_mixed(low, high, f"{low:.15g} and {high:.15g}", where)
+    return has_zero and per_second(high) > 1
 
 
 def check_unit(times: pl.Series, where: object) -> pl.Series:
@@ -178,17 +173,23 @@ def check_unit(times: pl.Series, where: object) -> pl.Series:
     low, high = times.arg_min(), times.arg_max()
     if low is None or high is None:
         return times
-    unit = per_second(times[high])
-    if unit > 1 and times[low] == 0:
+    if times[low] == 0 and per_second(times[high]) > 1:
         times = times.set(times == 0, None)
         low = times.arg_min()
         assert low is not None
-    if unit > 1 and times[low] < YEAR_2100 * unit / 1000:
-        raise DataError(
-            f"{where}: times are in different units or absurd: {times[low]:.15g} in row {low + 1}, "
-            f"{times[high]:.15g} in row {high + 1}; expected seconds or milliseconds throughout"
-        )
+    rows = f"{times[low]:.15g} in row {low + 1}, {times[high]:.15g} in row {high + 1}"
+    _refuse_mixed(times[low], times[high], rows, where)
     return times
+
+
+def _refuse_mixed(low: float, high: float, shown: str, where: object) -> None:
+    """Refuse times whose lowest above 0 and whose highest are not in one unit."""
+    unit = per_second(high)
+    if unit > 1 and low < YEAR_2100 * unit / 1000:
+        raise DataError(
+            f"{where}: times are in different units or absurd: {shown}; "
+            "expected seconds or milliseconds throughout"
+        )
 
 
 def _refuse_dates(times: pl.Series, where: object) -> None:

@@ -39,13 +39,30 @@ class _Found:
     items: str | None = None
 
 
+def file_of(source: str | Path, setting: str, expected: str) -> Path:
+    """The file that the setting ``source`` of a section names.
+
+    Args:
+        source: as it was given.
+        setting: the section.
+        expected: what may be given, for errors.
+
+    Raises:
+        DataError: it is no file, and looks like a word instead.
+    """
+    path = Path(source).expanduser()
+    if not path.suffix and not path.exists():
+        raise DataError(f"{setting}.source = {str(source)!r}: expected {expected}")
+    return path
+
+
 def read_vectors(
     path: Path,
     dataset: Dataset,
     *,
     what: str,
     setting: str,
-    ids: Path | None = None,
+    ids: str | Path | None = None,
     order: Order = "ids",
     dim: int | None = None,
     quiet: bool = False,
@@ -77,7 +94,7 @@ def read_vectors(
     """
     found = _read(path, what)
     if ids is not None:
-        found = _Found(found.vectors, _read_ids(ids, what))
+        found = _Found(found.vectors, _read_ids(Path(ids).expanduser(), what))
     where = f"{what} {path}"
     vectors = _matrix(found.vectors, where, dataset.n_items, dim)
     if found.ids is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
-from letterrec.data.vectors import Order, checked, read_vectors
+from letterrec.data.vectors import Order, checked, file_of, read_vectors
 from letterrec.errors import DataError
 from letterrec.nn.sasrec import SASRec
 from letterrec.training.devices import set_seed
@@ -138,17 +138,12 @@ def given_cf(
         DataError: there are none, they cannot be read, or they do not fit the items.
     """
     if source != "given":
-        path = Path(source).expanduser()
-        if not path.suffix and not path.exists():
-            raise DataError(
-                f"collaborative.source = {str(source)!r}: expected 'train', 'given' or a file"
-            )
         return read_vectors(
-            path,
+            file_of(source, "collaborative", "'train', 'given' or a file"),
             dataset,
             what="CF embeddings",
             setting="collaborative",
-            ids=None if ids is None else Path(ids).expanduser(),
+            ids=ids,
             order=order,
             dim=dim,
             quiet=quiet,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from letterrec import jobs
 from letterrec.data.dataset import Dataset
-from letterrec.data.vectors import Order, read_vectors
+from letterrec.data.vectors import Order, file_of, read_vectors
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import fingerprint, read_tensors, write_tensors
 from letterrec.progress import counting
@@ -74,12 +75,12 @@ def embed(
     source = _find(encoder)
     half = half and has_bfloat16()
     folder = (cache if cache is not None else cache_folder()) / "content"
-    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    chunks = _in_chunks(texts)
+    n_distinct = sum(map(len, chunks))
     settings = f"{max_tokens} {batch_size}{' half' * half}"
     parts: dict[Path, NDArray[np.float32] | None] = {}
     missing: dict[tuple[str, ...], Path] = {}
-    for start in range(0, len(distinct), _CHUNK):
-        chunk = tuple(distinct[start : start + _CHUNK])
+    for chunk in chunks:
         path = folder / f"{fingerprint(source.key, settings, chunk)}.safetensors"
         parts[path] = _cached(path)
         if parts[path] is None:
@@ -87,13 +88,13 @@ def embed(
     load = partial(
         text_encoder, encoder=encoder, batch_size=batch_size, max_tokens=max_tokens, half=half
     )
-    with counting(f"content embeddings ({encoder})", len(distinct)) as counter:
-        counter.advance(len(distinct) - sum(map(len, missing)))
+    with counting(f"content embeddings ({encoder})", n_distinct) as counter:
+        counter.advance(n_distinct - sum(map(len, missing)))
         for chunk, part in jobs.do(load, list(missing)):
             write_tensors(missing[chunk], {"embeddings": torch.from_numpy(part)})
             parts[missing[chunk]] = part
             counter.advance(len(chunk))
-    rows = {text: row for row, text in enumerate(distinct)}
+    rows = {text: row for row, text in enumerate(chain.from_iterable(chunks))}
     embeddings = np.concatenate([p for p in parts.values() if p is not None])  # (n_distinct, d)
     return np.asarray(embeddings[[rows[text] for text in texts]], dtype=np.float32)
 
@@ -121,18 +122,13 @@ def given_content(
     Raises:
         DataError: they cannot be read, or do not fit the items.
     """
-    path = Path(source).expanduser()
-    if not path.suffix and not path.exists():
-        raise DataError(
-            f"content.source = {str(source)!r}: expected 'auto', 'text', 'collaborative' or a file "
-            "of vectors"
-        )
+    expected = "'auto', 'text', 'collaborative' or a file of vectors"
     return read_vectors(
-        path,
+        file_of(source, "content", expected),
         dataset,
         what="content vectors",
         setting="content",
-        ids=None if ids is None else Path(ids).expanduser(),
+        ids=ids,
         order=order,
         quiet=quiet,
     )
@@ -178,11 +174,11 @@ def encode_in_parts(
         SettingsError: the encoder is unknown or out of reach.
     """
     load = partial(text_encoder, encoder=encoder, batch_size=batch_size, max_tokens=max_tokens)
-    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
-    parts = [tuple(distinct[i : i + _CHUNK]) for i in range(0, len(distinct), _CHUNK)]
+    chunks = _in_chunks(texts)
+    n_distinct = sum(map(len, chunks))
     rows: dict[str, NDArray[np.float32]] = {}
-    with counting(f"content embeddings ({encoder})", len(distinct)) as counter:
-        for part, embeddings in jobs.do(load, parts):
+    with counting(f"content embeddings ({encoder})", n_distinct) as counter:
+        for part, embeddings in jobs.do(load, chunks):
             rows |= zip(part, embeddings, strict=True)
             counter.advance(len(part))
     return np.stack([rows[text] for text in texts])
@@ -214,6 +210,16 @@ def cache_folder() -> Path:
     """
     given = os.environ.get("LETTERREC_CACHE")
     return Path(given) if given else platformdirs.user_cache_path("letterrec")
+
+
+def _in_chunks(texts: Sequence[str]) -> list[tuple[str, ...]]:
+    """The distinct texts, the longest first, as many together as make a part.
+
+    >>> _in_chunks(["soap", "wax", "soap", "towel"])
+    [('towel', 'soap', 'wax')]
+    """
+    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    return [tuple(distinct[i : i + _CHUNK]) for i in range(0, len(distinct), _CHUNK)]
 
 
 def _cached(path: Path) -> NDArray[np.float32] | None:

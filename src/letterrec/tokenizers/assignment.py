@@ -119,9 +119,8 @@ class _Slices(Sequence[_Slice]):
 
 def _quantizing(tokenizer: Tokenizer) -> Callable[[_Slice], tuple[Codes, NDArray[np.float32]]]:
     def quantize(part: _Slice) -> tuple[Codes, NDArray[np.float32]]:
-        items = Items(part.content, part.cf)
-        latents = tokenizer.latents(items)
+        codes, latents = tokenizer.codes_and_latents(Items(part.content, part.cf))
         assert latents is not None
-        return tokenizer.quantize(items), latents
+        return codes, latents
 
     return quantize

@@ -90,9 +90,9 @@ class Tokenizer(ABC):
         """
 
     @abstractmethod
-    def latents(self, items: Items) -> NDArray[np.float32] | None:
-        """float32 ``(n, d)``: the vectors that `quantize` finds the nearest codes of; None without
-        `codebooks`.
+    def codes_and_latents(self, items: Items) -> tuple[Codes, NDArray[np.float32] | None]:
+        """The codes of `quantize`, and float32 ``(n, d)`` the vectors that they are the nearest of;
+        None without `codebooks`.
         """
 
     @abstractmethod

@@ -14,7 +14,6 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from letterrec.errors import RunError
 from letterrec.files import read_tensors, write_json, write_tensors
@@ -198,11 +197,13 @@ class LetterTokenizer(Tokenizer):
 
     def quantize(self, items: Items) -> Codes:
         """int32 ``(n, levels)``: the codes of items as they come (eq. 1)."""
-        return codes_of(self._fitted(), self._latents(items))
+        return self.codes_and_latents(items)[0]
 
-    def latents(self, items: Items) -> NDArray[np.float32]:
-        """float32 ``(n, dim)``: what the encoder makes of items."""
-        return self._latents(items).cpu().numpy()
+    def codes_and_latents(self, items: Items) -> tuple[Codes, NDArray[np.float32]]:
+        """The codes of `quantize`, and float32 ``(n, dim)`` what the encoder makes of items."""
+        network = self._fitted(items.content)
+        latents = latents_of(network, inputs_of(network, items.content, items.cf))
+        return codes_of(network, latents), latents.cpu().numpy()
 
     def assign(self, items: Items, taken: Codes | None = None) -> Codes:
         """int32 ``(n, levels)``: one identifier per item, none shared, none in ``taken``.
@@ -210,13 +211,7 @@ class LetterTokenizer(Tokenizer):
         Raises:
             IdentifierError: there are fewer identifiers than items.
         """
-        latents = self._latents(items)
-        return resolve(
-            codes_of(self._fitted(), latents),
-            latents.cpu().numpy(),
-            self.codebooks,
-            taken=taken,
-        )
+        return resolve(*self.codes_and_latents(items), self.codebooks, taken=taken)
 
     def quantized(self, items: Items) -> NDArray[np.float32]:
         """float32 ``(n, dim)``: z_hat, the sum of the codes that `quantize` gives."""
@@ -278,7 +273,3 @@ class LetterTokenizer(Tokenizer):
         check_fitted(0 if self._network is None else self._network.inputs.d_content, content)
         assert self._network is not None
         return self._network
-
-    def _latents(self, items: Items) -> Tensor:
-        network = self._fitted(items.content)
-        return latents_of(network, inputs_of(network, items.content, items.cf))

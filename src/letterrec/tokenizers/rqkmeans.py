@@ -91,9 +91,11 @@ class RQKMeansTokenizer(Tokenizer):
         """int32 ``(n, levels)``: the codes of the content as they come."""
         return self._quantize(items.content)[0].numpy().astype(np.int32)
 
-    def latents(self, items: Items) -> NDArray[np.float32]:
-        """float32 ``(n, d_content)``: the content without the mean that was fitted."""
-        return self._centred(items.content).numpy()
+    def codes_and_latents(self, items: Items) -> tuple[Codes, NDArray[np.float32]]:
+        """The codes of `quantize`, and float32 ``(n, d_content)`` the content without the mean that
+        was fitted.
+        """
+        return self.quantize(items), self._centred(items.content).numpy()
 
     def assign(self, items: Items, taken: Codes | None = None) -> Codes:
         """int32 ``(n, levels)``: one identifier per item, none shared, none in ``taken``.
@@ -101,12 +103,7 @@ class RQKMeansTokenizer(Tokenizer):
         Raises:
             IdentifierError: there are fewer identifiers than items.
         """
-        return resolve(
-            self.quantize(items),
-            self.latents(items),
-            self.codebooks,
-            taken=taken,
-        )
+        return resolve(*self.codes_and_latents(items), self.codebooks, taken=taken)
 
     def quantized(self, items: Items) -> NDArray[np.float32]:
         """float32 ``(n, d_content)``: the content that the codes of `quantize` stand for."""

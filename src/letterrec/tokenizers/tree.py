@@ -119,8 +119,9 @@ class TreeTokenizer(Tokenizer):
             paths = self._paths[self._nearest(items.content)]
         return np.pad(paths, ((0, 0), (0, 1))).astype(np.int32)
 
-    def latents(self, items: Items) -> None:
-        """None: codes are names."""
+    def codes_and_latents(self, items: Items) -> tuple[Codes, None]:
+        """The codes of `quantize`, and None: they are names."""
+        return self.quantize(items), None
 
     def assign(self, items: Items, taken: Codes | None = None) -> Codes:
         """int32 ``(n, levels)``: one identifier per item, none shared, none in ``taken``.

@@ -331,11 +331,10 @@ def dataset_from_events(
         first = events.timeless or (1 + int(np.flatnonzero(known & ~kept)[0]), 0)
         drop_timeless(int(known.sum()), int(kept.sum()), first, where, notes)
     note_lacking(len(known) - int(known.sum()), notes)
-    user, item, when = users.codes, items.codes, time.fill_null(0).to_numpy()
     kinds = behaviours_of(frame, grades, where, notes, must=behaviours_named)
-    kind = kinds.rows
-    if kind is not None:
-        unnamed = kept & (kind < 0)
+    log = _Log(users.codes, items.codes, time.fill_null(0).to_numpy(), kinds.rows)
+    if log.kind is not None:
+        unnamed = kept & (log.kind < 0)
         if unnamed.any():
             notes.append(
                 f"{counted(int(unnamed.sum()), 'interaction')} without a behaviour: dropped"
@@ -344,23 +343,19 @@ def dataset_from_events(
             if not kept.any():
                 raise DataError(f"{where}: no interaction with user, item and time has a behaviour")
     if not kept.all():
-        user, item, when = user[kept], item[kept], when[kept]
-        kind = None if kind is None else kind[kept]
+        log = log.at(kept)
     names = {"user": users.names, "item": items.names}
     del events, frame, users, items, time, known, kept
-    order = stable_order(when, user)
-    user, item, when = user[order], item[order], when[order]
-    kind = None if kind is None else kind[order]
-    del order
-    each = item if kind is None else item.astype(np.int64) * len(kinds.names) + kind
-    repeated = duplicates(user, each, when)
+    log = log.at(stable_order(log.when, log.user))
+    each: NDArray[np.integer] = log.item
+    if log.kind is not None:
+        each = each.astype(np.int64) * len(kinds.names) + log.kind
+    repeated = duplicates(log.user, each, log.when)
     if repeated.any():
         note_repeated(int(repeated.sum()), notes)
-        user, item, when = user[~repeated], item[~repeated], when[~repeated]
-        kind = None if kind is None else kind[~repeated]
-    kept = filter_k_core(user, item, k, where, notes)
-    user, item, when = user[kept], item[kept], when[kept]
-    kind = None if kind is None else kind[kept]
+        log = log.at(~repeated)
+    user, item, when, kind = log.at(filter_k_core(log.user, log.item, k, where, notes))
+    del log, each, repeated
 
     user_ids, user_codes = _rows(user, names["user"])
     item_ids, item_codes = _rows(item, names["item"])
@@ -374,6 +369,20 @@ def dataset_from_events(
     packed = Packed(user_ids, item_ids, interactions, seconds)
     dataset = _with_catalogue(packed, name, where, catalogue, notes)
     return replace(dataset, behaviours=kinds.names, graded=bool(grades))
+
+
+class _Log(NamedTuple):
+    """The columns of a log as numbers: users, items, times and, where it has any, behaviours."""
+
+    user: NDArray[np.uint32]
+    item: NDArray[np.uint32]
+    when: NDArray[np.number]
+    kind: NDArray[np.int8] | None
+
+    def at(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> _Log:
+        """The same columns of some rows."""
+        kind = None if self.kind is None else self.kind[rows]
+        return _Log(self.user[rows], self.item[rows], self.when[rows], kind)
 
 
 class Packed(NamedTuple):

@@ -210,7 +210,6 @@ def _ordered(partition: Partition, no_zero: bool, where: object) -> Counts:
     rows = pl.scan_parquet(files, hive_partitioning=False, glob=False).sort("row")
     events = collect_events(rows.drop("row"), where=where)
     frame = events.frame
-    numbers = rows.select("row").collect()["row"]
     try:
         users, user_changes = coded_with_changes(frame["user"])
         items, item_changes = coded_with_changes(frame["item"])
@@ -222,7 +221,8 @@ def _ordered(partition: Partition, no_zero: bool, where: object) -> Counts:
     timeless = None
     if not kept[known].all():
         first = int(np.flatnonzero(known & ~kept)[0])
-        timeless = (int(numbers[first]) + 1, _raw_time(rows, int(numbers[first])))
+        row, raw = rows.select("row", "time").slice(first, 1).collect().row(0)
+        timeless = (int(row) + 1, raw if isinstance(raw, str | int | float | None) else str(raw))
     user, item = users.codes[kept], items.codes[kept]
     when = time.filter(pl.Series(kept)).to_numpy()
     order = stable_order(when, user) if len(when) else np.zeros(0, dtype=np.int64)
@@ -245,11 +245,6 @@ def _ordered(partition: Partition, no_zero: bool, where: object) -> Counts:
         timeless=timeless,
         changed={"user": user_changes.rows(), "item": item_changes.rows()},
     )
-
-
-def _raw_time(rows: pl.LazyFrame, row: int) -> object:
-    found = rows.filter(pl.col("row") == row).select("time").collect().item()
-    return found if isinstance(found, str | int | float | None) else str(found)
 
 
 def _write(
