@@ -242,8 +242,9 @@ def test_the_origins_of_shares_add_up_to_them() -> None:
     table = sp.random_array((8, 8), density=0.5, rng=np.random.default_rng(1), format="csr")
     transitions = Transitions(table.astype(np.float32), seen=0.5, decay=0.7, weight=0.6)
     history = [3, 1, 9, 4]  # row 9 has come after training
-    (line,) = lines_of(*transitions.retrieve(torch.tensor([history])))
-    origins = transitions.origins(history, list(range(8)), history)
+    retrieved = transitions.retrieve(torch.tensor([history]))
+    (line,) = lines_of(*retrieved)
+    origins = transitions.origins(history, list(range(8)), retrieved)
     assert origins.shape == (4, 8)
     assert not origins[2].any()
     assert origins.sum(0) == pytest.approx([line.get(i, 0) for i in range(8)], abs=1e-6)

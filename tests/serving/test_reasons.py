@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import letterrec
 from letterrec.data.sequences import Histories
@@ -45,10 +46,11 @@ def test_the_parts_are_those_of_the_search(shop_run: Path) -> None:
         ids = [catalogue.item_ids[row] for row in history]
         query = engine.prepare(Query(ids, 10, exclude_seen=True))
         (answer,) = engine.answer([query])
+        retrieved = transitions.retrieve(torch.tensor([history[-20:]]), torch.tensor([history]))
         accounts = engine.reasons.explain(catalogue, history, answer)
         for (row, score), account in zip(answer, accounts, strict=True):
             assert account.recommender is not None
             shares = [why.share for why in account.reasons]
             assert account.recommender + sum(shares) == pytest.approx(1, abs=1e-5)
-            (alone,) = transitions.origins(history[-20:], [row], history).sum(0).tolist()
+            (alone,) = transitions.origins(history[-20:], [row], retrieved).sum(0).tolist()
             assert sum(shares) * math.exp(score) == pytest.approx(alone, abs=1e-5)

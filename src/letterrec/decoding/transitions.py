@@ -120,28 +120,20 @@ class Transitions:
         return Retrieved(items.to(histories.device), shares.to(histories.device))
 
     def origins(
-        self,
-        history: Sequence[int],
-        items: Sequence[int],
-        seen: Sequence[int],
-        asked: int = -1,
+        self, history: Sequence[int], items: Sequence[int], retrieved: Retrieved
     ) -> NDArray[np.float32]:
         """Where the shares of items come from.
 
         Args:
-            history: item rows, or events, oldest first, as `retrieve` reads them.
+            history: item rows, or events, oldest first, as `retrieve` read them.
             items: rows whose shares are asked for.
-            seen: all items, or events, of the history.
-            asked: the behaviour that is asked for, -1 for the targets.
+            retrieved: what `retrieve` gave for this one history, also where a wish has weighed it.
 
         Returns:
             float32 ``(len(history), len(items))``: what each item of the history adds to the share
-            of each item, in sum the share that `retrieve` gives it.
+            of each item, in sum the share that was retrieved.
         """
-        recent = torch.tensor([list(history)])
-        retrieved = self.retrieve(recent, torch.tensor([list(seen)]), torch.tensor([asked]))
-        found = retrieved.items[0].tolist()
-        shares = dict(zip(found, retrieved.shares[0].tolist(), strict=True))
+        shares = dict(zip(retrieved.items[0].tolist(), retrieved.shares[0].tolist(), strict=True))
         rows = np.asarray(history)
         weights = self.decay ** np.arange(len(rows) - 1, -1, -1)
         known = np.flatnonzero(rows < self.table.shape[0])

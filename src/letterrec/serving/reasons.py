@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from letterrec.data import Histories
 from letterrec.decoding.asked import Asked
-from letterrec.decoding.transitions import Transitions
 from letterrec.serving.catalogue.items import Catalogue
-from letterrec.serving.catalogue.tree import shared_codes
+from letterrec.serving.catalogue.tree import equal_codes, shared_codes
 from letterrec.training.devices import device
 
 _WINDOW = 20  # places within which an item of a training history counts as following another
@@ -128,9 +127,11 @@ class Reasons:
         kinds = behaviours if n > 1 else [0] * len(history)
         events = [row * n + kind for row, kind in zip(history, kinds, strict=True)]
         latest = events[-len(recent) :]
-        parts = transitions.origins(latest, items, events, asked)  # (recent, items)
+        read, whole = (torch.tensor([each], device=device()) for each in (latest, events))
+        retrieved = transitions.retrieve(read, whole, torch.tensor([asked]))
         if wished is not None:
-            parts *= _weights(transitions, latest, events, items, wished)
+            retrieved = wished.weighed(retrieved)
+        parts = transitions.origins(latest, items, retrieved)  # (recent, items)
         lines: list[dict[int, float]] = []
         for column in parts.T:
             line: dict[int, float] = {}
@@ -152,7 +153,7 @@ class Reasons:
         from_history = sum(origins.values())
         whole = max(probability, from_history)  # rounding can put the parts above the sum
         shares = {row: part / whole for row, part in origins.items()}
-        like = {why["row"]: why["shared"] for why in shared_codes(catalogue, history, item, _FEW)}
+        like = [why["row"] for why in shared_codes(catalogue, history, item, _FEW)]
         rows = sorted(dict.fromkeys([*like, *shares]), key=lambda row: -shares.get(row, 0.0))
         reasons = [
             Reason(
@@ -160,9 +161,9 @@ class Reasons:
                 shares.get(row, 0.0),
                 self._followed.users(row, item, _WINDOW),
                 self._similarity(catalogue, row, item),
-                like.get(row) or _equal(catalogue, row, item),
+                shared,
             )
-            for row in rows
+            for row, shared in zip(rows, equal_codes(catalogue, rows, item).tolist(), strict=True)
         ]
         if log_probability is None:
             return Account(None, reasons)
@@ -175,21 +176,6 @@ class Reasons:
         added = catalogue.added_content
         a, b = (content[r] if r < len(content) else added[r - len(content)] for r in (one, other))
         return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
-
-
-def _weights(
-    transitions: Transitions,
-    recent: Sequence[int],
-    history: Sequence[int],
-    items: list[int],
-    wished: Asked,
-) -> NDArray[np.float32]:
-    """float32 ``(n_items,)``: by how much a wish multiplies what items have by transitions."""
-    rows, whole = (torch.tensor([list(each)], device=device()) for each in (recent, history))
-    before = transitions.retrieve(rows, whole)
-    after = wished.weighed(before).shares / before.shares.clamp_min(1e-12)
-    found = dict(zip(before.items[0].tolist(), after[0].tolist(), strict=True))
-    return np.array([found.get(item, 1.0) for item in items], dtype=np.float32)
 
 
 class _Followed:
@@ -216,9 +202,3 @@ class _Followed:
         if item + 1 >= len(self._first):
             return self._places[:0]
         return self._places[self._first[item] : self._first[item + 1]]
-
-
-def _equal(catalogue: Catalogue, one: int, other: int) -> list[bool]:
-    codes = catalogue.identifiers.codes
-    equal: list[bool] = ((codes[one] == codes[other]) & (codes[one] >= 0)).tolist()
-    return equal

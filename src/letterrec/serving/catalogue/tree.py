@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from letterrec.errors import NotFound
 from letterrec.serving.catalogue.items import STATES, Catalogue
@@ -88,12 +89,18 @@ def shared_codes(
         Each such item once. Items with more leading codes in common come first, then more codes,
         then the latest.
     """
-    codes = catalogue.identifiers.codes
     latest = list(dict.fromkeys(reversed(history)))
-    same = (codes[latest] == codes[item]) & (codes[item] >= 0)  # (history, levels)
+    same = equal_codes(catalogue, latest, item)
     leading = np.cumprod(same, axis=1).sum(1)
     total = same.sum(1)
     order = np.lexsort((np.arange(len(latest)), -total, -leading))
     return [
         {"row": int(latest[i]), "shared": same[i].tolist()} for i in order[:most] if total[i] > 0
     ]
+
+
+def equal_codes(catalogue: Catalogue, rows: Sequence[int], item: int) -> NDArray[np.bool_]:
+    """bool ``(len(rows), n_levels)``: where the codes of items are those of another one."""
+    codes = catalogue.identifiers.codes
+    equal: NDArray[np.bool_] = (codes[list(rows)] == codes[item]) & (codes[item] >= 0)
+    return equal
