@@ -15,7 +15,7 @@ import tomli_w
 from pydantic import Field, field_validator, model_validator
 
 from letterrec.config.recommenders import RecommenderSettings, RqtSettings
-from letterrec.config.section import Section, TrainingSettings, TransformerSettings
+from letterrec.config.section import Dropout, Section, TrainingSettings, TransformerSettings
 from letterrec.config.tokenizers import LetterSettings, TokenizerSettings
 from letterrec.errors import SettingsError
 
@@ -166,8 +166,7 @@ class CollaborativeSettings(TransformerSettings):
     )
     dim: int = Field(32, ge=2, description="width of the CF embeddings")
     layers: int = Field(2, ge=1, description="transformer layers")
-    heads: int = Field(2, ge=1, description="attention heads; they divide dim")
-    dropout: float = Field(0.2, ge=0, lt=1, description="share of activations dropped in training")
+    dropout: Dropout = 0.2
     norm_first: bool = Field(
         True, description="normalize what layers read, instead of what they are added to"
     )
