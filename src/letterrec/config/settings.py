@@ -317,9 +317,9 @@ class Settings(Section):
         return self
 
     def __repr__(self) -> str:
-        plain = dict(leaves(Settings().model_dump()))
-        there = dict(leaves(self.model_dump()))
-        changed = [f"{'.'.join(k)}={v!r}" for k, v in there.items() if plain.get(k) != v]
+        plain = dotted(Settings().model_dump())
+        there = dotted(self.model_dump())
+        changed = [f"{k}={v!r}" for k, v in there.items() if plain.get(k) != v]
         more = f", and {len(changed) - 6} more" if len(changed) > 6 else ""
         return f"Settings({', '.join(changed[:6])}{more})"
 
@@ -339,3 +339,8 @@ def leaves(table: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], objec
             yield from (((key, *keys), leaf) for keys, leaf in leaves(value))
         else:
             yield (key,), fspath(value) if isinstance(value, PathLike) else value
+
+
+def dotted(table: Mapping[str, object]) -> dict[str, object]:
+    """Nested tables as one: ``section.key`` -> value."""
+    return {".".join(keys): value for keys, value in leaves(table)}

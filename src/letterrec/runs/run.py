@@ -16,7 +16,7 @@ from typing import Generic, TypeVar, cast
 
 from letterrec.baselines import BASELINES
 from letterrec.config.loading import parse_kept_settings
-from letterrec.config.settings import Settings, leaves
+from letterrec.config.settings import Settings, dotted
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers.frames import Frames
@@ -328,9 +328,7 @@ def _shown(path: Path) -> str:
 
 def _differences(old: Settings, new: Settings) -> str:
     """In which settings two runs differ, as ``key: old -> new``."""
-    before, after = (
-        {".".join(keys): value for keys, value in leaves(s.model_dump())} for s in (old, new)
-    )
+    before, after = dotted(old.model_dump()), dotted(new.model_dump())
     keys = [k for k in after | before if before.get(k) != after.get(k)]
     told = [f"{k}: {before.get(k)!r} there, {after.get(k)!r} now" for k in keys]
     return "; ".join(told[:4]) + (f"; and {len(told) - 4} more" if len(told) > 4 else "")

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from letterrec.config.settings import Settings, TrackerName, leaves
+from letterrec.config.settings import Settings, TrackerName, dotted
 from letterrec.errors import MissingExtra, RunError
 from letterrec.evaluation.protocol import Evaluation
 from letterrec.files import read_json, write_json
@@ -157,4 +157,4 @@ def _known(files: Layout) -> str | None:
 
 def _told(settings: Settings) -> dict[str, object]:
     """All settings, ``section.key`` -> value."""
-    return {".".join(keys): value for keys, value in leaves(settings.model_dump(mode="json"))}
+    return dotted(settings.model_dump(mode="json"))
