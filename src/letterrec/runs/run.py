@@ -263,28 +263,13 @@ class Run(Artefacts):
                 cold.save(self.files.cold)
             facts |= {
                 "name": dataset.name,
-                "users": dataset.n_users,
-                "items": dataset.n_items,
-                "interactions": dataset.n_interactions,
-                "fingerprint": dataset.fingerprint,
-                "side_fingerprint": dataset.side_fingerprint,
-                "side_fingerprints": dataset.side_fingerprints,
+                **_facts_of(dataset),
                 "warnings": list(dataset.warnings),
             }
 
     def note_data(self, dataset: Dataset) -> None:
         """Note that the run's data are others now, on purpose."""
-        self.record(
-            "read",
-            {
-                **self.about["stages"]["read"],
-                "users": dataset.n_users,
-                "interactions": dataset.n_interactions,
-                "fingerprint": dataset.fingerprint,
-                "side_fingerprint": dataset.side_fingerprint,
-                "side_fingerprints": dataset.side_fingerprints,
-            },
-        )
+        self.record("read", {**self.about["stages"]["read"], **_facts_of(dataset)})
 
     def _say_what_is_kept(self) -> None:
         kept = [stage for stage in self.stages if self.is_done(stage)]
@@ -319,6 +304,18 @@ class Run(Artefacts):
 
     def _write(self) -> None:
         write_json(self.files.about, self.about)
+
+
+def _facts_of(dataset: Dataset) -> Facts:
+    """What run.json says of data: how much there is, and what shows that they are the same."""
+    return {
+        "users": dataset.n_users,
+        "items": dataset.n_items,
+        "interactions": dataset.n_interactions,
+        "fingerprint": dataset.fingerprint,
+        "side_fingerprint": dataset.side_fingerprint,
+        "side_fingerprints": dataset.side_fingerprints,
+    }
 
 
 def _shown(path: Path) -> str:
