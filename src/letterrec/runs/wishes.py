@@ -198,14 +198,16 @@ def _by_category(dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
         for name in path:
             rows[name].append(row)
     most = dataset.n_items // 2
-    named = {}
+    named: dict[str, NDArray[np.bool_]] = {}
     for name in sorted(rows, key=lambda name: -len(rows[name])):
+        if len(named) == _CATEGORIES:
+            break
         if _FEWEST <= len(rows[name]) <= most and Wish.parse(f"no {name}").excluded == (
             name.casefold(),
         ):
             named[name] = np.zeros(dataset.n_items, dtype=np.bool_)
             named[name][rows[name]] = True
-    return dict(list(named.items())[:_CATEGORIES])
+    return named
 
 
 def _agreement(recommender: Recommender, named: Mapping[str, NDArray[np.bool_]]) -> float:
