@@ -37,6 +37,7 @@ from letterrec.data.text import ItemText
 from letterrec.evaluation.metrics import Measures, ranks_of, standard_errors, summarise
 from letterrec.serving.catalogue.edits import AddItems, Editor
 from letterrec.serving.engine import Engine
+from letterrec.studies.runs import seconds_of
 
 NEW = 0.5  # share of the users of both domains who become new to the second
 MEASURES = Measures(cuts=(10,))
@@ -74,7 +75,7 @@ def sample(dataset: Dataset, n: int) -> NDArray[np.bool_]:
 def fitted(source: Dataset, folder: Path, settings: dict[str, object]) -> float:
     """Fit, or go on with a fit; seconds of its stages."""
     run = letterrec.fit(source, folder, settings, resume=(folder / "run.json").exists())
-    return sum(stage["seconds"] for stage in run.about["stages"].values())
+    return seconds_of(run)
 
 
 def together(

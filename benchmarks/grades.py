@@ -11,22 +11,20 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 import letterrec
 from letterrec.data import Dataset, Histories
 from letterrec.data.behaviours import with_targets
 from letterrec.data.splits import Cut
+from letterrec.evaluation.metrics import Measures, Ranks, summarise
 from letterrec.evaluation.protocol import evaluate_split
 from letterrec.evaluation.significance import paired_bootstrap
 
-Values = NDArray[np.float64]
-_K = 10
+MEASURES = Measures(cuts=(10,))
 
 
 def data_sets() -> dict[str, Dataset]:
@@ -50,20 +48,6 @@ def data_sets() -> dict[str, Dataset]:
     }
 
 
-def recall(ranks: NDArray[np.int64]) -> Values:
-    """Of each case, 1 where the target is among the first ten."""
-    return ((ranks >= 0) & (ranks < _K)).astype(np.float64)
-
-
-def ndcg(ranks: NDArray[np.int64]) -> Values:
-    """Of each case, the gain of the target's rank."""
-    gains: Values = recall(ranks) / np.log2(np.maximum(ranks, 0) + 2)
-    return gains
-
-
-METRICS: dict[str, Callable[[NDArray[np.int64]], Values]] = {"recall@10": recall, "ndcg@10": ndcg}
-
-
 def main() -> None:
     """Fit, measure, compare."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -72,7 +56,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    ranks: dict[tuple[str, str], list[NDArray[np.int64]]] = {}
+    ranks: dict[tuple[str, str], list[Ranks]] = {}
     for seed in range(options.seeds):
         for name, dataset in data_sets().items():
             run = options.out / f"{name}-{seed}"
@@ -83,17 +67,17 @@ def main() -> None:
             for split in ("valid", "test"):
                 measured = evaluate_split(ranker, dataset, split, beam=20)
                 ranks.setdefault((name, split), []).append(measured.ranks)
-                said[split] = {
-                    m: round(float(f(measured.ranks).mean()), 4) for m, f in METRICS.items()
-                }
+                means = summarise(measured.ranks, MEASURES)
+                said[split] = {metric: round(mean, 4) for metric, mean in means.items()}
             print(json.dumps(said), flush=True)
     for other in ("plain", "alone"):
         for split in ("valid", "test"):
-            for metric, of in METRICS.items():
-                ours, theirs = (
-                    np.stack([of(r) for r in ranks[n, split]]) for n in ("graded", other)
-                )
-                found = asdict(paired_bootstrap(ours, theirs))
+            ours, theirs = (
+                [MEASURES.of_cases(r) for r in ranks[n, split]] for n in ("graded", other)
+            )
+            for metric in ours[0]:
+                both = (np.stack([seed[metric] for seed in side]) for side in (ours, theirs))
+                found = asdict(paired_bootstrap(*both))
                 about = {"graded less": other, "split": split, "metric": metric}
                 print(json.dumps(about | found), flush=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 import hub as stand_in
 import letterrec
 from conftest import write_shop
-from letterrec.errors import RequestError
+from letterrec.errors import RequestError, RunError
 from letterrec.runs import hub
 from letterrec.runs.run import Run
 
@@ -92,6 +93,20 @@ def test_the_card_has_metrics_settings_and_how_to_use_it(run: Run) -> None:
     assert f'letterrec.load("{NAME}")' in card
     assert run.settings.to_toml().strip() in card
     assert f"| seed | {run.settings.seed} |" in card
+
+
+@pytest.mark.slow
+def test_only_a_refitted_run_is_said_to_have_learned_everything(run: Run, tmp_path: Path) -> None:
+    from letterrec.runs.card import model_card
+
+    refitted = letterrec.refit(run, tmp_path / "refitted", progress=False)
+    assert "Trained on all interactions" in model_card(refitted, NAME)
+    killed = Path(shutil.copytree(run.folder, tmp_path / "killed"))
+    about = json.loads((killed / "run.json").read_text())
+    del about["stages"]["evaluation"]
+    (killed / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match="stage 'evaluation' is missing"):
+        model_card(Run.open(killed), NAME)
 
 
 def test_which_texts_name_a_run_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

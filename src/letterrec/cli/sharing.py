@@ -57,5 +57,5 @@ def forget(
     from letterrec import api
 
     for one in user:
-        left = api.forget(run, one).dataset().n_users
+        left = api.forget(run, one).about["stages"]["read"]["users"]
         out.print(f"{run} has forgotten user {one}; {left} users are left", soft_wrap=True)

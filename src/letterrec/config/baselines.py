@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from letterrec.config.section import RecommenderSection, TransformerSettings
+from letterrec.config.section import Dropout, RecommenderSection, TransformerSettings
 
 KnownUsers = Annotated[
     bool,
@@ -62,7 +62,7 @@ class CaserSettings(RecommenderSection):
     window: int = Field(5, ge=1, description="L, latest items of a history that are read")
     horizontal: int = Field(16, ge=1, description="filters of each height from 1 to the window")
     vertical: int = Field(4, ge=1, description="filters over each embedding dimension")
-    dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
+    dropout: Dropout = 0.5
     known_users: KnownUsers = False
 
 
@@ -72,7 +72,7 @@ class HgnSettings(RecommenderSection):
     name: Literal["hgn"] = "hgn"
     dim: int = Field(64, ge=1, description="width of the embeddings of users and items")
     window: int = Field(5, ge=1, description="L, latest items of a history that are read")
-    dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
+    dropout: Dropout = 0.5
     known_users: KnownUsers = False
 
 
@@ -82,8 +82,7 @@ class Bert4RecSettings(TransformerSettings, RecommenderSection):
     name: Literal["bert4rec"] = "bert4rec"
     dim: int = Field(64, ge=2, description="width of items, positions and blocks")
     layers: int = Field(2, ge=1, description="transformer layers")
-    heads: int = Field(2, ge=1, description="attention heads; they divide dim")
-    dropout: float = Field(0.2, ge=0, lt=1, description="share of activations dropped in training")
+    dropout: Dropout = 0.2
     masked: float = Field(
         0.2, gt=0, lt=1, description="share of a sequence's items that are to be filled in"
     )
@@ -98,8 +97,7 @@ class SasRecSettings(TransformerSettings, RecommenderSection):
     name: Literal["sasrec"] = "sasrec"
     dim: int = Field(64, ge=2, description="width of items, positions and blocks")
     layers: int = Field(2, ge=1, description="transformer layers")
-    heads: int = Field(2, ge=1, description="attention heads; they divide dim")
-    dropout: float = Field(0.5, ge=0, lt=1, description="share of activations dropped in training")
+    dropout: Dropout = 0.5
     norm_first: bool = Field(
         False, description="normalize what layers read, instead of what they are added to"
     )

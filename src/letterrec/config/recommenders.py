@@ -17,7 +17,11 @@ from letterrec.config.baselines import (
     SasRecSettings,
     SlistSettings,
 )
-from letterrec.config.section import RecommenderSection, Section, TransformerSettings
+from letterrec.config.section import Dropout, RecommenderSection, Section, TransformerSettings
+
+Temperature = Annotated[
+    float, Field(gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more")
+]
 
 
 class RqtSettings(TransformerSettings, RecommenderSection):
@@ -26,14 +30,11 @@ class RqtSettings(TransformerSettings, RecommenderSection):
     name: Literal["rqt"] = "rqt"
     dim: int = Field(128, ge=8, description="width of the network")
     layers: int = Field(2, ge=1, description="transformer layers over the history")
-    heads: int = Field(2, ge=1, description="attention heads; they divide dim")
     depth_layers: int = Field(2, ge=1, description="blocks per level of the code decoder")
-    dropout: float = Field(0.3, ge=0, lt=1, description="share of activations dropped in training")
+    dropout: Dropout = 0.3
     use_content: bool = Field(True, description="add the content vector to each history item")
     item_embedding: bool = Field(True, description="add a learned, droppable item embedding")
-    temperature: float = Field(
-        1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
-    )
+    temperature: Temperature = 1.0
     item_weight: float = Field(
         1.0,
         ge=0,
@@ -55,10 +56,8 @@ class TigerSettings(RecommenderSection):
     feed_forward: int = Field(
         1024, ge=1, description="width of the feed-forward layers, d_ff of T5"
     )
-    dropout: float = Field(0.1, ge=0, lt=1, description="share of activations dropped in training")
-    temperature: float = Field(
-        1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
-    )
+    dropout: Dropout = 0.1
+    temperature: Temperature = 1.0
 
 
 class TaskSettings(Section):
@@ -109,9 +108,7 @@ class LcRecSettings(RecommenderSection):
         0.0, ge=0, description="gamma of BIGRec: how much popularity counts in that distance"
     )
     tasks: TaskSettings = TaskSettings()
-    temperature: float = Field(
-        1.0, gt=0, description="tau of eq. 6; below 1, likely wrong codes cost more"
-    )
+    temperature: Temperature = 1.0
 
     @property
     def text_model(self) -> str:

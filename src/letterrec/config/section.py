@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Dropout = Annotated[
+    float, Field(ge=0, lt=1, description="share of activations dropped in training")
+]
 
 
 class Section(BaseModel):
@@ -131,7 +135,7 @@ class TransformerSettings(Section):
     """The shape of a causal transformer."""
 
     dim: int
-    heads: int
+    heads: int = Field(2, ge=1, description="attention heads; they divide dim")
 
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> Self:

@@ -15,7 +15,7 @@ import tomli_w
 from pydantic import Field, field_validator, model_validator
 
 from letterrec.config.recommenders import RecommenderSettings, RqtSettings
-from letterrec.config.section import Section, TrainingSettings, TransformerSettings
+from letterrec.config.section import Dropout, Section, TrainingSettings, TransformerSettings
 from letterrec.config.tokenizers import LetterSettings, TokenizerSettings
 from letterrec.errors import SettingsError
 
@@ -166,8 +166,7 @@ class CollaborativeSettings(TransformerSettings):
     )
     dim: int = Field(32, ge=2, description="width of the CF embeddings")
     layers: int = Field(2, ge=1, description="transformer layers")
-    heads: int = Field(2, ge=1, description="attention heads; they divide dim")
-    dropout: float = Field(0.2, ge=0, lt=1, description="share of activations dropped in training")
+    dropout: Dropout = 0.2
     norm_first: bool = Field(
         True, description="normalize what layers read, instead of what they are added to"
     )
@@ -318,9 +317,9 @@ class Settings(Section):
         return self
 
     def __repr__(self) -> str:
-        plain = dict(leaves(Settings().model_dump()))
-        there = dict(leaves(self.model_dump()))
-        changed = [f"{'.'.join(k)}={v!r}" for k, v in there.items() if plain.get(k) != v]
+        plain = dotted(Settings().model_dump())
+        there = dotted(self.model_dump())
+        changed = [f"{k}={v!r}" for k, v in there.items() if plain.get(k) != v]
         more = f", and {len(changed) - 6} more" if len(changed) > 6 else ""
         return f"Settings({', '.join(changed[:6])}{more})"
 
@@ -340,3 +339,8 @@ def leaves(table: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], objec
             yield from (((key, *keys), leaf) for keys, leaf in leaves(value))
         else:
             yield (key,), fspath(value) if isinstance(value, PathLike) else value
+
+
+def dotted(table: Mapping[str, object]) -> dict[str, object]:
+    """Nested tables as one: ``section.key`` -> value."""
+    return {".".join(keys): value for keys, value in leaves(table)}

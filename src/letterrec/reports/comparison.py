@@ -87,7 +87,9 @@ def _users(result: SplitMetrics) -> str:
 def _rows(run: Run, dataset: Dataset, metrics: Evaluation, split: Split) -> list[Row]:
     result = metrics[split]
     n, sample = result["users"], run.settings.evaluation.test_users
-    found = [Row(run.settings.recommender.name, result["metrics"], _errors_of(result), n)]
+    found = [
+        Row(run.settings.recommender.name, result["metrics"], result.get("standard_errors", {}), n)
+    ]
     for name, own in result.get("domains", {}).items():
         label = f"{name}, {own['users']:,} users"
         found.append(Row(label, own["metrics"], own.get("standard_errors", {}), own["users"]))
@@ -100,10 +102,6 @@ def _rows(run: Run, dataset: Dataset, metrics: Evaluation, split: Split) -> list
     ranks = popularity_ranks(dataset, split, users=sample)
     popular = metrics["popularity"][split]
     return [*found, Row("popularity", popular, standard_errors(ranks), n)]
-
-
-def _errors_of(result: SplitMetrics) -> Mapping[str, float]:
-    return result.get("standard_errors", {})
 
 
 def _plots(rows: Sequence[Row]) -> list[str]:

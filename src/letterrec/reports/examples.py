@@ -5,7 +5,7 @@ from __future__ import annotations
 from letterrec.embeddings.projection import sample
 from letterrec.evaluation.protocol import measured_cases
 from letterrec.progress import visible
-from letterrec.reports.markup import note, safe
+from letterrec.reports.markup import label, note, safe
 from letterrec.serving.engine import Engine
 
 _USERS = 5
@@ -64,5 +64,4 @@ def example_parts(engine: Engine, users: int | None) -> list[str]:
 
 
 def _title(engine: Engine, item: str) -> str:
-    title = visible(engine.dataset.titles[engine.dataset.item_rows[item]])
-    return safe(title if len(title) <= _LONG else f"{title[:_LONG]}…")
+    return label(visible(engine.dataset.titles[engine.dataset.item_rows[item]]), _LONG)

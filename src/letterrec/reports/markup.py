@@ -18,9 +18,9 @@ def safe(text: str) -> str:
     return html.escape(visible(text))
 
 
-def label(title: str) -> str:
-    """A title beside a point of a plot, cut where it is very long."""
-    return safe(title if len(title) <= _LONGEST else f"{title[:_LONGEST]}…")
+def label(title: str, longest: int = _LONGEST) -> str:
+    """A title in a plot or a list, cut where it is longer than so many characters."""
+    return safe(title if len(title) <= longest else f"{title[:longest]}…")
 
 
 def anchor(title: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from letterrec.data.splits import SPLITS
-from letterrec.errors import RunError
 from letterrec.evaluation.protocol import Evaluation
 from letterrec.runs.run import Run
 
@@ -19,10 +18,13 @@ def model_card(run: Run, name: str) -> str:
     Args:
         run: has a trained recommender.
         name: of the repository, ``USER/NAME``.
+
+    Raises:
+        RunError: it is not measured yet, or its metrics are damaged.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
-    measured = _measured(run)
+    measured = None if "refitted" in run.about else run.metrics()
     dataset = run.dataset()
     about = ModelCardData(
         library_name="letterrec",
@@ -57,13 +59,6 @@ def model_card(run: Run, name: str) -> str:
         f"## Settings\n\n```toml\n{run.settings.to_toml().strip()}\n```",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _measured(run: Run) -> Evaluation | None:
-    try:
-        return run.metrics()
-    except RunError:  # refitted on all interactions
-        return None
 
 
 def _metrics(measured: Evaluation) -> str:

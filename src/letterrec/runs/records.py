@@ -21,6 +21,7 @@ class StageRecord(TypedDict, total=False):
     seconds: float
     finished: str
     best_epoch: int
+    users: int
     fingerprint: str | None
     side_fingerprint: str | None
     side_fingerprints: dict[str, str]

@@ -74,10 +74,12 @@ def everything(dataset: Dataset) -> Dataset:
     return replace(dataset, cut=Cut.nothing(lengths), times=None, warnings=notes)
 
 
-def epochs_chosen(run: Run) -> int:
-    """How many epochs validation chose for a run; 0 where its recommender is computed at once."""
-    run.require("recommender")
-    return run.about["stages"]["recommender"].get("best_epoch", -1) + 1
+def epochs_chosen(run: Run, stage: str = "recommender") -> int:
+    """How many epochs validation chose for a stage of a run; 0 where what it learns is computed at
+    once.
+    """
+    run.require(stage)
+    return run.about["stages"][stage].get("best_epoch", -1) + 1
 
 
 def refit(
@@ -126,9 +128,18 @@ def refit(
         refitted.step(steps.TRANSITIONS, dataset, remember)
         if recommender.wishes is not None:
             parts.load_weights(refitted, recommender)
-            epochs = run.about["stages"]["wishes"].get("best_epoch", -1) + 1
-            read = partial(wishes.relearned, refitted, dataset, recommender, run.wishes(), epochs)
-            refitted.step(steps.WISHES, dataset, read)
+            refitted.step(
+                steps.WISHES,
+                dataset,
+                partial(
+                    wishes.relearned,
+                    refitted,
+                    dataset,
+                    recommender,
+                    run.wishes(),
+                    epochs_chosen(run, "wishes"),
+                ),
+            )
 
 
 def _grown_catalogue(

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar, cast
 
 from letterrec.baselines import BASELINES
 from letterrec.config.loading import parse_kept_settings
-from letterrec.config.settings import Settings, leaves
+from letterrec.config.settings import Settings, dotted
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers.frames import Frames
@@ -263,28 +263,13 @@ class Run(Artefacts):
                 cold.save(self.files.cold)
             facts |= {
                 "name": dataset.name,
-                "users": dataset.n_users,
-                "items": dataset.n_items,
-                "interactions": dataset.n_interactions,
-                "fingerprint": dataset.fingerprint,
-                "side_fingerprint": dataset.side_fingerprint,
-                "side_fingerprints": dataset.side_fingerprints,
+                **_facts_of(dataset),
                 "warnings": list(dataset.warnings),
             }
 
     def note_data(self, dataset: Dataset) -> None:
         """Note that the run's data are others now, on purpose."""
-        self.record(
-            "read",
-            {
-                **self.about["stages"]["read"],
-                "users": dataset.n_users,
-                "interactions": dataset.n_interactions,
-                "fingerprint": dataset.fingerprint,
-                "side_fingerprint": dataset.side_fingerprint,
-                "side_fingerprints": dataset.side_fingerprints,
-            },
-        )
+        self.record("read", {**self.about["stages"]["read"], **_facts_of(dataset)})
 
     def _say_what_is_kept(self) -> None:
         kept = [stage for stage in self.stages if self.is_done(stage)]
@@ -321,6 +306,18 @@ class Run(Artefacts):
         write_json(self.files.about, self.about)
 
 
+def _facts_of(dataset: Dataset) -> Facts:
+    """What run.json says of data: how much there is, and what shows that they are the same."""
+    return {
+        "users": dataset.n_users,
+        "items": dataset.n_items,
+        "interactions": dataset.n_interactions,
+        "fingerprint": dataset.fingerprint,
+        "side_fingerprint": dataset.side_fingerprint,
+        "side_fingerprints": dataset.side_fingerprints,
+    }
+
+
 def _shown(path: Path) -> str:
     text = str(path)
     return text if len(text) <= 120 else f"{text[:60]}... ({len(text)} characters)"
@@ -328,9 +325,7 @@ def _shown(path: Path) -> str:
 
 def _differences(old: Settings, new: Settings) -> str:
     """In which settings two runs differ, as ``key: old -> new``."""
-    before, after = (
-        {".".join(keys): value for keys, value in leaves(s.model_dump())} for s in (old, new)
-    )
+    before, after = dotted(old.model_dump()), dotted(new.model_dump())
     keys = [k for k in after | before if before.get(k) != after.get(k)]
     told = [f"{k}: {before.get(k)!r} there, {after.get(k)!r} now" for k in keys]
     return "; ".join(told[:4]) + (f"; and {len(told) - 4} more" if len(told) > 4 else "")

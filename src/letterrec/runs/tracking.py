@@ -13,7 +13,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from letterrec.config.settings import Settings, TrackerName, leaves
+from letterrec.config.settings import Settings, TrackerName, dotted
+from letterrec.data.splits import SPLITS
 from letterrec.errors import MissingExtra, RunError
 from letterrec.evaluation.protocol import Evaluation
 from letterrec.files import read_json, write_json
@@ -123,8 +124,7 @@ def tell_metrics(files: Layout, settings: Settings, measured: Evaluation) -> Non
     """Tell the tracker of the settings what a run measured at its end."""
     if settings.tracker not in _TRACKERS or not distributed.is_main():
         return
-    splits = {"valid": measured["valid"], "test": measured["test"]}
-    values = {f"{s}/{name}": v for s, m in splits.items() for name, v in m["metrics"].items()}
+    values = {f"{s}/{name}": v for s in SPLITS for name, v in measured[s]["metrics"].items()}
     _tell(files, settings, values, None).finish()
     del _open[str(files.folder)]
 
@@ -157,4 +157,4 @@ def _known(files: Layout) -> str | None:
 
 def _told(settings: Settings) -> dict[str, object]:
     """All settings, ``section.key`` -> value."""
-    return {".".join(keys): value for keys, value in leaves(settings.model_dump(mode="json"))}
+    return dotted(settings.model_dump(mode="json"))

@@ -25,7 +25,7 @@ from letterrec.embeddings.similarity import unit
 from letterrec.progress import say
 from letterrec.recommenders import Recommender
 from letterrec.recommenders.wishes.parsing import Wish
-from letterrec.recommenders.wishes.wording import described, wishes_of
+from letterrec.recommenders.wishes.wording import Described, described, wishes_of
 from letterrec.runs import parts, steps
 from letterrec.runs.run import Run
 from letterrec.runs.steps import Embeddings, MadeRecommender
@@ -72,14 +72,12 @@ class Pool(NamedTuple):
     held_embeddings: NDArray[np.float32]
 
 
-def made_up(run: Run, dataset: Dataset) -> Pool:
+def made_up(run: Run, items: Sequence[Described]) -> Pool:
     """Wishes for every item, the same for the same seed, and their embeddings; items of which none
     allows a wish are refused before (`compatibility`).
     """
-    assert dataset.texts is not None
     random = np.random.default_rng(run.settings.seed)
     n = run.settings.wishes.per_item + 1
-    items = described(dataset.titles, dataset.texts, dataset.categories)
     each = [wishes_of(item, n, random) for item in items]
     words = sorted({wish for wishes in each for wish in wishes if wish})
     found = _embedded(run, words)  # (n_distinct, d_content)
@@ -104,15 +102,17 @@ def learned(
     """
     wishes = recommender.wishes
     assert wishes is not None
-    pool = made_up(run, dataset)
+    items = _described(dataset)
+    pool = made_up(run, items)
     cases = parts.validation_of(run, dataset)
     held = [pool.held[target] or None for target in cases.cases.targets]
     asked = {
-        wish: pool.held_embeddings[t] for wish, t in zip(held, cases.cases.targets, strict=True)
+        wish: pool.held_embeddings[target]
+        for wish, target in zip(held, cases.cases.targets, strict=True)
+        if wish is not None
     }
-    asked.pop(None, None)
     if asked:
-        wishes.encoder.remember([w for w in asked if w], np.stack(list(asked.values())))
+        wishes.encoder.remember(list(asked), np.stack(list(asked.values())))
 
     def score() -> dict[str, float]:
         return cases.metrics(ranker, held)
@@ -128,7 +128,7 @@ def learned(
         criterion = run.settings.evaluation.criterion
         _choose(reader.memory, _MEMORY, lambda: score()[criterion])
         _choose(reader.sharpness, _SHARPNESS, lambda: score()[criterion])
-    reader.near.fill_(_nearness(run, dataset, content))
+    reader.near.fill_(_nearness(run, items, content))
     if named := _by_category(dataset):
         _choose(reader.excluded_from, _EXCLUDED_FROM, lambda: _agreement(recommender, named))
     say(
@@ -154,7 +154,7 @@ def relearned(
     assert wishes is not None
     options = parts.options_of(run, "wishes", run.settings.wishes.training)
     options = replace(options, stop=epochs)
-    pool = made_up(run, dataset)
+    pool = made_up(run, _described(dataset))
     log = recommender.fit_wishes(pool.embeddings, parts.learned_from(run, dataset), options)
     weights = wishes.reader.state_dict()
     strengths = {name: chosen[name] for name in wishes.reader.strengths}
@@ -172,11 +172,14 @@ def _choose(strength: Tensor, values: Sequence[float], score: Callable[[], float
     strength.fill_(best)
 
 
-def _nearness(run: Run, dataset: Dataset, content: Embeddings) -> float:
-    """The cosine that all but few clear wishes have with the item nearest to them."""
+def _described(dataset: Dataset) -> list[Described]:
     assert dataset.texts is not None
+    return described(dataset.titles, dataset.texts, dataset.categories)
+
+
+def _nearness(run: Run, items: Sequence[Described], content: Embeddings) -> float:
+    """The cosine that all but few clear wishes have with the item nearest to them."""
     random = np.random.default_rng(run.settings.seed)
-    items = described(dataset.titles, dataset.texts, dataset.categories)
     some = random.choice(len(items), min(_JUDGED, len(items)), replace=False)
     each = (wishes_of(items[i], 1, random, clear=True)[0] for i in some)
     asked = sorted({wish for wish in each if wish})
@@ -198,14 +201,16 @@ def _by_category(dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
         for name in path:
             rows[name].append(row)
     most = dataset.n_items // 2
-    named = {}
+    named: dict[str, NDArray[np.bool_]] = {}
     for name in sorted(rows, key=lambda name: -len(rows[name])):
+        if len(named) == _CATEGORIES:
+            break
         if _FEWEST <= len(rows[name]) <= most and Wish.parse(f"no {name}").excluded == (
             name.casefold(),
         ):
             named[name] = np.zeros(dataset.n_items, dtype=np.bool_)
             named[name][rows[name]] = True
-    return dict(list(named.items())[:_CATEGORIES])
+    return named
 
 
 def _agreement(recommender: Recommender, named: Mapping[str, NDArray[np.bool_]]) -> float:
