@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+import torch
 from fastapi.testclient import TestClient
 
 import letterrec
 from behaviours import N_ITEMS, write_shop
 from command import letterrec as command
 from letterrec.errors import RequestError
+from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Fleet
 from letterrec.serving.http.app import create_app
@@ -125,6 +128,19 @@ def test_the_command_line_asks_for_a_behaviour(
         behaviour="view",
     )
     assert [line["item"] for line in first] == [item for item, _ in answer]
+
+
+def test_embeddings_of_users_are_of_what_they_did(run: Path, tmp_path: Path) -> None:
+    assert command("export", run, "--embeddings", "--out", tmp_path / "out") == 0
+    users, items = (
+        np.array(pl.read_parquet(tmp_path / "out" / f"{kind}.collaborative.parquet")["embedding"])
+        for kind in ("users", "items")
+    )
+    opened = Run.open(run)
+    dataset = opened.dataset()
+    events = dataset.interactions.events(2).padded(opened.settings.data.max_history)
+    scores = opened.sasrec(dataset).scores(torch.from_numpy(events)).numpy()
+    np.testing.assert_allclose(np.stack(users) @ np.stack(items).T, scores, atol=1e-3)
 
 
 def test_the_server_asks_for_a_behaviour(run: Path, engine: Engine) -> None:
