@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -72,6 +73,22 @@ def test_what_is_bought_next_is_found(run: Path, engine: Engine) -> None:
     assert best(["buy", "buy"], None) == best(["buy", "buy"], "buy") == "i4"
     assert best(["view", "view"], "buy") == "i9"
     assert best(["buy", "buy"], "view") == "i9"
+
+
+@pytest.mark.parametrize(
+    ("history", "words"),
+    [
+        ("i2", "histories is a list of lists of item ids; a string"),
+        (5, "histories is a list of lists of item ids; int"),
+        ({"i2", "i3"}, "a history is in order, oldest first; a set"),
+    ],
+)
+def test_a_history_with_behaviours_is_checked_as_any(
+    engine: Engine, history: Any, words: str
+) -> None:
+    for behaviours in (None, [["buy", "buy"]]):
+        with pytest.raises(RequestError, match=words):
+            engine.recommend([history], behaviours=behaviours)
 
 
 def test_what_was_viewed_may_be_bought(engine: Engine) -> None:
