@@ -136,6 +136,9 @@ def test_the_command_line_asks_for_a_behaviour(
         assert said in error
         assert "\n" not in error
     out = tmp_path / "all.jsonl"
+    assert command("recommend", run, "--all-users", "--out", out, "--behaviour", "wish") == 2
+    assert "expected one of 'buy', 'view'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
     assert command("recommend", run, "--all-users", "--out", out, "--behaviour", "view") == 0
     first = [json.loads(line) for line in out.read_text().splitlines()][:3]
     (answer,) = engine.recommend(
