@@ -340,7 +340,13 @@ class Engine:
         answers = self.answer_ids(queries)
         for said in dict.fromkeys(filter(None, map(self.note_on, queries))):
             warnings.warn(said, UserWarning, stacklevel=2)
-        return ShownLists(answers, self.titles, self.score_name)
+        return ShownLists(answers, self._title_of, self.score_name)
+
+    def _title_of(self, item: str) -> str:
+        """An item's title; its id where the catalogue has it no more."""
+        catalogue = self.catalogue
+        row = catalogue.rows.get(item)
+        return item if row is None else catalogue.titles[row]
 
     def _asked(
         self, queries: list[Prepared], template: Query, instructions: Sequence[str | None]
