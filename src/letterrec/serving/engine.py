@@ -338,7 +338,8 @@ class Engine:
             message = f"skipped {listed(list(skipped))}: {self.not_among()}"
             warnings.warn(message, UserWarning, stacklevel=2)
         answers = self.answer_ids(queries)
-        for said in dict.fromkeys(filter(None, map(self.note_on, queries))):
+        wishes = {query.instruction: query for query in queries}
+        for said in dict.fromkeys(filter(None, map(self.note_on, wishes.values()))):
             warnings.warn(said, UserWarning, stacklevel=2)
         return ShownLists(answers, self._title_of, self.score_name)
 
