@@ -26,7 +26,8 @@ from letterrec import api, jobs
 from letterrec.cluster.connection import connected
 from letterrec.cluster.workers import RayWorkers
 from letterrec.runs.origin import processor
-from letterrec.serving.bulk import Users, lists_of, scoring
+from letterrec.serving.bulk import Users, scoring
+from letterrec.serving.queries import Query
 
 PART = 256  # users
 
@@ -65,8 +66,7 @@ def rates(run: Path, folder: Path, count: int, users: int) -> tuple[float, float
         Users(start, min(start + PART, n), folder / f"{number}.parquet")
         for number, start in enumerate(starts[: -(-users // PART)])
     ]
-    lists = partial(lists_of, k=10, exclude_seen=True)
-    start = partial(scoring, partial(api.load, run), engine.catalogue.lineage, lists)
+    start = partial(scoring, partial(api.load, run), engine.catalogue.lineage, Query((), k=10))
     done: dict[int, list[tuple[Timed, int]]] = {}
     with jobs.done_by(RayWorkers(count, folder)):
         for part, took in jobs.do(partial(timed, start), parts):

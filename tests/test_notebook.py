@@ -43,7 +43,7 @@ def test_a_run_its_metrics_and_lists_show_themselves(tmp_path: Path) -> None:
 
 def test_text_is_escaped_and_long_results_are_cut() -> None:
     assert "<script>" not in html_table(["<script>"], [["<script>"]], "<script>")
-    lists = ShownLists([[("a", -1.0)]] * 30, {"a": "<b>A</b>"}, "log_probability")
+    lists = ShownLists([[("a", -1.0)]] * 30, {"a": "<b>A</b>"}.__getitem__, "log_probability")
     html = lists._repr_html_()
     assert "&lt;b&gt;A&lt;/b&gt;" in html
     assert "and 10 more" in html

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import TypeVar
 
@@ -51,19 +51,18 @@ class ShownLists(list[list[tuple[str, float]]]):
 
     Args:
         lists: per history pairs of item id and score.
-        titles: item id -> title.
+        title_of: gives the title of an item by its id; asked for those that are shown alone.
         score_name: what the score is.
     """
 
     def __init__(
         self,
         lists: Iterable[list[tuple[str, float]]],
-        titles: Mapping[str, str],
+        title_of: Callable[[str], str],
         score_name: str,
     ) -> None:
         super().__init__(lists)
-        named = {item for answer in self[:_FEW] for item, _ in answer}
-        self._titles = {item: titles[item] for item in named}
+        self._titles = {item: title_of(item) for answer in self[:_FEW] for item, _ in answer}
         self._score_name = score_name
 
     def _repr_html_(self) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+import torch
 from fastapi.testclient import TestClient
 
 import letterrec
 from behaviours import N_ITEMS, write_shop
 from command import letterrec as command
 from letterrec.errors import RequestError
+from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Fleet
 from letterrec.serving.http.app import create_app
@@ -71,6 +75,22 @@ def test_what_is_bought_next_is_found(run: Path, engine: Engine) -> None:
     assert best(["buy", "buy"], "view") == "i9"
 
 
+@pytest.mark.parametrize(
+    ("history", "words"),
+    [
+        ("i2", "histories is a list of lists of item ids; a string"),
+        (5, "histories is a list of lists of item ids; int"),
+        ({"i2", "i3"}, "a history is in order, oldest first; a set"),
+    ],
+)
+def test_a_history_with_behaviours_is_checked_as_any(
+    engine: Engine, history: Any, words: str
+) -> None:
+    for behaviours in (None, [["buy", "buy"]]):
+        with pytest.raises(RequestError, match=words):
+            engine.recommend([history], behaviours=behaviours)
+
+
 def test_what_was_viewed_may_be_bought(engine: Engine) -> None:
     history = [f"i{n}" for n in range(N_ITEMS)]
     kinds = ["buy"] * 4 + ["view"] * 8
@@ -116,6 +136,9 @@ def test_the_command_line_asks_for_a_behaviour(
         assert said in error
         assert "\n" not in error
     out = tmp_path / "all.jsonl"
+    assert command("recommend", run, "--all-users", "--out", out, "--behaviour", "wish") == 2
+    assert "expected one of 'buy', 'view'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
     assert command("recommend", run, "--all-users", "--out", out, "--behaviour", "view") == 0
     first = [json.loads(line) for line in out.read_text().splitlines()][:3]
     (answer,) = engine.recommend(
@@ -125,6 +148,19 @@ def test_the_command_line_asks_for_a_behaviour(
         behaviour="view",
     )
     assert [line["item"] for line in first] == [item for item, _ in answer]
+
+
+def test_embeddings_of_users_are_of_what_they_did(run: Path, tmp_path: Path) -> None:
+    assert command("export", run, "--embeddings", "--out", tmp_path / "out") == 0
+    users, items = (
+        np.array(pl.read_parquet(tmp_path / "out" / f"{kind}.collaborative.parquet")["embedding"])
+        for kind in ("users", "items")
+    )
+    opened = Run.open(run)
+    dataset = opened.dataset()
+    events = dataset.interactions.events(2).padded(opened.settings.data.max_history)
+    scores = opened.sasrec(dataset).scores(torch.from_numpy(events)).numpy()
+    np.testing.assert_allclose(np.stack(users) @ np.stack(items).T, scores, atol=1e-3)
 
 
 def test_the_server_asks_for_a_behaviour(run: Path, engine: Engine) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +116,9 @@ def test_over_http(client: httpx.Client, engine: letterrec.Engine) -> None:
         assert client.post("/v1/recommend", json={**one, "where": wrong}).status_code == 422
 
 
-def test_categories_are_an_attribute(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def instruments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose items have categories and further columns."""
     log = pl.DataFrame(
         [(u, i, u + i) for u in range(6) for i in range(6)],
         schema=["user", "item", "timestamp"],
@@ -128,8 +133,13 @@ def test_categories_are_an_attribute(tmp_path: Path) -> None:
             "price": [1.5] * 6,
         }
     )
-    run = letterrec.fit(log, tmp_path / "run", items=catalogue, recipe="popularity", progress=False)
-    engine = letterrec.load(run)
+    folder = tmp_path_factory.mktemp("instruments") / "run"
+    letterrec.fit(log, folder, items=catalogue, recipe="popularity", progress=False)
+    return folder
+
+
+def test_categories_are_an_attribute(instruments: Path) -> None:
+    engine = letterrec.load(instruments)
     assert Attributes(engine.dataset).names == ("categories", "year", "category")
     options: dict[str, Any] = {"exclude_seen": False, "k": 6}
     for where, expected in (
@@ -140,6 +150,27 @@ def test_categories_are_an_attribute(tmp_path: Path) -> None:
     ):
         (answer,) = engine.recommend([["1"]], where=where, **options)
         assert {item for item, _ in answer} == expected
+
+
+_FORKED = """
+import os, signal, sys
+from letterrec.api import load_to_fork
+engine = load_to_fork(sys.argv[1])
+child = os.fork()
+if not child:
+    signal.alarm(60)  # a process that waits for threads it does not have ends, too
+    print(engine.catalogue.where((("category", ("Guitars",)),)).sum(), flush=True)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can be forked here")
+def test_a_process_that_was_forked_filters(instruments: Path) -> None:
+    asked = [sys.executable, "-c", _FORKED, str(instruments)]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
 
 
 def test_a_run_without_attributes_says_so(own_run: Path) -> None:

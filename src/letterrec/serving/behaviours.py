@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 
 from letterrec.data import Dataset
 from letterrec.errors import RequestError
-from letterrec.serving.queries import Query, ids_of, short
+from letterrec.serving.queries import short
 
 
 def asked_behaviour(name: str | None, dataset: Dataset, *, any_of_them: bool) -> int:
@@ -36,8 +36,8 @@ def asked_behaviour(name: str | None, dataset: Dataset, *, any_of_them: bool) ->
 
 
 def behaviours_in(
-    query: Query,
-    history: Iterable[object],
+    names: Sequence[str] | None,
+    ids: Sequence[str],
     rows: Sequence[int],
     dataset: Dataset,
     known: Container[str],
@@ -45,8 +45,8 @@ def behaviours_in(
     """The rows of the behaviours of a history's known items; empty where the run has none.
 
     Args:
-        query: has the names, or None: all came by the first of the targets.
-        history: its items, all of them.
+        names: of the behaviours, one for each item; None: all came by the first of the targets.
+        ids: of the items, all of them.
         rows: of those that are known.
         dataset: of the run.
         known: ids that there are.
@@ -54,14 +54,12 @@ def behaviours_in(
     Raises:
         RequestError: one is unknown, or they are not one for each item.
     """
-    names = query.behaviours
     if names is None:
         default = dataset.targets[0] if dataset.targets else 0
         return (default,) * len(rows) if dataset.behaviours else ()
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise RequestError(f"behaviours = {names!r}: expected a list of names, one for each item")
     of_each = [_row(name, "behaviours", dataset) for name in names]
-    ids = ids_of(history, "history", known)
     if len(of_each) != len(ids):
         raise RequestError(
             f"behaviours has {len(of_each)} names for a history of {len(ids)} items; give one for "

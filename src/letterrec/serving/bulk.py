@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -16,7 +17,6 @@ from typing import IO, NamedTuple, cast
 import polars as pl
 
 from letterrec import jobs
-from letterrec.data.domains import check_known
 from letterrec.errors import RequestError, RunError
 from letterrec.files import atomic_path, fingerprint, read_json, write_json
 from letterrec.progress import counting, say
@@ -75,9 +75,8 @@ def recommend_all(
     suffix = format_of(path, parted=load is not None)
     catalogue = engine.catalogue
     among = "" if where is None else f" {as_key(where)}"
-    engine.prepare(Query((), where=where))  # refuses what no item has before anything is written
-    if domain is not None:
-        check_known(domain, catalogue.domain_names)
+    wanted = Query((), k, exclude_seen, where=where, behaviour=behaviour, domain=domain)
+    engine.prepare(wanted)  # refuses what the run does not have before anything is written
     job = fingerprint(
         f"{engine.key} {catalogue.lineage} {k} {exclude_seen} {part}{among}"
         + ("" if behaviour is None else f" {behaviour}")
@@ -97,15 +96,7 @@ def recommend_all(
         )
     try:
         _begin(parts, job, is_begun)
-        lists = partial(
-            lists_of,
-            k=k,
-            exclude_seen=exclude_seen,
-            behaviour=behaviour,
-            domain=domain,
-            where=where,
-        )
-        score = partial(scoring, load or (lambda: engine), catalogue.lineage, lists)
+        score = partial(scoring, load or (lambda: engine), catalogue.lineage, wanted)
         chunks = [
             Users(start, min(start + part, len(users)), parts / f"{start:012d}.parquet")
             for start in range(0, len(users), part)
@@ -160,14 +151,14 @@ class Users(NamedTuple):
 def scoring(
     load: Callable[[], Engine],
     lineage: str,
-    lists: Callable[[Engine, tuple[str, ...]], pl.DataFrame],
+    wanted: Query,
 ) -> Callable[[Users], None]:
     """What writes the lists of a part.
 
     Args:
         load: opens the run.
         lineage: of the catalogue that is scored.
-        lists: makes the lists of some users.
+        wanted: what is asked for every user.
 
     Raises:
         RunError: the catalogue is another by now.
@@ -181,7 +172,7 @@ def scoring(
     def score(part: Users) -> None:
         users = engine.dataset.user_ids[part.start : part.stop]
         with atomic_path(part.file) as temporary:
-            lists(engine, users).write_parquet(temporary)
+            lists_of(engine, users, wanted).write_parquet(temporary)
 
     return score
 
@@ -233,26 +224,14 @@ def _begin(parts: Path, job: str, is_begun: bool) -> None:
     write_json(parts / _JOB, job)
 
 
-def lists_of(
-    engine: Engine,
-    users: tuple[str, ...],
-    k: int,
-    exclude_seen: bool,
-    behaviour: str | None = None,
-    domain: str | None = None,
-    where: Where | None = None,
-) -> pl.DataFrame:
-    """The lists of some users, as `recommend_all` writes them."""
+def lists_of(engine: Engine, users: tuple[str, ...], wanted: Query) -> pl.DataFrame:
+    """The lists of some users, as `recommend_all` writes them; ``wanted`` is asked for each."""
     queries = (
-        Query(
-            engine.history_of(user),
-            k,
-            exclude_seen,
+        replace(
+            wanted,
+            history=engine.history_of(user),
             user=user,
             behaviours=engine.behaviours_of(user),
-            behaviour=behaviour,
-            where=where,
-            domain=domain,
         )
         for user in users
     )

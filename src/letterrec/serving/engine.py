@@ -338,9 +338,16 @@ class Engine:
             message = f"skipped {listed(list(skipped))}: {self.not_among()}"
             warnings.warn(message, UserWarning, stacklevel=2)
         answers = self.answer_ids(queries)
-        for said in dict.fromkeys(filter(None, map(self.note_on, queries))):
+        wishes = {query.instruction: query for query in queries}
+        for said in dict.fromkeys(filter(None, map(self.note_on, wishes.values()))):
             warnings.warn(said, UserWarning, stacklevel=2)
-        return ShownLists(answers, self.titles, self.score_name)
+        return ShownLists(answers, self._title_of, self.score_name)
+
+    def _title_of(self, item: str) -> str:
+        """An item's title; its id where the catalogue has it no more."""
+        catalogue = self.catalogue
+        row = catalogue.rows.get(item)
+        return item if row is None else catalogue.titles[row]
 
     def _asked(
         self, queries: list[Prepared], template: Query, instructions: Sequence[str | None]
@@ -395,9 +402,10 @@ class Engine:
         self._check_instruction(among.instruction)
         if among.beam is not None:
             self.check_searches()
-        history = query.history if query.behaviours is None else list(query.history)
-        rows, skipped = self._rows(history, "history", query.unknown)
-        behaviours = behaviours_in(query, history, rows, self.dataset, self.catalogue.rows)
+        known = self.catalogue.rows
+        ids = ids_of(query.history, "history", known)
+        rows, skipped = self._rows(ids, "history", query.unknown, known)
+        behaviours = behaviours_in(query.behaviours, ids, rows, self.dataset, known)
         k = min(among.k, self.catalogue.n_rows)
         beam = max(k, among.beam or self.settings.evaluation.beam)
         skipped = list(dict.fromkeys([*skipped, *among.skipped]))
@@ -427,6 +435,7 @@ class Engine:
             check_known(query.domain, self.catalogue.domain_names)
         if query.allowed is None and not has_any(query.blocked):
             return Filter(k, beam, instruction, among, behaviour=behaviour, domain=query.domain)
+        known = self.catalogue.rows
         mask = np.full(self.catalogue.n_rows, query.allowed is None)
         skipped: list[str] = []
         for name, items, value in (
@@ -434,7 +443,8 @@ class Engine:
             ("blocked", query.blocked, False),
         ):
             if items is not None:
-                rows, unknown = self._rows(items, name, query.unknown)
+                ids = ids_of(items, name, known)
+                rows, unknown = self._rows(ids, name, query.unknown, known)
                 mask[rows] = value
                 skipped += unknown
         if among is not None:
@@ -443,11 +453,9 @@ class Engine:
         return Filter(k, beam, instruction, mask, skipped, behaviour, query.domain)
 
     def _rows(
-        self, items: Iterable[object], name: str, unknown: Unknown
+        self, ids: list[str], name: str, unknown: Unknown, known: Mapping[str, int]
     ) -> tuple[list[int], list[str]]:
-        """The rows of items, and the ids that the catalogue does not have."""
-        known = self.catalogue.rows
-        ids = ids_of(items, name, known)
+        """The rows of items that are known, and the ids that are not."""
         rows = [known[item] for item in ids if item in known]
         if len(rows) == len(ids):
             return rows, []

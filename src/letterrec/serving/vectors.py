@@ -87,8 +87,8 @@ def _states(engine: Engine, model: SASRec) -> Vectors:
     parts = []
     for start in range(0, len(histories), _AT_ONCE):
         rows = np.arange(start, min(start + _AT_ONCE, len(histories)))
-        padded = histories.take(rows).padded(engine.settings.data.max_history)
-        read = torch.from_numpy(padded).to(device())
+        events = histories.take(rows).events(model.n_behaviours)
+        read = torch.from_numpy(events.padded(engine.settings.data.max_history)).to(device())
         last = ((read >= 0).sum(1) - 1).clamp(min=0)  # (n,)
         states = model.encode(read)  # (n, longest, d)
         parts.append(states[torch.arange(len(rows)), last].float().cpu().numpy())

@@ -23,7 +23,7 @@ import letterrec
 from letterrec import api
 from letterrec.data.text import ItemText, item_text
 from letterrec.decoding.transitions import Transitions
-from letterrec.errors import Conflict, NotFound, RequestError, RunError
+from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.serving.catalogue.edits import AddItems, ChangeItem, Editor, PutItems, SetStates
 from letterrec.serving.catalogue.items import Catalogue
@@ -166,6 +166,18 @@ def test_one_refused_edit_does_not_stop_the_others(engine: Engine) -> None:
     assert [type(e) for e in made] == [Receipt, Receipt, Conflict, Receipt]
     assert engine.catalogue.count("blocked") == 1
     assert engine.catalogue.n_items == 62
+
+
+def test_items_that_became_new_meanwhile_are_asked_for_again(engine: Engine) -> None:
+    """They were known when texts were encoded, and the file of edits was replaced since then."""
+    block = SetStates({"i01": "blocked"})
+    items = new_items(100).items
+    for edit in (AddItems(items), PutItems(items)):
+        made = Editor(engine).apply([edit, block], given=[{}, {}])
+        assert isinstance(made[0], Overloaded)
+        assert isinstance(made[1], Receipt)
+    assert engine.catalogue.n_items == 60
+    assert engine.catalogue.count("blocked") == 1
 
 
 def test_a_run_with_given_identifiers_takes_no_items(engine: Engine) -> None:

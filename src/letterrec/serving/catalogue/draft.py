@@ -172,6 +172,8 @@ class Draft:
         content: Mapping[str, Embedding],
     ) -> int:
         self._check_new(items)
+        if not items.keys() <= content.keys():
+            raise Overloaded("the catalogue was replaced at the same time; try again")
         vectors = [content[item] for item in items]
         self._new |= items
         self._domains += [domains[item] for item in items]
@@ -186,8 +188,6 @@ class Draft:
     ) -> tuple[int, int]:
         self._check_put(items)
         new = {item: words for item, words in items.items() if not self._is_known(item)}
-        if not new.keys() <= content.keys():
-            raise Overloaded("the catalogue was replaced at the same time; try again")
         if new:
             self._add(new, domains, content)
         known = [item for item in items if item not in new]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -26,8 +27,15 @@ class Attributes:
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        self._table = with_categories(dataset.attributes, dataset.categories)
+        self._columns, self._categories = dataset.attributes, dataset.categories
         self._n_items = dataset.n_items
+
+    @cached_property
+    def _table(self) -> pl.DataFrame | None:
+        """A column for each attribute; made by the first who filters, since it takes seconds where
+        items are many, and starts threads that no process may have that is forked later.
+        """
+        return with_categories(self._columns, self._categories)
 
     @property
     def names(self) -> tuple[str, ...]:
