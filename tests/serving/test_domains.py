@@ -17,7 +17,8 @@ from command import letterrec as command
 from domains import ITEMS, TASTES, USERS, WORDS
 from letterrec.data.text import item_text
 from letterrec.errors import NotFound, RequestError
-from letterrec.serving.catalogue.edits import AddItems, Editor
+from letterrec.serving.catalogue.editor import Editor
+from letterrec.serving.catalogue.edits import AddItems
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 

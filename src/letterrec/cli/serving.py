@@ -138,7 +138,8 @@ def add_items(
     """
     from letterrec import api
     from letterrec.data.readers.plain import read_items
-    from letterrec.serving.catalogue.edits import AddItems, Editor, PutItems
+    from letterrec.serving.catalogue.editor import Editor
+    from letterrec.serving.catalogue.edits import AddItems, PutItems
     from letterrec.serving.catalogue.placing import placed
 
     if domain is not None and not domain:
@@ -189,8 +190,9 @@ def edit_items(
     """
     from letterrec import api
     from letterrec.data.ids import split_ids
-    from letterrec.serving.catalogue.edits import Editor, SetStates
-    from letterrec.serving.catalogue.items import State
+    from letterrec.serving.catalogue.editor import Editor
+    from letterrec.serving.catalogue.edits import SetStates
+    from letterrec.serving.catalogue.states import State
 
     given: tuple[tuple[str, list[str] | None, State], ...] = (
         ("--block", block, "blocked"),

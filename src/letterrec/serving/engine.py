@@ -33,9 +33,11 @@ from letterrec.notebook import ShownLists
 from letterrec.runs.layout import Layout
 from letterrec.runs.run import Run
 from letterrec.serving.behaviours import asked_behaviour, behaviours_in
+from letterrec.serving.catalogue.changes import Changes
 from letterrec.serving.catalogue.filters import Where, as_key
 from letterrec.serving.catalogue.items import Catalogue
-from letterrec.serving.catalogue.log import Changes, read_changes, version_of
+from letterrec.serving.catalogue.log import read_changes, version_of
+from letterrec.serving.catalogue.successor import successor
 from letterrec.serving.models import Model
 from letterrec.serving.queries import (
     Filter,
@@ -175,7 +177,7 @@ class Engine:
                 self._apply(changes)
 
     def _apply(self, changes: Changes) -> None:
-        catalogue = self.catalogue.changed(changes, self._trained, self.content)
+        catalogue = successor(self.catalogue, changes, self._trained, self.content)
         if not np.array_equal(catalogue.is_present, self.catalogue.is_present):
             content = self.content
             if content is not None:

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from letterrec import api
-from letterrec.serving.catalogue.edits import Editor, SetStates
+from letterrec.serving.catalogue.editor import Editor
+from letterrec.serving.catalogue.edits import SetStates
 from served import Process, process
 
 pytestmark = [

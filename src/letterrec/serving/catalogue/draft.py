@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -12,71 +12,15 @@ from numpy.typing import NDArray
 
 from letterrec.data.text import ItemText, item_text, title_words
 from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError
-from letterrec.serving.catalogue.items import State
-from letterrec.serving.catalogue.log import Changes, Receipt, Words
+from letterrec.serving.catalogue.changes import Changes, Receipt, Words
+from letterrec.serving.catalogue.edits import AddItems, ChangeItem, Edit, Key, PutItems, SetStates
 from letterrec.serving.catalogue.placing import placed
+from letterrec.serving.catalogue.states import State
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers.base import Codes
 
 Embedding = NDArray[np.float32]  # (d_content,)
 _LONGEST_ID = 256  # characters
-
-
-@dataclass(frozen=True)
-class Key:
-    """By which a repeated edit is recognised.
-
-    Attributes:
-        name: fingerprint of the idempotency key.
-        request: fingerprint of what was asked with it.
-    """
-
-    name: str
-    request: str
-
-
-@dataclass(frozen=True)
-class AddItems:
-    """Add items, of which the catalogue has none: id -> title and text; and id -> domain, where
-    that is said (`placing`).
-    """
-
-    items: dict[str, ItemText]
-    key: Key | None = None
-    domains: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PutItems:
-    """Add items, or give those that are there this title and text: id -> title and text; and
-    id -> domain, where that is said (`placing`).
-    """
-
-    items: dict[str, ItemText]
-    key: Key | None = None
-    domains: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SetStates:
-    """Block, delete or restore items: id -> state."""
-
-    states: dict[str, State]
-    key: Key | None = None
-
-
-@dataclass(frozen=True)
-class ChangeItem:
-    """Change what is not None of an item."""
-
-    item: str
-    title: str | None = None
-    text: str | None = None
-    state: State | None = None
-    key: Key | None = None
-
-
-Edit = AddItems | PutItems | SetStates | ChangeItem
 
 
 class Draft:

@@ -15,9 +15,9 @@ from letterrec.data.text import ItemText, item_text
 from letterrec.errors import DataError, RequestError
 from letterrec.files import fingerprint
 from letterrec.serving import queries
-from letterrec.serving.catalogue.draft import AddItems, ChangeItem, Edit, Key, PutItems
-from letterrec.serving.catalogue.items import STATES, State
+from letterrec.serving.catalogue.edits import AddItems, ChangeItem, Edit, Key, PutItems
 from letterrec.serving.catalogue.placing import placed
+from letterrec.serving.catalogue.states import STATES, State
 from letterrec.serving.fleet import Fleet, Version
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
@@ -65,7 +65,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     ) -> s.SearchResponse:
         """Items whose titles hold all words, case and accents aside."""
         catalogue = answering(http, fleet.named(model)).catalogue
-        rows = await drawings.run(lambda: catalogue.search(q, limit))
+        rows = await drawings.run(lambda: catalogue.directory.search(q, limit))
         return s.SearchResponse(
             items=[
                 s.Found(
@@ -93,7 +93,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         states: Sequence[State] = STATES if state is None else [state]
 
         def draw() -> s.ItemList:
-            rows = catalogue.listed(after, limit + 1, states, added)
+            rows = catalogue.directory.listed(after, limit + 1, states, added)
             more = len(rows) > limit
             items = [views.listed(engine, catalogue, row) for row in rows[:limit]]
             return s.ItemList(

@@ -30,7 +30,7 @@ from fastapi import FastAPI
 from letterrec.errors import LetterRecError, RequestError
 from letterrec.progress import say
 from letterrec.runs.run import Run
-from letterrec.serving.catalogue.edits import Editor
+from letterrec.serving.catalogue.editor import Editor
 from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Fleet
 from letterrec.serving.http.admission import known_hosts

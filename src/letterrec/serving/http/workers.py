@@ -26,7 +26,7 @@ import torch
 
 from letterrec.errors import LetterRecError, RequestError
 from letterrec.progress import say
-from letterrec.serving.catalogue.edits import Editor
+from letterrec.serving.catalogue.editor import Editor
 from letterrec.serving.http.app import page_files
 from letterrec.serving.http.options import ServerOptions
 from letterrec.serving.http.server import (
