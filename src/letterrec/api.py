@@ -193,7 +193,8 @@ def _generative_engine(run: Run, dataset: Dataset, identifiers: Identifiers) -> 
     content = run.embeddings("content", dataset.n_items)
     recommender = trained_recommender(run, dataset, identifiers, content)
     transitions = run.transitions(dataset.n_items) if run.is_done("transitions") else None
-    model = GenerativeModel(recommender, run.settings.evaluation.beam)
+    settings = run.settings
+    model = GenerativeModel(settings.recommender.name, recommender, settings.evaluation.beam)
     return Engine(
         run.folder,
         run.settings,
@@ -312,7 +313,7 @@ def evaluate(
     Run.open(_as_folder(folder, "folder")).refuse_learned()
     engine = load(folder, edits=False)
     if beam is not None:
-        engine.check_searches()
+        engine.model.check_searches()
     settings = _measured_as(engine.settings, cuts, metrics, users)
     measures, users = measures_of(settings), settings.evaluation.test_users
     dataset, generates = engine.dataset, engine.model.generates

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -11,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.data.ids import as_id
+from letterrec.data.lookup import one_id, short
 from letterrec.errors import RequestError
 from letterrec.serving.catalogue.filters import Where
 from letterrec.serving.catalogue.items import Catalogue
@@ -157,19 +156,6 @@ def ids_of(items: Iterable[object], name: str, known: Container[str]) -> list[st
     return [one_id(item, name, known) for item in items]
 
 
-def one_id(value: object, name: str, known: Container[str]) -> str:
-    """One id; see `ids_of`."""
-    if isinstance(value, str) and value in known:
-        return value
-    try:
-        item = as_id(value)
-    except ValueError as error:
-        raise RequestError(f"{name}: {short(error)}") from None
-    if item is None:
-        raise RequestError(f"{name}: {value!r} is no id; expected text or a whole number")
-    return item
-
-
 def left_out(catalogue: Catalogue, query: Prepared) -> str:
     """Why few items or none are left for a query, in words."""
     active = catalogue.states == 0
@@ -223,22 +209,6 @@ def listed(ids: list[str]) -> str:
     return f"item{'s' if len(ids) > 1 else ''} {shown}{more}"
 
 
-def without_rare(notes: Iterable[str], what: str) -> str:
-    """The end of a message on an unknown id: that the k-core dropped rare users or items, if it
-    did.
-
-    >>> without_rare(["5-core: 2 users, 3 items and 9 interactions dropped"], "items")
-    '; items with fewer than 5 interactions were dropped by the 5-core'
-    >>> without_rare([], "items")
-    ''
-    """
-    for note in notes:
-        if found := re.match(r"(?:[^:]*: )?(\d+)-core: ", note):
-            k = found[1]
-            return f"; {what} with fewer than {k} interactions were dropped by the {k}-core"
-    return ""
-
-
 def one_line(text: str, most: int = 300) -> str:
     """Text that may hold what a client sent, as one line of bounded length: the middle is cut out.
 
@@ -251,9 +221,3 @@ def one_line(text: str, most: int = 300) -> str:
         escaped = (c if c.isprintable() else ascii(c)[1:-1] for c in text)
         return one_line("".join(escaped), most)
     return text
-
-
-def short(text: object, most: int = 60) -> str:
-    """Text cut to a length that a line can hold."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= most else line[: most - 3] + "..."

@@ -10,11 +10,11 @@ from typing import Annotated
 
 from fastapi import FastAPI, Header, Path, Query, Request, Response
 
+from letterrec.data.lookup import one_id
 from letterrec.data.readers.plain import read_items
 from letterrec.data.text import ItemText, item_text
 from letterrec.errors import DataError, RequestError
 from letterrec.files import fingerprint
-from letterrec.serving import queries
 from letterrec.serving.catalogue.edits import AddItems, ChangeItem, Edit, Key, PutItems
 from letterrec.serving.catalogue.placing import placed
 from letterrec.serving.catalogue.states import STATES, State
@@ -106,7 +106,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     async def get_item(http: Request, item: ItemId, model: ModelName = None) -> s.Item:
         """An item: text, identifier, neighbours in code space."""
         engine, catalogue, version = answering(http, fleet.named(model))
-        known = queries.one_id(item, "item", catalogue.rows)
+        known = one_id(item, "item", catalogue.rows)
         return await drawings.run(
             lambda: views.item(version, engine, catalogue, known, _NEIGHBOURS)
         )
@@ -121,7 +121,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         return made, version
 
     def known_id(model: str | None, item: str) -> str:
-        return queries.one_id(item, "item", fleet.changed(model).engine.catalogue.rows)
+        return one_id(item, "item", fleet.changed(model).engine.catalogue.rows)
 
     def changed(made: Made, version: Version, item: str) -> s.ChangedItem:
         catalogue = made.catalogue
