@@ -83,7 +83,8 @@ def serve(
 
     try:
         from letterrec.serving.http import options as o
-        from letterrec.serving.http import server
+        from letterrec.serving.http.process import Loading
+        from letterrec.serving.http.server import serve as serve_runs
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "fastapi", "serve") from None
     named = o.named_runs(runs)
@@ -104,7 +105,7 @@ def serve(
         workers=workers,
         split=o.split_of(split or (), list(named)),
     )
-    server.serve(named, server.Loading(api.load, api.load_to_fork), options)
+    serve_runs(named, Loading(api.load, api.load_to_fork), options)
 
 
 def add_items(

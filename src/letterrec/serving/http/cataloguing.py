@@ -84,7 +84,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
             str | None, Query(max_length=256, description="`next` of the page before")
         ] = None,
         limit: Annotated[int, Query(ge=1, le=1_000, description="items a page")] = 100,
-        state: Annotated[s.State | None, Query(description="without it, all")] = None,
+        state: Annotated[State | None, Query(description="without it, all")] = None,
         added: Annotated[bool, Query(description="only those that came after training")] = False,
         model: ModelName = None,
     ) -> s.ItemList:
