@@ -217,7 +217,11 @@ def test_domains_over_http(own: Path, serve: Callable[..., Any]) -> None:
         assert client.post("/v1/items", json=new).status_code == 409
         homeless = {"items": [{"item": "2", "title": "a film"}]}
         assert client.post("/v1/items", json=homeless).status_code == 422
+        table = "item,title,domain\n2,a film,films\n1,a song,songs\ngames/1,one game,games\n"
+        csv = {"content-type": "text/csv"}
+        counts = client.post("/v1/bulk", content=table, headers=csv).raise_for_status().json()
+        assert (counts["added"], counts["changed"]) == (2, 1)
+        assert client.get("/v1/items/songs/1").json()["domain"] == "songs"
         run = client.get("/v1/run").json()
         found = {domain["name"]: domain["items"] for domain in run["domains"]}
-        assert found == {"books": ITEMS, "games": ITEMS, "films": 1}
-        assert client.get("/v1/items/films/1").json()["domain"] == "films"
+        assert found == {"books": ITEMS, "games": ITEMS, "films": 2, "songs": 1}

@@ -138,22 +138,15 @@ def add_items(
     with these items.
     """
     from letterrec import api
-    from letterrec.data.readers.plain import read_items
     from letterrec.serving.catalogue.editor import Editor
     from letterrec.serving.catalogue.edits import AddItems, PutItems
-    from letterrec.serving.catalogue.placing import placed
+    from letterrec.serving.catalogue.placing import placed_table
 
     if domain is not None and not domain:
         raise RequestError("--domain is empty; expected a name")
-    new = read_items(items)
     engine = api.load(run)
     before = engine.catalogue.domain_names
-    domains = {} if domain is None else dict.fromkeys(new, domain)
-    if domain is None and engine.dataset.domains is not None:
-        found = read_items(items, by_domain=True)
-        if found.keys() != new.keys():
-            new, domains = found, {item: item.partition("/")[0] for item in found}
-    new, domains = placed(new, domains, engine)
+    new, domains = placed_table(items, engine, domain)
     edit = (PutItems if update else AddItems)(new, domains=domains)
     with on_ray(ray, workers, run):
         Editor(engine).make(edit)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
+from letterrec.data.targets import predicted
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import END_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.nn.t5 import Attention, Stack, additive
@@ -77,7 +78,7 @@ class Tiger(Recommender):
         super().__init__()
         self.max_history = max_history
         self.n_behaviours = n_behaviours
-        self.targets = targets or tuple(range(n_behaviours))
+        self.targets = predicted(targets, n_behaviours)
         self.first_behaviour = identifiers.n_tokens  # the tokens of behaviours are the last ones
         self.temperature = temperature
         self.sizes = identifiers.sizes

@@ -38,7 +38,7 @@ from letterrec.serving.catalogue.log import read_changes, version_of
 from letterrec.serving.catalogue.successor import successor
 from letterrec.serving.models import Model
 from letterrec.serving.preparation import Preparation, known_user
-from letterrec.serving.queries import Prepared, Query, Unknown, checked, kind_of, listed
+from letterrec.serving.queries import Answered, Prepared, Query, Unknown, checked, kind_of, listed
 from letterrec.serving.reasons import Reasons
 from letterrec.serving.search import Search, histories_of
 
@@ -360,7 +360,14 @@ class Engine:
         size = self.settings.evaluation.batch_size
         return Search(self.catalogue, self.dataset, self.model, size).answers(queries)
 
-    def wished(self, query: Prepared) -> Asked | None:
+    def answered(self, queries: Sequence[Prepared]) -> list[Answered]:
+        """The same, with what else the model has to work out for them."""
+        return [
+            Answered(items, self.note_on(query), self._wished(query) if query.explain else None)
+            for query, items in zip(queries, self.answer(queries), strict=True)
+        ]
+
+    def _wished(self, query: Prepared) -> Asked | None:
         """What the wish of a query changes in what memory counts; None where it has none."""
         if query.instruction is None or not query.rows:
             return None

@@ -109,6 +109,7 @@ class Preparation:
             among.behaviour,
             self.dataset.seen_by(among.behaviour),
             among.domain,
+            query.explain,
         )
 
     def _rows(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.data.lookup import one_id, short
+from letterrec.decoding.asked import Asked
 from letterrec.errors import RequestError
 from letterrec.serving.catalogue.filters import Where
 from letterrec.serving.catalogue.items import Catalogue
@@ -39,6 +40,7 @@ class Query:
             behaviours apart; None: all by the first of its targets.
         behaviour: what is asked for: what will be bought, or viewed; None: the run's targets.
         domain: recommend only from this one; None: from all.
+        explain: whether the answer is to be explained.
     """
 
     history: Iterable[object]
@@ -54,6 +56,7 @@ class Query:
     behaviours: Sequence[str] | None = None
     behaviour: str | None = None
     domain: str | None = None
+    explain: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +83,8 @@ class Prepared:
     know, and ``user`` is the row of the user, -1 if that is not known. ``behaviours`` are the rows
     of those of the history, one for each of its items, empty where the run knows one kind of
     interaction; ``behaviour`` is that of the one asked for, -1 for the run's targets; ``seen_by``
-    as of `Dataset.seen_by`; ``domain`` is the one that it is limited to.
+    as of `Dataset.seen_by`; ``domain`` is the one that it is limited to; ``explain`` is whether the
+    answer is to be explained.
     """
 
     rows: list[int]
@@ -95,6 +99,7 @@ class Prepared:
     behaviour: int = -1
     seen_by: NDArray[np.bool_] | None = None
     domain: str | None = None
+    explain: bool = False
 
     def seen(self) -> set[int]:
         """The rows of the items that are left out as seen."""
@@ -104,6 +109,21 @@ class Prepared:
             return set(self.rows)
         pairs = zip(self.rows, self.behaviours, strict=True)
         return {row for row, behaviour in pairs if self.seen_by[behaviour]}
+
+
+class Answered(NamedTuple):
+    """The answer to a query, and what a model has to say beside it.
+
+    Attributes:
+        items: rows with log-probabilities or scores, best first.
+        note: what should be known of it; None: nothing.
+        wished: what the query's wish changed in what memory counts, where the answer is to be
+            explained and it has one.
+    """
+
+    items: list[tuple[int, float]]
+    note: str | None
+    wished: Asked | None
 
 
 def checked(query: Query) -> tuple[int, int | None, str | None]:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from letterrec.config.recommenders import LcRecSettings
 from letterrec.data.sequences import Histories
+from letterrec.data.targets import predicted
 from letterrec.decoding.ranker import EventRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
@@ -167,7 +168,7 @@ class LcRec(Recommender):
             tokens = [vocabulary[word] for word in identifiers.words]
             word_rows = output.detach()[tokens]
         self.n_behaviours = max(1, len(behaviours))
-        self.targets = targets or tuple(range(self.n_behaviours))
+        self.targets = predicted(targets, self.n_behaviours)
         self.prompts = Prompts(base.tokenizer, tokens, loss_on, behaviours)
         self.register_buffer("word_rows", word_rows, persistent=False)
         self.register_buffer("code_tokens", torch.tensor(tokens), persistent=False)

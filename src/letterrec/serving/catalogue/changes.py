@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 
 class Words(NamedTuple):
-    """Title and text of an item."""
+    """Title and text of an item, and the address of its image, ``""`` where it has none."""
 
     title: str
     text: str
+    image: str = ""
 
 
 class Receipt(NamedTuple):
@@ -47,9 +48,10 @@ class Changes:
         states: item id -> ``blocked`` or ``deleted``, of any item.
         generation: number of edits since training.
         lineage: unique id of this state of the catalogue; empty as trained.
-        words: item id -> what is shown instead of the title and text that it came with.
+        words: item id -> what is shown instead of the title, text and image that it came with.
         receipts: fingerprint of an idempotency key -> what the edit did, the oldest first.
         domains: of the added items; ``""``: that of the run's one source.
+        images: of the added items.
     """
 
     item_ids: tuple[str, ...]
@@ -63,6 +65,7 @@ class Changes:
     words: dict[str, Words] = field(default_factory=dict)
     receipts: dict[str, Receipt] = field(default_factory=dict)
     domains: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
 
     @classmethod
     def none(cls, n_levels: int) -> Changes:
@@ -88,4 +91,5 @@ class Changes:
             states={i: s for i, s in self.states.items() if i in learned or i in added},
             words={i: w for i, w in self.words.items() if i in learned or i in added},
             domains=tuple(self.domains[row] for row in rows),
+            images=tuple(self.images[row] for row in rows),
         )

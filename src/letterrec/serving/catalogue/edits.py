@@ -58,6 +58,7 @@ class ChangeItem:
     item: str
     title: str | None = None
     text: str | None = None
+    image: str | None = None
     state: State | None = None
     key: Key | None = None
 

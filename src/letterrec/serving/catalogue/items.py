@@ -68,11 +68,11 @@ class Catalogue:
         added_content: float32 ``(n_added, d_content)`` of the added items.
         lineage: of the edits; see `Changes`.
         attributes: of the items trained on; added items have none.
-        edited: row -> what is shown instead of the title and text that the item came with.
+        edited: row -> what is shown instead of the title, text and image that the item came with.
         domains: which source each item is of; where the run has one, all are of that, unless they
             were added to another.
-        images: addresses of images of the items trained on, ``""`` where there is none; ``()``
-            where no item has one.
+        came_with_images: addresses of the images that the items came with, ``""`` where there is
+            none.
     """
 
     item_ids: tuple[str, ...]
@@ -92,7 +92,7 @@ class Catalogue:
     attributes: Attributes | None = None
     edited: dict[int, Words] = field(default_factory=dict)
     domains: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
+    came_with_images: tuple[str, ...] = ()
 
     @classmethod
     def trained(
@@ -111,7 +111,7 @@ class Catalogue:
             transitions,
             attributes=Attributes(dataset),
             domains=dataset.domains or (dataset.name,) * dataset.n_items,
-            images=dataset.images or (),
+            came_with_images=dataset.images or ("",) * dataset.n_items,
         )
 
     @cached_property
@@ -123,6 +123,16 @@ class Catalogue:
         for row, words in self.edited.items():
             titles[row] = words.title
         return tuple(titles)
+
+    @cached_property
+    def images(self) -> tuple[str, ...]:
+        """Addresses of the items' images, ``""`` where there is none."""
+        if not self.edited:
+            return self.came_with_images
+        images = list(self.came_with_images)
+        for row, words in self.edited.items():
+            images[row] = words.image
+        return tuple(images)
 
     @property
     def n_rows(self) -> int:

@@ -4,9 +4,10 @@ The file is replaced as a whole, under a lock: after a kill or on a full disk, t
 still there.
 
 Columns: ``item``, ``title``, ``text``, ``state``, ``level_1`` to ``level_L``, ``content`` (float32
-list), ``domain`` where items were added to a named one, and ``shown_title``, ``shown_text`` where
-title or text were edited. Added items have all but the last two; an item trained on appears only
-when it is blocked, deleted or edited, with that alone. A deleted item's row and identifier stay
+list), ``domain`` where items were added to a named one, ``image`` where added items have one, and
+``shown_title``, ``shown_text``, ``shown_image`` where one of these was edited. Added items have all
+but what is shown; an item trained on appears only when it is blocked, deleted or edited, with that
+alone. A deleted item's row and identifier stay
 taken, so that a log or a history that refers to them never means another item.
 
 The file also keeps what the latest edits with an idempotency key gave, so that a request whose
@@ -140,8 +141,9 @@ def _parsed(
         if frame.schema[name] != pl.String:
             raise ValueError(f"the column {name} holds {frame.schema[name]} instead of text")
     added = frame.filter(pl.col("level_1").is_not_null()) if sizes else frame.clear()
-    if "domain" in frame.columns and frame.schema["domain"] != pl.String:
-        raise ValueError("the column domain holds no text")
+    for name in ("domain", "image"):
+        if name in frame.columns and frame.schema[name] != pl.String:
+            raise ValueError(f"the column {name} holds no text")
     texts = (frame["item"], added["title"], added["text"])
     if any(column.null_count() for column in texts):
         raise ValueError("an id, a title or a text is missing")
@@ -183,20 +185,30 @@ def _parsed(
             str(key): Receipt(str(r), int(g), int(a), int(c))
             for key, (r, g, a, c) in receipts.items()
         },
-        tuple(added["domain"].fill_null("")) if "domain" in added.columns else ("",) * len(added),
+        _texts_or_empty(added, "domain"),
+        _texts_or_empty(added, "image"),
     )
 
 
+def _texts_or_empty(frame: pl.DataFrame, name: str) -> tuple[str, ...]:
+    """A column that is written only where a row has something in it."""
+    return tuple(frame[name].fill_null("")) if name in frame.columns else ("",) * len(frame)
+
+
 def _words(frame: pl.DataFrame) -> dict[str, Words]:
-    """Edited titles and texts; earlier versions wrote none."""
+    """Edited titles, texts and images; earlier versions wrote none, or no images."""
     if "shown_title" not in frame.columns:
         return {}
     edited = frame.filter(pl.col("shown_title").is_not_null())
     for name in ("shown_title", "shown_text"):
         if frame.schema[name] != pl.String or edited[name].null_count():
             raise ValueError(f"the column {name} holds {frame.schema[name]} or gaps, not texts")
+    images = _texts_or_empty(edited, "shown_image")
     rows = edited.select("item", "shown_title", "shown_text").iter_rows()
-    return {item: Words(title, text) for item, title, text in rows}
+    return {
+        item: Words(title, text, image)
+        for (item, title, text), image in zip(rows, images, strict=True)
+    }
 
 
 def write_changes(folder: Path, run: str, changes: Changes) -> None:
@@ -217,11 +229,13 @@ def write_changes(folder: Path, run: str, changes: Changes) -> None:
         "state": pl.Series([changes.states.get(i, "active") for i in rows], dtype=pl.String),
     }
     if changes.words:
-        words = [changes.words.get(i, (None, None)) for i in rows]
-        for place, name in enumerate(("shown_title", "shown_text")):
+        words = [changes.words.get(i, (None,) * 3) for i in rows]
+        for place, name in enumerate(("shown_title", "shown_text", "shown_image")):
             columns[name] = pl.Series([pair[place] for pair in words], dtype=pl.String)
     if any(changes.domains):
         columns["domain"] = pl.Series([*changes.domains, *empty], dtype=pl.String)
+    if any(changes.images):
+        columns["image"] = pl.Series([*changes.images, *empty], dtype=pl.String)
     for level in range(levels):
         codes = [*changes.codes[:, level].tolist(), *empty]
         columns[f"level_{level + 1}"] = pl.Series(codes, dtype=pl.Int32)

@@ -63,7 +63,7 @@ def successor(
         changes.lineage,
         attributes=before.attributes,
         domains=before.domains + _named(before, tuple(changes.domains[i] for i in new)),
-        images=before.images,
+        came_with_images=before.came_with_images + tuple(changes.images[i] for i in new),
     )
     if is_same:
         made.__dict__["rows"] = before.rows
@@ -79,8 +79,8 @@ def successor(
 def _places(before: Catalogue, changes: Changes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """int64: the row of each added item, and which of them get new rows, at the end.
 
-    An item that was there before, gone or not, keeps its row if id, title, text, codes and
-    content are the same.
+    An item that was there before, gone or not, keeps its row if id, title, text, image,
+    codes and content are the same.
     """
     n, n_added = before.n_trained, before.n_rows - before.n_trained
     m = len(changes.item_ids)
@@ -91,6 +91,7 @@ def _places(before: Catalogue, changes: Changes) -> tuple[NDArray[np.int64], NDA
         and changes.titles[:n_added] == before.came_with[n:]
         and changes.texts[:n_added] == before.added_texts
         and _named(before, changes.domains[:n_added]) == before.domains[n:]
+        and changes.images[:n_added] == before.came_with_images[n:]
         and np.array_equal(changes.codes[:n_added], codes)
         and (not n_added or np.array_equal(changes.content[:n_added], before.added_content))
     ):  # edits in sequence
@@ -100,6 +101,7 @@ def _places(before: Catalogue, changes: Changes) -> tuple[NDArray[np.int64], NDA
         before.came_with[n:],
         before.added_texts,
         before.domains[n:],
+        before.came_with_images[n:],
         [line.tobytes() for line in before.added_content],
         codes.tolist(),
         strict=True,
@@ -112,6 +114,7 @@ def _places(before: Catalogue, changes: Changes) -> tuple[NDArray[np.int64], NDA
         changes.titles,
         changes.texts,
         _named(before, changes.domains),
+        changes.images,
         [line.tobytes() for line in changes.content],
         changes.codes.tolist(),
         strict=True,

@@ -21,12 +21,12 @@ from letterrec.serving.http import schemas as s
 
 
 def name(catalogue: Catalogue, row: int) -> dict[str, object]:
-    """Item id, title and identifier of a row."""
+    """Item id, title, identifier and image of a row."""
     return {
         "item": catalogue.item_ids[row],
         "title": catalogue.titles[row],
         "identifier": catalogue.spelled(row),
-        "image": catalogue.images[row] if row < len(catalogue.images) else "",
+        "image": catalogue.images[row],
     }
 
 

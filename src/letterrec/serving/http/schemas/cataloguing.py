@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from letterrec.serving.catalogue.states import State
-from letterrec.serving.http.schemas.values import ItemName, NewId, Strict, Text, Versioned
+from letterrec.serving.http.schemas.values import Image, ItemName, NewId, Strict, Text, Versioned
 
 MAX_NEW_ITEMS = 1_000
 
@@ -50,6 +50,9 @@ class NewItem(Strict):
     item: NewId
     title: Text = ""
     text: Text = Field("", description="whatever else describes it: brand, categories, ...")
+    image: Image = Field(
+        "", description="address of its image, on https or this server; none if not given"
+    )
     domain: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
         None,
         description="which it is of, known or new: its id becomes domain/item. In a run of several "
@@ -64,7 +67,8 @@ class NewItems(Strict):
         min_length=1, max_length=MAX_NEW_ITEMS
     )
     upsert: bool = Field(
-        False, description="give items that are there these titles and texts; else they are refused"
+        False,
+        description="give items that are there what is given here; else they are refused",
     )
 
 
@@ -79,6 +83,9 @@ class ItemWords(Strict):
 
     title: Text = ""
     text: Text = Field("", description="whatever else describes it: brand, categories, ...")
+    image: Image = Field(
+        "", description="address of its image, on https or this server; it stays if not given"
+    )
 
 
 class ItemChange(Strict):
@@ -90,6 +97,9 @@ class ItemChange(Strict):
     )
     title: Text | None = None
     text: Text | None = Field(None, description="what describes it beside its title")
+    image: Image | None = Field(
+        None, description="address of its image, on https or this server; empty takes it away"
+    )
 
 
 class ChangedItem(ItemName, Versioned):
@@ -103,7 +113,7 @@ class ImportedItems(Versioned):
 
     rows: int = Field(description="items in the table")
     added: int
-    changed: int = Field(description="items whose title or text is another now")
+    changed: int = Field(description="items whose title, text or image is another now")
 
 
 class ListedItem(ItemName):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import ErrorDetails
 
 from letterrec.data.attributes import LONGEST
 from letterrec.data.ids import as_id
+from letterrec.data.text import image_of
 from letterrec.serving.queries import one_line
 
 MAX_NAME = 64
@@ -32,6 +33,12 @@ def _new_id(value: object) -> str:
     return item
 
 
+def _image(value: str) -> str:
+    if value and image_of(value) != value:
+        raise ValueError("expected an address that begins with https://, or with one / on the host")
+    return value
+
+
 _ID_SCHEMA = {
     "anyOf": [{"type": "string", "minLength": 1, "maxLength": 256}, {"type": "integer"}],
     "description": "an item's or user's id; a whole number is its digits",
@@ -49,6 +56,7 @@ NewId = Annotated[
     WithJsonSchema(_ID_SCHEMA, mode="validation"),
 ]
 Text = Annotated[str, Field(max_length=10_000)]
+Image = Annotated[str, Field(max_length=2_001), AfterValidator(_image)]
 Name = Annotated[str, Field(max_length=256)]
 # Validation stops at the first invalid id of a list: there may be half a million.
 Ids = Annotated[list[Id], Field(fail_fast=True)]
