@@ -154,7 +154,7 @@ def test_categories_are_an_attribute(instruments: Path) -> None:
 
 _FORKED = """
 import os, signal, sys
-from letterrec.api import load_to_fork
+from letterrec.serving.loading import load_to_fork
 engine = load_to_fork(sys.argv[1])
 child = os.fork()
 if not child:
