@@ -87,6 +87,8 @@ def serve(
         from letterrec.serving.http.server import serve as serve_runs
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "fastapi", "serve") from None
+    from letterrec.serving.loading import load_to_fork
+
     named = o.named_runs(runs)
     options = o.ServerOptions(
         host=host,
@@ -105,7 +107,7 @@ def serve(
         workers=workers,
         split=o.split_of(split or (), list(named)),
     )
-    serve_runs(named, Loading(api.load, api.load_to_fork), options)
+    serve_runs(named, Loading(api.load, load_to_fork), options)
 
 
 def add_items(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from letterrec.config.settings import Settings
 from letterrec.data.splits import SPLITS
-from letterrec.evaluation.protocol import Evaluation
-from letterrec.runs.parts import is_baseline
+from letterrec.evaluation.results import Evaluation
+from letterrec.runs.learning import is_baseline
 from letterrec.runs.run import Run
 
 _COLUMNS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")

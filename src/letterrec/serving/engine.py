@@ -28,8 +28,8 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.errors import RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.notebook import ShownLists
 from letterrec.runs.layout import Layout
+from letterrec.runs.notebook import ShownLists
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.changes import Changes
 from letterrec.serving.catalogue.filters import Where

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from letterrec.data.domains import qualified
-from letterrec.data.readers.plain import read_items
+from letterrec.data.readers.item_tables import read_items
 from letterrec.data.sources import check_domain
 from letterrec.data.text import ItemText
 from letterrec.errors import DataError, RequestError
