@@ -104,7 +104,7 @@ def test_a_user_of_one_domain_is_found_by_his_id_alone(tmp_path: Path) -> None:
         letterrec.forget(run, "nobody")
     letterrec.forget(run, "solo")
     letterrec.forget(run, "games/u0")
-    left = run.dataset().user_ids
+    left = Run.open(run.folder).dataset().user_ids
     assert "games/solo" not in left
     assert "games/u0" not in left
     assert "books/u0" in left

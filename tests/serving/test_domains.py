@@ -16,9 +16,10 @@ import letterrec
 from command import letterrec as command
 from domains import ITEMS, TASTES, USERS, WORDS
 from letterrec.data.text import item_text
-from letterrec.errors import NotFound, RequestError
+from letterrec.errors import DataError, NotFound, RequestError
 from letterrec.serving.catalogue.editor import Editor
 from letterrec.serving.catalogue.edits import AddItems
+from letterrec.serving.catalogue.placing import placed_table
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 
@@ -186,6 +187,9 @@ def test_domains_of_new_items(own: Path, tmp_path: Path) -> None:
         "games/90": "games",
         "games/91": "games",
     }
+    table.with_columns(domain=pl.lit("a/b")).write_csv(tmp_path / "new.csv")
+    with pytest.raises(DataError, match="row 1: domain 'a/b': expected one without '/'"):
+        placed_table(tmp_path / "new.csv", engine)
     with pytest.raises(RequestError, match="item 'x/1' is of no domain of the run"):
         Editor(engine).make(AddItems({"x/1": item_text("thing")}))
     again = letterrec.load(own)  # as a new process reads it

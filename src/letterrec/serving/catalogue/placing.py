@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from letterrec.data.domains import qualified
-from letterrec.data.readers.item_tables import read_items
+from letterrec.data.readers.item_tables import read_by_domain, read_items
 from letterrec.data.sources import check_domain
 from letterrec.data.text import ItemText
 from letterrec.errors import DataError, RequestError
@@ -58,15 +58,10 @@ def placed_table(
         DataError: it is no table of items.
         RequestError: see `placed`.
     """
+    if domain is None and engine.dataset.domains is not None:
+        return placed(*read_by_domain(path), engine)
     items = read_items(path)
-    if domain is not None:
-        return placed(items, dict.fromkeys(items, domain), engine)
-    if engine.dataset.domains is None:
-        return placed(items, {}, engine)
-    whole = read_items(path, by_domain=True)
-    has_column = whole.keys() != items.keys()
-    said = {item: item.partition("/")[0] for item in whole} if has_column else {}
-    return placed(whole, said, engine)
+    return placed(items, {} if domain is None else dict.fromkeys(items, domain), engine)
 
 
 def _domain_of(item: str, given: str, engine: Engine) -> str:
