@@ -31,7 +31,7 @@ from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import PAD_TOKEN, Identifiers
 from letterrec.nn.dropout import Dropout
 from letterrec.recommenders import tiger
-from letterrec.recommenders.rqt import Rqt
+from letterrec.recommenders.rqt.model import Rqt
 from letterrec.recommenders.tiger import Tiger
 from letterrec.training import threads
 from letterrec.training.devices import has_bfloat16

@@ -29,7 +29,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from letterrec.data import Histories
 from letterrec.identifiers.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
-from letterrec.recommenders.rqt import Rqt
+from letterrec.recommenders.rqt.model import Rqt
 from letterrec.recommenders.tiger import Tiger
 from letterrec.training.devices import has_bfloat16
 from letterrec.training.options import TrainingOptions

@@ -28,7 +28,7 @@ from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders.base import Features, Recommender
 from letterrec.recommenders.lcrec.model import LcRec
 from letterrec.recommenders.lcrec.tasks import TASKS, Case, Part
-from letterrec.recommenders.rqt import Rqt
+from letterrec.recommenders.rqt.model import Rqt
 from letterrec.recommenders.tiger import Tiger
 from letterrec.training.options import TrainingOptions
 
