@@ -33,7 +33,8 @@ from letterrec.decoding.trie import Trie
 from letterrec.evaluation.protocol import rank_cases
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.recommenders.rqt.model import Rqt
-from letterrec.recommenders.tiger import Tiger, spell
+from letterrec.recommenders.tiger.model import Tiger
+from letterrec.recommenders.tiger.spelling import spell
 from letterrec.training.options import TrainingOptions
 from sides import (
     circumstances,

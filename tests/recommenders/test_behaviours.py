@@ -29,7 +29,7 @@ from letterrec.recommenders.base import Features, Recommender
 from letterrec.recommenders.lcrec.model import LcRec
 from letterrec.recommenders.lcrec.tasks import TASKS, Case, Part
 from letterrec.recommenders.rqt.model import Rqt
-from letterrec.recommenders.tiger import Tiger
+from letterrec.recommenders.tiger.model import Tiger
 from letterrec.training.options import TrainingOptions
 
 TITLES = [f"Lamp {n}" for n in range(N_ITEMS)]
