@@ -21,8 +21,8 @@ from behaviours import (
     without_behaviours,
 )
 from letterrec.decoding.beam_search import search
+from letterrec.decoding.learning import learned
 from letterrec.decoding.ranker import EventRanker, Queries
-from letterrec.decoding.transitions import learned
 from letterrec.decoding.trie import Trie
 from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders.base import Features, Recommender

@@ -269,7 +269,7 @@ class LcRec(Network, Recommender):
             )
         examples = Examples(
             windows,
-            [likes[user] for user in user_of],
+            [likes[user] for user in user_of.tolist()],
             self.tasks,
             self.prompts,
             titles=self.titles,
