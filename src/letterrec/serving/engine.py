@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.data.lookup import short
-from letterrec.data.splits import returning_share
 from letterrec.decoding.asked import Asked
 from letterrec.decoding.ranker import Ranker
 from letterrec.decoding.transitions import Transitions
@@ -187,16 +186,6 @@ class Engine:
             return None
         start, stop = dataset.interactions.offsets[row : row + 2]
         return [dataset.behaviours[b] for b in of_each[start:stop]]
-
-    @cached_property
-    def returning(self) -> float:
-        """The share of validation targets that are in the history before them: how often people
-        come back to what they had.
-        """
-        cases = self.dataset.held_out("valid")
-        return returning_share(
-            replace(cases, histories=cases.histories.only(self.dataset.seen_by()))
-        )
 
     @cached_property
     def reasons(self) -> Reasons:
