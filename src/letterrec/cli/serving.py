@@ -121,7 +121,8 @@ def add_items(
         ),
     ],
     update: Annotated[
-        bool, typer.Option("--update", help="give items that are there these titles and texts")
+        bool,
+        typer.Option("--update", help="give items that are there these titles, texts and images"),
     ] = False,
     ray: RayOption = None,
     workers: WorkersOption = None,
