@@ -115,6 +115,35 @@ def test_a_path_may_bring_its_name(books: Path, games: Path) -> None:
     assert letterrec.read(odd.as_posix(), k_core=0).domains is None
 
 
+def test_further_columns_of_every_source_stay(tmp_path: Path) -> None:
+    days = range(4)
+    for name, columns in (
+        ("books", {"genre": ["crime", "poems"], "year": [1999, 2001]}),
+        ("games", {"genre": ["crime", "chess"], "players": [2, 4]}),
+        ("music", {}),
+    ):
+        events = [("ann", str(1 + day % 2), day) for day in days]
+        folder = write_source(tmp_path / name, *events)
+        pl.DataFrame({"item": ["1", "2"], "title": ["a", "b"]} | columns).write_csv(
+            folder / "items.csv"
+        )
+    names = ("books", "games", "music")
+    three = letterrec.read([tmp_path / name for name in names], k_core=0)
+    assert three.attributes is not None
+    none: list[str] = []
+    assert three.attributes.to_dict(as_series=False) == {
+        "genre": [["crime"], ["poems"], ["crime"], ["chess"], none, none],
+        "year": [["1999"], ["2001"], none, none, none, none],
+        "players": [none, none, ["2"], ["4"], none, none],
+    }
+    write_dataset(three, tmp_path / "kept")
+    kept = read_dataset(tmp_path / "kept").attributes
+    assert kept is not None
+    assert kept.equals(three.attributes)
+    music = combined({n: letterrec.read(tmp_path / "music", k_core=0) for n in ("a", "b")})
+    assert music.attributes is None
+
+
 def test_names_of_files_and_of_what_is_read(books: Path) -> None:
     table = books / "interactions.csv"
     given = sources_of([table, letterrec.read(books, k_core=0)])
