@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Frames, Sources
-from letterrec.data.cold import read_split
+from letterrec.data.reading import read_split
 from letterrec.decoding.ranker import GenerativeRanker, PersonalRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie

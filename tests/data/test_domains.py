@@ -13,8 +13,9 @@ import pytest
 import letterrec
 from letterrec.config.settings import DataSettings
 from letterrec.data import Dataset, Sources, sources_of
-from letterrec.data.cold import hold_out, read_split
+from letterrec.data.cold import hold_out
 from letterrec.data.domains import combined, items_in, names_of
+from letterrec.data.reading import read_split
 from letterrec.data.saved import read_dataset, write_dataset
 from letterrec.data.splits import Cut
 from letterrec.errors import DataError, LetterRecError, NotFound, SettingsError

@@ -8,7 +8,7 @@ import numpy as np
 
 from letterrec.data import Dataset, Frames, Sources
 from letterrec.data.behaviours import as_known
-from letterrec.data.cold import read_parts
+from letterrec.data.reading import read_parts
 from letterrec.files import fingerprint
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.runs import refitting, tracking
