@@ -173,7 +173,7 @@ def test_columns_of_several_sources_are_found(tmp_path: Path) -> None:
 _FORKED = """
 import os, signal, sys
 from pathlib import Path
-from letterrec.serving.loading import load_to_fork
+from letterrec.serving.opening import load_to_fork
 engine = load_to_fork(Path(sys.argv[1]))
 child = os.fork()
 if not child:
