@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
-from letterrec.config.settings import Order
+from letterrec.config.keywords import Order
 from letterrec.data.dataset import Dataset
 from letterrec.data.domains import combined
 from letterrec.data.readers.base import ReadOptions
