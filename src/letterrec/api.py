@@ -280,7 +280,7 @@ def evaluate(
     run.refuse_learned()
     engine = loading.load(run, edits=False)
     if beam is not None:
-        engine.check_searches()
+        engine.model.check_searches()
     settings = measured_as(engine.settings, cuts, metrics, users)
     if domain is not None:
         check_known(domain, names_of(engine.dataset))

@@ -14,7 +14,8 @@ from letterrec.identifiers.identifiers import Identifiers
 from letterrec.runs import refitting
 from letterrec.runs.refitting import Known, StartingWeights
 from letterrec.runs.run import Run
-from letterrec.serving.catalogue.log import Changes, locked, write_changes
+from letterrec.serving.catalogue.changes import Changes
+from letterrec.serving.catalogue.log import locked, write_changes
 from letterrec.serving.engine import Engine
 from letterrec.training import distributed
 
