@@ -218,6 +218,33 @@ class WishSettings(Section):
     training: TrainingSettings = TrainingSettings(epochs=8, learning_rate=1e-3, patience=3)
 
 
+class PreferenceSettings(Section):
+    """Post-training of a trained `rqt` by preference optimisation (DPO): after histories of
+    training, what was chosen next is preferred to the items that its own beams offered instead.
+    """
+
+    enabled: bool = Field(False, description="train on preferences once the recommender is trained")
+    users: int = Field(
+        50_000, ge=1, description="users of whose history one place each is learned, at most"
+    )
+    rejected: int = Field(
+        10, ge=1, le=100, description="items of a beam that what was chosen is preferred to"
+    )
+    beta: float = Field(
+        0.1,
+        gt=0,
+        description="how far a preference is to be learned: low ones move the probabilities far "
+        "away from those before",
+    )
+    likelihood: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the chosen items' own log-probability in the loss, beside what they "
+        "gain on the others",
+    )
+    training: TrainingSettings = TrainingSettings(epochs=4, learning_rate=2e-4, patience=2)
+
+
 LARGEST_CUT = 1000  # beams of a wider search do not fit the memory
 MetricName = Literal["recall", "ndcg", "mrr", "hit_rate"]
 
@@ -268,6 +295,7 @@ class Settings(Section):
     identifiers: IdentifierSettings = IdentifierSettings()
     recommender: RecommenderSettings = RqtSettings()
     training: TrainingSettings = TrainingSettings()
+    preference: PreferenceSettings = PreferenceSettings()
     transitions: TransitionSettings = TransitionSettings()
     wishes: WishSettings = WishSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

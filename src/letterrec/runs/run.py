@@ -44,6 +44,7 @@ STAGES = (
     "transitions",
     "evaluation",
 )
+PREFERENCE = "preference"  # a stage behind the recommender, where preferences are learned
 WISHES = "wishes"  # a stage before the evaluation, where wishes are to be followed
 _BASELINE_STAGES = ("read", "recommender", "evaluation")
 
@@ -192,7 +193,12 @@ class Run(Artefacts):
         """What a run with these settings goes through, in order."""
         if self.settings.recommender.name in BASELINES:
             return _BASELINE_STAGES
-        return (*STAGES[:-1], WISHES, STAGES[-1]) if self.settings.wishes.enabled else STAGES
+        stages = list(STAGES)
+        if self.settings.preference.enabled:
+            stages.insert(stages.index("transitions"), PREFERENCE)
+        if self.settings.wishes.enabled:
+            stages.insert(stages.index("evaluation"), WISHES)
+        return tuple(stages)
 
     def step(self, step: Step[Made, Kept], dataset: Dataset, make: Callable[[], Made]) -> Kept:
         """What a step gives: loaded if the run has it, else made, kept and loaded.
