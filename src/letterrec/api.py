@@ -19,7 +19,8 @@ from letterrec.embeddings.content import embed
 from letterrec.errors import RequestError, RunError, SettingsError
 from letterrec.evaluation import cold_start
 from letterrec.evaluation.breakdowns import By, grouped
-from letterrec.evaluation.protocol import SplitMetrics, evaluate_split, measured_cases
+from letterrec.evaluation.cases import measured_cases
+from letterrec.evaluation.protocol import SplitMetrics, evaluate_split
 from letterrec.files import apart, write_json
 from letterrec.identifiers.diagnostics import Diagnosis, LevelUse, domain_use
 from letterrec.identifiers.identifiers import Identifiers
@@ -29,6 +30,7 @@ from letterrec.runs import comparing, forgetting, hub
 from letterrec.runs.parts import is_baseline, measures_of, trained_baseline, trained_recommender
 from letterrec.runs.refitting import Weights as StartingWeights
 from letterrec.runs.run import Run
+from letterrec.serving.behaviours import asked_behaviour, row_of
 from letterrec.serving.engine import Engine
 from letterrec.serving.models import GenerativeModel, ScoringModel
 from letterrec.serving.refit import refit_served
@@ -280,6 +282,7 @@ def evaluate(
     metrics: Iterable[str] = (),
     users: int | None = None,
     domain: str | None = None,
+    behaviour: str | None = None,
 ) -> SplitMetrics:
     """Metrics of a finished run on a split, with their standard errors; see
     `evaluation.protocol.evaluate_split`.
@@ -297,10 +300,13 @@ def evaluate(
         users: rank a sample of at most so many; None takes the run's ``evaluation.test_users``.
         domain: of a run of several sources: rank the items of this one alone, for the users whose
             held-out item is of it. None ranks all items, and tells the domains apart beside that.
+        behaviour: ask for this one alone, such as ``"buy"``: of each user the first interaction of
+            the split that is of it, be it a target or context. None asks for the run's targets,
+            and tells their behaviours apart beside that.
 
     Raises:
         RequestError: ``beam`` is below 1, or is given for a baseline; ``by`` is no kind of group;
-            there is no such domain.
+            there is no such domain or behaviour, or the run cannot be asked for it.
         RunError: there is no run, or it is unfinished or damaged, or was refitted on all
             interactions.
         SettingsError: a cut, a metric or the number of users is none.
@@ -318,6 +324,8 @@ def evaluate(
     dataset, generates = engine.dataset, engine.model.generates
     if domain is not None:
         check_known(domain, names_of(dataset))
+    asked = -1 if behaviour is None else row_of(behaviour, "behaviour", dataset)
+    asked_behaviour(behaviour, dataset, any_of_them=engine.model.reads_behaviours)
     with shown(progress):
         measured = evaluate_split(
             engine.ranker,
@@ -330,10 +338,11 @@ def evaluate(
             measures=measures,
             users=users,
             domain=domain,
+            behaviour=asked,
         )
     result = measured.metrics
     if by is not None:
-        cases = measured_cases(dataset, split, users, domain)
+        cases = measured_cases(dataset, split, users, domain, asked)
         result["groups"] = grouped(by, measured.ranks, cases, dataset, measures)
     caption = f"{split}, {result['users']} users"
     html = metrics_table(result["metrics"], result.get("standard_errors", {}), caption)

@@ -150,6 +150,32 @@ def test_the_command_line_asks_for_a_behaviour(
     assert [line["item"] for line in first] == [item for item, _ in answer]
 
 
+def test_each_behaviour_is_evaluated(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def measured(*arguments: str) -> dict[str, object]:
+        assert command("evaluate", run, "--json", *arguments) == 0
+        found: dict[str, object] = json.loads(capsys.readouterr().out)
+        return found
+
+    targets, buys, views = (
+        measured(*a) for a in ((), ("--behaviour", "buy"), ("--behaviour", "view"))
+    )
+    assert buys["metrics"] == targets["metrics"]  # the one target is what is asked for
+    assert (buys["behaviour"], views["behaviour"]) == ("buy", "view")
+    assert 0 < views["users"] < buys["users"]  # type: ignore[operator]  # who viewed after buying
+    assert views["metrics"]["recall@1"] >= 0.8  # type: ignore[index]
+    python = letterrec.evaluate(run, behaviour="view", progress=False)
+    assert python["metrics"] == views["metrics"]
+    assert command("evaluate", run, "--behaviour", "view", "--by", "history") == 0
+    assert "asked for 'view'" in capsys.readouterr().out
+    for wrong, said in (("wish", "expected one of 'buy', 'view'"), ("", "expected one of")):
+        assert command("evaluate", run, "--behaviour", wrong) == 2
+        error = capsys.readouterr().err.strip()
+        assert said in error
+        assert "\n" not in error
+    with pytest.raises(RequestError, match="expected one of 'buy', 'view'"):
+        letterrec.evaluate(run, behaviour=3, progress=False)  # type: ignore[arg-type]
+
+
 def test_embeddings_of_users_are_of_what_they_did(run: Path, tmp_path: Path) -> None:
     assert command("export", run, "--embeddings", "--out", tmp_path / "out") == 0
     users, items = (
@@ -201,6 +227,8 @@ def test_a_baseline_learns_the_targets_alone(name: str, ring: Path, tmp_path: Pa
 
 
 def test_a_run_of_one_kind_of_interaction_knows_no_behaviour(shop_run: Path) -> None:
+    with pytest.raises(RequestError, match="one kind of interaction"):
+        letterrec.evaluate(shop_run, behaviour="buy", progress=False)
     engine = letterrec.load(shop_run)
     with pytest.raises(RequestError, match="knows one kind of interaction"):
         engine.recommend([["i05"]], behaviour="buy")

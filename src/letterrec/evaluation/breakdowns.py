@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import HeldOut
 from letterrec.decoding.ranker import Ranker
+from letterrec.evaluation.cases import measured_cases
 from letterrec.evaluation.metrics import (
     PAPER,
     Measures,
@@ -22,7 +23,7 @@ from letterrec.evaluation.metrics import (
     standard_errors,
     summarise,
 )
-from letterrec.evaluation.protocol import LIST, Group, measured_cases, rank_cases
+from letterrec.evaluation.protocol import LIST, Group, rank_cases
 
 _LENGTHS = ((1, 3), (4, 5), (6, 10), (11, 20), (21, None))
 _GROUPS = 5

@@ -15,9 +15,17 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec.data import Dataset
-from letterrec.data.domains import items_in, names_of
+from letterrec.data.domains import items_in
 from letterrec.data.splits import HeldOut, Split, sample_cases
 from letterrec.decoding.ranker import Queries, Ranker
+from letterrec.evaluation.cases import (
+    PartMetrics,
+    all_cases,
+    by_behaviour,
+    by_domain,
+    measured_cases,
+    sampled,
+)
 from letterrec.evaluation.metrics import (
     CUTS,
     PAPER,
@@ -37,8 +45,6 @@ from letterrec.progress import counting, say
 from letterrec.training import distributed
 
 LIST = 10  # items of a list that is looked at for itself
-EVERYONE = 100_000  # the most users who are all measured where their number is unset
-SAMPLE = 20_000  # users measured where there are more
 _SCORES = 2**26  # that are held at a time by a ranker that scores all items
 Lists = NDArray[np.int64]
 
@@ -48,14 +54,6 @@ class Group(TypedDict):
 
     name: str
     cases: int
-    metrics: dict[str, float]
-    standard_errors: dict[str, float]
-
-
-class DomainMetrics(TypedDict):
-    """Metrics of the users whose target is of one domain, and their standard errors."""
-
-    users: int
     metrics: dict[str, float]
     standard_errors: dict[str, float]
 
@@ -70,7 +68,9 @@ class SplitMetrics(TypedDict):
     and of the novelty. ``of_users`` is there where ``users`` are a sample of so many,
     ``without_history`` where others have interactions in the split and none before; ``groups``
     where they were asked for. Of several sources, ``domains`` has the metrics by that of the
-    target, and ``domain`` says that the items and targets of one alone were ranked.
+    target, and ``domain`` says that the items and targets of one alone were ranked. Of several
+    behaviours to be predicted, ``behaviours`` has the metrics by that of the target, and
+    ``behaviour`` says that one alone was asked for.
     """
 
     split: Split
@@ -85,9 +85,16 @@ class SplitMetrics(TypedDict):
     identifier_metrics: NotRequired[dict[str, float]]
     groups: NotRequired[list[Group]]
     domain: NotRequired[str]
-    domains: NotRequired[dict[str, DomainMetrics]]
+    domains: NotRequired[dict[str, PartMetrics]]
+    behaviour: NotRequired[str]
+    behaviours: NotRequired[dict[str, PartMetrics]]
     seconds: float
     users_per_second: float
+
+
+def parts_of(result: SplitMetrics) -> list[tuple[str, PartMetrics]]:
+    """The metrics of each domain, then of each behaviour, where they were told apart."""
+    return [*result.get("domains", {}).items(), *result.get("behaviours", {}).items()]
 
 
 class Evaluation(TypedDict, total=False):
@@ -125,6 +132,7 @@ def rank_cases(
     seen_by: NDArray[np.bool_] | None = None,
     label: str | None = None,
     allowed: NDArray[np.bool_] | None = None,
+    behaviour: int = -1,
 ) -> Lists:
     """The ``k`` best items for each case, seen items included unless excluded.
 
@@ -141,6 +149,7 @@ def rank_cases(
         seen_by: of `Queries`.
         label: of the progress bar; None shows none.
         allowed: bool ``(n_items,)``: the items that may come back; None: all.
+        behaviour: row of the one that is asked for; -1: those that the ranker predicts.
 
     Returns:
         int64 ``(n_cases, k)`` item rows, best first, ``-1`` where fewer exist.
@@ -167,6 +176,7 @@ def rank_cases(
                 beam=beam,
                 instructions=asked,
                 users=users,
+                behaviours=None if behaviour < 0 else np.full(len(rows), behaviour),
                 seen_by=seen_by,
             )
             items, _ = ranker.rank(queries)
@@ -190,6 +200,7 @@ def evaluate_split(
     measures: Measures = PAPER,
     users: int | None = None,
     domain: str | None = None,
+    behaviour: int = -1,
 ) -> Measured:
     """Metrics of a split over its users, each counted once.
 
@@ -208,13 +219,15 @@ def evaluate_split(
         users: rank a sample of at most so many; None: all, or, where there are more than 100,000,
             a sample of 20,000.
         domain: rank the items of this one alone, for the users whose target is of it.
+        behaviour: row of the one that is asked for: of each user the first such interaction of the
+            split, whether or not it is a target; -1: what is to be predicted.
 
     Raises:
         NotFound: there is no such domain.
     """
-    everyone = _in_domain(dataset.held_out(split), dataset, domain)
+    everyone = all_cases(dataset, split, domain, behaviour)
     allowed = None if domain is None else items_in(dataset, domain)
-    cases = _sampled(everyone, users)
+    cases = sampled(everyone, users)
     if users is None and len(cases) < len(everyone):
         say(
             f"  note: a sample of {len(cases):,} of the {len(everyone):,} users is measured "
@@ -230,9 +243,10 @@ def evaluate_split(
         batch_size=_bounded(batch_size, dataset),
         beam=beam,
         exclude_seen=exclude_seen,
-        seen_by=dataset.seen_by(),
+        seen_by=dataset.seen_by(behaviour),
         label=f"ranking ({split})",
         allowed=allowed,
+        behaviour=behaviour,
     )
     seconds = time.perf_counter() - started
     ranks = ranks_of(lists[:, :width], cases.targets)
@@ -261,7 +275,11 @@ def evaluate_split(
     if domain is not None:
         result["domain"] = domain
     elif dataset.domains is not None:
-        result["domains"] = _by_domain(ranks, cases, dataset, measures)
+        result["domains"] = by_domain(ranks, cases, dataset, measures)
+    if behaviour >= 0:
+        result["behaviour"] = dataset.behaviours[behaviour]
+    elif (parts := by_behaviour(ranks, cases, dataset, measures)) is not None:
+        result["behaviours"] = parts
     if newcomers := dataset.bounds.newcomers(split, dataset.interactions.lengths):
         result["without_history"] = newcomers
     if beam is not None:
@@ -272,48 +290,6 @@ def evaluate_split(
             by_identifier = _identifier_ranks(lists, cases.targets, group_of)
             result["identifier_metrics"] = summarise(by_identifier, measures)
     return Measured(result, ranks)
-
-
-def _by_domain(
-    ranks: Ranks, cases: HeldOut, dataset: Dataset, measures: Measures
-) -> dict[str, DomainMetrics]:
-    """Metrics by the domain of the target."""
-    found: dict[str, DomainMetrics] = {}
-    for name in names_of(dataset):
-        own = ranks[items_in(dataset, name)[cases.targets]]
-        errors = standard_errors(own, measures)
-        found[name] = DomainMetrics(
-            users=len(own), metrics=summarise(own, measures), standard_errors=errors
-        )
-    return found
-
-
-def _in_domain(cases: HeldOut, dataset: Dataset, domain: str | None) -> HeldOut:
-    """The cases whose target is of a domain; all where none is named."""
-    if domain is None:
-        return cases
-    return cases.take(np.flatnonzero(items_in(dataset, domain)[cases.targets]))
-
-
-def measured_cases(
-    dataset: Dataset, split: Split, users: int | None = None, domain: str | None = None
-) -> HeldOut:
-    """The cases that `evaluate_split` ranks.
-
-    Args:
-        dataset: holds the cases.
-        split: ``"valid"`` or ``"test"``.
-        users: a sample of at most so many, which depends on the data alone; None: as of
-            `evaluate_split`.
-        domain: those whose target is of it; None: all.
-    """
-    return _sampled(_in_domain(dataset.held_out(split), dataset, domain), users)
-
-
-def _sampled(cases: HeldOut, users: int | None) -> HeldOut:
-    if users is None:
-        users = len(cases) if len(cases) <= EVERYONE else SAMPLE
-    return sample_cases(cases, users, seed=0)
 
 
 def _bounded(batch_size: int, dataset: Dataset) -> int:

@@ -14,6 +14,7 @@ from letterrec.evaluation.protocol import (
     Group,
     SplitMetrics,
     evaluate_split,
+    parts_of,
     popularity_ranks,
 )
 from letterrec.reports.markup import note, panels, table
@@ -90,7 +91,7 @@ def _rows(run: Run, dataset: Dataset, metrics: Evaluation, split: Split) -> list
     found = [
         Row(run.settings.recommender.name, result["metrics"], result.get("standard_errors", {}), n)
     ]
-    for name, own in result.get("domains", {}).items():
+    for name, own in parts_of(result):
         label = f"{name}, {own['users']:,} users"
         found.append(Row(label, own["metrics"], own.get("standard_errors", {}), own["users"]))
     if "identifier_metrics" in result:
