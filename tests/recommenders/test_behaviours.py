@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +100,30 @@ def test_transitions_of_views_and_of_buys() -> None:
     assert other.shares[1].sum() == 0  # what will be viewed was not learned
 
 
+def test_how_far_the_behaviours_of_an_item_may_differ() -> None:
+    """Not at all, a little, or as far as items do; a little is enough to tell opposites apart."""
+    rows: dict[float, np.ndarray[Any, Any]] = {}
+    for own in (0.0, 0.4, 1.0):
+        made, _ = learned(planted(300), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(0,), own=own)
+        assert made.own == own
+        rows[own] = made.table.toarray().reshape(N_ITEMS, 2, N_ITEMS)
+    np.testing.assert_array_equal(rows[0.0][:, BUY], rows[0.0][:, VIEW])
+    apart = {own: float(np.abs(w[:, BUY] - w[:, VIEW]).sum()) for own, w in rows.items()}
+    assert 0 < 2 * apart[0.4] < apart[1.0]
+    assert (rows[0.4][:, BUY].argmax(1) == (np.arange(N_ITEMS) + 1) % N_ITEMS).all()
+
+
 def test_transitions_come_back_and_grow(tmp_path: Path) -> None:
-    transitions, _ = learned(planted(100), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,))
+    transitions, _ = learned(
+        planted(100), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,), own=0.4
+    )
     wider = transitions.with_context(0.5)
     wider.save(tmp_path / "t.safetensors", {})
     again = type(transitions).load(tmp_path / "t.safetensors")
     assert (again.n_behaviours, again.targets, again.n_items) == (2, (BUY,), N_ITEMS)
     assert (again.table != wider.table).nnz == 0
     assert (again.table != transitions.table).nnz > 0
-    assert again.context == 0.5
+    assert (again.context, again.own) == (0.5, 0.4)
 
     content = np.eye(N_ITEMS, dtype=np.float32)
     grown = transitions.grown(content, content[3:4])  # an item as the third

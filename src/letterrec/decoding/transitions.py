@@ -38,6 +38,8 @@ _NEW = 0.25  # weight of the similarity to a new item, relative to that to an it
 _LIKES = (0.05, 0.1, 0.2, 0.4)
 _DECAYS = (0.5, 0.7, 0.85, 0.95)
 _CONTEXTS = (0.5, 1.0)
+OWN = (0.4, 1.0)  # that `learned` is tried with where there are several behaviours
+CONTEXT = 0.5  # what they are compared at
 _WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9)
 _FIRST_WEIGHT = 0.5
 _STRENGTHS = ("seen", "like", "decay", "weight")
@@ -60,6 +62,7 @@ class Transitions:
         targets: rows of the behaviours of what is retrieved.
         context: weight of speaking for an item of another behaviour, relative to one of a target.
             This is part of ``table``.
+        own: how far an item's behaviours were let differ, from `learned`; see `event_weights`.
         of_context: what speaks for items of other behaviours, of the shape of the table, from
             `learned`; None where there are none, and in a run.
     """
@@ -72,6 +75,7 @@ class Transitions:
     n_behaviours: int = 1
     targets: tuple[int, ...] = (0,)
     context: float = 0.0
+    own: float = 1.0
     of_context: sp.csr_array[np.float32] | None = None
 
     @property
@@ -266,6 +270,7 @@ class Transitions:
                 "behaviours": str(self.n_behaviours),
                 "targets": json.dumps(self.targets),
                 "context": repr(self.context),
+                "own": repr(self.own),
             }
         write_tensors(
             path,
@@ -300,8 +305,8 @@ class Transitions:
             if not np.isfinite(counts).all():
                 raise ValueError("a count is not finite")
             known = {name: float(about[name]) for name in _STRENGTHS if name in about}
-            context = float(about.get("context", 0.0))
-        made = cls(table, n_behaviours=n_behaviours, targets=targets, context=context)
+            context, own = float(about.get("context", 0.0)), float(about.get("own", 1.0))
+        made = cls(table, n_behaviours=n_behaviours, targets=targets, context=context, own=own)
         strength = made.strength | known  # runs made before `seen` was chosen lack it
         seen, like, decay, weight = (strength[name] for name in _STRENGTHS)
         return replace(made, seen=seen, like=like, decay=decay, weight=weight)
@@ -318,6 +323,7 @@ def learned(
     neighbours: int = NEIGHBOURS,
     n_behaviours: int = 1,
     targets: Sequence[int] = (),
+    own: float = 1.0,
 ) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
     """Learn transitions by a ridge regression on near items.
 
@@ -338,6 +344,7 @@ def learned(
             of a view and of a buy are those of the item, which both share, and their own, and what
             they speak for are items of a target behaviour.
         targets: rows of the target behaviours; empty: all.
+        own: of several behaviours, how far those of an item may differ; see `event_weights`.
 
     Returns:
         The transitions without similarity, up to 200 of each item; and float32 ``(n_items,
@@ -351,13 +358,16 @@ def learned(
             n_items,
             similarity,
             np.isin(np.arange(n_behaviours), wanted),
+            own=own,
             window=window,
             backwards=backwards,
             ridge=ridge,
             exact=_EXACT,
             neighbours=neighbours,
         )
-        made = Transitions(table, n_behaviours=n_behaviours, targets=wanted, of_context=of_context)
+        made = Transitions(
+            table, n_behaviours=n_behaviours, targets=wanted, own=own, of_context=of_context
+        )
         return made, None if alike is None else largest(alike, _SIMILAR)
     gram, cross = nearby(histories, n_items, window, backwards)
     expected = [] if similarity is None else [sp.csr_array(np.float32(ridge) * similarity)]

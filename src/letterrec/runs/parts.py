@@ -19,7 +19,7 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
 from letterrec.data.splits import SPLITS
 from letterrec.decoding.ranker import EventRanker, GenerativeRanker, Ranker
-from letterrec.decoding.transitions import Transitions, learned, similarity_of
+from letterrec.decoding.transitions import CONTEXT, OWN, Transitions, learned, similarity_of
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
 from letterrec.embeddings.content import embed, encoder_tokenizer, given_content
@@ -307,12 +307,12 @@ def relearned_transitions(
     """
     if chosen is None:
         return None
-    transitions, similar = _learned(run, dataset, content)
+    transitions, similar = _learned(run, dataset, content, chosen.own)
     return transitions.strong_as(chosen, similar)
 
 
 def _learned(
-    run: Run, dataset: Dataset, content: Embeddings | None
+    run: Run, dataset: Dataset, content: Embeddings | None, own: float
 ) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
     """Transitions of what is trained on, and what similarity adds; see `transitions.learned`."""
     similarity = None
@@ -325,6 +325,7 @@ def _learned(
         similarity,
         n_behaviours=dataset.n_behaviours,
         targets=dataset.targets,
+        own=own,
         **settings,
     )
 
@@ -338,17 +339,26 @@ def fit_transitions(
     settings = run.settings.transitions
     if not settings.enabled:
         return None
-    transitions, similar = _learned(run, dataset, content)
     cases = validation_of(run, dataset)
 
     def score(transitions: Transitions) -> float:
         metrics = cases.metrics(replace(ranker, transitions=transitions))
         return metrics[run.settings.evaluation.criterion]
 
+    apart = OWN if dataset.behaviours and cases else OWN[-1:]
+    tried = [_learned(run, dataset, content, own) for own in apart]
+    if len(tried) > 1:
+        tried.sort(key=lambda made: score(made[0].with_context(CONTEXT)), reverse=True)
+    transitions, similar = tried[0]
     chosen = transitions.chosen(score, similar) if cases else transitions
+    of_behaviours = (
+        f", context {chosen.context:g}, behaviours apart {chosen.own:g}"
+        if dataset.behaviours
+        else ""
+    )
     say(
         f"  chosen on validation: seen items {chosen.seen:g}, like items {chosen.like:g}, "
-        f"decay {chosen.decay:g}, weight {chosen.weight:g}"
+        f"decay {chosen.decay:g}, weight {chosen.weight:g}{of_behaviours}"
     )
     return chosen
 
