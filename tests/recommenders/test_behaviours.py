@@ -19,6 +19,7 @@ from behaviours import (
     asked,
     identifiers,
     planted,
+    turns,
     without_behaviours,
 )
 from letterrec.decoding.beam_search import search
@@ -81,6 +82,35 @@ def test_what_is_bought_next_is_found_only_by_who_knows_behaviours(
     assert found(fitted(make, UNKNOWING, epochs)) <= 0.7
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "cycle", "epochs"), [(rqt, (VIEW, VIEW, BUY), 3), (tiger, (VIEW, BUY), 4)]
+)
+def test_the_next_behaviour_is_predicted(
+    make: Callable[[Features], Recommender], cycle: tuple[int, ...], epochs: int
+) -> None:
+    """A buy comes when all views of its turn were there: after two of them, or after one."""
+    torch.manual_seed(0)
+    model = make(KNOWING)
+    assert model.predicts_behaviours
+    model.fit(turns(150, cycle), TrainingOptions(epochs=epochs, batch_size=64, learning_rate=1e-2))
+    histories = turns(60, cycle, length=5, seed=1)
+    assert histories.behaviours is not None
+    latest = histories.behaviours.reshape(60, 5)[:, 1 - len(cycle) :]
+    is_next = torch.from_numpy((latest == VIEW).all(1))  # a buy
+    events = torch.from_numpy(histories.events(2).padded(model.max_history))
+    odds = model.eval().next_behaviours(events)
+    torch.testing.assert_close(odds.sum(1), torch.ones(60))
+    assert ((odds[:, BUY] > 0.5) == is_next).float().mean() >= 0.9
+
+
+def test_the_next_behaviour_is_not_predicted_where_it_has_no_weight() -> None:
+    for features, settings in ((UNKNOWING, {}), (KNOWING, {"behaviour_weight": 0.0})):
+        model = Rqt.build(identifiers(), features, **SMALL, **settings)
+        assert not model.predicts_behaviours
+        assert not any("next_behaviour" in name for name in model.state_dict())
+
+
 def test_transitions_of_views_and_of_buys() -> None:
     """In the ring a buy speaks for the next item, a view for the one opposite."""
     transitions, _ = learned(planted(300), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,))
@@ -114,10 +144,8 @@ def test_how_far_the_behaviours_of_an_item_may_differ() -> None:
 
 
 def test_transitions_come_back_and_grow(tmp_path: Path) -> None:
-    transitions, _ = learned(
-        planted(100), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,), own=0.4
-    )
-    wider = transitions.with_context(0.5)
+    transitions, _ = learned(planted(100), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,))
+    wider = replace(transitions.with_context(0.5), own=0.4)
     wider.save(tmp_path / "t.safetensors", {})
     again = type(transitions).load(tmp_path / "t.safetensors")
     assert (again.n_behaviours, again.targets, again.n_items) == (2, (BUY,), N_ITEMS)

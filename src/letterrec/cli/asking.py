@@ -315,6 +315,7 @@ def recommend(
                 "history": items,
                 "skipped": list(query.skipped),
                 "note": told,
+                "next_behaviour": engine.behaviour_odds(query),
                 "items": [
                     {"item": i, "title": titles[i], score_name: score} for i, score in answer
                 ],
@@ -322,6 +323,9 @@ def recommend(
         )
     elif answer:
         out.print(recommendation_table(engine, answer))
+        if odds := engine.behaviour_odds(query):
+            said = ", ".join(f"{name} {share:.0%}" for name, share in odds.items())
+            out.print(f"the next item comes by: {said}", soft_wrap=True)
 
 
 def inspect(run: RunArgument, as_json: AsJson = False) -> None:

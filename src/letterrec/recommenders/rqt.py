@@ -32,7 +32,7 @@ from letterrec.decoding.trie import Trie
 from letterrec.embeddings.queries import QueryEncoder
 from letterrec.errors import SettingsError
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.nn.behaviours import BehaviourInputs, items_of
+from letterrec.nn.behaviours import BehaviourInputs, NextBehaviour, items_of
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
 from letterrec.nn.sasrec import full_loss
@@ -76,6 +76,8 @@ class Rqt(Recommender):
             codes have the rest.
         n_behaviours: kinds of interactions; see `nn.behaviours`.
         targets: rows of the behaviours that are to be predicted; empty: all.
+        behaviour_weight: weight in the loss of predicting by which behaviour the next item comes,
+            where there are several; 0: that is not predicted.
     """
 
     tokens: Tensor
@@ -104,6 +106,7 @@ class Rqt(Recommender):
         item_share: float = 0.8,
         n_behaviours: int = 1,
         targets: tuple[int, ...] = (),
+        behaviour_weight: float = 0.2,
     ) -> None:
         super().__init__()
         content = content if use_content else None
@@ -138,6 +141,9 @@ class Rqt(Recommender):
                     table.weight.data[table.padding_idx].zero_()
         self.n_behaviours = n_behaviours
         self.behaviours = BehaviourInputs(n_behaviours, targets, dim) if n_behaviours > 1 else None
+        self.behaviour_weight = behaviour_weight
+        has_head = n_behaviours > 1 and behaviour_weight > 0
+        self.next_behaviour = NextBehaviour(n_behaviours, dim) if has_head else None
         self._table: _Table | None = None
         self._wished_table: _Table | None = None
         self._there: _There | None = None
@@ -278,15 +284,21 @@ class Rqt(Recommender):
         Returns:
             ``loss``: the ranking-guided loss (eq. 6), summed over levels, mean over items. With a
             softmax over items ``codes`` is this, ``items`` the cross-entropy over the items, and
-            ``loss`` their weighted sum.
+            ``loss`` their weighted sum. So is ``behaviours``, the cross-entropy over the behaviours
+            by which the items come, where they are predicted.
         """
-        hidden, following, read = self.targets_of(groups)
-        loss = self.code_loss(hidden, following)
-        if self.item_query is None:
-            return {"loss": loss}
-        left_out = read if self.taken_once else None
-        of_items = full_loss(self.item_query(hidden), self.items(), following, left_out)
-        return {"loss": loss + self.item_weight * of_items, "codes": loss, "items": of_items}
+        states = [self._states(events) for events in groups]
+        hidden, following, read = self._targets(groups, states)
+        loss = codes = self.code_loss(hidden, following)
+        parts: dict[str, Tensor] = {}
+        if self.item_query is not None:
+            left_out = read if self.taken_once else None
+            of_items = full_loss(self.item_query(hidden), self.items(), following, left_out)
+            loss, parts["items"] = loss + self.item_weight * of_items, of_items
+        if self.next_behaviour is not None:
+            kinds = self._behaviour_loss(groups, states)
+            loss, parts["behaviours"] = loss + self.behaviour_weight * kinds, kinds
+        return {"loss": loss, "codes": codes, **parts} if parts else {"loss": loss}
 
     def targets_of(self, groups: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Each item that follows others, of groups of sequences as of `forward`.
@@ -295,7 +307,13 @@ class Rqt(Recommender):
             Hidden states ``(n, dim)`` before it, its row ``(n,)``, and the rows of those read
             before it ``(n, longest - 1)``, -1 padded.
         """
-        parts = [self._following(events) for events in groups]
+        return self._targets(groups, [self._states(events) for events in groups])
+
+    def _targets(
+        self, groups: Sequence[Tensor], states: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, with the states ``(sequences, longest - 1, dim)`` of each group."""
+        parts = [self._following(*part) for part in zip(groups, states, strict=True)]
         hidden, following = (torch.cat([part[i] for part in parts]) for i in (0, 1))
         longest = max(part[2].shape[1] for part in parts)
         read = [F.pad(r, (0, longest - r.shape[1]), value=-1) for _, _, r in parts]
@@ -324,22 +342,62 @@ class Rqt(Recommender):
             loss = loss + share * ranking_guided_loss(logits, targets, self.temperature)
         return loss
 
-    def _following(self, events: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Each item that follows others, of item rows, or events, ``(sequences, longest)``.
+    def _states(self, events: Tensor) -> Tensor:
+        """Hidden states ``(sequences, longest - 1, dim)`` before all items but the first, of item
+        rows, or events, ``(sequences, longest)``.
+        """
+        following = None
+        if self.behaviours is not None:
+            following = self.behaviours.between(events, dropping=self.training)
+        return self._read(events[:, :-1], following)
+
+    def _behaviour_loss(self, groups: Sequence[Tensor], states: Sequence[Tensor]) -> Tensor:
+        """Cross-entropy of the behaviour of each event that follows others, mean over them."""
+        logits, wanted = [], []
+        for events, state in zip(groups, states, strict=True):
+            there = events[:, 1:] >= 0
+            logits.append(self._behaviour_logits(events[:, :-1], state)[there])
+            wanted.append(events[:, 1:][there].remainder(self.n_behaviours))
+        return F.cross_entropy(torch.cat(logits).float(), torch.cat(wanted))
+
+    def _behaviour_logits(self, events: Tensor, states: Tensor) -> Tensor:
+        """Logits ``(batch, longest, n_behaviours)`` of the behaviour after each event ``(batch,
+        longest)``, with the states ``(batch, longest, dim)``.
+        """
+        assert self.behaviours is not None
+        assert self.next_behaviour is not None
+        items = items_of(events, self.n_behaviours).clamp_min(0)
+        came_by = self.behaviours.had(events.remainder(self.n_behaviours))
+        return cast(Tensor, self.next_behaviour(states, self._item_inputs(items) + came_by))
+
+    @property
+    def predicts_behaviours(self) -> bool:
+        """Whether it says by which behaviour the next item comes."""
+        return self.next_behaviour is not None
+
+    @torch.no_grad()
+    def next_behaviours(self, histories: Tensor) -> Tensor:
+        """See `Recommender.next_behaviours`."""
+        assert self.behaviours is not None
+        states = self._read(histories, self.behaviours.asked(histories))
+        latest = (histories >= 0).sum(1) - 1
+        logits = self._behaviour_logits(histories, states)
+        return logits[torch.arange(len(latest)), latest].float().softmax(1)
+
+    def _following(self, events: Tensor, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Each item that follows others, of item rows, or events, ``(sequences, longest)``, with
+        the states before them ``(sequences, longest - 1, dim)``.
 
         Returns:
             Hidden states ``(n, dim)`` before it, its row ``(n,)``, and the rows of those read
             before it ``(n, longest - 1)``, -1 padded.
         """
-        items, following = items_of(events, self.n_behaviours), None
-        if self.behaviours is not None:
-            following = self.behaviours.between(events, dropping=self.training)
+        items = items_of(events, self.n_behaviours)
         is_target = items[:, 1:] >= 0
         steps = torch.arange(items.shape[1] - 1, device=items.device)
         read = items[:, None, :-1].expand(-1, len(steps), -1)  # (sequences, longest - 1, same)
         read = read.masked_fill(steps > steps[:, None], -1)
-        hidden = self._read(events[:, :-1], following)
-        return hidden[is_target], items[:, 1:][is_target], read[is_target]
+        return states[is_target], items[:, 1:][is_target], read[is_target]
 
     @torch.no_grad()
     def encode(

@@ -375,6 +375,47 @@ class Engine:
                 "recommender.tasks.query=1"
             )
 
+    def next_behaviours(
+        self,
+        histories: Iterable[Iterable[object]],
+        behaviours: Sequence[Sequence[str] | None] | None = None,
+    ) -> list[dict[str, float] | None]:
+        """By which behaviour the next item of each history comes: a probability for each.
+
+        Args:
+            histories: lists of item ids, oldest first.
+            behaviours: as of `recommend`.
+
+        Returns:
+            Per history behaviour -> probability, one in sum; None for a history that is empty.
+
+        Raises:
+            RequestError: the run does not predict that, or one of `recommend`.
+        """
+        each = list(histories)
+        kinds = [None] * len(each) if behaviours is None else list(behaviours)
+        if len(kinds) != len(each):
+            raise RequestError(f"{len(kinds)} lists of behaviours came for {len(each)} histories")
+        if not self.model.predicts_behaviours:
+            raise RequestError(
+                "the run does not predict behaviours; fit a recommender that does (rqt, tiger or "
+                "lcrec) to data with a column 'behaviour', or with data.grades"
+            )
+        nothing = Query(())
+        among = self._filter(nothing)
+        queries = [
+            self._prepared(replace(nothing, history=h, behaviours=b), among)
+            for h, b in zip(each, kinds, strict=True)
+        ]
+        return [self.behaviour_odds(query) for query in queries]
+
+    def behaviour_odds(self, query: Prepared) -> dict[str, float] | None:
+        """`next_behaviours` of a prepared query; None where the run does not predict them."""
+        if not query.rows or not self.model.predicts_behaviours:
+            return None
+        (odds,) = self.model.next_behaviours(self._histories([query])).tolist()
+        return dict(zip(self.dataset.behaviours, odds, strict=True))
+
     def note_on(self, query: Prepared) -> str | None:
         """What should be known of a query's answer: that no item is near what it wishes for."""
         if query.instruction is None or self.model.meets(query.instruction):

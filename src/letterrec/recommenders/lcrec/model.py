@@ -457,24 +457,67 @@ class LcRec(Recommender):
             histories: int64 ``(batch, longest)`` item rows, or events, left-aligned, -1 padded;
                 ``longest`` at most ``max_history``.
             instructions: for each history what is wanted, in words, or None.
-            behaviours: int64 ``(batch,)`` that are asked for; for -1, or None, the first of the
-                targets.
+            behaviours: int64 ``(batch,)`` that are asked for; for -1, or None, the likeliest of the
+                targets is predicted.
         """
         self.eval()
         wishes = instructions or [None] * len(histories)
-        asked = [-1] * len(histories) if behaviours is None else behaviours.tolist()
+        asked = self._asked(histories, wishes, behaviours)
         examples = []
         for row, wish, behaviour in zip(histories.tolist(), wishes, asked, strict=True):
             items = [item for item in row if item >= 0]
             example = self.prompts.example(history(items, wish))
             if self.n_behaviours > 1:
-                wanted = self.targets[0] if behaviour < 0 else behaviour
-                example.add(self.prompts.behaviour(wanted))
+                example.add(self.prompts.behaviour(behaviour))
             examples.append(example)
         tokens, *_ = self.prompts.batch(examples)
         lengths = torch.tensor([len(example.tokens) for example in examples])
         device = histories.device
         return Beams(self, tokens.to(device), lengths.to(device))
+
+    def _asked(
+        self, histories: Tensor, wishes: Sequence[str | None], behaviours: Tensor | None
+    ) -> list[int]:
+        """The behaviour of each history that is asked for, or the likeliest of the targets."""
+        asked = [-1] * len(histories) if behaviours is None else behaviours.tolist()
+        open_ = [place for place, behaviour in enumerate(asked) if behaviour < 0]
+        likeliest = [self.targets[0]] * len(open_)
+        if open_ and len(self.targets) > 1:
+            odds = self._behaviour_odds(histories[open_], [wishes[place] for place in open_])
+            likeliest = [self.targets[i] for i in odds[:, list(self.targets)].argmax(1).tolist()]
+        for place, behaviour in zip(open_, likeliest, strict=True):
+            asked[place] = behaviour
+        return asked
+
+    def next_behaviours(self, histories: Tensor) -> Tensor:
+        """The probabilities of the words that stand before an item; see
+        `Recommender.next_behaviours`.
+        """
+        self.eval()
+        return self._behaviour_odds(histories, [None] * len(histories)).softmax(1)
+
+    @torch.no_grad()
+    def _behaviour_odds(self, histories: Tensor, wishes: Sequence[str | None]) -> Tensor:
+        """float32 ``(batch, n_behaviours)``: the log-probability of each behaviour's words behind
+        the prompt of each history.
+        """
+        examples, starts = [], []
+        for row, wish in zip(histories.tolist(), wishes, strict=True):
+            parts = history([item for item in row if item >= 0], wish)
+            for behaviour in range(self.n_behaviours):
+                example = self.prompts.example(parts)
+                starts.append(len(example.tokens))
+                example.add(self.prompts.behaviour(behaviour))
+                examples.append(example)
+        tokens = self.prompts.batch(examples)[0].to(histories.device)
+        states = self.read(tokens)
+        odds = []
+        for line, state, start, example in zip(tokens, states, starts, examples, strict=True):
+            stop = len(example.tokens)
+            logits = self.network.get_output_embeddings()(state[start - 1 : stop - 1]).float()
+            said = logits.log_softmax(1).gather(1, line[start:stop, None])
+            odds.append(said.sum())
+        return torch.stack(odds).view(len(histories), self.n_behaviours)
 
 
 class _Draws:

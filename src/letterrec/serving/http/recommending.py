@@ -227,6 +227,7 @@ def _response(
         items=items,
         history=names,
         behaviours=kinds,
+        next_behaviour=engine.behaviour_odds(query) if explain else None,
         skipped=list(query.skipped),
         note=engine.note_on(query),
     )
