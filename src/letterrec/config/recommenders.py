@@ -46,8 +46,8 @@ class RqtSettings(TransformerSettings, RecommenderSection):
     behaviour_weight: float = Field(
         0.2,
         ge=0,
-        description="weight in the loss of predicting by which behaviour the next item comes; 0, or "
-        "where there is one kind: none",
+        description="weight in the loss of predicting by which behaviour the next item comes, of "
+        "several",
     )
 
 

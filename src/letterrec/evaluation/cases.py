@@ -4,8 +4,6 @@ behaviour.
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,19 +11,10 @@ from letterrec.data import Dataset
 from letterrec.data.domains import items_in, names_of
 from letterrec.data.splits import HeldOut, Split, sample_cases
 from letterrec.evaluation.metrics import Measures, Ranks, standard_errors, summarise
+from letterrec.evaluation.results import PartMetrics
 
 EVERYONE = 100_000  # the most users who are all measured where their number is unset
 SAMPLE = 20_000  # users measured where there are more
-
-
-class PartMetrics(TypedDict):
-    """Metrics of the users whose target is of one domain, or one behaviour, and their standard
-    errors.
-    """
-
-    users: int
-    metrics: dict[str, float]
-    standard_errors: dict[str, float]
 
 
 def measured_cases(
