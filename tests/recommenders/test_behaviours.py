@@ -29,7 +29,7 @@ from letterrec.decoding.trie import Trie
 from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders.base import Features, Recommender
 from letterrec.recommenders.lcrec.model import LcRec
-from letterrec.recommenders.lcrec.tasks import TASKS, Case, Part
+from letterrec.recommenders.lcrec.tasks import TASKS, Case, Part, history
 from letterrec.recommenders.rqt import Rqt
 from letterrec.recommenders.tiger import Tiger
 from letterrec.training.options import TrainingOptions
@@ -220,7 +220,9 @@ def test_a_word_stands_before_each_item_of_a_prompt(tiny_model: Path) -> None:
     case = Case(events, N_ITEMS, TITLES, TITLES, random, n_behaviours=2)
     assert words(TASKS["seqrec"](case)).endswith("oldest first:  view: ## buy: ##")
     wanted = [i for i in model.prompts.example(TASKS["seqrec"](case)).items if i >= 0]
-    assert wanted == [5, 5]  # the codes of the item, and no word
+    assert wanted == [5, 5]  # the codes of the item
+    marked = model.prompts.example(TASKS["seqrec"](case)).is_text
+    assert sum(marked) == len(model.prompts.behaviour(BUY))  # and the word before them
     assert case.title(events[0]) == TITLES[3]
     assert words(TASKS["index2item"](case)).count("Identifier: ##") == 1  # no behaviour
 
@@ -233,6 +235,21 @@ def test_a_word_stands_before_each_item_of_a_prompt(tiny_model: Path) -> None:
     ]
     assert torch.equal(scores[0], scores[1])
     assert not torch.allclose(scores[0], scores[2])
+
+    def said(behaviour: int) -> torch.Tensor:
+        """The log-probability of the words of a behaviour behind the first history."""
+        example = model.prompts.example(history([e for e in given[0].tolist() if e >= 0]))
+        word = model.prompts.behaviour(behaviour)
+        example.add(word)
+        states = model.read(torch.tensor(example.tokens)[None])[0, -len(word) - 1 : -1]
+        logits = model.network.get_output_embeddings()(states).log_softmax(1)
+        return logits[range(len(word)), word].sum()
+
+    odds = model.next_behaviours(given)
+    torch.testing.assert_close(odds.sum(1), torch.ones(4))
+    with torch.no_grad():
+        expected = said(BUY) - said(VIEW)
+    torch.testing.assert_close((odds[0, BUY] / odds[0, VIEW]).log(), expected, atol=1e-3, rtol=1e-3)
 
 
 def test_one_kind_of_interaction_changes_nothing() -> None:
