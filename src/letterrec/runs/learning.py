@@ -14,8 +14,9 @@ from letterrec.config.section import TrainingSettings
 from letterrec.config.settings import Settings
 from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
+from letterrec.decoding.contexts import chosen_context
 from letterrec.decoding.ranker import GenerativeRanker, Ranker
-from letterrec.decoding.transitions import CONTEXT, OWN, Transitions, learned, similarity_of
+from letterrec.decoding.transitions import Transitions, learned, similarity_of
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings.queries import QueryEncoder
 from letterrec.evaluation.protocol import Validation
@@ -194,26 +195,27 @@ def _learned(
     run: Run, dataset: Dataset, content: Embeddings | None, own: float
 ) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
     """Transitions of what is trained on, and what similarity adds; see `transitions.learned`."""
-    similarity = None
-    if content is not None and len(content) > 1:
-        similarity = similarity_of(content)
-    settings = run.settings.transitions.model_dump(exclude={"enabled"})
     return learned(
         dataset.training(),
         dataset.n_items,
-        similarity,
+        _similarity(content),
         n_behaviours=dataset.n_behaviours,
         targets=dataset.targets,
         own=own,
-        **settings,
+        **run.settings.transitions.model_dump(exclude={"enabled"}),
     )
+
+
+def _similarity(content: Embeddings | None) -> sp.csr_array[np.float32] | None:
+    return None if content is None or len(content) < 2 else similarity_of(content)
 
 
 def fit_transitions(
     run: Run, dataset: Dataset, content: Embeddings | None, ranker: GenerativeRanker
 ) -> Transitions | None:
     """Transitions of the training interactions, of the strength that validation chooses; None
-    where the settings do without.
+    where the settings do without. How they treat several behaviours is chosen on the latest
+    interactions of training, where there are enough.
     """
     settings = run.settings.transitions
     if not settings.enabled:
@@ -224,22 +226,30 @@ def fit_transitions(
         metrics = cases.metrics(replace(ranker, transitions=transitions))
         return metrics[run.settings.evaluation.criterion]
 
-    apart = OWN if dataset.behaviours and cases else OWN[-1:]
-    tried = [_learned(run, dataset, content, own) for own in apart]
-    if len(tried) > 1:
-        tried.sort(key=lambda made: score(made[0].with_context(CONTEXT)), reverse=True)
-    transitions, similar = tried[0]
+    found = _context(run, dataset, content) if dataset.behaviours and cases else None
+    transitions, similar = _learned(run, dataset, content, 1.0 if found is None else found[0])
+    if found is not None:
+        transitions = replace(transitions.with_context(found[1]), of_context=None)
     chosen = transitions.chosen(score, similar) if cases else transitions
-    of_behaviours = (
-        f", context {chosen.context:g}, behaviours apart {chosen.own:g}"
-        if dataset.behaviours
-        else ""
-    )
+    of_behaviours = f", context {chosen.context:g}, behaviours apart {chosen.own:g}"
     say(
         f"  chosen on validation: seen items {chosen.seen:g}, like items {chosen.like:g}, "
-        f"decay {chosen.decay:g}, weight {chosen.weight:g}{of_behaviours}"
+        f"decay {chosen.decay:g}, weight {chosen.weight:g}"
+        f"{of_behaviours if dataset.behaviours else ''}"
     )
     return chosen
+
+
+def _context(run: Run, dataset: Dataset, content: Embeddings | None) -> tuple[float, float] | None:
+    """How transitions treat the behaviours of a data set; see `contexts.chosen_context`."""
+    return chosen_context(
+        dataset.training(),
+        dataset.n_items,
+        _similarity(content),
+        n_behaviours=dataset.n_behaviours,
+        targets=dataset.targets,
+        **run.settings.transitions.model_dump(exclude={"enabled"}),
+    )
 
 
 def validation_of(run: Run, dataset: Dataset) -> Validation:
