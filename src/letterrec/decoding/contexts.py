@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec.data.sequences import Histories
-from letterrec.decoding.transitions import Transitions, learned
+from letterrec.decoding.learning import learned
+from letterrec.decoding.transitions import Transitions
 
 _OWN = (0.4, 1.0)  # how far an item's behaviours may differ
 _CONTEXTS = (0.0, 0.5, 1.0)  # weight of speaking for items of other behaviours

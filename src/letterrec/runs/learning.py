@@ -14,9 +14,10 @@ from letterrec.config.section import TrainingSettings
 from letterrec.config.settings import Settings
 from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
+from letterrec.decoding import learning
 from letterrec.decoding.contexts import chosen_context
 from letterrec.decoding.ranker import GenerativeRanker, Ranker
-from letterrec.decoding.transitions import Transitions, learned, similarity_of
+from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings.queries import QueryEncoder
 from letterrec.evaluation.protocol import Validation
@@ -188,14 +189,14 @@ def relearned_transitions(
     if chosen is None:
         return None
     transitions, similar = _learned(run, dataset, content, chosen.own)
-    return transitions.strong_as(chosen, similar)
+    return learning.strong_as(transitions, chosen, similar)
 
 
 def _learned(
     run: Run, dataset: Dataset, content: Embeddings | None, own: float
 ) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
-    """Transitions of what is trained on, and what similarity adds; see `transitions.learned`."""
-    return learned(
+    """Transitions of what is trained on, and what similarity adds; see `learning.learned`."""
+    return learning.learned(
         dataset.training(),
         dataset.n_items,
         _similarity(content),
@@ -207,7 +208,7 @@ def _learned(
 
 
 def _similarity(content: Embeddings | None) -> sp.csr_array[np.float32] | None:
-    return None if content is None or len(content) < 2 else similarity_of(content)
+    return None if content is None or len(content) < 2 else learning.similarity_of(content)
 
 
 def fit_transitions(
@@ -230,7 +231,7 @@ def fit_transitions(
     transitions, similar = _learned(run, dataset, content, 1.0 if found is None else found[0])
     if found is not None:
         transitions = replace(transitions.with_context(found[1]), of_context=None)
-    chosen = transitions.chosen(score, similar) if cases else transitions
+    chosen = learning.chosen(transitions, score, similar) if cases else transitions
     of_behaviours = f", context {chosen.context:g}, behaviours apart {chosen.own:g}"
     say(
         f"  chosen on validation: seen items {chosen.seen:g}, like items {chosen.like:g}, "
