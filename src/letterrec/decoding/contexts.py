@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec.data.sequences import Histories
+from letterrec.decoding.linear import NEIGHBOURS
 from letterrec.decoding.learning import learned
 from letterrec.decoding.transitions import Transitions
 
@@ -39,6 +40,7 @@ def chosen_context(
     window: int,
     backwards: float,
     ridge: float,
+    neighbours: int = NEIGHBOURS,
 ) -> tuple[float, float] | None:
     """``own`` and ``context`` of transitions (see `learned` and `Transitions`); None where there is
     too little to choose by.
@@ -52,6 +54,7 @@ def chosen_context(
         window: of `learned`, as are ``backwards`` and ``ridge``.
         backwards: of `learned`.
         ridge: of `learned`.
+        neighbours: of `learned`.
     """
     wanted = np.isin(np.arange(n_behaviours), tuple(targets) or tuple(range(n_behaviours)))
     user, place = _latest(histories, wanted)
@@ -72,6 +75,7 @@ def chosen_context(
             window=window,
             backwards=backwards,
             ridge=ridge,
+            neighbours=neighbours,
             n_behaviours=n_behaviours,
             targets=targets,
             own=own,
