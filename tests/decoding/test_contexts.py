@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from behaviours import BUY, N_ITEMS, planted
 from letterrec.data import Histories
 from letterrec.decoding.contexts import chosen_context
 
-SETTINGS = {"window": 20, "backwards": 0.5, "ridge": 10.0}
+SETTINGS: dict[str, Any] = {"window": 20, "backwards": 0.5, "ridge": 10.0}
 
 
 def noisy_walks(n_users: int, n_items: int, length: int = 14) -> Histories:

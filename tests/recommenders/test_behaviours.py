@@ -242,8 +242,8 @@ def test_a_word_stands_before_each_item_of_a_prompt(tiny_model: Path) -> None:
         word = model.prompts.behaviour(behaviour)
         example.add(word)
         states = model.read(torch.tensor(example.tokens)[None])[0, -len(word) - 1 : -1]
-        logits = model.network.get_output_embeddings()(states).log_softmax(1)
-        return logits[range(len(word)), word].sum()
+        logits: torch.Tensor = model.network.get_output_embeddings()(states).log_softmax(1)
+        return logits.gather(1, torch.tensor(word)[:, None]).sum()
 
     odds = model.next_behaviours(given)
     torch.testing.assert_close(odds.sum(1), torch.ones(4))

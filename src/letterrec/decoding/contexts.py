@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec.data.sequences import Histories
-from letterrec.decoding.linear import NEIGHBOURS
 from letterrec.decoding.learning import learned
+from letterrec.decoding.linear import NEIGHBOURS
 from letterrec.decoding.transitions import Transitions
 
 _OWN = (0.4, 1.0)  # how far an item's behaviours may differ

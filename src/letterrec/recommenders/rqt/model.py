@@ -286,7 +286,7 @@ class Rqt(Network, Recommender):
         states = self.read(histories, self.behaviours.asked(histories))
         latest = (histories >= 0).sum(1) - 1
         logits = self.behaviour_logits(histories, states)
-        return logits[torch.arange(len(latest)), latest].float().softmax(1)
+        return logits[torch.arange(len(latest), device=latest.device), latest].float().softmax(1)
 
     def code_loss(self, hidden: Tensor, following: Tensor) -> Tensor:
         """The ranking-guided loss (eq. 6) of items ``(n,)`` that follow hidden states ``(n, dim)``,
