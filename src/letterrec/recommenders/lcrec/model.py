@@ -37,6 +37,7 @@ from letterrec.recommenders.base import (
 )
 from letterrec.recommenders.lcrec import llm
 from letterrec.recommenders.lcrec.beams import Beams
+from letterrec.recommenders.lcrec.behaviours import behaviour_odds
 from letterrec.recommenders.lcrec.examples import Examples
 from letterrec.recommenders.lcrec.export import export as write_merged
 from letterrec.recommenders.lcrec.grounding import Grounding, embed_titles, title_end
@@ -382,7 +383,7 @@ class LcRec(Network, Recommender):
         open_ = [place for place, behaviour in enumerate(asked) if behaviour < 0]
         likeliest = [self.targets[0]] * len(open_)
         if open_ and len(self.targets) > 1:
-            odds = self._behaviour_odds(histories[open_], [wishes[place] for place in open_])
+            odds = behaviour_odds(self, histories[open_], [wishes[place] for place in open_])
             likeliest = [self.targets[i] for i in odds[:, list(self.targets)].argmax(1).tolist()]
         for place, behaviour in zip(open_, likeliest, strict=True):
             asked[place] = behaviour
@@ -393,27 +394,4 @@ class LcRec(Network, Recommender):
         `Recommender.next_behaviours`.
         """
         self.eval()
-        return self._behaviour_odds(histories, [None] * len(histories)).softmax(1)
-
-    @torch.no_grad()
-    def _behaviour_odds(self, histories: Tensor, wishes: Sequence[str | None]) -> Tensor:
-        """float32 ``(batch, n_behaviours)``: the log-probability of each behaviour's words behind
-        the prompt of each history.
-        """
-        examples, starts = [], []
-        for row, wish in zip(histories.tolist(), wishes, strict=True):
-            parts = history([item for item in row if item >= 0], wish)
-            for behaviour in range(self.n_behaviours):
-                example = self.prompts.example(parts)
-                starts.append(len(example.tokens))
-                example.add(self.prompts.behaviour(behaviour))
-                examples.append(example)
-        tokens = self.prompts.batch(examples)[0].to(histories.device)
-        states = self.read(tokens)
-        odds = []
-        for line, state, start, example in zip(tokens, states, starts, examples, strict=True):
-            stop = len(example.tokens)
-            logits = self.network.get_output_embeddings()(state[start - 1 : stop - 1]).float()
-            said = logits.log_softmax(1).gather(1, line[start:stop, None])
-            odds.append(said.sum())
-        return torch.stack(odds).view(len(histories), self.n_behaviours)
+        return behaviour_odds(self, histories, [None] * len(histories)).softmax(1)
