@@ -25,7 +25,7 @@ from letterrec.runs.measuring import measure_cold, measure_split, measured_as
 from letterrec.runs.notebook import ShownDict, metrics_table
 from letterrec.runs.refitting import StartingWeights
 from letterrec.runs.run import AnyRun, Run, as_folder
-from letterrec.serving import exporting, loading
+from letterrec.serving import exporting, opening
 from letterrec.serving.engine import Engine
 from letterrec.serving.refit import refit_served
 from letterrec.training import distributed
@@ -101,7 +101,7 @@ def load(folder: AnyRun, edits: bool = True, *, revision: str | None = None) -> 
     """
     path = as_folder(folder, "folder")
     run = Run.open(hub.fetch(str(path), revision) if hub.is_name(str(path)) else path)
-    return loading.load(run, edits=edits)
+    return opening.load(run, edits=edits)
 
 
 def forget(folder: AnyRun, user: object) -> Run:
@@ -278,7 +278,7 @@ def evaluate(
         raise RequestError(f"by = {one_line(by)}: expected one of {names}, or None")
     run = Run.open(as_folder(folder, "folder"))
     run.refuse_learned()
-    engine = loading.load(run, edits=False)
+    engine = opening.load(run, edits=False)
     if beam is not None:
         engine.model.check_searches()
     settings = measured_as(engine.settings, cuts, metrics, users)

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from os import PathLike, fspath
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import tomli_w
 from pydantic import Field, field_validator, model_validator
 
+from letterrec.config.keywords import Encoding, Order, Reading, Role
 from letterrec.config.recommenders import RecommenderSettings, RqtSettings
 from letterrec.config.section import Dropout, Section, TrainingSettings, TransformerSettings
 from letterrec.config.tokenizers import LetterSettings, TokenizerSettings
 from letterrec.errors import SettingsError
 
-Role = Literal[  # of a column
-    "user", "item", "timestamp", "rating", "behaviour", "title", "preference"
-]
-Order = Literal["time", "rows"]
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "none"]
 SplitKind = Literal["leave-one-out", "temporal"]
 
@@ -92,9 +89,15 @@ class DataSettings(Section):
         """A number or a date of TOML as the text that it was."""
         return None if value is None else str(value)
 
-    def reading(self) -> dict[str, Any]:
+    def reading(self) -> Reading:
         """These settings as keyword arguments of `letterrec.read`."""
-        return self.model_dump(include={"k_core", "min_rating", "grades", "order", "columns"})
+        return {
+            "k_core": self.k_core,
+            "min_rating": self.min_rating,
+            "grades": dict(self.grades),
+            "order": self.order,
+            "columns": dict(self.columns),
+        }
 
 
 _OF_TEXTS = ("auto", "text", "collaborative")  # sources of content embeddings that are no file
@@ -141,9 +144,11 @@ class ContentSettings(Section):
         """What the embeddings are from: an encoder or a file."""
         return self.source if self.is_file else self.encoder
 
-    def encoding(self) -> dict[str, Any]:
+    def encoding(self) -> Encoding:
         """How texts are encoded, as keyword arguments of `embeddings.content.embed`."""
-        return self.model_dump(include={"encoder", "batch_size", "max_tokens"})
+        return Encoding(
+            encoder=self.encoder, batch_size=self.batch_size, max_tokens=self.max_tokens
+        )
 
 
 class CfTrainingSettings(TrainingSettings):

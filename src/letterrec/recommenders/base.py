@@ -18,7 +18,7 @@ from letterrec.decoding.beam_search import Decoder
 from letterrec.decoding.ranker import GenerativeRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
-from letterrec.embeddings.queries import QueryEncoder
+from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.errors import DataError, IdentifierError, RequestError, SettingsError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders.preferences import Preferences

@@ -37,7 +37,7 @@ from letterrec.serving.catalogue.log import read_changes, version_of
 from letterrec.serving.catalogue.successor import successor
 from letterrec.serving.models import Model
 from letterrec.serving.preparation import Preparation, known_user
-from letterrec.serving.queries import Answered, Prepared, Query, Unknown, checked, kind_of, listed
+from letterrec.serving.queries import Answered, Prepared, Query, Unknown, kind_of, listed
 from letterrec.serving.reasons import Reasons
 from letterrec.serving.search import Search, histories_of
 
@@ -278,7 +278,7 @@ class Engine:
             for h, b in zip(each, kinds, strict=True)
         ]
         if not isinstance(instruction, str) and instruction is not None:
-            queries = self._asked(queries, template, instruction)
+            queries = preparation.instructed(queries, template, instruction)
         if skipped := dict.fromkeys(item for query in queries for item in query.skipped):
             message = f"skipped {listed(list(skipped))}: {self.not_among()}"
             warnings.warn(message, UserWarning, stacklevel=2)
@@ -293,24 +293,6 @@ class Engine:
         catalogue = self.catalogue
         row = catalogue.rows.get(item)
         return item if row is None else catalogue.titles[row]
-
-    def _asked(
-        self, queries: list[Prepared], template: Query, instructions: Sequence[str | None]
-    ) -> list[Prepared]:
-        """The queries, each with an instruction of its own.
-
-        Raises:
-            RequestError: there are not as many, or the recommender reads none.
-        """
-        if not isinstance(instructions, Sequence) or len(instructions) != len(queries):
-            raise RequestError(
-                f"instruction = {kind_of(instructions)}: expected one text for all histories, or a "
-                f"list of one for each of the {len(queries)}"
-            )
-        each = [checked(replace(template, instruction=one))[2] for one in instructions]
-        if any(each):
-            self.model.check_follows()
-        return [replace(query, instruction=one) for query, one in zip(queries, each, strict=True)]
 
     def note_on(self, query: Prepared) -> str | None:
         """What should be known of a query's answer: that no item is near what it wishes for."""

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
 from letterrec.decoding.trie import Trie
-from letterrec.embeddings.queries import QueryEncoder
+from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.errors import SettingsError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.behaviours import items_of
