@@ -22,8 +22,9 @@ from letterrec.decoding.ranker import EventRanker, GenerativeRanker, Ranker
 from letterrec.decoding.transitions import Transitions, learned, similarity_of
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings import collaborative
-from letterrec.embeddings.content import embed, encoder_tokenizer, given_content
+from letterrec.embeddings.content import embed, given_content
 from letterrec.embeddings.cooccurrence import cooccurrence
+from letterrec.embeddings.encoders import encoder_tokenizer
 from letterrec.embeddings.queries import QueryEncoder
 from letterrec.evaluation.metrics import Measures
 from letterrec.evaluation.protocol import Validation, evaluate_split, popularity_metrics
