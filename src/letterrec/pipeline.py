@@ -9,10 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Frames, Sources
@@ -25,11 +21,10 @@ from letterrec.progress import say
 from letterrec.runs import parts, steps, wishes
 from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.reuse import take_over
-from letterrec.runs.run import Run
+from letterrec.runs.run import Run, Stop
+from letterrec.runs.steps import Embeddings
 from letterrec.training import distributed
 from letterrec.training.devices import device
-
-Embeddings = NDArray[np.float32]
 
 
 def fit(
@@ -39,7 +34,7 @@ def fit(
     *,
     resume: bool = False,
     reuse: Iterable[Path] = (),
-    until: Literal["identifiers", "evaluation"] = "evaluation",
+    until: Stop = "evaluation",
 ) -> Run:
     """Make a recommender from a data source and keep it, with all that led to it, in a folder.
 
@@ -52,6 +47,12 @@ def fit(
         run.keep_data(dataset, cold)
         refuse_impossible(settings, dataset, run.is_done)
         take_over(run, reuse)
+    return learn(run, dataset, until)
+
+
+def learn(run: Run, dataset: Dataset, until: Stop = "evaluation") -> Run:
+    """Do all steps that a run which has its data lacks."""
+    settings = run.settings
     if parts.is_baseline(settings):
         return fit_baseline(run, dataset) if until == "evaluation" else run
     with distributed.main_first():

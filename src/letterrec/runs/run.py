@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar, cast
+from typing import Generic, Literal, TypeVar, cast
 
 from letterrec.baselines import BASELINES
 from letterrec.config.loading import parse_kept_settings
@@ -30,7 +30,7 @@ from letterrec.runs.artefacts import Artefacts
 from letterrec.runs.layout import Layout, holds_run
 from letterrec.runs.origin import new_about, timestamp
 from letterrec.runs.records import Refitted, StageRecord, read_about
-from letterrec.training import distributed
+from letterrec.training import distributed, rehearsal
 
 STAGES = (
     "read",
@@ -47,6 +47,7 @@ _BASELINE_STAGES = ("read", "recommender", "evaluation")
 
 Made = TypeVar("Made")
 Kept = TypeVar("Kept")
+Stop = Literal["identifiers", "evaluation"]  # the last stage wanted of a fit
 Facts = dict[str, object]  # of a stage, for run.json
 
 
@@ -105,15 +106,29 @@ class Run(Artefacts):
                 be written there.
         """
         try:
-            return cls._start(folder, settings, str(source), resume)
+            run = cls.begun(folder, settings, resume=resume)
+            if run is not None:
+                for half_written in folder.rglob(".*.tmp"):  # by a process that was killed
+                    half_written.unlink(missing_ok=True)
+                return run
+            run = cls(folder, settings, new_about(str(source), settings.seed))
+            write_text(run.files.settings, settings.to_toml())
+            run._write()
         except OSError as error:
             raise RunError(
                 f"{_shown(folder)} cannot be written ({(error.strerror or str(error)).lower()}); "
                 "name another --out"
             ) from None
+        return run
 
     @classmethod
-    def _start(cls, folder: Path, settings: Settings, source: str, resume: bool) -> Run:
+    def begun(cls, folder: Path, settings: Settings, *, resume: bool) -> Run | None:
+        """The run that a fit into a folder goes on with; None where it begins one.
+
+        Raises:
+            RunError: as `start`, but for a folder that cannot be written.
+            OSError: the folder cannot be read.
+        """
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is a file; --out needs a folder, new or empty")
         if holds_run(folder) and cls.open(folder).has_work:
@@ -129,18 +144,13 @@ class Run(Artefacts):
                     f"({_differences(run.settings, settings)}); resume with the same recipe and "
                     "--set values, or name another --out"
                 )
-            for half_written in folder.rglob(".*.tmp"):  # by a process that was killed
-                half_written.unlink(missing_ok=True)
             return run
         files = Layout(folder)
         ours = {path.name for path in (files.settings, files.about, files.data)}
         found = [p.name for p in folder.iterdir()] if folder.exists() else []
         if any(name not in ours and not name.endswith(".tmp") for name in found):
             raise RunError(f"{folder} is not empty and holds no run; name another --out")
-        write_text(files.settings, settings.to_toml())
-        run = cls(folder, settings, new_about(source, settings.seed))
-        run._write()
-        return run
+        return None
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -218,7 +228,8 @@ class Run(Artefacts):
         say(f"[{self.stages.index(name) + 1}/{len(self.stages)}] {name}")
         started = time.perf_counter()
         record: Facts = {}
-        yield record
+        with rehearsal.stage(name):
+            yield record
         record["seconds"] = round(time.perf_counter() - started, 2)
         record["finished"] = timestamp()
         self.record(name, record)
