@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from letterrec.api import compare, evaluate, fit, forget, inspect, load, push, refit
+    from letterrec.api import compare, estimate, evaluate, fit, forget, inspect, load, push, refit
     from letterrec.config.loading import load_settings
     from letterrec.config.settings import Settings
     from letterrec.data import Dataset, read
@@ -29,6 +29,7 @@ __all__ = [
     "LetterRecError",
     "Settings",
     "compare",
+    "estimate",
     "evaluate",
     "fit",
     "forget",
@@ -46,6 +47,7 @@ _HOME = {
     "LetterRecError": "letterrec.errors",
     "Settings": "letterrec.config.settings",
     "compare": "letterrec.api",
+    "estimate": "letterrec.api",
     "evaluate": "letterrec.api",
     "fit": "letterrec.api",
     "forget": "letterrec.api",

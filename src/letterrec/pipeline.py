@@ -38,8 +38,8 @@ def fit(
 ) -> Run:
     """Make a recommender from a data source and keep it, with all that led to it, in a folder.
 
-    Processes that have met (`distributed.join`) all call this; they share the recommender's
-    training and ranking. The arguments are those of `letterrec.fit`.
+    Processes that have met (`distributed.join`) all call this; they share training and ranking of
+    the recommender. The arguments are those of `letterrec.fit`.
     """
     with distributed.main_first():
         run = Run.start(folder, settings, source, resume=resume or not distributed.is_main())
@@ -52,8 +52,7 @@ def fit(
 
 def learn(run: Run, dataset: Dataset, until: Stop = "evaluation") -> Run:
     """Do all steps that a run which has its data lacks."""
-    settings = run.settings
-    if parts.is_baseline(settings):
+    if parts.is_baseline(run.settings):
         return fit_baseline(run, dataset) if until == "evaluation" else run
     with distributed.main_first():
         content = content_embeddings(run, dataset)
@@ -63,11 +62,11 @@ def learn(run: Run, dataset: Dataset, until: Stop = "evaluation") -> Run:
         return run
     with distributed.together():
         trie = Trie.build(identifiers, dataset.popularity).to(device())
-        recommender = parts.make_recommender(settings, dataset, identifiers, content, trie)
-        ranker = GenerativeRanker(recommender, trie, beam=settings.evaluation.beam)
+        beam = run.settings.evaluation.beam
+        recommender = parts.make_recommender(run.settings, dataset, identifiers, content, trie)
+        ranker = GenerativeRanker(recommender, trie, beam=beam)
         train_recommender(run, dataset, recommender, ranker)
         transitions = item_transitions(run, dataset, content, ranker)
-        beam = settings.evaluation.beam
         final = recommender.ranker(trie, dataset.popularity, transitions=transitions, beam=beam)
         wishes.teach(run, dataset, content, recommender, final)
         evaluate(run, dataset, final, identifiers if recommender.searches else None)
