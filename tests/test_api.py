@@ -23,6 +23,7 @@ def test_all_is_pinned_and_importable() -> None:
         "LetterRecError",
         "Settings",
         "compare",
+        "estimate",
         "evaluate",
         "fit",
         "forget",

@@ -2,8 +2,8 @@
 
 The fit's own pipeline is rehearsed (`training.rehearsal`) in a temporary folder: data are read
 whole, what is trained takes a few steps, what is ranked or encoded a few batches, and what repeats
-nothing is done as it is. So the estimate is of this machine, these data and these settings, and what
-a fit would refuse is refused.
+nothing is done as it is. So the estimate is of this machine, these data and these settings, and
+what a fit would refuse is refused.
 """
 
 from __future__ import annotations
