@@ -86,6 +86,8 @@ def serve(
         from letterrec.serving.http import server
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "fastapi", "serve") from None
+    from letterrec.serving.loading import load_to_fork
+
     named = o.named_runs(runs)
     options = o.ServerOptions(
         host=host,
@@ -104,7 +106,7 @@ def serve(
         workers=workers,
         split=o.split_of(split or (), list(named)),
     )
-    server.serve(named, server.Loading(api.load, api.load_to_fork), options)
+    server.serve(named, server.Loading(api.load, load_to_fork), options)
 
 
 def add_items(
@@ -137,7 +139,7 @@ def add_items(
     with these items.
     """
     from letterrec import api
-    from letterrec.data.readers.plain import read_items
+    from letterrec.data.readers.item_tables import read_items
     from letterrec.serving.catalogue.edits import AddItems, Editor, PutItems
     from letterrec.serving.catalogue.placing import placed
 

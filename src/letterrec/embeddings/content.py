@@ -1,6 +1,7 @@
 """Turn item texts into content embeddings, with a cache.
 
-What encodes is found and loaded by `embeddings.encoders`.
+The encoder is the packaged MiniLM, any sentence-transformers model, or any Hugging Face encoder or
+language model, whose last hidden states are averaged (the paper uses LLaMA so, section 5.1.3).
 
 Distinct texts are sorted by length and encoded in chunks of fixed size. Each chunk is cached in a
 file that is named after its texts and the encoder. So a run that was killed continues where it
@@ -21,22 +22,20 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
-from letterrec import jobs
 from letterrec.data.dataset import Dataset
 from letterrec.data.vectors import Order, file_of, read_vectors
-from letterrec.embeddings import encoders
-from letterrec.embeddings.encoders import Encode
-from letterrec.errors import DataError, RunError, SettingsError
+from letterrec.embeddings.encoders import TextEncoder, find, text_encoder
+from letterrec.errors import DataError, RunError
 from letterrec.files import fingerprint, read_tensors, write_tensors
+from letterrec.processes import jobs
 from letterrec.progress import counting
 from letterrec.training import rehearsal
-from letterrec.training.devices import device, has_bfloat16
+from letterrec.training.devices import has_bfloat16
 from letterrec.training.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
     pass
 
-TextEncoder = Callable[[Sequence[str]], NDArray[np.float32]]
 _REHEARSED = 32  # texts that are encoded together where the time that all take is estimated
 _CHUNK = 512  # texts per file of the cache: a killed run loses no more than these
 
@@ -76,7 +75,7 @@ def embed(
     """
     if not texts:
         raise DataError("there is no text to encode; give at least one item with a text")
-    source = encoders.find(encoder)
+    source = find(encoder)
     half = half and has_bfloat16()
     folder = (cache if cache is not None else cache_folder()) / "content"
     chunks = _in_chunks(texts)
@@ -139,28 +138,6 @@ def given_content(
         order=order,
         quiet=quiet,
     )
-
-
-def text_encoder(
-    *, encoder: str = "minilm", batch_size: int = 64, max_tokens: int = 128, half: bool = False
-) -> TextEncoder:
-    """Load an encoder once, for texts that come a few at a time. Nothing is cached.
-
-    Args:
-        encoder: as in `embed`.
-        batch_size: how many texts are encoded at a time.
-        max_tokens: longer texts are cut.
-        half: as in `embed`.
-
-    Returns:
-        A function from ``n`` texts to float32 ``(n, d_content)``.
-
-    Raises:
-        SettingsError: the encoder is unknown or out of reach.
-    """
-    encode = encoders.load(encoders.find(encoder), encoder, batch_size, max_tokens)
-    half = half and has_bfloat16()
-    return lambda texts: _encoded(encode, encoder, list(texts), half)
 
 
 def encode_in_parts(
@@ -232,21 +209,3 @@ def _cached(path: Path) -> NDArray[np.float32] | None:
         return tensors["embeddings"].numpy()
     except (RunError, KeyError):
         return None
-
-
-def _encoded(
-    encode: Encode, encoder: str, texts: list[str], half: bool = False
-) -> NDArray[np.float32]:
-    """Encode texts to float32 ``(n, d_content)``, computed in bfloat16 where ``half``.
-
-    Raises:
-        SettingsError: a number is not finite.
-    """
-    with torch.inference_mode(), torch.autocast(device().type, torch.bfloat16, enabled=half):
-        embeddings = encode(texts).float().cpu().numpy()  # (len(texts), d_content)
-    if not np.isfinite(embeddings).all():
-        raise SettingsError(
-            f"content.encoder = {encoder!r} gave NaN or infinity for a text; "
-            "choose another encoder, or a copy of it in higher precision"
-        )
-    return embeddings

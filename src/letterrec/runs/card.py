@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from letterrec.data.splits import SPLITS
-from letterrec.evaluation.protocol import Evaluation
+from letterrec.evaluation.results import Evaluation
 from letterrec.runs.run import Run
 
 _COLUMNS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")

@@ -29,8 +29,8 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.errors import NotFound, RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.notebook import ShownLists
 from letterrec.runs.layout import Layout
+from letterrec.runs.notebook import ShownLists
 from letterrec.runs.run import Run
 from letterrec.serving.behaviours import asked_behaviour, behaviours_in
 from letterrec.serving.catalogue.filters import Where, as_key

@@ -19,7 +19,7 @@ from letterrec.data import check_source
 from letterrec.errors import IdentifierError, SettingsError
 from letterrec.files import write_json
 from letterrec.progress import say
-from letterrec.runs.parts import is_baseline
+from letterrec.runs.learning import is_baseline
 from letterrec.studies import Model
 from letterrec.studies.paper import FIGURE_8
 from letterrec.studies.rows import ALONE, is_known

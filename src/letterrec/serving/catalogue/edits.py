@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec import jobs
-from letterrec.embeddings.content import encode_in_parts, text_encoder
+from letterrec.embeddings.content import encode_in_parts
+from letterrec.embeddings.encoders import text_encoder
 from letterrec.errors import Conflict, LetterRecError
+from letterrec.processes import jobs
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.draft import AddItems as AddItems
 from letterrec.serving.catalogue.draft import ChangeItem as ChangeItem

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from fastapi import FastAPI, Header, Path, Query, Request, Response
 
-from letterrec.data.readers.plain import read_items
+from letterrec.data.readers.item_tables import read_items
 from letterrec.data.text import ItemText, item_text
 from letterrec.errors import DataError, RequestError
 from letterrec.files import fingerprint

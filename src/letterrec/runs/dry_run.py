@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, TypedDict
 
 import torch
 
-from letterrec import pipeline
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Frames, Sources
 from letterrec.data.cold import read_split
@@ -86,6 +85,7 @@ def estimate(
     source: str | Dataset | Frames | Sources,
     folder: Path | None,
     settings: Settings,
+    learn: Callable[[Run, Dataset], object],
     *,
     resume: bool = False,
     reuse: Iterable[Path] = (),
@@ -97,6 +97,7 @@ def estimate(
         folder: where the run would go; it is checked, and a run that is there is gone on with where
             ``resume`` says so. None: nowhere yet.
         settings: of the run.
+        learn: `pipeline.learn`.
         resume: see ``folder``.
         reuse: runs whose results are taken over.
 
@@ -114,7 +115,7 @@ def estimate(
             kept = {stage for stage in run.stages if run.is_done(stage)} - {"read"}
             say("  a few steps of each stage are taken and measured; none of them is kept")
             with shown(False):
-                pipeline.learn(run, dataset)
+                learn(run, dataset)
         stages = [_of_stage(run, stage, rehearsal, kept) for stage in run.stages]
         return {
             "data": dataset.name,
