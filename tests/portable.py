@@ -46,7 +46,7 @@ TRAINING = (
 )
 # Two threads take turns on small tensors, and take their time.
 THREADS = (
-    *("tests/recommenders/test_rqt.py", "tests/recommenders/test_tiger.py"),
+    *("tests/recommenders/rqt/test_model.py", "tests/recommenders/tiger/test_model.py"),
     *("tests/tokenizers/test_letter.py", "tests/embeddings/test_collaborative.py"),
     *("tests/training/test_threads.py", "tests/evaluation/test_protocol.py"),
     *("tests/serving/test_engine.py", "tests/serving/catalogue/test_edits.py"),

@@ -14,8 +14,9 @@ from letterrec.config.section import TrainingSettings
 from letterrec.config.settings import Settings
 from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
+from letterrec.decoding import learning
 from letterrec.decoding.ranker import GenerativeRanker, Ranker
-from letterrec.decoding.transitions import Transitions, learned, similarity_of
+from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings.queries import QueryEncoder
 from letterrec.evaluation.protocol import Validation
@@ -187,18 +188,18 @@ def relearned_transitions(
     if chosen is None:
         return None
     transitions, similar = _learned(run, dataset, content)
-    return transitions.strong_as(chosen, similar)
+    return learning.strong_as(transitions, chosen, similar)
 
 
 def _learned(
     run: Run, dataset: Dataset, content: Embeddings | None
 ) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
-    """Transitions of what is trained on, and what similarity adds; see `transitions.learned`."""
+    """Transitions of what is trained on, and what similarity adds; see `learning.learned`."""
     similarity = None
     if content is not None and len(content) > 1:
-        similarity = similarity_of(content)
+        similarity = learning.similarity_of(content)
     settings = run.settings.transitions.model_dump(exclude={"enabled"})
-    return learned(
+    return learning.learned(
         dataset.training(),
         dataset.n_items,
         similarity,
@@ -224,7 +225,7 @@ def fit_transitions(
         metrics = cases.metrics(replace(ranker, transitions=transitions))
         return metrics[run.settings.evaluation.criterion]
 
-    chosen = transitions.chosen(score, similar) if cases else transitions
+    chosen = learning.chosen(transitions, score, similar) if cases else transitions
     say(
         f"  chosen on validation: seen items {chosen.seen:g}, like items {chosen.like:g}, "
         f"decay {chosen.decay:g}, weight {chosen.weight:g}"

@@ -23,7 +23,8 @@ from letterrec.embeddings.queries import QueryEncoder
 from letterrec.errors import DataError, IdentifierError, SettingsError
 from letterrec.identifiers.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.identifiers.titles import title_identifiers
-from letterrec.recommenders.tiger import Tiger, spell
+from letterrec.recommenders.tiger.model import Tiger
+from letterrec.recommenders.tiger.spelling import spell
 from letterrec.training.options import TrainingOptions
 from ranking import assert_same_rankings
 
