@@ -16,7 +16,8 @@ def print_estimate(out: Terminal, estimate: Estimate, folder: Path) -> None:
         took = _time(stage["seconds"]) if is_left else stage["state"]
         memory = _memory(stage["peak_bytes"]) if is_left and stage["peak_bytes"] else ""
         rows.add_row(stage["stage"], took, memory, _trained(stage))
-    rows.add_row("in all", _time(estimate["seconds"]), _memory(estimate["peak_bytes"]), "")
+    peak = _memory(estimate["peak_bytes"]) if estimate["peak_bytes"] else ""
+    rows.add_row("in all", _time(estimate["seconds"]), peak, "")
     out.print(rows)
     threads = f"{estimate['threads']} thread{'s' * (estimate['threads'] > 1)}"
     tables, disk = _memory(estimate["tables_bytes"]), _memory(estimate["disk_bytes"])
