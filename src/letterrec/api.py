@@ -1,8 +1,8 @@
-"""What people import: fit, refit, load, evaluate, inspect; their arguments in all usual forms."""
+"""What people import: fit, align, refit, load, evaluate, inspect; arguments in all usual forms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Literal, cast, get_args
 
@@ -20,13 +20,13 @@ from letterrec.evaluation.cold_start import ColdMetrics
 from letterrec.evaluation.results import SplitMetrics
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import shown
-from letterrec.runs import comparing, dry_run, forgetting, hub, inspecting
+from letterrec.runs import aligning, comparing, dry_run, forgetting, hub, inspecting
 from letterrec.runs.inspecting import Weights
 from letterrec.runs.measuring import measure_cold, measure_split, measured_as
 from letterrec.runs.notebook import ShownDict, metrics_table
 from letterrec.runs.refitting import StartingWeights
 from letterrec.runs.run import AnyRun, Run, as_folder
-from letterrec.serving import exporting, loading
+from letterrec.serving import exporting, opening
 from letterrec.serving.engine import Engine
 from letterrec.serving.refit import refit_served
 from letterrec.training import distributed
@@ -121,7 +121,7 @@ def estimate(
     folder = None if out is None else as_folder(out, "out")
     given = _as_source(source, items, chosen)
     with shown(progress):
-        return dry_run.estimate(given, folder, chosen, pipeline.learn, resume=resume, reuse=others)
+        return dry_run.estimate(given, folder, chosen, pipeline.go_on, resume=resume, reuse=others)
 
 
 def _as_source(
@@ -155,7 +155,7 @@ def load(folder: AnyRun, edits: bool = True, *, revision: str | None = None) -> 
     """
     path = as_folder(folder, "folder")
     run = Run.open(hub.fetch(str(path), revision) if hub.is_name(str(path)) else path)
-    return loading.load(run, edits=edits)
+    return opening.load(run, edits=edits)
 
 
 def forget(folder: AnyRun, user: object) -> Run:
@@ -251,6 +251,44 @@ def refit(
         )
 
 
+def align(
+    folder: AnyRun,
+    out: str | PathLike[str] | None = None,
+    settings: Mapping[str, object] | Sequence[str] | None = None,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Train a finished run's recommender on preferences (DPO), into a new run.
+
+    After histories of training, what was chosen next is preferred to the items that the
+    recommender's own beams offered. Transitions and metrics are made anew; all else is taken over.
+    Where validation shows no gain the weights stay as they were.
+
+    Args:
+        folder: of a finished run of a recommender that learns preferences, or the run.
+        out: the new run's folder; None: beside the run's, with ``-aligned`` behind its name.
+        settings: what is changed of the run's, as `letterrec.load_settings` takes overrides; the
+            section ``preference`` says how preferences are learned.
+        resume: go on where an alignment into ``out`` was stopped.
+        progress: show on stderr what is being done.
+
+    Returns:
+        The new run.
+
+    Raises:
+        LetterRecError: the run is unfinished, ``out`` is in use, or a setting is none of those that
+            can change.
+    """
+    path = as_folder(folder, "folder")
+    target = path.with_name(f"{path.name}-aligned") if out is None else as_folder(out, "out")
+    distributed.join()
+    run = Run.open(path)
+    chosen = aligning.settings_of(run, settings)
+    with shown(progress):
+        return pipeline.go_on(*aligning.begin(run, target, chosen, resume=resume))
+
+
 def evaluate(
     folder: AnyRun,
     split: Split = "test",
@@ -294,9 +332,9 @@ def evaluate(
         raise RequestError(f"by = {one_line(by)}: expected one of {names}, or None")
     run = Run.open(as_folder(folder, "folder"))
     run.refuse_learned()
-    engine = loading.load(run, edits=False)
+    engine = opening.load(run, edits=False)
     if beam is not None:
-        engine.check_searches()
+        engine.model.check_searches()
     settings = measured_as(engine.settings, cuts, metrics, users)
     if domain is not None:
         check_known(domain, names_of(engine.dataset))

@@ -135,7 +135,7 @@ def recommend(
         raise RequestError(f"--history {history!r} has no item id; expected ID,ID,...")
     among = attributes(where, "--where")
     engine = api.load(run)
-    if not include_seen and (returning := returning_note(engine.returning)):
+    if not include_seen and (returning := returning_note(engine.dataset.returning)):
         note(returning)
     if out_file is not None:
         with on_ray(ray, workers, out_file.absolute()):

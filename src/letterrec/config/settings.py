@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from os import PathLike, fspath
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import tomli_w
 from pydantic import Field, field_validator, model_validator
 
+from letterrec.config.keywords import Encoding, Order, Reading, Role
 from letterrec.config.recommenders import RecommenderSettings, RqtSettings
 from letterrec.config.section import Dropout, Section, TrainingSettings, TransformerSettings
 from letterrec.config.tokenizers import LetterSettings, TokenizerSettings
 from letterrec.errors import SettingsError
 
-Role = Literal[  # of a column
-    "user", "item", "timestamp", "rating", "behaviour", "title", "preference"
-]
-Order = Literal["time", "rows"]
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "none"]
 SplitKind = Literal["leave-one-out", "temporal"]
 
@@ -92,9 +89,15 @@ class DataSettings(Section):
         """A number or a date of TOML as the text that it was."""
         return None if value is None else str(value)
 
-    def reading(self) -> dict[str, Any]:
+    def reading(self) -> Reading:
         """These settings as keyword arguments of `letterrec.read`."""
-        return self.model_dump(include={"k_core", "min_rating", "grades", "order", "columns"})
+        return {
+            "k_core": self.k_core,
+            "min_rating": self.min_rating,
+            "grades": dict(self.grades),
+            "order": self.order,
+            "columns": dict(self.columns),
+        }
 
 
 _OF_TEXTS = ("auto", "text", "collaborative")  # sources of content embeddings that are no file
@@ -142,9 +145,11 @@ class ContentSettings(Section):
         """What the embeddings are from: an encoder or a file."""
         return self.source if self.is_file else self.encoder
 
-    def encoding(self) -> dict[str, Any]:
+    def encoding(self) -> Encoding:
         """How texts are encoded, as keyword arguments of `embeddings.content.embed`."""
-        return self.model_dump(include={"encoder", "batch_size", "max_tokens"})
+        return Encoding(
+            encoder=self.encoder, batch_size=self.batch_size, max_tokens=self.max_tokens
+        )
 
 
 class CfTrainingSettings(TrainingSettings):
@@ -214,6 +219,33 @@ class WishSettings(Section):
     training: TrainingSettings = TrainingSettings(epochs=8, learning_rate=1e-3, patience=3)
 
 
+class PreferenceSettings(Section):
+    """Post-training of a trained `rqt` by preference optimisation (DPO): after histories of
+    training, what was chosen next is preferred to the items that its own beams offered instead.
+    """
+
+    enabled: bool = Field(False, description="train on preferences once the recommender is trained")
+    users: int = Field(
+        50_000, ge=1, description="users of whose history one place each is learned, at most"
+    )
+    rejected: int = Field(
+        10, ge=1, le=100, description="items of a beam that what was chosen is preferred to"
+    )
+    beta: float = Field(
+        0.1,
+        gt=0,
+        description="how far a preference is to be learned: low ones move the probabilities far "
+        "away from those before",
+    )
+    likelihood: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the chosen items' own log-probability in the loss, beside what they "
+        "gain on the others",
+    )
+    training: TrainingSettings = TrainingSettings(epochs=4, learning_rate=2e-4, patience=2)
+
+
 LARGEST_CUT = 1000  # beams of a wider search do not fit the memory
 MetricName = Literal["recall", "ndcg", "mrr", "hit_rate"]
 
@@ -264,6 +296,7 @@ class Settings(Section):
     identifiers: IdentifierSettings = IdentifierSettings()
     recommender: RecommenderSettings = RqtSettings()
     training: TrainingSettings = TrainingSettings()
+    preference: PreferenceSettings = PreferenceSettings()
     transitions: TransitionSettings = TransitionSettings()
     wishes: WishSettings = WishSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

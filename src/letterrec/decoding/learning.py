@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from letterrec.data.sequences import Histories
+from letterrec.data.targets import predicted
 from letterrec.decoding.events import event_weights
 from letterrec.decoding.linear import KEPT, NEIGHBOURS, fitted, largest, nearby, positive
 from letterrec.decoding.transitions import SOFTNESS, Transitions
@@ -68,7 +69,7 @@ def learned(
         there is similarity. Of several behaviours the rows are events.
     """
     if n_behaviours > 1:
-        wanted = tuple(targets) or tuple(range(n_behaviours))
+        wanted = predicted(targets, n_behaviours)
         table, of_context, alike = event_weights(
             histories,
             n_items,

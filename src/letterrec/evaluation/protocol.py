@@ -108,17 +108,8 @@ def evaluate_split(
         users_per_second=len(ranks) / max(seconds, 1e-9),
         exclude_seen=exclude_seen,
     )
-    top = lists[:, :LIST]
-    counts = np.bincount(top[top >= 0], minlength=dataset.n_items)
-    if allowed is not None:
-        counts = counts[allowed]
-    bits = novelty(top, dataset.popularity)
-    result["lists"] = {
-        f"coverage@{LIST}": coverage(counts),
-        f"gini@{LIST}": gini(counts),
-        f"novelty@{LIST}": float(bits.mean()) if len(bits) else 0.0,
-    }
-    result["standard_errors"][f"novelty@{LIST}"] = standard_error(bits)
+    result["lists"], error = _of_lists(lists[:, :LIST], dataset, allowed)
+    result["standard_errors"][f"novelty@{LIST}"] = error
     if len(cases) < len(everyone):
         result["of_users"] = len(everyone)
     if domain is not None:
@@ -135,6 +126,22 @@ def evaluate_split(
             by_identifier = _identifier_ranks(lists, cases.targets, group_of)
             result["identifier_metrics"] = summarise(by_identifier, measures)
     return Measured(result, ranks)
+
+
+def _of_lists(
+    top: Lists, dataset: Dataset, allowed: NDArray[np.bool_] | None
+) -> tuple[dict[str, float], float]:
+    """What the lists of all users are like, and the standard error of their novelty."""
+    counts = np.bincount(top[top >= 0], minlength=dataset.n_items)
+    if allowed is not None:
+        counts = counts[allowed]
+    bits = novelty(top, dataset.popularity)
+    figures = {
+        f"coverage@{LIST}": coverage(counts),
+        f"gini@{LIST}": gini(counts),
+        f"novelty@{LIST}": float(bits.mean()) if len(bits) else 0.0,
+    }
+    return figures, standard_error(bits)
 
 
 def _by_domain(

@@ -97,7 +97,7 @@ def estimate(
         folder: where the run would go; it is checked, and a run that is there is gone on with where
             ``resume`` says so. None: nowhere yet.
         settings: of the run.
-        learn: `pipeline.learn`.
+        learn: `pipeline.go_on`.
         resume: see ``folder``.
         reuse: runs whose results are taken over.
 

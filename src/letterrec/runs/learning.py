@@ -18,7 +18,7 @@ from letterrec.decoding import learning
 from letterrec.decoding.ranker import GenerativeRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
-from letterrec.embeddings.queries import QueryEncoder
+from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.evaluation.protocol import Validation
 from letterrec.files import reading
 from letterrec.identifiers.identifiers import Identifiers

@@ -107,7 +107,5 @@ def _states(engine: Engine, model: SASRec) -> Vectors:
         rows = np.arange(start, min(start + _AT_ONCE, len(histories)))
         events = histories.take(rows).events(model.n_behaviours)
         read = torch.from_numpy(events.padded(engine.settings.data.max_history)).to(device())
-        last = ((read >= 0).sum(1) - 1).clamp(min=0)  # (n,)
-        states = model.encode(read)  # (n, longest, d)
-        parts.append(states[torch.arange(len(rows)), last].float().cpu().numpy())
+        parts.append(model.latest(read).float().cpu().numpy())
     return np.concatenate(parts)

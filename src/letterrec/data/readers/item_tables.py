@@ -44,17 +44,29 @@ def named(folder: Path, stem: str) -> Path | None:
     return paths[0] if paths else None
 
 
-def read_items(path: Path, *, by_domain: bool = False) -> dict[str, ItemText]:
+def read_items(path: Path) -> dict[str, ItemText]:
     """Read one table of items (columns item, title and further texts), whatever its name is.
 
-    Args:
-        path: of the table.
-        by_domain: where it has a column ``domain``, items are ``DOMAIN/ID``.
+    Raises:
+        DataError: the file is missing, of another type or without items, or a column is missing.
+    """
+    return _read(path, by_domain=False)[0]
+
+
+def read_by_domain(path: Path) -> tuple[dict[str, ItemText], dict[str, str]]:
+    """Read a table of items of several domains.
+
+    Returns:
+        The items; and the domain of each, empty where the table has no column ``domain``. With one,
+        items are ``DOMAIN/ID``; those whose ids begin so already stay.
 
     Raises:
-        DataError: the file is missing, of another type or without items; a column is missing, or
-            an item has no domain where others have.
+        DataError: see `read_items`; or an item has no domain where others have, or one with ``/``.
     """
+    return _read(path, by_domain=True)
+
+
+def _read(path: Path, *, by_domain: bool) -> tuple[dict[str, ItemText], dict[str, str]]:
     if not path.exists():
         raise DataError(f"{path} does not exist; expected a table of items")
     if kind_of(path) is None:
@@ -63,6 +75,7 @@ def read_items(path: Path, *, by_domain: bool = False) -> dict[str, ItemText]:
         )
     table = open_table(path, notes=[])
     items: dict[str, ItemText] = {}
+    of_each: dict[str, str] = {}
     has_domains = by_domain and "domain" in table.names(of_all=True)
     domains = (r.get("domain") for r in table.rows(["domain"])) if has_domains else repeat(None)
     rows = zip(_items(table, _item_columns(table, "", {}, [])), domains, strict=False)
@@ -71,12 +84,15 @@ def read_items(path: Path, *, by_domain: bool = False) -> dict[str, ItemText]:
         if item is not None and has_domains:
             if not isinstance(domain, str) or not domain:
                 raise DataError(f"{path}: row {row}: item {item!r} has no domain; give it one")
-            item = qualified(domain, item)
+            if "/" in domain:
+                raise DataError(f"{path}: row {row}: domain {domain!r}: expected one without '/'")
+            item = item if item.startswith(qualified(domain, "")) else qualified(domain, item)
+            of_each.setdefault(item, domain)
         if item is not None and item not in items:
             items[item] = make()
     if not items:
         raise DataError(f"{path} holds no items; expected a row for each, with item and title")
-    return items
+    return items, of_each
 
 
 def catalogue_beside(

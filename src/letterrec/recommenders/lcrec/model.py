@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from letterrec.config.recommenders import LcRecSettings
 from letterrec.data.sequences import Histories
+from letterrec.data.targets import predicted
 from letterrec.decoding.ranker import EventRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
@@ -137,7 +138,7 @@ class LcRec(Network, Recommender):
         self.tasks = tasks
         self.titles, self.texts, self.preferences = titles, texts, preferences
         self.n_behaviours = max(1, len(behaviours))
-        self.targets = targets or tuple(range(self.n_behaviours))
+        self.targets = predicted(targets, self.n_behaviours)
         self.prompts = Prompts(self.text_tokens, self.code_tokens.tolist(), loss_on, behaviours)
         self.prompts.set_catalogue(identifiers)
         self._legal = LegalCodes(identifiers, trie)

@@ -13,7 +13,7 @@ What reads wishes in words (`wishes`) is trained behind all this, which stays as
 wish a recommender ranks as one that was never taught any.
 
 `network` has the weights, `sequences` the batches, `decoder` answers beam search, `likely` finds
-items by the softmax over items, and `wished` by wishes.
+items by the softmax over items, `wished` by wishes, and `scoring` says how likely given items are.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
 from letterrec.decoding.trie import Trie
-from letterrec.embeddings.queries import QueryEncoder
+from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.errors import SettingsError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.behaviours import items_of
 from letterrec.nn.sasrec import full_loss
 from letterrec.recommenders.base import Features, LegalCodes, Recommender
-from letterrec.recommenders.losses import ranking_guided_loss
+from letterrec.recommenders.preferences import Preferences, fit_preferences
 from letterrec.recommenders.rqt import network
 from letterrec.recommenders.rqt.decoder import RqtDecoder
 from letterrec.recommenders.rqt.likely import Finder, Kept, Likely, Table
 from letterrec.recommenders.rqt.network import Network
+from letterrec.recommenders.rqt.scoring import code_loss, item_log_probs
 from letterrec.recommenders.rqt.sequences import are_taken_once, collate
 from letterrec.recommenders.rqt.wished import Wished, present, wished_items
 from letterrec.recommenders.wishes.following import Wishes
@@ -77,6 +78,7 @@ class Rqt(Network, Recommender):
         targets: rows of the behaviours that are to be predicted; empty: all.
     """
 
+    learns_preferences: ClassVar[bool] = True
     learns_wishes: ClassVar[bool] = True
 
     def __init__(
@@ -211,6 +213,37 @@ class Rqt(Network, Recommender):
             self.taken_once.fill_(are_taken_once(histories))
         return self._train_on(self, histories, options, validate, "recommender (rqt)")
 
+    def fit_preferences(
+        self,
+        preferences: Preferences,
+        options: TrainingOptions,
+        *,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+    ) -> TrainingLog:
+        """See `Recommender.fit_preferences`."""
+        return fit_preferences(
+            self,
+            self.item_log_probs,
+            preferences,
+            options,
+            max_history=self.max_history,
+            n_behaviours=self.n_behaviours,
+            validate=validate,
+        )
+
+    def item_log_probs(self, histories: Tensor, items: Tensor) -> Tensor:
+        """The log-probabilities with which items are ranked, float32 ``(n, m)``.
+
+        Args:
+            histories: int64 ``(n, longest)`` item rows, or events, left-aligned, -1 padded.
+            items: int64 ``(n, m)`` rows.
+        """
+        hidden = self.latest(histories, None)
+        has_softmax = self.item_query is not None
+        taken = items_of(histories, self.n_behaviours) if has_softmax and self.taken_once else None
+        share = self.item_share
+        return item_log_probs(self, self._legal, hidden, items, share=share, taken=taken)
+
     def _train_on(
         self,
         module: nn.Module,
@@ -257,24 +290,7 @@ class Rqt(Network, Recommender):
         """The ranking-guided loss (eq. 6) of items ``(n,)`` that follow hidden states ``(n, dim)``,
         summed over levels, mean over items.
         """
-        prefix = self.prefix_embedding(self.tokens[following])  # (n_targets, levels, dim)
-        before = prefix.cumsum(1) - prefix  # sum over the levels before each level
-        trie, prefixes = self._legal.on(hidden.device)
-        loss = hidden.new_zeros(())
-        for level, size in enumerate(self.sizes):
-            nodes = prefixes[following, level]
-            # Where a prefix leaves no choice there is nothing to learn.
-            open_ = trie.n_children(level, nodes) > 1
-            n_open = int(open_.sum())
-            if n_open == 0:
-                continue
-            state = self.descend(hidden[open_] + before[open_, level], level)
-            legal = trie.legal(level, nodes[open_], size)
-            logits = self.code_logits(state, level).masked_fill(~legal, -torch.inf)
-            targets = self.targets[following[open_], level]
-            share = n_open / len(following)
-            loss = loss + share * ranking_guided_loss(logits, targets, self.temperature)
-        return loss
+        return code_loss(self, self._legal, hidden, following, self.temperature)
 
     @torch.no_grad()
     def encode(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from letterrec.data.targets import predicted
 from letterrec.identifiers.identifiers import END_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.nn.t5 import Stack, additive
 
@@ -50,7 +51,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.n_behaviours = n_behaviours
-        self.targets = targets or tuple(range(n_behaviours))
+        self.targets = predicted(targets, n_behaviours)
         self.first_behaviour = identifiers.n_tokens
         self.sizes = identifiers.sizes
         self.level_offsets = identifiers.level_offsets

@@ -10,7 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from letterrec.errors import NotFound
-from letterrec.serving.catalogue.items import STATES, Catalogue
+from letterrec.serving.catalogue.items import Catalogue
+from letterrec.serving.catalogue.states import STATES
 
 
 class Branch(TypedDict):

@@ -69,7 +69,8 @@ def _generative_engine(run: Run, dataset: Dataset, identifiers: Identifiers) -> 
     content = run.embeddings("content", dataset.n_items)
     recommender = trained_recommender(run, dataset, identifiers, content)
     transitions = run.transitions(dataset.n_items) if run.is_done("transitions") else None
-    model = GenerativeModel(recommender, run.settings.evaluation.beam)
+    settings = run.settings
+    model = GenerativeModel(settings.recommender.name, recommender, settings.evaluation.beam)
     return Engine(
         run.folder,
         run.settings,
