@@ -18,7 +18,7 @@ import torch
 
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Frames, Sources
-from letterrec.data.cold import read_split
+from letterrec.data.reading import read_split
 from letterrec.errors import RunError
 from letterrec.files import link_or_copy
 from letterrec.progress import say, shown
