@@ -10,16 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from behaviours import (
-    BUY,
-    N_ITEMS,
-    NAMES,
-    VIEW,
-    asked,
-    identifiers,
-    planted,
-    without_behaviours,
-)
+from behaviours import BUY, N_ITEMS, NAMES, VIEW, asked, identifiers, planted, without_behaviours
 from letterrec.decoding.beam_search import search
 from letterrec.decoding.learning import learned
 from letterrec.decoding.ranker import EventRanker, Queries

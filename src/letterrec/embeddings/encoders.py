@@ -1,4 +1,8 @@
-"""Text encoders by name: found, loaded, and asked for the embeddings of texts."""
+"""Text encoders by name: found, loaded, and asked for the embeddings of texts.
+
+An encoder is the packaged MiniLM, any sentence-transformers model, or any Hugging Face encoder or
+language model, whose last hidden states are averaged (the paper uses LLaMA so, section 5.1.3).
+"""
 
 from __future__ import annotations
 
@@ -29,10 +33,10 @@ def text_encoder(
     """Load an encoder once, for texts that come a few at a time. Nothing is cached.
 
     Args:
-        encoder: as in `embed`.
+        encoder: as in `content.embed`.
         batch_size: how many texts are encoded at a time.
         max_tokens: longer texts are cut.
-        half: as in `embed`.
+        half: as in `content.embed`.
 
     Returns:
         A function from ``n`` texts to float32 ``(n, d_content)``.
@@ -46,7 +50,7 @@ def text_encoder(
 
 
 def encoder_tokenizer(encoder: str = "minilm") -> PreTrainedTokenizerBase:
-    """Load the tokenizer of an encoder, named as in `embed`.
+    """Load the tokenizer of an encoder, named as in `content.embed`.
 
     Raises:
         SettingsError: the encoder is unknown or out of reach, or has no tokenizer.
