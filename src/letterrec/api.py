@@ -26,6 +26,7 @@ from letterrec.runs.notebook import ShownDict, metrics_table
 from letterrec.runs.refitting import StartingWeights
 from letterrec.runs.run import AnyRun, Run, as_folder
 from letterrec.serving import exporting, opening
+from letterrec.serving.behaviours import asked_behaviour, row_of
 from letterrec.serving.engine import Engine
 from letterrec.serving.refit import refit_served
 from letterrec.training import distributed
@@ -247,6 +248,7 @@ def evaluate(
     metrics: Iterable[str] = (),
     users: int | None = None,
     domain: str | None = None,
+    behaviour: str | None = None,
 ) -> SplitMetrics:
     """Metrics of a finished run on a split, with their standard errors; see
     `evaluation.protocol.evaluate_split`.
@@ -264,10 +266,13 @@ def evaluate(
         users: rank a sample of at most so many; None takes the run's ``evaluation.test_users``.
         domain: of a run of several sources: rank the items of this one alone, for the users whose
             held-out item is of it. None ranks all items, and tells the domains apart beside that.
+        behaviour: ask for this one alone, such as ``"buy"``: of each user the first interaction of
+            the split that is of it, be it a target or context. None asks for the run's targets,
+            and tells their behaviours apart beside that.
 
     Raises:
         RequestError: ``beam`` is below 1, or is given for a baseline; ``by`` is no kind of group;
-            there is no such domain.
+            there is no such domain or behaviour, or the run cannot be asked for it.
         RunError: there is no run, or it is unfinished or damaged, or was refitted on all
             interactions.
         SettingsError: a cut, a metric or the number of users is none.
@@ -284,6 +289,8 @@ def evaluate(
     settings = measured_as(engine.settings, cuts, metrics, users)
     if domain is not None:
         check_known(domain, names_of(engine.dataset))
+    asked = -1 if behaviour is None else row_of(behaviour, "behaviour", engine.dataset)
+    asked_behaviour(behaviour, engine.dataset, any_of_them=engine.model.reads_behaviours)
     with shown(progress):
         result = measure_split(
             settings,
@@ -295,6 +302,7 @@ def evaluate(
             exclude_seen=exclude_seen,
             by=by,
             domain=domain,
+            behaviour=asked,
         ).metrics
     caption = f"{split}, {result['users']} users"
     html = metrics_table(result["metrics"], result.get("standard_errors", {}), caption)

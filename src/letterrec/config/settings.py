@@ -165,7 +165,7 @@ class PreferenceSettings(Section):
         description="weight of the chosen items' own log-probability in the loss, beside what they "
         "gain on the others",
     )
-    training: TrainingSettings = TrainingSettings(epochs=4, learning_rate=2e-4, patience=2)
+    training: TrainingSettings = TrainingSettings(epochs=4, learning_rate=5e-5, patience=2)
 
 
 LARGEST_CUT = 1000  # beams of a wider search do not fit the memory

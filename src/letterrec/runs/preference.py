@@ -142,7 +142,7 @@ def _places(
     has an item of a target behaviour; int64 ``(n,)`` each.
     """
     random = np.random.default_rng(seed)
-    user = np.repeat(np.arange(len(histories)), histories.lengths)
+    user = np.repeat(np.arange(len(histories), dtype=np.int64), histories.lengths)
     can_be = np.arange(len(user)) > histories.offsets[user]
     if dataset.target_behaviours is not None and histories.behaviours is not None:
         can_be &= dataset.target_behaviours[histories.behaviours]
