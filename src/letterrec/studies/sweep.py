@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from letterrec.baselines import is_baseline
 from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.data import check_source
 from letterrec.errors import IdentifierError, SettingsError
 from letterrec.files import write_json
 from letterrec.progress import say
-from letterrec.runs.learning import is_baseline
 from letterrec.studies import Model
 from letterrec.studies.paper import FIGURE_8
 from letterrec.studies.rows import ALONE, is_known
