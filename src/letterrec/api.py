@@ -8,6 +8,7 @@ from typing import Literal, cast, get_args
 
 from letterrec import pipeline
 from letterrec.config.loading import AnySettings, as_settings
+from letterrec.config.settings import Settings
 from letterrec.data import AnySource, Dataset, Frame, Frames, Sources, as_frames, sources_of
 from letterrec.data.domains import check_known, names_of
 from letterrec.data.readers.base import ReadOptions
@@ -19,13 +20,14 @@ from letterrec.evaluation.cold_start import ColdMetrics
 from letterrec.evaluation.results import SplitMetrics
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import shown
-from letterrec.runs import aligning, comparing, forgetting, hub, inspecting
+from letterrec.runs import aligning, comparing, dry_run, forgetting, hub, inspecting
 from letterrec.runs.inspecting import Weights
 from letterrec.runs.measuring import measure_cold, measure_split, measured_as
 from letterrec.runs.notebook import ShownDict, metrics_table
 from letterrec.runs.refitting import StartingWeights
 from letterrec.runs.run import AnyRun, Run, as_folder
 from letterrec.serving import exporting, opening
+from letterrec.serving.behaviours import asked_behaviour, row_of
 from letterrec.serving.engine import Engine
 from letterrec.serving.refit import refit_served
 from letterrec.training import distributed
@@ -77,13 +79,66 @@ def fit(
     others = [as_folder(other, "reuse") for other in reuse]
     distributed.join()
     with distributed.main_first():  # whose message of a source that is not there is enough
-        given = sources_of(as_frames(source, items) or source)
-    if not isinstance(given, Dataset):  # a source that cannot be read leaves no run behind
-        options = ReadOptions(**chosen.data.reading())
-        if isinstance(given, Frames):
-            check_frames(given, options)
+        given = _as_source(source, items, chosen)
     with shown(progress):
         return pipeline.fit(given, folder, chosen, resume=resume, reuse=others, until=until)
+
+
+def estimate(
+    source: AnySource | Frame,
+    out: str | PathLike[str] | None = None,
+    settings: AnySettings = None,
+    resume: bool = False,
+    *,
+    items: Frame | None = None,
+    recipe: str | PathLike[str] | None = None,
+    reuse: AnyRun | Iterable[AnyRun] = (),
+    progress: bool = True,
+) -> dry_run.Estimate:
+    """Estimate the time and memory of a `fit` on this machine, from a few real steps of each stage.
+
+    Nothing is kept. Takes seconds, and what reading the data takes.
+
+    Args:
+        source: the arguments are those of `fit`.
+        out: where the run would go: checked as `fit` does, and not written to; None checks none.
+        settings: see `fit`.
+        resume: estimate what is left of the run in ``out``.
+        items: see `fit`.
+        recipe: see `fit`.
+        reuse: see `fit`.
+        progress: show notes on stderr.
+
+    Returns:
+        Seconds, largest memory and trainings by stage, and of all.
+
+    Raises:
+        LetterRecError: what `fit` would refuse.
+    """
+    chosen = as_settings(settings, recipe)
+    if isinstance(reuse, str | PathLike | Run):
+        reuse = [reuse]
+    others = [as_folder(other, "reuse") for other in reuse]
+    folder = None if out is None else as_folder(out, "out")
+    given = _as_source(source, items, chosen)
+    with shown(progress):
+        return dry_run.estimate(given, folder, chosen, pipeline.go_on, resume=resume, reuse=others)
+
+
+def _as_source(
+    source: AnySource | Frame, items: Frame | None, settings: Settings
+) -> str | Dataset | Frames | Sources:
+    """A source in the forms that the pipeline takes; what cannot be read leaves no run behind.
+
+    Raises:
+        DataError: it is none.
+    """
+    given = sources_of(as_frames(source, items) or source)
+    if not isinstance(given, Dataset):
+        options = ReadOptions(**settings.data.reading())
+        if isinstance(given, Frames):
+            check_frames(given, options)
+    return given
 
 
 def load(folder: AnyRun, edits: bool = True, *, revision: str | None = None) -> Engine:
@@ -247,6 +302,7 @@ def evaluate(
     metrics: Iterable[str] = (),
     users: int | None = None,
     domain: str | None = None,
+    behaviour: str | None = None,
 ) -> SplitMetrics:
     """Metrics of a finished run on a split, with their standard errors; see
     `evaluation.protocol.evaluate_split`.
@@ -264,10 +320,13 @@ def evaluate(
         users: rank a sample of at most so many; None takes the run's ``evaluation.test_users``.
         domain: of a run of several sources: rank the items of this one alone, for the users whose
             held-out item is of it. None ranks all items, and tells the domains apart beside that.
+        behaviour: ask for this one alone, such as ``"buy"``: of each user the first interaction of
+            the split that is of it, be it a target or context. None asks for the run's targets,
+            and tells their behaviours apart beside that.
 
     Raises:
         RequestError: ``beam`` is below 1, or is given for a baseline; ``by`` is no kind of group;
-            there is no such domain.
+            there is no such domain or behaviour, or the run cannot be asked for it.
         RunError: there is no run, or it is unfinished or damaged, or was refitted on all
             interactions.
         SettingsError: a cut, a metric or the number of users is none.
@@ -284,6 +343,8 @@ def evaluate(
     settings = measured_as(engine.settings, cuts, metrics, users)
     if domain is not None:
         check_known(domain, names_of(engine.dataset))
+    asked = -1 if behaviour is None else row_of(behaviour, "behaviour", engine.dataset)
+    asked_behaviour(behaviour, engine.dataset, any_of_them=engine.model.reads_behaviours)
     with shown(progress):
         result = measure_split(
             settings,
@@ -295,6 +356,7 @@ def evaluate(
             exclude_seen=exclude_seen,
             by=by,
             domain=domain,
+            behaviour=asked,
         ).metrics
     caption = f"{split}, {result['users']} users"
     html = metrics_table(result["metrics"], result.get("standard_errors", {}), caption)

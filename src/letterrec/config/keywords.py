@@ -17,7 +17,7 @@ class Reading(TypedDict):
     min_rating: float | None
     grades: dict[str, float]
     order: Order
-    columns: dict[Role, str]
+    columns: dict[str, str]
 
 
 class Encoding(TypedDict, total=False):

@@ -1,22 +1,23 @@
 """Every setting of a run: its type, default and meaning. Frozen, and written as TOML.
 
-Those of a tokenizer and of a recommender are in `tokenizers`, `recommenders` and `baselines`.
-`loading` makes them from a recipe and what is changed of it. The paper's settings (section 5.4)
-are the recipe ``paper-letter-tiger``.
+Those of embeddings, of a tokenizer and of a recommender are in `embeddings`, `tokenizers`,
+`recommenders` and `baselines`. `loading` makes them from a recipe and what is changed of it. The
+paper's settings (section 5.4) are the recipe ``paper-letter-tiger``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from os import PathLike, fspath
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import tomli_w
 from pydantic import Field, field_validator, model_validator
 
-from letterrec.config.keywords import Encoding, Order, Reading, Role
+from letterrec.config.embeddings import CollaborativeSettings, ContentSettings
+from letterrec.config.keywords import Order, Reading, Role
 from letterrec.config.recommenders import RecommenderSettings, RqtSettings
-from letterrec.config.section import Dropout, Section, TrainingSettings, TransformerSettings
+from letterrec.config.section import Section, TrainingSettings
 from letterrec.config.tokenizers import LetterSettings, TokenizerSettings
 from letterrec.errors import SettingsError
 
@@ -96,86 +97,8 @@ class DataSettings(Section):
             "min_rating": self.min_rating,
             "grades": dict(self.grades),
             "order": self.order,
-            "columns": dict(self.columns),
+            "columns": {str(role): column for role, column in self.columns.items()},
         }
-
-
-_OF_TEXTS = ("auto", "text", "collaborative")  # sources of content embeddings that are no file
-
-
-class ContentSettings(Section):
-    """Item texts, or vectors of your own -> content embeddings."""
-
-    source: str = Field(
-        "auto",
-        description="'auto': the text, or the CF embeddings where items have no text; 'text'; "
-        "'collaborative'; or a file of vectors with their ids, of images for example",
-    )
-    ids: str | None = Field(
-        None, description="file of the vectors' item ids, where they do not bring their own"
-    )
-    order: Literal["ids", "rows"] = Field(
-        "ids", description="rows: vectors without ids are in the order of the run's items"
-    )
-    encoder: str = Field(
-        "minilm",
-        description="'minilm' (packaged, offline, English) or a model's name or folder, as for "
-        "other languages 'intfloat/multilingual-e5-small'",
-    )
-    batch_size: int = Field(64, ge=1, description="texts encoded at a time")
-    max_tokens: int = Field(128, ge=8, description="text beyond this is cut")
-
-    @model_validator(mode="after")
-    def _ids_have_vectors(self) -> Self:
-        if not self.is_file and (self.ids is not None or self.order == "rows"):
-            raise ValueError(
-                "content.ids and content.order are of a file of vectors; "
-                f"content.source = {self.source!r} is none"
-            )
-        return self
-
-    @property
-    def is_file(self) -> bool:
-        """Whether the embeddings are vectors in a file, and no encoder makes them."""
-        return self.source not in _OF_TEXTS
-
-    @property
-    def maker(self) -> str:
-        """What the embeddings are from: an encoder or a file."""
-        return self.source if self.is_file else self.encoder
-
-    def encoding(self) -> Encoding:
-        """How texts are encoded, as keyword arguments of `embeddings.content.embed`."""
-        return Encoding(
-            encoder=self.encoder, batch_size=self.batch_size, max_tokens=self.max_tokens
-        )
-
-
-class CfTrainingSettings(TrainingSettings):
-    """How SASRec is trained."""
-
-    usual: ClassVar[Mapping[str, int]] = {"epochs": 14, "batch_size": 256}
-
-
-class CollaborativeSettings(TransformerSettings):
-    """Training interactions -> CF embeddings (SASRec with full cross-entropy)."""
-
-    source: str = Field(
-        "train", description="'train', 'given' (with the data), or a file of vectors with their ids"
-    )
-    ids: str | None = Field(
-        None, description="file of the vectors' item ids, where they do not bring their own"
-    )
-    order: Literal["ids", "rows"] = Field(
-        "ids", description="rows: vectors without ids are in the order of the run's items"
-    )
-    dim: int = Field(32, ge=2, description="width of the CF embeddings")
-    layers: int = Field(2, ge=1, description="transformer layers")
-    dropout: Dropout = 0.2
-    norm_first: bool = Field(
-        True, description="normalize what layers read, instead of what they are added to"
-    )
-    training: CfTrainingSettings = CfTrainingSettings(learning_rate=4e-3)
 
 
 class IdentifierSettings(Section):

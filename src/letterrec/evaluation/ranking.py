@@ -1,4 +1,4 @@
-"""Held-out cases become ranked lists, by whatever ranks."""
+"""Ranked lists for held-out cases, from any ranker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from letterrec.data.splits import HeldOut
 from letterrec.decoding.ranker import Queries, Ranker
 from letterrec.progress import counting
-from letterrec.training import distributed
+from letterrec.training import distributed, rehearsal
 
 Lists = NDArray[np.int64]
 
@@ -28,6 +28,7 @@ def rank_cases(
     seen_by: NDArray[np.bool_] | None = None,
     label: str | None = None,
     allowed: NDArray[np.bool_] | None = None,
+    behaviour: int = -1,
 ) -> Lists:
     """The ``k`` best items for each case, seen items included unless excluded.
 
@@ -44,6 +45,7 @@ def rank_cases(
         seen_by: of `Queries`.
         label: of the progress bar; None shows none.
         allowed: bool ``(n_items,)``: the items that may come back; None: all.
+        behaviour: row of the one that is asked for; -1: those that the ranker predicts.
 
     Returns:
         int64 ``(n_cases, k)`` item rows, best first, ``-1`` where fewer exist.
@@ -54,7 +56,7 @@ def rank_cases(
     order = np.argsort(read, kind="stable")  # batches of equal lengths pad little
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     with counting(label or "", len(cases) if label else 0) as counter:
-        for first in range(0, len(batches), distributed.count()):
+        for first in rehearsal.some(range(0, len(batches), distributed.count())):
             # All processes stay in step: one without a batch repeats the last one, and its lists
             # are dropped.
             mine = first + distributed.rank()
@@ -70,6 +72,7 @@ def rank_cases(
                 beam=beam,
                 instructions=asked,
                 users=users,
+                behaviours=None if behaviour < 0 else np.full(len(rows), behaviour),
                 seen_by=seen_by,
             )
             items, _ = ranker.rank(queries)

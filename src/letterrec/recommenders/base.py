@@ -249,6 +249,23 @@ class Recommender(nn.Module, ABC):
             What scores the next codes of prefixes, for `beam_search.search`.
         """
 
+    @property
+    def predicts_behaviours(self) -> bool:
+        """Whether it says by which behaviour the next item comes."""
+        return self.n_behaviours > 1
+
+    @abstractmethod
+    def next_behaviours(self, histories: Tensor) -> Tensor:
+        """How likely the next item comes by each behaviour, before one is asked for; of one that
+        `predicts_behaviours`.
+
+        Args:
+            histories: int64 ``(batch, longest)`` events, as `encode` takes them, at least one each.
+
+        Returns:
+            float32 ``(batch, n_behaviours)``, one in sum.
+        """
+
     @abstractmethod
     def set_catalogue(
         self,

@@ -294,6 +294,42 @@ class Engine:
         row = catalogue.rows.get(item)
         return item if row is None else catalogue.titles[row]
 
+    def next_behaviours(
+        self,
+        histories: Iterable[Iterable[object]],
+        behaviours: Sequence[Sequence[str] | None] | None = None,
+    ) -> list[dict[str, float] | None]:
+        """By which behaviour the next item of each history comes: a probability for each.
+
+        Args:
+            histories: lists of item ids, oldest first.
+            behaviours: as of `recommend`.
+
+        Returns:
+            Per history behaviour -> probability, one in sum; None for a history that is empty.
+
+        Raises:
+            RequestError: the run does not predict that, or one of `recommend`.
+        """
+        each = list(histories)
+        kinds = [None] * len(each) if behaviours is None else list(behaviours)
+        if len(kinds) != len(each):
+            raise RequestError(f"{len(kinds)} lists of behaviours came for {len(each)} histories")
+        if not self.model.predicts_behaviours:
+            raise RequestError(
+                "the run does not predict behaviours; fit a recommender that does (rqt, tiger or "
+                "lcrec) to data with a column 'behaviour', or with data.grades"
+            )
+        queries = (Query(h, behaviours=b) for h, b in zip(each, kinds, strict=True))
+        return [self.behaviour_odds(self.prepare(query)) for query in queries]
+
+    def behaviour_odds(self, query: Prepared) -> dict[str, float] | None:
+        """`next_behaviours` of a prepared query; None where the run does not predict them."""
+        if not query.rows or not self.model.predicts_behaviours:
+            return None
+        (odds,) = self.model.next_behaviours(histories_of([query], self.dataset)).tolist()
+        return dict(zip(self.dataset.behaviours, odds, strict=True))
+
     def note_on(self, query: Prepared) -> str | None:
         """What should be known of a query's answer: that no item is near what it wishes for."""
         if query.instruction is None or self.model.meets(query.instruction):
@@ -334,7 +370,12 @@ class Engine:
     def answered(self, queries: Sequence[Prepared]) -> list[Answered]:
         """The same, with what else the model has to work out for them."""
         return [
-            Answered(items, self.note_on(query), self._wished(query) if query.explain else None)
+            Answered(
+                items,
+                self.note_on(query),
+                self._wished(query) if query.explain else None,
+                self.behaviour_odds(query) if query.explain else None,
+            )
             for query, items in zip(queries, self.answer(queries), strict=True)
         ]
 

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -76,6 +77,8 @@ class Rqt(Network, Recommender):
             codes have the rest.
         n_behaviours: kinds of interactions; see `nn.behaviours`.
         targets: rows of the behaviours that are to be predicted; empty: all.
+        behaviour_weight: weight in the loss of predicting by which behaviour the next item comes,
+            where there are several; 0: that is not predicted.
     """
 
     learns_preferences: ClassVar[bool] = True
@@ -100,6 +103,7 @@ class Rqt(Network, Recommender):
         item_share: float = 0.8,
         n_behaviours: int = 1,
         targets: tuple[int, ...] = (),
+        behaviour_weight: float = 0.2,
     ) -> None:
         super().__init__(
             identifiers,
@@ -114,8 +118,10 @@ class Rqt(Network, Recommender):
             item_softmax=item_weight > 0,
             n_behaviours=n_behaviours,
             targets=targets,
+            next_behaviour=behaviour_weight > 0,
         )
         self.temperature = temperature
+        self.behaviour_weight = behaviour_weight
         self.item_weight, self.item_share = item_weight, item_share
         self._legal = LegalCodes(identifiers, trie)
         self._ranked: Kept[Table] = Kept()
@@ -159,6 +165,14 @@ class Rqt(Network, Recommender):
         self._ranked.forget()
         self._wished.forget()
         return super().train(mode)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As of any module; weights of an earlier version predict no behaviour."""
+        if not any(name.startswith("next_behaviour.") for name in state_dict):
+            self.next_behaviour = None
+        return super().load_state_dict(state_dict, strict, assign)
 
     def start_from(self, weights: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
         """See `Recommender.start_from`; new items keep the embeddings that they were drawn, and so
@@ -276,15 +290,44 @@ class Rqt(Network, Recommender):
         Returns:
             ``loss``: the ranking-guided loss (eq. 6), summed over levels, mean over items. With a
             softmax over items ``codes`` is this, ``items`` the cross-entropy over the items, and
-            ``loss`` their weighted sum.
+            ``loss`` their weighted sum. So is ``behaviours``, the cross-entropy over the behaviours
+            by which the items come, where they are predicted.
         """
-        hidden, following, read = self.targets_of(groups)
-        loss = self.code_loss(hidden, following)
-        if self.item_query is None:
-            return {"loss": loss}
-        left_out = read if self.taken_once else None
-        of_items = full_loss(self.item_query(hidden), self.items(), following, left_out)
-        return {"loss": loss + self.item_weight * of_items, "codes": loss, "items": of_items}
+        states = [self.states_before(events) for events in groups]
+        hidden, following, read = self.targets_in(groups, states)
+        loss = codes = self.code_loss(hidden, following)
+        parts: dict[str, Tensor] = {}
+        if self.item_query is not None:
+            left_out = read if self.taken_once else None
+            of_items = full_loss(self.item_query(hidden), self.items(), following, left_out)
+            loss, parts["items"] = loss + self.item_weight * of_items, of_items
+        if self.next_behaviour is not None:
+            kinds = self._behaviour_loss(groups, states)
+            loss, parts["behaviours"] = loss + self.behaviour_weight * kinds, kinds
+        return {"loss": loss, "codes": codes, **parts} if parts else {"loss": loss}
+
+    def _behaviour_loss(self, groups: Sequence[Tensor], states: Sequence[Tensor]) -> Tensor:
+        """Cross-entropy of the behaviour of each event that follows others, mean over them."""
+        logits, wanted = [], []
+        for events, state in zip(groups, states, strict=True):
+            there = events[:, 1:] >= 0
+            logits.append(self.behaviour_logits(events[:, :-1], state)[there])
+            wanted.append(events[:, 1:][there].remainder(self.n_behaviours))
+        return F.cross_entropy(torch.cat(logits).float(), torch.cat(wanted))
+
+    @property
+    def predicts_behaviours(self) -> bool:
+        """Whether it says by which behaviour the next item comes."""
+        return self.next_behaviour is not None
+
+    @torch.no_grad()
+    def next_behaviours(self, histories: Tensor) -> Tensor:
+        """See `Recommender.next_behaviours`."""
+        assert self.behaviours is not None
+        states = self.read(histories, self.behaviours.asked(histories))
+        latest = (histories >= 0).sum(1) - 1
+        logits = self.behaviour_logits(histories, states)
+        return logits[torch.arange(len(latest), device=latest.device), latest].float().softmax(1)
 
     def code_loss(self, hidden: Tensor, following: Tensor) -> Tensor:
         """The ranking-guided loss (eq. 6) of items ``(n,)`` that follow hidden states ``(n, dim)``,

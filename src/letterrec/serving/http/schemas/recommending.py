@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import (
-    BaseModel,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from letterrec.serving.http.schemas.values import (
     MAX_NAME,
@@ -153,6 +147,11 @@ class RecommendResponse(Versioned):
     history: list[ItemName] | None = Field(None, description="with explain; oldest first")
     behaviours: list[str] | None = Field(
         None, description="with explain, of each item of the history; null without behaviours"
+    )
+    next_behaviour: dict[str, float] | None = Field(
+        None,
+        description="with explain: how likely the next item comes by each behaviour, before one is "
+        "asked for; null where the run does not predict that, or of an empty history",
     )
     skipped: list[str] = Field(
         default_factory=list,
