@@ -20,7 +20,8 @@ from letterrec.config.loading import load_settings
 from letterrec.errors import LetterRecError, RunError, SettingsError
 from letterrec.progress import Terminal
 from letterrec.runs.run import Run
-from letterrec.studies.sweep import Swept, found_in, sweep, sweep_sheet
+from letterrec.studies.findings import Swept, found_in, sweep_sheet
+from letterrec.studies.sweep import sweep
 from rings import QUICK
 
 

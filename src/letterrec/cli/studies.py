@@ -190,8 +190,8 @@ def sweep(
 
         letterrec sweep data/Beauty --out runs/figure8 --sampler grid
     """
+    from letterrec.studies.findings import sweep_sheet
     from letterrec.studies.sweep import sweep as make
-    from letterrec.studies.sweep import sweep_sheet
 
     result = make(
         source,

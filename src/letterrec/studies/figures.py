@@ -21,11 +21,12 @@ from letterrec.progress import say
 from letterrec.runs.run import Run
 from letterrec.studies import FigureName
 from letterrec.studies.drawings import Panel, Series, as_csv, as_html, as_svg
+from letterrec.studies.findings import Swept
 from letterrec.studies.reproduce import check_overrides
 from letterrec.studies.rows import ALONE, ROWS, settings_of
 from letterrec.studies.runs import finished_run
 from letterrec.studies.sheets import heading
-from letterrec.studies.sweep import PAPERS, Swept, sweep
+from letterrec.studies.sweep import PAPERS, sweep
 
 _GROUPS = 20  # of codes along the first axis of Fig. 3
 _TOP = 10  # items of a list that count as generated in Fig. 3

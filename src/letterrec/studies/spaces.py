@@ -53,7 +53,9 @@ class Choice:
 
     def suggest(self, trial: Trial, key: str) -> Value:
         """See `Domain`."""
-        return trial.suggest_categorical(key, self.options)
+        chosen = trial.suggest_categorical(key, self.options)
+        assert chosen is not None  # none of the options is
+        return chosen
 
     def values(self) -> tuple[Value, ...]:
         """See `Domain`: all of them."""

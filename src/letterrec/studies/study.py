@@ -169,10 +169,9 @@ class Queue:
             planned = sum(first_of(t) == t.number for t in study.get_trials(deepcopy=False))
             for point in points[planned:]:
                 values = _in_space(plan) if point is None else dict(point)
-                attributes = {RECIPE: True} if point is None else {}
-                if point is None or point:
-                    attributes[VARIED] = list(values)
-                study.enqueue_trial(values, user_attrs=attributes)
+                own = {RECIPE: True} if point is None else {}
+                varied = {VARIED: list(values)} if values or own else {}
+                study.enqueue_trial(values, user_attrs={**own, **varied})
 
     @contextmanager
     def take(self, study: Study, plan: Plan) -> Iterator[Trial | None]:

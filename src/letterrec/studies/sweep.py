@@ -2,109 +2,39 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import multiprocessing
 import os
 import random
-import shlex
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypedDict
 
+import numpy as np
 import torch
-from optuna.trial import FrozenTrial, TrialState
 
 from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.data import check_source
-from letterrec.errors import RunError, SettingsError
-from letterrec.files import write_json, write_text
-from letterrec.progress import visible
-from letterrec.runs.run import Run
+from letterrec.errors import SettingsError
 from letterrec.studies import PrunerName, SamplerName
 from letterrec.studies.default_spaces import default_space, paper_space
-from letterrec.studies.sheets import Sheet, figure, heading
+from letterrec.studies.findings import Swept, found_in
 from letterrec.studies.spaces import (
     Space,
-    Value,
-    as_overrides,
     as_value,
-    brief,
-    changed,
     check_space,
     space_of,
     value_of,
 )
-from letterrec.studies.study import RECIPE, Chosen, Plan, Queue
-from letterrec.studies.working import RUNS, prepare, work, work_beside
+from letterrec.studies.study import Chosen, Plan, Queue
+from letterrec.studies.working import prepare, work, work_beside
 
 PAPERS = "paper"  # the space of the paper's Fig. 8
 _PAPERS_RECIPE = "paper-letter-rqt"  # on which its ranges mean what they mean in the paper
 _TRIALS = 20  # where the values are not a grid's
 _LARGEST_GRID = 500  # that is tried without being asked for in numbers
-_SHOWN = 20  # trials in a table
-
-
-class Tried(TypedDict):
-    """A trial.
-
-    Attributes:
-        number: in the study.
-        state: ``complete``, ``pruned``, ``fail``, ``running`` or ``waiting``.
-        settings: what differs from the recipe.
-        value: the criterion on validation; None where it is not complete.
-        valid: validation metrics; of the others there are none.
-        epochs: per epoch the criterion, as the network alone had it.
-        seconds: what the run cost, counted as if it had learned everything itself.
-        run: its folder.
-        error: why it could not be run.
-    """
-
-    number: int
-    state: str
-    settings: dict[str, Value]
-    value: float | None
-    valid: dict[str, float]
-    epochs: dict[str, float]
-    seconds: float | None
-    run: str
-    error: str
-
-
-class Swept(TypedDict):
-    """What a sweep found.
-
-    Attributes:
-        source: the data.
-        criterion: what selects, on validation.
-        sampler: who chose.
-        pruner: who stopped trials.
-        study: the address of the study, as `optuna.load_study` takes it (by the name ``sweep``).
-        space: setting -> its values.
-        base: the recipe's values of them.
-        trials: all of them, in their order.
-        best: the number of the best one.
-        set: its settings, as arguments of ``letterrec fit``.
-        recipe: a file with all its settings.
-        test: test metrics of the best (``best``) and of the recipe as it is (``recipe``) alone.
-    """
-
-    source: str
-    criterion: str
-    sampler: str
-    pruner: str
-    study: str
-    space: dict[str, object]
-    base: dict[str, object]
-    trials: list[Tried]
-    best: int
-    set: str
-    recipe: str
-    test: dict[str, dict[str, float]]
 
 
 def sweep(
@@ -181,71 +111,6 @@ def sweep(
     return found_in(out)
 
 
-def found_in(out: Path) -> Swept:
-    """What the sweep in a folder has found so far; also written into ``sweep.json``.
-
-    Raises:
-        RunError: there is none, or no trial of it is complete.
-    """
-    queue = Queue(out)
-    study, plan = queue.open()
-    base = plan.base()
-    trials = study.get_trials(deepcopy=False)
-    complete = [t for t in trials if t.state is TrialState.COMPLETE]
-    if not complete:
-        raise RunError(f"{out}: no trial is complete yet; go on with --resume")
-    best = study.best_trial.number
-    settings = {t.number: changed(base, t.params) for t in trials}
-    test = {"best": _tested(out, trials[best])}
-    for own in (t for t in complete if RECIPE in t.user_attrs):
-        test["recipe"] = _tested(out, own)
-    path = out / "best.toml"
-    write_text(path, _as_recipe(plan, settings[best]))
-    found = Swept(
-        source=plan.source,
-        criterion=base.evaluation.criterion,
-        sampler=plan.sampler,
-        pruner=plan.pruner,
-        study=queue.url,
-        space=plan.space,
-        base={key: value_of(base, key) for key in plan.space},
-        trials=[_tried(out, t, settings[t.number]) for t in trials],
-        best=best,
-        set=_as_arguments(plan, settings[best]),
-        recipe=str(path),
-        test=test,
-    )
-    write_json(out / "sweep.json", found)
-    return found
-
-
-def sweep_sheet(result: Swept) -> Sheet:
-    """The best trials, and in a line below how many others there are and why."""
-    criterion = result["criterion"]
-    other = "recall@10" if criterion == "ndcg@10" else "ndcg@10"
-    names = _short(list(result["space"]))
-    sheet = Sheet(
-        f"{len(result['trials'])} trials on {result['source']}, best first",
-        ["#", heading(criterion), heading(other), "min", "settings"],
-    )
-    complete = [t for t in result["trials"] if t["value"] is not None]
-    for tried in sorted(complete, key=lambda t: (-(t["value"] or 0.0), t["number"]))[:_SHOWN]:
-        values = ", ".join(f"{names[k]} {brief(v)}" for k, v in tried["settings"].items())
-        sheet.rows.append(
-            [
-                str(tried["number"]),
-                figure(tried["value"]),
-                figure(tried["valid"][other]),
-                f"{(tried['seconds'] or 0.0) / 60:.1f}",
-                values or "the recipe as it is",
-            ]
-        )
-    recipe = ", ".join(f"{names[key]} {brief(v)}" for key, v in result["base"].items())
-    notes = [f"validation; recipe: {recipe or 'nothing to tune'}", *_left_out(result)]
-    sheet.note = "\n".join(notes)
-    return sheet
-
-
 def _space(over: Sequence[str], space: Path | str | None, base: Settings) -> Space:
     """The space that is asked for; a setting that is named takes the place of the paper's."""
     if space == PAPERS:
@@ -266,6 +131,7 @@ def _points(
     if sampler != "grid":
         count = (_TRIALS if trials is None else trials) if space else 1
         return [None, *({} for _ in range(count - 1))]
+    found: list[Chosen]
     if one_at_a_time:
         found = [{key: value} for key, domain in space.items() for value in domain.values()]
     else:
@@ -275,13 +141,27 @@ def _points(
                 f"the grid has {size:,} combinations: give --trials for some of them, or "
                 "--one-at-a-time"
             )
-        rows = itertools.product(*(domain.values() for domain in space.values()))
-        found = [dict(zip(space, row, strict=True)) for row in rows]
-        if trials is not None:
-            random.Random(base.seed).shuffle(found)
+        found = _combinations(space, size, size if trials is None else trials, base.seed)
     own = {key: as_value(value_of(base, key)) for key in space}
     found = [point for point in found if any(own[key] != value for key, value in point.items())]
     return [None, *found][:trials]
+
+
+def _combinations(space: Space, size: int, count: int, seed: int) -> list[Chosen]:
+    """Combinations of a space's values: all in their order, or some, drawn by the seed."""
+    rows: Iterable[int] = range(size)
+    if count < size:
+        random_state, drawn = random.Random(seed), dict[int, None]()
+        while len(drawn) < count:
+            drawn[random_state.randrange(size)] = None
+        rows = drawn
+    shape = [len(domain.values()) for domain in space.values()]
+    places = np.stack(np.unravel_index(np.fromiter(rows, dtype=np.int64), shape), axis=1)
+    options = [domain.values() for domain in space.values()]
+    return [
+        {key: values[i] for key, values, i in zip(space, options, place, strict=True)}
+        for place in places.tolist()
+    ]
 
 
 @contextmanager
@@ -309,61 +189,3 @@ def _others(out: Path, count: int, deadline: float | None) -> Iterator[None]:
         torch.set_num_threads(before)
         for process in others:
             process.terminate()
-
-
-def _tried(out: Path, trial: FrozenTrial, settings: dict[str, Value]) -> Tried:
-    attributes = trial.user_attrs
-    error = str(attributes.get("error", ""))
-    if trial.state is TrialState.FAIL and not error:
-        error = "its process was killed; it was tried again"
-    return Tried(
-        number=trial.number,
-        state=trial.state.name.lower(),
-        settings=settings,
-        value=trial.value if trial.state is TrialState.COMPLETE else None,
-        valid=attributes.get("valid", {}),
-        epochs={str(epoch): value for epoch, value in sorted(trial.intermediate_values.items())},
-        seconds=attributes.get("seconds"),
-        run=str(out / RUNS / attributes["run"]) if "run" in attributes else "",
-        error=error,
-    )
-
-
-def _tested(out: Path, trial: FrozenTrial) -> dict[str, float]:
-    return Run.open(out / RUNS / trial.user_attrs["run"]).metrics()["test"]["metrics"]
-
-
-def _as_arguments(plan: Plan, tuned: Chosen) -> str:
-    """Arguments of ``letterrec fit`` that give a trial's settings."""
-    recipe = [] if plan.recipe is None else ["--recipe", plan.recipe]
-    given = [*plan.overrides, *as_overrides(tuned)]
-    return shlex.join([*recipe, *(word for text in given for word in ("--set", text))])
-
-
-def _as_recipe(plan: Plan, tuned: Chosen) -> str:
-    """A recipe file of a trial's settings."""
-    settings = load_settings(plan.recipe, [*plan.overrides, *as_overrides(tuned)])
-    told = ", ".join(as_overrides(tuned)) or "the recipe as it is"
-    return f"# The best of a sweep on {visible(plan.source)}: {told}.\n{settings.to_toml()}"
-
-
-def _left_out(result: Swept) -> list[str]:
-    """A line for each kind of trial that the table does not show."""
-    states = Counter(tried["state"] for tried in result["trials"])
-    lines = []
-    if states["complete"] > _SHOWN:
-        lines.append(f"{states['complete'] - _SHOWN} more are complete")
-    if states["pruned"]:
-        lines.append(f"{states['pruned']} were stopped at an epoch, behind the others")
-    failed = [tried for tried in result["trials"] if tried["state"] == "fail"]
-    lines += [f"{tried['number']} skipped: {tried['error']}" for tried in failed]
-    if states["waiting"]:
-        lines.append(f"{states['waiting']} are still to be tried: --resume")
-    return lines
-
-
-def _short(keys: Sequence[str]) -> dict[str, str]:
-    """Names of settings in a table: without their section, where that is clear."""
-    last = {key: key.rpartition(".")[2] for key in keys}
-    count = Counter(last.values())
-    return {key: name if count[name] == 1 else key for key, name in last.items()}
