@@ -22,9 +22,10 @@ from typing import NamedTuple
 
 import torch
 
-from letterrec import api, jobs
+from letterrec import api
 from letterrec.cluster.connection import connected
 from letterrec.cluster.workers import RayWorkers
+from letterrec.processes import jobs
 from letterrec.runs.origin import processor
 from letterrec.serving.bulk import Users, scoring
 from letterrec.serving.queries import Query

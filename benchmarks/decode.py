@@ -30,10 +30,11 @@ from letterrec.data import Histories
 from letterrec.decoding.beam_search import search
 from letterrec.decoding.ranker import GenerativeRanker
 from letterrec.decoding.trie import Trie
-from letterrec.evaluation.protocol import rank_cases
+from letterrec.evaluation.ranking import rank_cases
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
-from letterrec.recommenders.rqt import Rqt
-from letterrec.recommenders.tiger import Tiger, spell
+from letterrec.recommenders.rqt.model import Rqt
+from letterrec.recommenders.tiger.model import Tiger
+from letterrec.recommenders.tiger.spelling import spell
 from letterrec.training.options import TrainingOptions
 from sides import (
     circumstances,

@@ -27,7 +27,7 @@ import letterrec
 from letterrec.data import Dataset, HeldOut
 from letterrec.data.temporal import split_in_time
 from letterrec.evaluation.metrics import Measures, ranks_of, standard_error
-from letterrec.evaluation.protocol import rank_cases
+from letterrec.evaluation.ranking import rank_cases
 from letterrec.runs.run import Run
 
 BEFORE = 0.05  # share of the interactions of a validation window that nothing is made of

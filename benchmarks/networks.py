@@ -30,9 +30,9 @@ from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import PAD_TOKEN, Identifiers
 from letterrec.nn.dropout import Dropout
-from letterrec.recommenders import tiger
-from letterrec.recommenders.rqt import Rqt
-from letterrec.recommenders.tiger import Tiger
+from letterrec.recommenders.rqt.model import Rqt
+from letterrec.recommenders.tiger import beams
+from letterrec.recommenders.tiger.model import Tiger
 from letterrec.training import threads
 from letterrec.training.devices import has_bfloat16
 from sides import Turn, circumstances, command_line, letter_data, parsed, ratio, take_turns, told
@@ -162,9 +162,9 @@ class TransformersTiger(Tiger):
         histories: Tensor,
         instructions: Sequence[str | None] | None = None,
         behaviours: Tensor | None = None,
-    ) -> tiger.Beams:
+    ) -> beams.Beams:
         """As `Tiger.encode`, each group of histories decoded by a `Group`."""
-        with patch.object(tiger, "_Group", Group):
+        with patch.object(beams, "_Group", Group):
             return super().encode(histories, instructions, behaviours)
 
 

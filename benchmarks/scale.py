@@ -38,11 +38,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from letterrec.data.readers.interactions import collect_events, dataset_from_events
+from letterrec.data.readers.compact_log import collect_events
+from letterrec.data.readers.interactions import dataset_from_events
 from letterrec.decoding.beam_search import Decoder, search
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.recommenders.rqt import Rqt
+from letterrec.recommenders.rqt.model import Rqt
 from letterrec.tokenizers import Items
 from letterrec.tokenizers.letter import LetterTokenizer
 from letterrec.training.loop import batches_by_length

@@ -29,8 +29,8 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from letterrec.data import Histories
 from letterrec.identifiers.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
-from letterrec.recommenders.rqt import Rqt
-from letterrec.recommenders.tiger import Tiger
+from letterrec.recommenders.rqt.model import Rqt
+from letterrec.recommenders.tiger.model import Tiger
 from letterrec.training.devices import has_bfloat16
 from letterrec.training.options import TrainingOptions
 from sides import circumstances, command_line, letter_data, parsed, ratio, take_turns, told

@@ -11,7 +11,7 @@ from torch import Tensor
 from letterrec.data.splits import HeldOut
 from letterrec.decoding.ranker import Scorer, ScoringRanker
 from letterrec.evaluation.metrics import ranks_of, summarise
-from letterrec.evaluation.protocol import rank_cases
+from letterrec.evaluation.ranking import rank_cases
 
 Ranking = Sequence[tuple[object, float]]
 

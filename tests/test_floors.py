@@ -8,7 +8,7 @@ from pathlib import Path
 import letterrec
 
 FLOORS = (
-    *("errors", "progress", "files", "jobs", "notebook", "config"),
+    *("errors", "progress", "files", "processes", "config"),
     *("data", "nn", "training", "embeddings", "identifiers", "tokenizers"),
     *("decoding", "recommenders", "baselines", "evaluation", "runs", "pipeline"),
     *("serving", "api", "reports", "cluster", "studies", "cli"),

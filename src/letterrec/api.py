@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from os import PathLike
-from pathlib import Path
-from typing import Literal, TypedDict, cast, final, get_args
+from typing import Literal, cast, get_args
 
 from letterrec import pipeline
-from letterrec.config.loading import load_settings, parse_settings
-from letterrec.config.settings import Settings
+from letterrec.config.loading import AnySettings, as_settings
 from letterrec.data import AnySource, Dataset, Frame, Frames, Sources, as_frames, sources_of
 from letterrec.data.domains import check_known, names_of
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.frames import check as check_frames
 from letterrec.data.splits import SPLITS, Split
-from letterrec.embeddings.content import embed
-from letterrec.errors import RequestError, RunError, SettingsError
-from letterrec.evaluation import cold_start
-from letterrec.evaluation.breakdowns import By, grouped
-from letterrec.evaluation.protocol import SplitMetrics, evaluate_split, measured_cases
-from letterrec.files import apart, write_json
-from letterrec.identifiers.diagnostics import Diagnosis, LevelUse, domain_use
-from letterrec.identifiers.identifiers import Identifiers
-from letterrec.notebook import ShownDict, metrics_table
+from letterrec.errors import RequestError, one_line
+from letterrec.evaluation.breakdowns import By
+from letterrec.evaluation.cold_start import ColdMetrics
+from letterrec.evaluation.results import SplitMetrics
+from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import shown
-from letterrec.runs import comparing, forgetting, hub
-from letterrec.runs.parts import is_baseline, measures_of, trained_baseline, trained_recommender
-from letterrec.runs.refitting import Weights as StartingWeights
-from letterrec.runs.run import Run
+from letterrec.runs import comparing, forgetting, hub, inspecting
+from letterrec.runs.inspecting import Weights
+from letterrec.runs.measuring import measure_cold, measure_split, measured_as
+from letterrec.runs.notebook import ShownDict, metrics_table
+from letterrec.runs.refitting import StartingWeights
+from letterrec.runs.run import AnyRun, Run, as_folder
+from letterrec.serving import exporting, loading
 from letterrec.serving.engine import Engine
-from letterrec.serving.models import GenerativeModel, ScoringModel
 from letterrec.serving.refit import refit_served
-from letterrec.serving.vectors import write_embeddings
-from letterrec.tokenizers import Items
 from letterrec.training import distributed
-
-AnySettings = Settings | Mapping[str, object] | str | PathLike[str] | None
-AnyRun = str | PathLike[str] | Run
-
-
-@final
-class Weights(TypedDict):
-    """What `inspect` says of a baseline: the shape of each tensor that training has decided, by
-    name; of identifiers it has no levels.
-    """
-
-    recommender: str
-    levels: list[LevelUse]
-    weights: dict[str, list[int]]
 
 
 def fit(
@@ -91,10 +71,10 @@ def fit(
     Raises:
         LetterRecError: source, settings and folder do not go together; in one line.
     """
-    chosen, folder = _as_settings(settings, recipe), _as_folder(out, "out")
+    chosen, folder = as_settings(settings, recipe), as_folder(out, "out")
     if isinstance(reuse, str | PathLike | Run):  # one is no list of them
         reuse = [reuse]
-    others = [_as_folder(other, "reuse") for other in reuse]
+    others = [as_folder(other, "reuse") for other in reuse]
     distributed.join()
     with distributed.main_first():  # whose message of a source that is not there is enough
         given = sources_of(as_frames(source, items) or source)
@@ -119,17 +99,9 @@ def load(folder: AnyRun, edits: bool = True, *, revision: str | None = None) -> 
     Raises:
         RunError: there is no run, or it is unfinished or damaged, or the Hub is out of reach.
     """
-    path = _as_folder(folder, "folder")
+    path = as_folder(folder, "folder")
     run = Run.open(hub.fetch(str(path), revision) if hub.is_name(str(path)) else path)
-    run.require("recommender")
-    dataset = run.dataset()
-    if is_baseline(run.settings):
-        engine = _baseline_engine(run, dataset)
-    else:
-        engine = _generative_engine(run, dataset, run.identifiers(dataset))
-    if edits:
-        engine.refresh()
-    return engine
+    return loading.load(run, edits=edits)
 
 
 def forget(folder: AnyRun, user: object) -> Run:
@@ -146,7 +118,7 @@ def forget(folder: AnyRun, user: object) -> Run:
         NotFound: the run has no such user.
         RunError: there is no run, or it is damaged.
     """
-    run = Run.open(_as_folder(folder, "folder"))
+    run = Run.open(as_folder(folder, "folder"))
     forgetting.forget(run, user)
     return run
 
@@ -167,51 +139,8 @@ def push(folder: AnyRun, name: str, *, public: bool = False, message: str | None
         RunError: there is no run, or it is unfinished.
         RequestError: the Hub does not take it.
     """
-    run = Run.open(_as_folder(folder, "folder"))
+    run = Run.open(as_folder(folder, "folder"))
     return hub.push(run, name, public=public, message=message)
-
-
-def load_to_fork(folder: AnyRun) -> Engine:
-    """Open a finished run so that the process can be forked after it: tables are read by a process
-    of their own, whose threads end with it. Edits are looked at, and not taken over yet.
-
-    Raises:
-        RunError: there is no run, or it is unfinished or damaged.
-    """
-    run = Run.open(_as_folder(folder, "folder"))
-    run.require("recommender")
-    dataset = apart(run.dataset)
-    if is_baseline(run.settings):
-        engine = _baseline_engine(run, dataset)
-    else:
-        engine = _generative_engine(run, dataset, apart(lambda: run.identifiers(dataset)))
-    apart(engine.changes_on_disk)  # which are refused now or never
-    return engine
-
-
-def _generative_engine(run: Run, dataset: Dataset, identifiers: Identifiers) -> Engine:
-    content = run.embeddings("content", dataset.n_items)
-    recommender = trained_recommender(run, dataset, identifiers, content)
-    transitions = run.transitions(dataset.n_items) if run.is_done("transitions") else None
-    model = GenerativeModel(recommender, run.settings.evaluation.beam)
-    return Engine(
-        run.folder,
-        run.settings,
-        dataset,
-        identifiers,
-        model,
-        content,
-        transitions,
-        run_id=run.id,
-    )
-
-
-def _baseline_engine(run: Run, dataset: Dataset) -> Engine:
-    model = ScoringModel(
-        run.settings.recommender.name, trained_baseline(run, dataset), dataset.target_behaviours
-    )
-    none = Identifiers.none(dataset.n_items)
-    return Engine(run.folder, run.settings, dataset, none, model, run_id=run.id)
 
 
 def refit(
@@ -251,11 +180,11 @@ def refit(
         LetterRecError: the run is unfinished, ``out`` is in use, or the data do not fit the run.
     """
     if weights not in (None, "nothing", "run"):
-        raise RequestError(f"weights = {_shown(weights)}: expected 'nothing', 'run' or None")
+        raise RequestError(f"weights = {one_line(weights)}: expected 'nothing', 'run' or None")
     if epochs is not None and (isinstance(epochs, bool) or epochs < 1):
-        raise RequestError(f"epochs = {_shown(epochs)}: expected a whole number of at least 1")
-    path = _as_folder(folder, "folder")
-    target = path.with_name(f"{path.name}-refit") if out is None else _as_folder(out, "out")
+        raise RequestError(f"epochs = {one_line(epochs)}: expected a whole number of at least 1")
+    path = as_folder(folder, "folder")
+    target = path.with_name(f"{path.name}-refit") if out is None else as_folder(out, "out")
     distributed.join()
     run, engine = Run.open(path), load(path)
     has_domains = engine.dataset.domains is not None
@@ -308,51 +237,30 @@ def evaluate(
     beam = _as_beam(beam)
     if by is not None and by not in get_args(By):
         names = ", ".join(map(repr, get_args(By)))
-        raise RequestError(f"by = {_shown(by)}: expected one of {names}, or None")
-    Run.open(_as_folder(folder, "folder")).refuse_learned()
-    engine = load(folder, edits=False)
+        raise RequestError(f"by = {one_line(by)}: expected one of {names}, or None")
+    run = Run.open(as_folder(folder, "folder"))
+    run.refuse_learned()
+    engine = loading.load(run, edits=False)
     if beam is not None:
-        engine.check_searches()
-    settings = _measured_as(engine.settings, cuts, metrics, users)
-    measures, users = measures_of(settings), settings.evaluation.test_users
-    dataset, generates = engine.dataset, engine.model.generates
+        engine.model.check_searches()
+    settings = measured_as(engine.settings, cuts, metrics, users)
     if domain is not None:
-        check_known(domain, names_of(dataset))
+        check_known(domain, names_of(engine.dataset))
     with shown(progress):
-        measured = evaluate_split(
+        result = measure_split(
+            settings,
+            engine.dataset,
             engine.ranker,
-            dataset,
             split,
-            beam=beam or (settings.evaluation.beam if generates else None),
-            batch_size=settings.evaluation.batch_size,
+            identifiers=engine.identifiers if engine.model.generates else None,
+            beam=beam,
             exclude_seen=exclude_seen,
-            identifiers=engine.identifiers if generates else None,
-            measures=measures,
-            users=users,
+            by=by,
             domain=domain,
-        )
-    result = measured.metrics
-    if by is not None:
-        cases = measured_cases(dataset, split, users, domain)
-        result["groups"] = grouped(by, measured.ranks, cases, dataset, measures)
+        ).metrics
     caption = f"{split}, {result['users']} users"
     html = metrics_table(result["metrics"], result.get("standard_errors", {}), caption)
     return cast(SplitMetrics, ShownDict(result, html))
-
-
-def _measured_as(
-    settings: Settings, cuts: Iterable[int], metrics: Iterable[str], users: int | None
-) -> Settings:
-    """Settings of a run with further cuts and metrics, and another number of users.
-
-    Raises:
-        SettingsError: one of them is none.
-    """
-    there = settings.evaluation
-    more = {"cuts": [*there.cuts, *cuts], "metrics": [*there.metrics, *metrics]}
-    sample = {} if users is None else {"test_users": users}
-    kept = settings.model_dump(mode="json", exclude_none=True)
-    return parse_settings(kept | {"evaluation": kept["evaluation"] | more | sample})
 
 
 def compare(first: AnyRun, second: AnyRun, split: Split = "test") -> comparing.Comparison:
@@ -368,40 +276,18 @@ def compare(first: AnyRun, second: AnyRun, split: Split = "test") -> comparing.C
         RequestError: there is no such split.
     """
     if split not in SPLITS:
-        raise RequestError(f"split = {_shown(split)}: expected 'test' or 'valid'")
-    return comparing.compare(_as_folder(first, "first"), _as_folder(second, "second"), split)
+        raise RequestError(f"split = {one_line(split)}: expected 'test' or 'valid'")
+    return comparing.compare(as_folder(first, "first"), as_folder(second, "second"), split)
 
 
-def evaluate_cold(folder: AnyRun, beam: int | None = None) -> cold_start.ColdMetrics:
+def evaluate_cold(folder: AnyRun, beam: int | None = None) -> ColdMetrics:
     """Metrics on items held out of training (``data.cold_share``); see `cold_start.evaluate_cold`.
 
     Raises:
         RunError: nothing was held out, or the run has no tokenizer of its own.
     """
     beam = _as_beam(beam)
-    run = Run.open(_as_folder(folder, "folder"))
-    run.refuse_learned()
-    run.require("recommender")
-    dataset = run.dataset()
-    cold = run.cold()
-    content = run.embeddings("content", dataset.n_items)
-    if content is None or not run.is_done("tokenizer"):
-        raise RunError(
-            f"{run.folder} has no tokenizer that makes identifiers from texts; "
-            "fit with identifiers.source=learned on items with texts"
-        )
-    identifiers = run.identifiers(dataset)
-    return cold_start.evaluate_cold(
-        dataset,
-        cold,
-        trained_recommender(run, dataset, identifiers, content),
-        identifiers,
-        run.transitions(dataset.n_items) if run.is_done("transitions") else None,
-        tokenizer=run.tokenizer(),
-        known=Items(content, run.embeddings("collaborative", len(content))),
-        new_content=embed(cold.texts, **run.settings.content.encoding()),
-        beam=beam or run.settings.evaluation.beam,
-    )
+    return measure_cold(Run.open(as_folder(folder, "folder")), beam)
 
 
 def inspect(folder: AnyRun) -> Diagnosis | Weights:
@@ -413,15 +299,7 @@ def inspect(folder: AnyRun) -> Diagnosis | Weights:
     Raises:
         RunError: there is no run, or it is unfinished or damaged.
     """
-    run = Run.open(_as_folder(folder, "folder"))
-    if not is_baseline(run.settings):
-        found = run.diagnostics()
-        dataset = run.dataset()
-        if dataset.domains is not None:
-            found["domains"] = domain_use(run.identifiers(dataset), dataset.domains)
-        return found
-    weights = {name: list(tensor.shape) for name, tensor in run.weights().items()}
-    return {"recommender": run.settings.recommender.name, "levels": [], "weights": weights}
+    return inspecting.inspect(Run.open(as_folder(folder, "folder")))
 
 
 def export(folder: AnyRun, out: str | PathLike[str], *, embeddings: bool = False) -> None:
@@ -432,64 +310,13 @@ def export(folder: AnyRun, out: str | PathLike[str], *, embeddings: bool = False
         folder: of the run, or the run; its recommender is a language model or `tiger`.
         out: new or empty.
         embeddings: write the embeddings of items and users instead, with their ids, of any run that
-            has some; see `serving.vectors.write_embeddings`.
+            has some; see `serving.exporting.write_embeddings`.
 
     Raises:
         RequestError: the run has no language model, or the folder is in use.
         RunError: there is no run, or it is unfinished or damaged.
     """
-    engine, target = load(folder), _as_folder(out, "out")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise RequestError(f"{target} is not an empty folder; name another --out")
-    if embeddings:
-        write_embeddings(engine, Run.open(engine.folder), target)
-        return
-    engine.model.export(target)
-    identifiers, item_ids = engine.identifiers, engine.catalogue.item_ids
-    index = {item: identifiers.token_names(row) for row, item in enumerate(item_ids)}
-    write_json(target / "index.json", index)
-
-
-def _as_settings(
-    settings: AnySettings,
-    recipe: str | PathLike[str] | None = None,
-) -> Settings:
-    """Settings from whatever `letterrec.fit` takes for them.
-
-    Args:
-        settings: what `load_settings` gave; a dict of what is changed, nested or with dots; a
-            recipe, by its name or its file; or None.
-        recipe: what a dict changes, or None does not change.
-
-    Raises:
-        SettingsError: neither, or a recipe beside settings that are complete without one.
-    """
-    if settings is None or isinstance(settings, Mapping):
-        return load_settings(_recipe(recipe), settings)
-    if not isinstance(settings, Settings | str | PathLike):
-        raise SettingsError(
-            f"settings = {_shown(settings)}: expected a dict such as {{'training.epochs': 5}}, the "
-            "name of a recipe, or what letterrec.load_settings gives"
-        )
-    if recipe is not None:
-        raise SettingsError(
-            f"recipe = {_shown(recipe)} beside settings = {_shown(settings)}: give one of them, or "
-            "the recipe and a dict of what is changed"
-        )
-    return settings if isinstance(settings, Settings) else load_settings(_recipe(settings))
-
-
-def _as_folder(folder: AnyRun, name: str) -> Path:
-    """A run's folder, given as its path or as the run.
-
-    Raises:
-        RunError: it is something else; ``name`` is what the message calls it.
-    """
-    if isinstance(folder, Run):
-        return folder.folder
-    if not isinstance(folder, str | PathLike) or not str(folder) or "\0" in str(folder):
-        raise RunError(f"{name} = {_shown(folder)}: expected the path of a run's folder")
-    return Path(folder)
+    exporting.export(load(folder), as_folder(out, "out"), embeddings=embeddings)
 
 
 def _as_beam(beam: int | None) -> int | None:
@@ -500,20 +327,4 @@ def _as_beam(beam: int | None) -> int | None:
     """
     if beam is None or (isinstance(beam, int) and not isinstance(beam, bool) and beam >= 1):
         return beam
-    raise RequestError(f"beam = {_shown(beam)}: expected a whole number of at least 1, or None")
-
-
-def _recipe(recipe: str | PathLike[str] | None) -> str | Path | None:
-    if recipe is None or isinstance(recipe, str):
-        return recipe
-    if not isinstance(recipe, PathLike):
-        raise SettingsError(
-            f"recipe = {_shown(recipe)}: expected a recipe's name or the path of a TOML file"
-        )
-    return Path(recipe)
-
-
-def _shown(value: object) -> str:
-    """A value on one short line."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"an object of type {type(value).__name__}"
+    raise RequestError(f"beam = {one_line(beam)}: expected a whole number of at least 1, or None")

@@ -20,6 +20,16 @@ LetterRecError
 from __future__ import annotations
 
 
+def one_line(value: object) -> str:
+    """A value as a message has it: on one short line.
+
+    >>> one_line({"training": 5}), one_line(list(range(100)))
+    ("{'training': 5}", 'an object of type list')
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"an object of type {type(value).__name__}"
+
+
 class LetterRecError(Exception):
     """A user's mistake, explained in one line."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import numpy as np
 import polars
@@ -22,7 +21,6 @@ from safetensors.torch import save_file
 
 from letterrec.errors import LetterRecError, RunError
 
-Value = TypeVar("Value")
 _DAMAGE = (  # what parsers raise, and what looking into the result does
     SafetensorError,
     ArithmeticError,  # numbers beyond all bounds
@@ -117,45 +115,6 @@ def read_json(path: Path) -> Any:
     """
     with reading(path):
         return json.loads(path.read_text("utf-8"))
-
-
-def apart(read: Callable[[], Value]) -> Value:
-    """What a function returns, called in a copy of this process that ends after it.
-
-    Libraries that read tables start threads, and wait for them forever in a process that is forked
-    later; here they end with the copy. Only for systems that can fork.
-
-    Raises:
-        LetterRecError: what the function raises.
-    """
-    reading_end, writing_end = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading_end)
-        _tell_and_end(writing_end, read)
-    os.close(writing_end)
-    with os.fdopen(reading_end, "rb") as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    if not said:
-        raise RunError("a process that reads the run ended; look for what ended it, as memory")
-    value: Value | Exception = pickle.loads(said)
-    if isinstance(value, Exception):
-        raise value
-    return value
-
-
-def _tell_and_end(pipe: int, read: Callable[[], object]) -> NoReturn:
-    """Write what a function returns or raises to a pipe, and end this process."""
-    try:
-        try:
-            said: object = read()
-        except Exception as error:
-            said = error
-        with os.fdopen(pipe, "wb") as stream:
-            pickle.dump(said, stream, protocol=pickle.HIGHEST_PROTOCOL)
-    finally:
-        os._exit(0)
 
 
 def denied(*paths: Path) -> RunError | None:

@@ -1,7 +1,7 @@
 """The whole method, in the paper's order: from interactions to an evaluated recommender.
 
 Each step takes what the steps before it gave. `Run.step` keeps its result in the run folder, or
-reads it from there where it is done already; `runs.parts` turns settings into what does the work.
+reads it from there where it is done; `runs.identifying` and its neighbours do what settings say.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
-from letterrec.runs import parts, steps, wishes
+from letterrec.runs import identifying, learning, measuring, steps, wishes
 from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
@@ -52,7 +52,7 @@ def fit(
         run.keep_data(dataset, cold)
         refuse_impossible(settings, dataset, run.is_done)
         take_over(run, reuse)
-    if parts.is_baseline(settings):
+    if learning.is_baseline(settings):
         return fit_baseline(run, dataset) if until == "evaluation" else run
     with distributed.main_first():
         content = content_embeddings(run, dataset)
@@ -62,7 +62,7 @@ def fit(
         return run
     with distributed.together():
         trie = Trie.build(identifiers, dataset.popularity).to(device())
-        recommender = parts.make_recommender(settings, dataset, identifiers, content, trie)
+        recommender = learning.make_recommender(settings, dataset, identifiers, content, trie)
         ranker = GenerativeRanker(recommender, trie, beam=settings.evaluation.beam)
         train_recommender(run, dataset, recommender, ranker)
         transitions = item_transitions(run, dataset, content, ranker)
@@ -76,7 +76,7 @@ def fit(
 def fit_baseline(run: Run, dataset: Dataset) -> Run:
     """Train a classical system of the paper's Table 1, and measure it as any other."""
     with distributed.together():
-        baseline = parts.make_baseline(run.settings, dataset)
+        baseline = learning.make_baseline(run.settings, dataset)
         ranker = PersonalRanker(baseline, device(), dataset.target_behaviours)
         train_recommender(run, dataset, baseline, ranker)
         evaluate(run, dataset, ranker)
@@ -87,10 +87,10 @@ def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     """Semantic embeddings s of the items' texts (section 4.2.1); None where there is no text."""
     chosen = run.settings.content
     if chosen.source == "collaborative" or (dataset.texts is None and not chosen.is_file):
-        stand_in = parts.tokenizer_reads(run.settings, "content")
+        stand_in = identifying.tokenizer_reads(run.settings, "content")
         say(f"  no item text is used{': CF embeddings stand in for content' if stand_in else ''}")
         return None
-    return run.step(steps.CONTENT, dataset, partial(parts.content_of, run, dataset))
+    return run.step(steps.CONTENT, dataset, partial(identifying.content_of, run, dataset))
 
 
 def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
@@ -100,9 +100,9 @@ def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     those that came with the data, if any, then only serve `cf_overlap`.
     """
     is_trained = run.settings.collaborative.source == "train"
-    if is_trained and not parts.tokenizer_reads(run.settings, "cf"):
+    if is_trained and not identifying.tokenizer_reads(run.settings, "cf"):
         return dataset.given_cf
-    make = parts.trained_cf if is_trained else parts.given_cf
+    make = identifying.trained_cf if is_trained else identifying.given_cf
     return run.step(steps.COLLABORATIVE, dataset, partial(make, run, dataset))
 
 
@@ -112,34 +112,32 @@ def item_identifiers(
     """One identifier per item: learned (eq. 1 to 5), given, or made of titles."""
     source = run.settings.identifiers.source
     if source == "given":
-        make = partial(parts.given_identifiers, dataset, cf)
+        make = partial(identifying.given_identifiers, dataset, cf)
     elif source == "titles":
-        make = partial(parts.title_identifiers, run, dataset, cf)
+        make = partial(identifying.title_identifiers, run, dataset, cf)
     else:
-        items = parts.items_of(run.settings, dataset, content, cf)
-        fit_tokenizer = partial(parts.fit_tokenizer, run, items)
+        items = identifying.items_of(run.settings, dataset, content, cf)
+        fit_tokenizer = partial(identifying.fit_tokenizer, run, items)
         tokenizer = run.step(steps.TOKENIZER, dataset, fit_tokenizer)
-        make = partial(parts.learned_identifiers, tokenizer, items)
+        make = partial(identifying.learned_identifiers, tokenizer, items)
     return run.step(steps.IDENTIFIERS, dataset, make)
 
 
-def train_recommender(run: Run, dataset: Dataset, model: parts.Model, ranker: Ranker) -> None:
+def train_recommender(run: Run, dataset: Dataset, model: learning.Model, ranker: Ranker) -> None:
     """Train the recommender on histories as identifiers, with eq. 6 (section 4.2.5).
 
     Its weights become those that rank the validation cases best.
     """
-    train = partial(parts.train_recommender, run, dataset, model, ranker)
+    train = partial(learning.train_recommender, run, dataset, model, ranker)
     run.step(steps.RECOMMENDER, dataset, train)
-    parts.load_weights(run, model)
+    learning.load_weights(run, model)
 
 
 def item_transitions(
     run: Run, dataset: Dataset, content: Embeddings | None, ranker: GenerativeRanker
 ) -> Transitions | None:
-    """Which item follows which in training, and which are similar; how much either counts is
-    chosen on validation.
-    """
-    make = partial(parts.fit_transitions, run, dataset, content, ranker)
+    """Which item follows which in training, and which are similar; validation weighs them."""
+    make = partial(learning.fit_transitions, run, dataset, content, ranker)
     return run.step(steps.TRANSITIONS, dataset, make)
 
 
@@ -147,4 +145,5 @@ def evaluate(
     run: Run, dataset: Dataset, ranker: Ranker, identifiers: Identifiers | None = None
 ) -> None:
     """Test and validation metrics by full ranking, popularity beside them (section 5.2)."""
-    run.step(steps.EVALUATION, dataset, partial(parts.measure, run, dataset, ranker, identifiers))
+    make = partial(measuring.measure, run, dataset, ranker, identifiers)
+    run.step(steps.EVALUATION, dataset, make)

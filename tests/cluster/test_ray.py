@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from conftest import SMALL, small_settings
-from letterrec import api, jobs
+from letterrec import api
 from letterrec.cluster.connection import connected
 from letterrec.cluster.fitting import fit
 from letterrec.cluster.workers import RayWorkers
@@ -29,9 +29,11 @@ from letterrec.data.text import ItemText
 from letterrec.embeddings.content import embed
 from letterrec.errors import LetterRecError, RequestError, RunError
 from letterrec.files import read_tensors
+from letterrec.processes import jobs
 from letterrec.runs.run import Run
 from letterrec.serving.bulk import recommend_all
-from letterrec.serving.catalogue.edits import AddItems, Editor
+from letterrec.serving.catalogue.editor import Editor
+from letterrec.serving.catalogue.edits import AddItems
 from letterrec.tokenizers import Items
 from letterrec.tokenizers.assignment import assign
 

@@ -12,7 +12,7 @@ from letterrec.decoding.ranker import GenerativeRanker, Queries, Ranker, Scoring
 from letterrec.decoding.topk import best, best_log_probs
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.recommenders.rqt import Rqt
+from letterrec.recommenders.rqt.model import Rqt
 
 
 class Distance:

@@ -13,9 +13,10 @@ from letterrec.data.dataset import Dataset
 from letterrec.decoding.ranker import GenerativeRanker
 from letterrec.decoding.trie import Trie
 from letterrec.evaluation.metrics import ranks_of, summarise
-from letterrec.evaluation.protocol import evaluate_split, popularity_metrics, rank_cases
+from letterrec.evaluation.protocol import evaluate_split, popularity_metrics
+from letterrec.evaluation.ranking import rank_cases
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.recommenders.rqt import Rqt
+from letterrec.recommenders.rqt.model import Rqt
 from ranking import assert_same_ranking
 
 

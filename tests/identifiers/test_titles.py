@@ -9,7 +9,7 @@ import pytest
 from conftest import small_settings
 from letterrec import api
 from letterrec.decoding.trie import Trie
-from letterrec.embeddings.content import encoder_tokenizer
+from letterrec.embeddings.encoders import encoder_tokenizer
 from letterrec.errors import IdentifierError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.identifiers.titles import MAX_TOKENS, title_identifiers

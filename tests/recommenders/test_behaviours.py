@@ -21,15 +21,15 @@ from behaviours import (
     without_behaviours,
 )
 from letterrec.decoding.beam_search import search
+from letterrec.decoding.learning import learned
 from letterrec.decoding.ranker import EventRanker, Queries
-from letterrec.decoding.transitions import learned
 from letterrec.decoding.trie import Trie
 from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders.base import Features, Recommender
 from letterrec.recommenders.lcrec.model import LcRec
 from letterrec.recommenders.lcrec.tasks import TASKS, Case, Part
-from letterrec.recommenders.rqt import Rqt
-from letterrec.recommenders.tiger import Tiger
+from letterrec.recommenders.rqt.model import Rqt
+from letterrec.recommenders.tiger.model import Tiger
 from letterrec.training.options import TrainingOptions
 
 TITLES = [f"Lamp {n}" for n in range(N_ITEMS)]

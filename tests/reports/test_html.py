@@ -87,6 +87,14 @@ def test_five_users_are_shown_with_what_came_next(report: str, shop_run: Path) -
         assert (f"<li class=hit>{target}</li>" in items) == (f">{target}</li>" in items)
 
 
+def test_every_stage_that_was_trained_has_curves(wishing_run: Path, tmp_path: Path) -> None:
+    report = write_report(wishing_run, tmp_path / "r.html").read_text("utf-8")
+    trained = {folder.name for folder in Run.open(wishing_run).files.training.iterdir()}
+    assert "wishes" in trained
+    for stage in trained:
+        assert f"<h3>{stage}</h3>" in report
+
+
 def test_the_report_loads_nothing(report: str) -> None:
     assert not re.search(r"""(?:src|href)\s*=\s*["'](?!#)""", report)
     assert "@import" not in report

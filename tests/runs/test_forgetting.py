@@ -13,8 +13,9 @@ import pytest
 import letterrec
 from command import letterrec as command
 from conftest import write_shop
+from domains import write_domains
 from letterrec.data.splits import SPLITS
-from letterrec.errors import LetterRecError
+from letterrec.errors import LetterRecError, NotFound, RequestError
 from letterrec.runs.run import Run
 
 pytestmark = pytest.mark.slow  # baselines are fitted
@@ -90,3 +91,27 @@ def test_who_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     run = fitted(tmp_path, "popularity")
     assert command("forget", run.folder, "--user", "nobody") == 2
     assert "'nobody' is not among the 150 users" in capsys.readouterr().err
+
+
+def test_a_user_of_one_domain_is_found_by_his_id_alone(tmp_path: Path) -> None:
+    sources = write_domains(tmp_path)
+    with (sources[1] / "interactions.csv").open("a") as log:
+        log.writelines(f"solo,{item},{1_600_000_000 + item}\n" for item in range(6))
+    run = letterrec.fit(sources, tmp_path / "run", recipe="slist", progress=False)
+    with pytest.raises(NotFound, match="'books/u0' and 'games/u0'; name one of them"):
+        letterrec.forget(run, "u0")
+    with pytest.raises(NotFound, match="write domain and id, as in 'books/u0'"):
+        letterrec.forget(run, "nobody")
+    letterrec.forget(run, "solo")
+    letterrec.forget(run, "games/u0")
+    left = Run.open(run.folder).dataset().user_ids
+    assert "games/solo" not in left
+    assert "games/u0" not in left
+    assert "books/u0" in left
+
+
+def test_what_is_no_id_is_refused_in_a_line(tmp_path: Path) -> None:
+    run = fitted(tmp_path, "slist")
+    for value in (True, None, 1.5e300, ["u77"]):
+        with pytest.raises(RequestError, match="user: "):
+            letterrec.forget(run, value)

@@ -83,6 +83,9 @@ def test_the_card_has_metrics_settings_and_how_to_use_it(run: Run) -> None:
 
     card = model_card(run, NAME)
     front = yaml.safe_load(card.split("---")[1])
+    assert "A baseline, which scores all items" in card
+    assert "generative" not in card
+    assert front["tags"] == ["recommendation"]
     assert front["library_name"] == "letterrec"
     metrics = run.metrics()["test"]["metrics"]
     results = front["model-index"][0]["results"][0]["metrics"]

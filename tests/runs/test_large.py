@@ -13,7 +13,7 @@ from letterrec.embeddings import similarity
 from letterrec.evaluation import protocol
 from letterrec.identifiers import diagnostics
 from letterrec.nn import sasrec
-from letterrec.recommenders import rqt
+from letterrec.recommenders.rqt import network
 from rings import QUICK, write_rings
 
 
@@ -23,7 +23,7 @@ def test_a_large_catalogue_is_fitted_whole(tmp_path: Path, monkeypatch: pytest.M
         (diagnostics, "EXACT", 10),
         (diagnostics, "SAMPLED", 8),
         (sasrec, "FULL_SOFTMAX_ITEMS", 10),
-        (rqt, "SOFTMAX_ITEMS", 10),
+        (network, "SOFTMAX_ITEMS", 10),
         (protocol, "EVERYONE", 30),
         (protocol, "SAMPLE", 25),
         (TrainingSettings, "most", 60),

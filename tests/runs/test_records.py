@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from letterrec.evaluation.protocol import Evaluation, SplitMetrics
+from letterrec.evaluation.results import Evaluation, SplitMetrics
 from letterrec.identifiers.diagnostics import CollisionRate, Diagnosis, LevelUse
 from letterrec.runs import records
 

@@ -13,7 +13,7 @@ import letterrec
 from command import letterrec as command
 from conftest import write_shop
 from letterrec.data import Histories
-from letterrec.decoding.transitions import learned
+from letterrec.decoding.learning import learned, strong_as
 from letterrec.errors import RequestError, RunError
 from letterrec.runs.layout import Layout
 from letterrec.runs.run import Run
@@ -91,7 +91,7 @@ def test_what_it_cannot_do_is_told_in_one_line(tmp_path: Path) -> None:
 def test_strengths_are_kept_and_what_they_weigh_is_new() -> None:
     strength = {"seen": 0.0, "like": 0.0, "decay": 0.85, "weight": 0.3}
     chosen = replace(learned(Histories.from_lists([[0, 1]] * 9), 3)[0], **strength)
-    new = learned(Histories.from_lists([[0, 1, 2]] * 9), 3)[0].strong_as(chosen)
+    new = strong_as(learned(Histories.from_lists([[0, 1, 2]] * 9), 3)[0], chosen)
     assert new.strength == chosen.strength == strength
     assert new.table[1, 2] > 0
     assert chosen.table[1, 2] == 0

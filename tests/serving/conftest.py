@@ -20,10 +20,10 @@ from letterrec import api
 from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Fleet
 from letterrec.serving.http.app import create_app
-from letterrec.serving.http.server import uvicorn_config
-from letterrec.serving.http.telemetry import ServerMetrics
+from letterrec.serving.http.lifecycle import uvicorn_config
 from letterrec.serving.http.tokens import Tokens
 from letterrec.serving.service import Service
+from letterrec.serving.telemetry import ServerMetrics
 
 
 @dataclass

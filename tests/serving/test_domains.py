@@ -16,8 +16,10 @@ import letterrec
 from command import letterrec as command
 from domains import ITEMS, TASTES, USERS, WORDS
 from letterrec.data.text import item_text
-from letterrec.errors import NotFound, RequestError
-from letterrec.serving.catalogue.edits import AddItems, Editor
+from letterrec.errors import DataError, NotFound, RequestError
+from letterrec.serving.catalogue.editor import Editor
+from letterrec.serving.catalogue.edits import AddItems
+from letterrec.serving.catalogue.placing import placed_table
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 
@@ -185,6 +187,9 @@ def test_domains_of_new_items(own: Path, tmp_path: Path) -> None:
         "games/90": "games",
         "games/91": "games",
     }
+    table.with_columns(domain=pl.lit("a/b")).write_csv(tmp_path / "new.csv")
+    with pytest.raises(DataError, match="row 1: domain 'a/b': expected one without '/'"):
+        placed_table(tmp_path / "new.csv", engine)
     with pytest.raises(RequestError, match="item 'x/1' is of no domain of the run"):
         Editor(engine).make(AddItems({"x/1": item_text("thing")}))
     again = letterrec.load(own)  # as a new process reads it
@@ -216,7 +221,11 @@ def test_domains_over_http(own: Path, serve: Callable[..., Any]) -> None:
         assert client.post("/v1/items", json=new).status_code == 409
         homeless = {"items": [{"item": "2", "title": "a film"}]}
         assert client.post("/v1/items", json=homeless).status_code == 422
+        table = "item,title,domain\n2,a film,films\n1,a song,songs\ngames/1,one game,games\n"
+        csv = {"content-type": "text/csv"}
+        counts = client.post("/v1/bulk", content=table, headers=csv).raise_for_status().json()
+        assert (counts["added"], counts["changed"]) == (2, 1)
+        assert client.get("/v1/items/songs/1").json()["domain"] == "songs"
         run = client.get("/v1/run").json()
         found = {domain["name"]: domain["items"] for domain in run["domains"]}
-        assert found == {"books": ITEMS, "games": ITEMS, "films": 1}
-        assert client.get("/v1/items/films/1").json()["domain"] == "films"
+        assert found == {"books": ITEMS, "games": ITEMS, "films": 2, "songs": 1}

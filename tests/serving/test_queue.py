@@ -17,7 +17,7 @@ import pytest
 import letterrec
 from letterrec.errors import Overloaded, RequestError
 from letterrec.serving.engine import Engine
-from letterrec.serving.queries import Prepared, Query
+from letterrec.serving.queries import Answered, Prepared, Query
 from letterrec.serving.queue import Batcher
 from ranking import assert_same_ranking
 
@@ -33,11 +33,11 @@ class HeldEngine:
     def prepare(self, query: Query) -> Prepared:
         return self.engine.prepare(query)
 
-    def answer(self, queries: Sequence[Prepared]) -> list[list[tuple[int, float]]]:
+    def answered(self, queries: Sequence[Prepared]) -> list[Answered]:
         self.begun.set()
         self.let.wait(60)
         self.batches.append(len(queries))
-        return self.engine.answer(queries)
+        return self.engine.answered(queries)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_what_arrives_during_a_search_is_answered_by_the_next_together(held: Hel
     assert held.batches == [1, 4, 2]
     for i, (answer,) in enumerate(answers):
         (alone,) = held.engine.answer([held.prepare(Query([f"i{i:02d}"], k=3))])
-        assert_same_ranking(answer, alone)
+        assert_same_ranking(answer.items, alone)
 
 
 def test_a_full_queue_refuses_at_once(held: HeldEngine) -> None:
@@ -127,7 +127,7 @@ def test_what_waits_is_answered_before_the_queue_closes(held: HeldEngine) -> Non
 
 def test_a_failing_search_is_told_to_its_requests_alone(shop_run: Path) -> None:
     class Failing(HeldEngine):
-        def answer(self, queries: Sequence[Prepared]) -> list[list[tuple[int, float]]]:
+        def answered(self, queries: Sequence[Prepared]) -> list[Answered]:
             raise RequestError("broken")
 
     engine = letterrec.load(shop_run)

@@ -154,8 +154,9 @@ def test_categories_are_an_attribute(instruments: Path) -> None:
 
 _FORKED = """
 import os, signal, sys
-from letterrec.api import load_to_fork
-engine = load_to_fork(sys.argv[1])
+from pathlib import Path
+from letterrec.serving.loading import load_to_fork
+engine = load_to_fork(Path(sys.argv[1]))
 child = os.fork()
 if not child:
     signal.alarm(60)  # a process that waits for threads it does not have ends, too

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,29 @@ def test_wishes_over_http(wishing_run: Path, serve: Callable[..., Any]) -> None:
         assert empty.status_code == 422
         assert "expected words" in empty.json()["detail"]
         assert client.post("/v1/recommend", json={}).json()["detail"].endswith("instruction alone")
+
+
+def test_wishes_are_read_where_searches_run(
+    wishing_run: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What encodes a wish must not hold up the requests that the event loop takes."""
+    with serve(wishing_run) as served, served.client() as client:
+        model, threads = served.service.engine.model, set()
+        meets, asked = model.meets, model.asked
+
+        def noted(work: Callable[..., Any]) -> Callable[..., Any]:
+            def on_thread(*arguments: Any) -> Any:
+                threads.add(threading.current_thread().name)
+                return work(*arguments)
+
+            return on_thread
+
+        monkeypatch.setattr(model, "meets", noted(meets))
+        monkeypatch.setattr(model, "asked", noted(asked))
+        for explain in (False, True):
+            body = {"user": "u1", "instruction": "some green tea", "explain": explain}
+            client.post("/v1/recommend", json=body).raise_for_status()
+        assert threads == {"search"}
 
 
 def test_an_item_added_later_is_found_and_ruled_out_by_its_words(

@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import typer
 
 import letterrec
-from letterrec.cli import asking, fitting, serving, sharing, studies
+from letterrec.cli import asking, fitting, recommending, serving, sharing, studies
 from letterrec.errors import LetterRecError
 from letterrec.progress import shown, visible
 
@@ -37,7 +37,7 @@ for command in (
     fitting.refit,
     asking.evaluate,
     asking.compare,
-    asking.recommend,
+    recommending.recommend,
     serving.serve,
     asking.report,
     asking.export,

@@ -83,9 +83,12 @@ def serve(
 
     try:
         from letterrec.serving.http import options as o
-        from letterrec.serving.http import server
+        from letterrec.serving.http.process import Loading
+        from letterrec.serving.http.server import serve as serve_runs
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "fastapi", "serve") from None
+    from letterrec.serving.loading import load_to_fork
+
     named = o.named_runs(runs)
     options = o.ServerOptions(
         host=host,
@@ -104,7 +107,7 @@ def serve(
         workers=workers,
         split=o.split_of(split or (), list(named)),
     )
-    server.serve(named, server.Loading(api.load, api.load_to_fork), options)
+    serve_runs(named, Loading(api.load, load_to_fork), options)
 
 
 def add_items(
@@ -137,21 +140,15 @@ def add_items(
     with these items.
     """
     from letterrec import api
-    from letterrec.data.readers.plain import read_items
-    from letterrec.serving.catalogue.edits import AddItems, Editor, PutItems
-    from letterrec.serving.catalogue.placing import placed
+    from letterrec.serving.catalogue.editor import Editor
+    from letterrec.serving.catalogue.edits import AddItems, PutItems
+    from letterrec.serving.catalogue.placing import placed_table
 
     if domain is not None and not domain:
         raise RequestError("--domain is empty; expected a name")
-    new = read_items(items)
     engine = api.load(run)
     before = engine.catalogue.domain_names
-    domains = {} if domain is None else dict.fromkeys(new, domain)
-    if domain is None and engine.dataset.domains is not None:
-        found = read_items(items, by_domain=True)
-        if found.keys() != new.keys():
-            new, domains = found, {item: item.partition("/")[0] for item in found}
-    new, domains = placed(new, domains, engine)
+    new, domains = placed_table(items, engine, domain)
     edit = (PutItems if update else AddItems)(new, domains=domains)
     with on_ray(ray, workers, run):
         Editor(engine).make(edit)
@@ -189,8 +186,9 @@ def edit_items(
     """
     from letterrec import api
     from letterrec.data.ids import split_ids
-    from letterrec.serving.catalogue.edits import Editor, SetStates
-    from letterrec.serving.catalogue.items import State
+    from letterrec.serving.catalogue.editor import Editor
+    from letterrec.serving.catalogue.edits import SetStates
+    from letterrec.serving.catalogue.states import State
 
     given: tuple[tuple[str, list[str] | None, State], ...] = (
         ("--block", block, "blocked"),

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from letterrec import jobs
 from letterrec.cluster.workers import RayWorkers
 from letterrec.errors import MissingExtra, RequestError
+from letterrec.processes import jobs
 
 _PATIENCE = 10.0  # seconds until an address counts as out of reach
 

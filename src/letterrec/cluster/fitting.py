@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from letterrec import api, jobs
+from letterrec import api
 from letterrec.cluster.workers import reason_of, slots
 from letterrec.config.settings import Settings
 from letterrec.data import AnySource, Dataset, Frames, Sources, sources_of
 from letterrec.errors import DataError, LetterRecError, RunError
+from letterrec.processes import jobs
 from letterrec.progress import say, shown
 from letterrec.runs.run import Run
 from letterrec.training.distributed import ProcessLost

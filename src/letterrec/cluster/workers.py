@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.errors import LetterRecError, RunError
-from letterrec.jobs import Start
+from letterrec.processes.jobs import Start
 from letterrec.progress import say
 
 if TYPE_CHECKING:

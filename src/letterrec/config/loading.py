@@ -9,6 +9,7 @@ import reprlib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
+from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +18,9 @@ from pydantic_core import ErrorDetails
 
 from letterrec.config.section import Section
 from letterrec.config.settings import Settings, leaves
-from letterrec.errors import SettingsError
+from letterrec.errors import SettingsError, one_line
+
+AnySettings = Settings | Mapping[str, object] | str | PathLike[str] | None
 
 _WORDS = {  # how a kind of error of pydantic begins -> what was expected
     "model": "a section, not a value: give section.key=value",
@@ -87,6 +90,32 @@ def load_settings(
                 raise SettingsError(f"--set {'.'.join(keys)}: {key!r} is a value, not a section")
         table[keys[-1]] = value
     return parse_settings(values)
+
+
+def as_settings(settings: AnySettings, recipe: str | PathLike[str] | None = None) -> Settings:
+    """Settings from whatever `letterrec.fit` takes for them.
+
+    Args:
+        settings: what `load_settings` gave; a dict of what is changed, nested or with dots; a
+            recipe, by its name or its file; or None.
+        recipe: what a dict changes, or None does not change.
+
+    Raises:
+        SettingsError: neither, or a recipe beside settings that are complete without one.
+    """
+    if settings is None or isinstance(settings, Mapping):
+        return load_settings(_recipe(recipe), settings)
+    if not isinstance(settings, Settings | str | PathLike):
+        raise SettingsError(
+            f"settings = {one_line(settings)}: expected a dict such as {{'training.epochs': 5}}, "
+            "the name of a recipe, or what letterrec.load_settings gives"
+        )
+    if recipe is not None:
+        raise SettingsError(
+            f"recipe = {one_line(recipe)} beside settings = {one_line(settings)}: give one of "
+            "them, or the recipe and a dict of what is changed"
+        )
+    return settings if isinstance(settings, Settings) else load_settings(_recipe(settings))
 
 
 def parse_settings(values: dict[str, Any]) -> Settings:
@@ -165,6 +194,16 @@ def _read_recipe(name: str) -> dict[str, Any]:
     raise SettingsError(
         f"recipe {name!r}: neither a file nor one of the shipped recipes: {', '.join(recipes())}"
     )
+
+
+def _recipe(recipe: str | PathLike[str] | None) -> str | Path | None:
+    if recipe is None or isinstance(recipe, str):
+        return recipe
+    if not isinstance(recipe, PathLike):
+        raise SettingsError(
+            f"recipe = {one_line(recipe)}: expected a recipe's name or the path of a TOML file"
+        )
+    return Path(recipe)
 
 
 def _change_kind(values: dict[str, Any], section: str, name: object) -> None:

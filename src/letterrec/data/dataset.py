@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from letterrec.data.sequences import Histories
-from letterrec.data.splits import Cut, HeldOut, Split
+from letterrec.data.splits import Cut, HeldOut, Split, returning_share
 from letterrec.errors import DataError
 
 
@@ -156,6 +156,14 @@ class Dataset:
         if split not in ("valid", "test"):
             raise DataError(f"unknown split {split!r}; expected 'valid' or 'test'")
         return self.bounds.cases(split, self.interactions, self.is_target)
+
+    @cached_property
+    def returning(self) -> float:
+        """The share of validation targets that are in the history before them: how often people
+        come back to what they had.
+        """
+        cases = self.held_out("valid")
+        return returning_share(replace(cases, histories=cases.histories.only(self.seen_by())))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,19 +1,16 @@
-"""Transitions: which items speak for which others as the next, learned and mixed into the search.
+"""Transitions: which items speak for which others as the next, mixed into the search.
 
 A network that spells identifiers generalises well and remembers single transitions badly. So
-transitions are remembered beside it: a ridge regression predicts the items of a history from those
-near them (`linear.nearby`), and expects without data that an item speaks for those whose content is
-similar. For a history, the items that its items speak for most are retrieved and mixed into the
-recommender's probabilities, as kNN-LM does for language models ("Generalization through
-Memorization", ICLR'20). How much all this counts is chosen on validation data.
+transitions are remembered beside it. For a history, the items that its items speak for most are
+retrieved and mixed into the recommender's probabilities, as kNN-LM does for language models
+("Generalization through Memorization", ICLR'20). `learning` says how they are learned.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from letterrec.data.sequences import Histories
-from letterrec.decoding.events import event_weights, per_event
-from letterrec.decoding.linear import KEPT, NEIGHBOURS, fitted, largest, nearby, positive
+from letterrec.decoding.events import per_event
 from letterrec.decoding.mixture import Retrieved
-from letterrec.embeddings.similarity import as_matrix, most_similar, similar_items
+from letterrec.embeddings.similarity import as_matrix, most_similar
 from letterrec.files import read_tensors, reading, write_tensors
-from letterrec.progress import counting
 
-_EXACT = 4096  # the largest catalogue whose regression is solved as a whole, in seconds
-_SIMILAR = 40  # items kept per item: of those that similarity adds, the first
 _RETRIEVED = 100  # items retrieved per history
-_SOFTNESS = 0.1  # of the weights of similar items, in units of cosine
+SOFTNESS = 0.1  # of the weights of similar items, in units of cosine
 _NEW = 0.25  # weight of the similarity to a new item, relative to that to an item of training
-_LIKES = (0.05, 0.1, 0.2, 0.4)
-_DECAYS = (0.5, 0.7, 0.85, 0.95)
-_CONTEXTS = (0.5, 1.0)
-_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9)
-_FIRST_WEIGHT = 0.5
 _STRENGTHS = ("seen", "like", "decay", "weight")
 
 
@@ -61,14 +48,14 @@ class Transitions:
         context: weight of speaking for an item of another behaviour, relative to one of a target.
             This is part of ``table``.
         of_context: what speaks for items of other behaviours, of the shape of the table, from
-            `learned`; None where there are none, and in a run.
+            `learning.learned`; None where there are none, and in a run.
     """
 
     table: sp.csr_array[np.float32]
     seen: float = 1.0
     like: float = 0.0
-    decay: float = _DECAYS[0]
-    weight: float = _FIRST_WEIGHT
+    decay: float = 0.5
+    weight: float = 0.5
     n_behaviours: int = 1
     targets: tuple[int, ...] = (0,)
     context: float = 0.0
@@ -81,7 +68,7 @@ class Transitions:
 
     @property
     def strength(self) -> dict[str, float]:
-        """The weights that `chosen` tunes: ``seen``, ``like``, ``decay`` and ``weight``."""
+        """What `learning.chosen` tunes: ``seen``, ``like``, ``decay`` and ``weight``."""
         return {name: getattr(self, name) for name in _STRENGTHS}
 
     def retrieve(
@@ -156,7 +143,7 @@ class Transitions:
         """The same transitions, with items expected to speak for those similar to them.
 
         Args:
-            similar: what similarity adds, from `learned`.
+            similar: what similarity adds, from `learning.learned`.
             like: how much, in sum over the similar items of an item.
         """
         table = self.table + np.float32(like - self.like) * similar
@@ -183,7 +170,7 @@ class Transitions:
             content: float32 ``(n, d)`` content embeddings of the items trained on.
             new: float32 ``(m, d)`` of items added to those of the table.
         """
-        similarity = as_matrix(most_similar(content, new, _SOFTNESS), self.n_items)  # (m, n)
+        similarity = as_matrix(most_similar(content, new, SOFTNESS), self.n_items)  # (m, n)
         onwards = per_event(similarity, np.eye(self.n_behaviours)) @ self.table
         likes = np.isin(np.arange(self.n_behaviours), self.targets)[:, None]
         alike, back = per_event(similarity, likes), per_event(similarity.T, likes)
@@ -209,54 +196,6 @@ class Transitions:
         events = rows[before // n] * n + before % n
         placed = sp.coo_array((table.data, (events, rows[after])), shape=(n_rows * n, n_rows))
         return replace(self, table=placed.tocsr(), of_context=None)
-
-    def chosen(
-        self, score: Callable[[Transitions], float], similar: sp.csr_array[np.float32] | None = None
-    ) -> Transitions:
-        """The same transitions with the weights that score best.
-
-        They are tuned one after the other: ``seen``, ``context`` where there is any, ``like``,
-        ``decay``, ``weight``. Of equal scores the earlier one is kept.
-
-        Args:
-            score: of transitions on validation cases; higher is better.
-            similar: what similarity adds, from `learned`; None where items have no content.
-        """
-        tries: list[Callable[[Transitions], Transitions]] = [
-            lambda best: best,
-            partial(replace, seen=0.0),
-        ]
-        if self.of_context is not None:
-            tries += [partial(Transitions.with_context, context=value) for value in _CONTEXTS]
-        if similar is not None:
-            tries += [partial(Transitions.with_like, similar=similar, like=v) for v in _LIKES]
-        tries += [partial(replace, decay=decay) for decay in _DECAYS[1:]]
-        tries += [partial(replace, weight=weight) for weight in _WEIGHTS]
-        best, highest = self, -np.inf
-        with counting("transitions: strengths", len(tries)) as counter:
-            for change in tries:
-                one = change(best)
-                reached = score(one)
-                if reached > highest:
-                    best, highest = one, reached
-                counter.advance(1)
-        return best
-
-    def strong_as(
-        self, other: Transitions, similar: sp.csr_array[np.float32] | None = None
-    ) -> Transitions:
-        """The same transitions with the weights that were chosen for others.
-
-        Earlier versions counted, and tried a ``like`` of 1 to 8 in the unit of counts: such a one
-        becomes the largest that is tried now.
-
-        Args:
-            other: as `chosen` gave them.
-            similar: what similarity adds, from `learned`; None where items have no content.
-        """
-        same = replace(self, seen=other.seen, decay=other.decay, weight=other.weight)
-        same = same.with_context(other.context)
-        return same if similar is None else same.with_like(similar, min(other.like, _LIKES[-1]))
 
     def save(self, path: Path, about: Mapping[str, str]) -> None:
         """Write one safetensors file, with ``about`` beside what `load` needs."""
@@ -307,67 +246,6 @@ class Transitions:
         return replace(made, seen=seen, like=like, decay=decay, weight=weight)
 
 
-def learned(
-    histories: Histories,
-    n_items: int,
-    similarity: sp.csr_array[np.float32] | None = None,
-    *,
-    window: int = 20,
-    backwards: float = 0.5,
-    ridge: float = 100.0,
-    neighbours: int = NEIGHBOURS,
-    n_behaviours: int = 1,
-    targets: Sequence[int] = (),
-) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
-    """Learn transitions by a ridge regression on near items.
-
-    Its penalty is of the difference from what similarity lets expect, ``like * similarity``, and
-    its solution is linear in ``like``: so one for the data and one for the similarity serve all
-    values.
-
-    Args:
-        histories: of training.
-        n_items: in the catalogue. Up to 4,096 are solved as a whole, more within neighbourhoods,
-            at a cost that grows linearly with them.
-        similarity: from `similarity_of`; None where items have no content.
-        window: places of a history from which on items do not count together.
-        backwards: weight of predicting an item from one after it, relative to one before it.
-        ridge: evidence, in times that an item was used, by which its weights are halved.
-        neighbours: items that an item is predicted from, where not from all.
-        n_behaviours: kinds of interactions. Of more than one, events speak for items: the weights
-            of a view and of a buy are those of the item, which both share, and their own, and what
-            they speak for are items of a target behaviour.
-        targets: rows of the target behaviours; empty: all.
-
-    Returns:
-        The transitions without similarity, up to 200 of each item; and float32 ``(n_items,
-        n_items)``, up to 40 of each item, what similarity adds to them for a ``like`` of one, if
-        there is similarity. Of several behaviours the rows are events.
-    """
-    if n_behaviours > 1:
-        wanted = tuple(targets) or tuple(range(n_behaviours))
-        table, of_context, alike = event_weights(
-            histories,
-            n_items,
-            similarity,
-            np.isin(np.arange(n_behaviours), wanted),
-            window=window,
-            backwards=backwards,
-            ridge=ridge,
-            exact=_EXACT,
-            neighbours=neighbours,
-        )
-        made = Transitions(table, n_behaviours=n_behaviours, targets=wanted, of_context=of_context)
-        return made, None if alike is None else largest(alike, _SIMILAR)
-    gram, cross = nearby(histories, n_items, window, backwards)
-    expected = [] if similarity is None else [sp.csr_array(np.float32(ridge) * similarity)]
-    found = fitted(
-        gram, [cross, *expected], ridge=ridge, kept=KEPT, exact=_EXACT, neighbours=neighbours
-    )
-    table, *similar = map(positive, found)
-    return Transitions(table), largest(similar[0], _SIMILAR) if similar else None
-
-
 def retrieved(
     transitions: Transitions | None,
     histories: Tensor,
@@ -380,11 +258,6 @@ def retrieved(
     if transitions is None or not transitions.weight:
         return None
     return transitions.retrieve(histories, seen, asked)
-
-
-def similarity_of(content: NDArray[np.float32]) -> sp.csr_array[np.float32]:
-    """float32 ``(n_items, n_items)``: weights of the items similar to the row's, one in sum."""
-    return as_matrix(similar_items(content, _SOFTNESS), len(content))
 
 
 def _lines(matrix: sp.csr_array[np.float32]) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.embeddings.content import text_encoder
+from letterrec.embeddings.encoders import text_encoder
 from letterrec.embeddings.similarity import unit
 
 _KEPT = 10_000  # of the latest texts

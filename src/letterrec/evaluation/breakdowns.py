@@ -22,7 +22,9 @@ from letterrec.evaluation.metrics import (
     standard_errors,
     summarise,
 )
-from letterrec.evaluation.protocol import LIST, Group, measured_cases, rank_cases
+from letterrec.evaluation.protocol import LIST, measured_cases
+from letterrec.evaluation.ranking import rank_cases
+from letterrec.evaluation.results import Group
 
 _LENGTHS = ((1, 3), (4, 5), (6, 10), (11, 20), (21, None))
 _GROUPS = 5

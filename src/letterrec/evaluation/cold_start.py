@@ -26,7 +26,7 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings.similarity import unit
 from letterrec.evaluation.metrics import Ranks, ranks_of, summarise
-from letterrec.evaluation.protocol import rank_cases
+from letterrec.evaluation.ranking import rank_cases
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders import Recommender
 from letterrec.tokenizers import Items, Tokenizer

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from letterrec.data import Dataset
 from letterrec.data.domains import items_in, names_of
 from letterrec.data.splits import HeldOut, Split, sample_cases
-from letterrec.decoding.ranker import Queries, Ranker
+from letterrec.decoding.ranker import Ranker
 from letterrec.evaluation.metrics import (
     CUTS,
     PAPER,
@@ -31,151 +29,16 @@ from letterrec.evaluation.metrics import (
     standard_errors,
     summarise,
 )
+from letterrec.evaluation.ranking import Lists, rank_cases
+from letterrec.evaluation.results import DomainMetrics, Measured, SplitMetrics
 from letterrec.identifiers.collisions import group
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.progress import counting, say
-from letterrec.training import distributed
+from letterrec.progress import say
 
 LIST = 10  # items of a list that is looked at for itself
 EVERYONE = 100_000  # the most users who are all measured where their number is unset
 SAMPLE = 20_000  # users measured where there are more
 _SCORES = 2**26  # that are held at a time by a ranker that scores all items
-Lists = NDArray[np.int64]
-
-
-class Group(TypedDict):
-    """Metrics of the cases that have something in common, and their standard errors."""
-
-    name: str
-    cases: int
-    metrics: dict[str, float]
-    standard_errors: dict[str, float]
-
-
-class DomainMetrics(TypedDict):
-    """Metrics of the users whose target is of one domain, and their standard errors."""
-
-    users: int
-    metrics: dict[str, float]
-    standard_errors: dict[str, float]
-
-
-class SplitMetrics(TypedDict):
-    """What is said of a ranker on a split.
-
-    ``beam`` is there where it searches; runs of earlier versions lack ``exclude_seen``.
-    ``identifier_metrics`` is there where items share identifiers: it scores the identifier instead
-    of the item, as published code does. ``lists`` says what the top 10 of all users are like:
-    ``coverage@10``, ``gini@10`` and ``novelty@10`` (bits). ``standard_errors`` are of the metrics,
-    and of the novelty. ``of_users`` is there where ``users`` are a sample of so many,
-    ``without_history`` where others have interactions in the split and none before; ``groups``
-    where they were asked for. Of several sources, ``domains`` has the metrics by that of the
-    target, and ``domain`` says that the items and targets of one alone were ranked.
-    """
-
-    split: Split
-    users: int
-    beam: NotRequired[int]
-    exclude_seen: NotRequired[bool]
-    of_users: NotRequired[int]
-    without_history: NotRequired[int]
-    metrics: dict[str, float]
-    standard_errors: NotRequired[dict[str, float]]
-    lists: NotRequired[dict[str, float]]
-    identifier_metrics: NotRequired[dict[str, float]]
-    groups: NotRequired[list[Group]]
-    domain: NotRequired[str]
-    domains: NotRequired[dict[str, DomainMetrics]]
-    seconds: float
-    users_per_second: float
-
-
-class Evaluation(TypedDict, total=False):
-    """What is said of a ranker on the splits that it was measured on, and beside it by split the
-    `popularity_metrics`.
-    """
-
-    valid: SplitMetrics
-    test: SplitMetrics
-    popularity: dict[Split, dict[str, float]]
-
-
-class Measured(NamedTuple):
-    """Metrics of a split, and the ranks behind them.
-
-    Attributes:
-        metrics: of all users, each counted once.
-        ranks: int64 ``(n_cases,)``: of each target of `measured_cases`, in its order, from 0; -1
-            beyond the largest cut of the metrics.
-    """
-
-    metrics: SplitMetrics
-    ranks: Ranks
-
-
-def rank_cases(
-    ranker: Ranker,
-    cases: HeldOut,
-    *,
-    k: int,
-    batch_size: int,
-    beam: int | None = None,
-    exclude_seen: bool = False,
-    instructions: Sequence[str | None] = (),
-    seen_by: NDArray[np.bool_] | None = None,
-    label: str | None = None,
-    allowed: NDArray[np.bool_] | None = None,
-) -> Lists:
-    """The ``k`` best items for each case, seen items included unless excluded.
-
-    Processes that work together share the cases; all get all lists.
-
-    Args:
-        ranker: ranks them.
-        cases: histories; the targets are not looked at.
-        k: items per list.
-        batch_size: histories ranked at a time.
-        beam: prefixes kept per level, of a ranker that searches; None takes the ranker's own.
-        exclude_seen: leave out the items of the history.
-        instructions: of each case, for a ranker that follows them; none: of no case.
-        seen_by: of `Queries`.
-        label: of the progress bar; None shows none.
-        allowed: bool ``(n_items,)``: the items that may come back; None: all.
-
-    Returns:
-        int64 ``(n_cases, k)`` item rows, best first, ``-1`` where fewer exist.
-    """
-    lists = np.full((len(cases), k), -1, dtype=np.int64)
-    among = None if allowed is None else torch.from_numpy(allowed)
-    read = np.minimum(cases.histories.lengths, ranker.max_history)
-    order = np.argsort(read, kind="stable")  # batches of equal lengths pad little
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    with counting(label or "", len(cases) if label else 0) as counter:
-        for first in range(0, len(batches), distributed.count()):
-            # All processes stay in step: one without a batch repeats the last one, and its lists
-            # are dropped.
-            mine = first + distributed.rank()
-            rows = batches[min(mine, len(batches) - 1)]
-            histories = cases.histories.take(rows)
-            users = cases.users[rows]
-            asked = [instructions[row] for row in rows] if instructions else ()
-            queries = Queries(
-                histories,
-                k,
-                exclude_seen,
-                among,
-                beam=beam,
-                instructions=asked,
-                users=users,
-                seen_by=seen_by,
-            )
-            items, _ = ranker.rank(queries)
-            if mine < len(batches):
-                lists[rows] = items.cpu().numpy()
-            if label:
-                counter.advance(sum(map(len, batches[first : first + distributed.count()])))
-    distributed.keep_largest(torch.from_numpy(lists))  # -1 where another process has ranked
-    return lists
 
 
 def evaluate_split(

@@ -11,6 +11,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from letterrec.data.targets import predicted
+
 _UNNAMED = 0.5  # share of the targets in training that are asked for without their behaviour's name
 
 
@@ -31,7 +33,7 @@ class BehaviourInputs(nn.Module):
     def __init__(self, n: int, targets: tuple[int, ...], dim: int) -> None:
         super().__init__()
         self.n = n
-        self.targets = tuple(targets) or tuple(range(n))
+        self.targets = predicted(targets, n)
         self.any_target = self.targets[0] if len(self.targets) == 1 else n
         self.had = nn.Embedding(n, dim)
         self.following = nn.Embedding(n + 1, dim)  # the last one: any of the targets

@@ -165,6 +165,23 @@ class SASRec(nn.Module):
             x = block(x)
         return cast(Tensor, self.norm(x)) if self.norm_first else cast(Tensor, x)
 
+    def latest(self, histories: Tensor) -> Tensor:
+        """The state after the latest item of each history, whose product with an item is its score.
+
+        Args:
+            histories: int64 ``(batch, longest)``, as `encode` takes them.
+
+        Returns:
+            float ``(batch, dim)``; zeros for an empty history.
+        """
+        if histories.shape[1] == 0:
+            return self.items.weight.new_zeros(len(histories), self.items.embedding_dim)
+        lengths = (histories >= 0).sum(1)  # (batch,)
+        states = self.encode(histories)  # (batch, longest, dim)
+        last = (lengths - 1).clamp(min=0)[:, None, None]  # (batch, 1, 1)
+        state = states.gather(1, last.expand(-1, 1, states.shape[2]))[:, 0]  # (batch, dim)
+        return state * (lengths > 0)[:, None]
+
     @torch.no_grad()
     def scores(self, histories: Tensor) -> Tensor:
         """Score every item as the next one of each history.
@@ -176,13 +193,7 @@ class SASRec(nn.Module):
         Returns:
             float32 ``(batch, n_items)`` logits. An empty history scores every item 0.
         """
-        if histories.shape[1] == 0:
-            return torch.zeros(len(histories), len(self.items.weight), device=histories.device)
-        lengths = (histories >= 0).sum(1)  # (batch,)
-        states = self.encode(histories)  # (batch, longest, dim)
-        last = (lengths - 1).clamp(min=0)[:, None, None]  # (batch, 1, 1)
-        state = states.gather(1, last.expand(-1, 1, states.shape[2]))[:, 0]  # (batch, dim)
-        return (state * (lengths > 0)[:, None]).float() @ self.items.weight.float().T
+        return self.latest(histories).float() @ self.items.weight.float().T
 
     def item_embeddings(self) -> NDArray[np.float32]:
         """float32 ``(n_items, dim)``: the CF embeddings."""

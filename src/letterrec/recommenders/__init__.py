@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from letterrec.recommenders.base import Features, Recommender
 from letterrec.recommenders.lcrec.model import LcRec
-from letterrec.recommenders.rqt import Rqt
-from letterrec.recommenders.tiger import Tiger
+from letterrec.recommenders.rqt.model import Rqt
+from letterrec.recommenders.tiger.model import Tiger
 
 __all__ = ["RECOMMENDERS", "Features", "Recommender"]
 

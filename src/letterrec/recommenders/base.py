@@ -53,9 +53,8 @@ class Features:
 class Recommender(nn.Module, ABC):
     """Reads histories of items and spells the next item's identifier, code by code.
 
-    A recommender is one file with a subclass, and one line in `RECOMMENDERS`;
-    `tests/contract_recommender.py` says what it must do. ``state_dict`` holds all that training
-    decides.
+    A recommender is a subclass, and one line in `RECOMMENDERS`; `tests/contract_recommender.py`
+    says what it must do. ``state_dict`` holds all that training decides.
 
     Attributes:
         max_history: how many of the latest items of a history are read.

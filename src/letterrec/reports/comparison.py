@@ -9,13 +9,8 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.splits import SPLITS, Split
 from letterrec.decoding.ranker import EventRanker
 from letterrec.evaluation.metrics import standard_errors
-from letterrec.evaluation.protocol import (
-    Evaluation,
-    Group,
-    SplitMetrics,
-    evaluate_split,
-    popularity_ranks,
-)
+from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
+from letterrec.evaluation.results import Evaluation, Group, SplitMetrics
 from letterrec.reports.markup import note, panels, table
 from letterrec.reports.plots import HUES, Bars, bars
 from letterrec.runs.run import Run

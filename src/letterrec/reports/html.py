@@ -25,7 +25,7 @@ from letterrec.reports.plots import HUES, lines
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 
-_STAGES = ("collaborative", "tokenizer", "recommender")
+_STAGES = ("collaborative", "tokenizer", "recommender", "wishes")
 _NOT_DRAWN = ("epoch", "seconds")
 _MOST = 400  # points of a line
 

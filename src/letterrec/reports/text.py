@@ -7,14 +7,14 @@ from typing import Literal
 
 from rich.table import Table
 
-from letterrec.api import Weights
 from letterrec.data.splits import SPLITS
 from letterrec.evaluation.cold_start import ColdMetrics
-from letterrec.evaluation.protocol import Evaluation, SplitMetrics
+from letterrec.evaluation.results import Evaluation, SplitMetrics
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import Terminal
 from letterrec.progress import table as empty_table
 from letterrec.runs.comparing import Comparison
+from letterrec.runs.inspecting import Weights
 from letterrec.serving.engine import Engine, Recommendations
 
 _MANY_RETURN = 0.2  # of held-out targets

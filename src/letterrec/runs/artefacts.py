@@ -18,7 +18,7 @@ from letterrec.data.splits import Split
 from letterrec.decoding.transitions import Transitions
 from letterrec.errors import RunError
 from letterrec.evaluation.metrics import Ranks
-from letterrec.evaluation.protocol import Evaluation
+from letterrec.evaluation.results import Evaluation
 from letterrec.files import (
     fingerprint,
     read_matrix,

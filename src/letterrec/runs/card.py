@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from letterrec.config.settings import Settings
 from letterrec.data.splits import SPLITS
-from letterrec.evaluation.protocol import Evaluation
+from letterrec.evaluation.results import Evaluation
+from letterrec.runs.learning import is_baseline
 from letterrec.runs.run import Run
 
 _COLUMNS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
-_PAPER = "https://arxiv.org/abs/2405.07314"
+_METHOD = " The method is [LETTER](https://arxiv.org/abs/2405.07314)'s."
 
 
 def model_card(run: Run, name: str) -> str:
@@ -26,9 +28,10 @@ def model_card(run: Run, name: str) -> str:
 
     measured = None if "refitted" in run.about else run.metrics()
     dataset = run.dataset()
+    generative = ["generative-recommendation", "semantic-ids"]
     about = ModelCardData(
         library_name="letterrec",
-        tags=["recommendation", "generative-recommendation", "semantic-ids"],
+        tags=["recommendation", *([] if is_baseline(run.settings) else generative)],
         model_name=name.partition("/")[2],
         eval_results=[
             EvalResult(
@@ -48,10 +51,9 @@ def model_card(run: Run, name: str) -> str:
     parts = [
         f"---\n{about.to_yaml()}\n---",
         f"# {name.partition('/')[2]}",
-        f"A generative recommender of [LetterRec](https://pypi.org/project/letterrec/) "
-        f"(`{run.settings.recommender.name}`), trained on {dataset.name}: {dataset.n_users:,} "
-        f"users, {dataset.n_items:,} items, {dataset.n_interactions:,} interactions. "
-        f"The method is [LETTER]({_PAPER})'s.",
+        f"{_kind(run.settings)}, trained on {dataset.name}: {dataset.n_users:,} users, "
+        f"{dataset.n_items:,} items, {dataset.n_interactions:,} interactions."
+        f"{'' if is_baseline(run.settings) else _METHOD}",
         f'```python\nimport letterrec\n\nengine = letterrec.load("{name}")\n'
         f'engine.recommend([["{dataset.item_ids[0]}"]], k=10)\n```',
         _metrics(measured) if measured is not None else _refitted(),
@@ -59,6 +61,12 @@ def model_card(run: Run, name: str) -> str:
         f"## Settings\n\n```toml\n{run.settings.to_toml().strip()}\n```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _kind(settings: Settings) -> str:
+    kind = "baseline, which scores all items" if is_baseline(settings) else "generative recommender"
+    library = "[LetterRec](https://pypi.org/project/letterrec/)"
+    return f"A {kind}, of {library} (`{settings.recommender.name}`)"
 
 
 def _metrics(measured: Evaluation) -> str:

@@ -9,7 +9,7 @@ from letterrec.data.splits import Split
 from letterrec.errors import RunError
 from letterrec.evaluation.metrics import Measures
 from letterrec.evaluation.significance import paired_bootstrap
-from letterrec.runs.parts import measures_of
+from letterrec.runs.measuring import measures_of
 from letterrec.runs.run import Run
 
 

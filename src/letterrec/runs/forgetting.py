@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from letterrec.baselines import BASELINES
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
-from letterrec.data.ids import as_id
+from letterrec.data.domains import names_of
+from letterrec.data.lookup import user_row
 from letterrec.data.saved import write_dataset
 from letterrec.data.sequences import Histories
 from letterrec.data.splits import SPLITS, Cut
@@ -33,17 +34,18 @@ def forget(run: Run, user: object) -> None:
 
     Args:
         run: has read its data. A server of it forgets him when it is told to reload.
-        user: his id.
+        user: his id; in a run of several domains it may stand alone if he is in one of them.
 
     Raises:
-        NotFound: the run has no such user.
-        RequestError: it has no other.
+        NotFound: the run has no such user, or one in each of several domains.
+        RequestError: it has no other, or it is no id.
         RunError: its data are damaged.
     """
     dataset = run.dataset()
-    row = dataset.user_rows.get(user if isinstance(user, str) else str(as_id(user)))
+    row = user_row(user, dataset)
     if row is None:
-        raise NotFound(f"user {user!r} is not among the {dataset.n_users} users of {run.folder}")
+        of_all = f"user {user!r} is not among the {dataset.n_users} users of {run.folder}"
+        raise NotFound(f"{of_all}{_hint(dataset)}")
     if dataset.n_users == 1:
         raise RequestError(f"{run.folder} has no other user than {user!r}; delete the folder")
     rest = without(dataset, row)
@@ -64,7 +66,15 @@ def forget(run: Run, user: object) -> None:
     run.files.report.unlink(missing_ok=True)  # it may show his list
     write_dataset(rest, run.files.data)
     run.note_data(rest)
-    say(f"  user {user} is forgotten; {rest.n_users} users are left")
+    say(f"  user {dataset.user_ids[row]} is forgotten; {rest.n_users} users are left")
+
+
+def _hint(dataset: Dataset) -> str:
+    """How a user of several domains is called; nothing where the run has one."""
+    first = dataset.user_ids[0]
+    if dataset.domains is None or first.partition("/")[0] not in names_of(dataset):
+        return ""
+    return f"; write domain and id, as in {first!r}"
 
 
 def without(dataset: Dataset, row: int) -> Dataset:

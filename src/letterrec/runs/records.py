@@ -8,7 +8,7 @@ from typing import NotRequired, TypedDict, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from letterrec.errors import RunError
-from letterrec.evaluation.protocol import Evaluation
+from letterrec.evaluation.results import Evaluation
 from letterrec.files import read_json, reading
 from letterrec.identifiers.diagnostics import Diagnosis
 

@@ -23,7 +23,7 @@ from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError, RunError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
-from letterrec.runs import parts, steps, wishes
+from letterrec.runs import identifying, learning, steps, wishes
 from letterrec.runs.records import Refitted
 from letterrec.runs.reuse import take_stage
 from letterrec.runs.run import Run
@@ -33,7 +33,7 @@ from letterrec.tokenizers.new_items import assign_new, estimate_cf
 from letterrec.training import distributed
 from letterrec.training.devices import device
 
-Weights = Literal["nothing", "run"]  # where training starts
+StartingWeights = Literal["nothing", "run"]  # where training starts
 _SHARE_ON = 1 / 3  # of the epochs from nothing, where training goes on from trained weights
 
 
@@ -83,7 +83,13 @@ def epochs_chosen(run: Run, stage: str = "recommender") -> int:
 
 
 def refit(
-    run: Run, refitted: Run, dataset: Dataset, known: Known, *, weights: Weights, epochs: int | None
+    run: Run,
+    refitted: Run,
+    dataset: Dataset,
+    known: Known,
+    *,
+    weights: StartingWeights,
+    epochs: int | None,
 ) -> None:
     """Train the recommender of a run on all of a data set, into another run.
 
@@ -97,16 +103,16 @@ def refit(
             the run's weights a third of it.
     """
     chosen = epochs_chosen(run)
-    if parts.is_baseline(run.settings):
+    if learning.is_baseline(run.settings):
         weights = "nothing"
     elif weights == "run" and epochs is None:
         epochs = math.ceil(_SHARE_ON * chosen)
     refitted.note_refitted(Refitted(run=str(run.folder), epochs=epochs or chosen, weights=weights))
     stop = chosen if epochs is None and chosen else None
-    learn = partial(parts.learn_all, refitted, dataset, stop=stop, epochs=epochs)
-    if parts.is_baseline(run.settings):
+    learn = partial(learning.learn_all, refitted, dataset, stop=stop, epochs=epochs)
+    if learning.is_baseline(run.settings):
         with distributed.together():
-            baseline = parts.make_baseline(run.settings, dataset)
+            baseline = learning.make_baseline(run.settings, dataset)
             refitted.step(steps.RECOMMENDER, dataset, partial(learn, baseline))
         return
     rows = known.rows(dataset)
@@ -114,12 +120,12 @@ def refit(
         content, identifiers = _grown_catalogue(run, refitted, dataset, known, rows)
     with distributed.together():
         trie = Trie.build(identifiers, dataset.popularity).to(device())
-        recommender = parts.make_recommender(run.settings, dataset, identifiers, content, trie)
+        recommender = learning.make_recommender(run.settings, dataset, identifiers, content, trie)
         if weights == "run":
             recommender.start_from(run.weights(), np.where(rows < known.n_trained, rows, -1))
         refitted.step(steps.RECOMMENDER, dataset, partial(learn, recommender))
         remember = partial(
-            parts.relearned_transitions,
+            learning.relearned_transitions,
             refitted,
             dataset,
             content,
@@ -127,7 +133,7 @@ def refit(
         )
         refitted.step(steps.TRANSITIONS, dataset, remember)
         if recommender.wishes is not None:
-            parts.load_weights(refitted, recommender)
+            learning.load_weights(refitted, recommender)
             refitted.step(
                 steps.WISHES,
                 dataset,
@@ -165,7 +171,7 @@ def _grown_catalogue(
             )
         assert content is not None
         assert known.content is not None
-        content[is_new] = parts.content_of(run, dataset, np.flatnonzero(is_new), quiet=True)
+        content[is_new] = identifying.content_of(run, dataset, np.flatnonzero(is_new), quiet=True)
         fitted = Items(known.content[:trained], cf)
         codes[is_new] = assign_new(
             run.tokenizer(), fitted, content[is_new], known.identifiers.codes

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
@@ -22,12 +23,12 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.readers.frames import Frames
 from letterrec.data.saved import write_dataset
 from letterrec.data.sources import Sources
-from letterrec.errors import RunError, SettingsError
+from letterrec.errors import RunError, SettingsError, one_line
 from letterrec.files import fingerprint, reading, write_json, write_text
-from letterrec.notebook import html_table, metrics_table
 from letterrec.progress import say
 from letterrec.runs.artefacts import Artefacts
 from letterrec.runs.layout import Layout, holds_run
+from letterrec.runs.notebook import html_table, metrics_table
 from letterrec.runs.origin import new_about, timestamp
 from letterrec.runs.records import Refitted, StageRecord, read_about
 from letterrec.training import distributed
@@ -304,6 +305,22 @@ class Run(Artefacts):
 
     def _write(self) -> None:
         write_json(self.files.about, self.about)
+
+
+AnyRun = str | PathLike[str] | Run
+
+
+def as_folder(folder: AnyRun, name: str) -> Path:
+    """A run's folder, given as its path or as the run.
+
+    Raises:
+        RunError: it is something else; ``name`` is what the message calls it.
+    """
+    if isinstance(folder, Run):
+        return folder.folder
+    if not isinstance(folder, str | PathLike) or not str(folder) or "\0" in str(folder):
+        raise RunError(f"{name} = {one_line(folder)}: expected the path of a run's folder")
+    return Path(folder)
 
 
 def _facts_of(dataset: Dataset) -> Facts:

@@ -16,7 +16,7 @@ from torch import Tensor
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import Split
 from letterrec.decoding.transitions import Transitions
-from letterrec.evaluation.protocol import Evaluation, Measured
+from letterrec.evaluation.results import Evaluation, Measured
 from letterrec.identifiers.diagnostics import diagnose
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.sasrec import SASRec

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from letterrec.config.settings import Settings, TrackerName, dotted
 from letterrec.data.splits import SPLITS
 from letterrec.errors import MissingExtra, RunError
-from letterrec.evaluation.protocol import Evaluation
+from letterrec.evaluation.results import Evaluation
 from letterrec.files import read_json, write_json
 from letterrec.runs.layout import Layout
 from letterrec.training import distributed

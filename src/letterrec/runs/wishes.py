@@ -26,7 +26,7 @@ from letterrec.progress import say
 from letterrec.recommenders import Recommender
 from letterrec.recommenders.wishes.parsing import Wish
 from letterrec.recommenders.wishes.wording import Described, described, wishes_of
-from letterrec.runs import parts, steps
+from letterrec.runs import learning, steps
 from letterrec.runs.run import Run
 from letterrec.runs.steps import Embeddings, MadeRecommender
 from letterrec.training.devices import device
@@ -54,7 +54,7 @@ def teach(
     if recommender.wishes is not None and content is not None:
         make = partial(learned, run, dataset, content, recommender, ranker)
         run.step(steps.WISHES, dataset, make)
-        parts.load_wishes(run, recommender)
+        learning.load_wishes(run, recommender)
 
 
 class Pool(NamedTuple):
@@ -104,7 +104,7 @@ def learned(
     assert wishes is not None
     items = _described(dataset)
     pool = made_up(run, items)
-    cases = parts.validation_of(run, dataset)
+    cases = learning.validation_of(run, dataset)
     held = [pool.held[target] or None for target in cases.cases.targets]
     asked = {
         wish: pool.held_embeddings[target]
@@ -119,8 +119,8 @@ def learned(
 
     log = recommender.fit_wishes(
         pool.embeddings,
-        parts.learned_from(run, dataset),
-        parts.options_of(run, "wishes", run.settings.wishes.training),
+        learning.learned_from(run, dataset),
+        learning.options_of(run, "wishes", run.settings.wishes.training),
         validate=score if asked else None,
     )
     reader = wishes.reader
@@ -152,10 +152,10 @@ def relearned(
     """
     wishes = recommender.wishes
     assert wishes is not None
-    options = parts.options_of(run, "wishes", run.settings.wishes.training)
+    options = learning.options_of(run, "wishes", run.settings.wishes.training)
     options = replace(options, stop=epochs)
     pool = made_up(run, _described(dataset))
-    log = recommender.fit_wishes(pool.embeddings, parts.learned_from(run, dataset), options)
+    log = recommender.fit_wishes(pool.embeddings, learning.learned_from(run, dataset), options)
     weights = wishes.reader.state_dict()
     strengths = {name: chosen[name] for name in wishes.reader.strengths}
     return MadeRecommender({**weights, **strengths}, log)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 
 from letterrec.data import Dataset
+from letterrec.data.lookup import short
 from letterrec.errors import RequestError
-from letterrec.serving.queries import short
 
 
 def asked_behaviour(name: str | None, dataset: Dataset, *, any_of_them: bool) -> int:

@@ -16,9 +16,9 @@ from typing import IO, NamedTuple, cast
 
 import polars as pl
 
-from letterrec import jobs
 from letterrec.errors import RequestError, RunError
 from letterrec.files import atomic_path, fingerprint, read_json, write_json
+from letterrec.processes import jobs
 from letterrec.progress import counting, say
 from letterrec.serving.catalogue.filters import Where, as_key
 from letterrec.serving.engine import Engine

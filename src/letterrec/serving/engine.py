@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,46 +17,32 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from letterrec.config.settings import Settings
-from letterrec.data import Dataset, Histories
-from letterrec.data.domains import check_known, names_of, qualified
-from letterrec.data.splits import returning_share
+from letterrec.data import Dataset
+from letterrec.data.lookup import short
 from letterrec.decoding.asked import Asked
-from letterrec.decoding.ranker import Queries, Ranker
+from letterrec.decoding.ranker import Ranker
 from letterrec.decoding.transitions import Transitions
-from letterrec.errors import NotFound, RequestError
+from letterrec.errors import RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.notebook import ShownLists
 from letterrec.runs.layout import Layout
+from letterrec.runs.notebook import ShownLists
 from letterrec.runs.run import Run
-from letterrec.serving.behaviours import asked_behaviour, behaviours_in
-from letterrec.serving.catalogue.filters import Where, as_key
+from letterrec.serving.catalogue.changes import Changes
+from letterrec.serving.catalogue.filters import Where
 from letterrec.serving.catalogue.items import Catalogue
-from letterrec.serving.catalogue.log import Changes, read_changes, version_of
+from letterrec.serving.catalogue.log import read_changes, version_of
+from letterrec.serving.catalogue.successor import successor
 from letterrec.serving.models import Model
-from letterrec.serving.queries import (
-    Filter,
-    Prepared,
-    Query,
-    Unknown,
-    checked,
-    has_any,
-    ids_of,
-    kind_of,
-    listed,
-    one_id,
-    short,
-    without_rare,
-)
+from letterrec.serving.preparation import Preparation, known_user
+from letterrec.serving.queries import Answered, Prepared, Query, Unknown, checked, kind_of, listed
 from letterrec.serving.reasons import Reasons
-from letterrec.training.devices import device
+from letterrec.serving.search import Search, histories_of
 
 Recommendations = list[tuple[str, float]]
 _UNREAD = (-1, -1, -1)  # the version of no file
-_MASKED = 2**24  # items times queries in one search, where queries bring filters of their own
 
 
 class Engine:
@@ -106,18 +92,6 @@ class Engine:
     def ranker(self) -> Ranker:
         """What ranks the items of the catalogue as it stands."""
         return self.model.ranker(self.catalogue)
-
-    def check_searches(self) -> None:
-        """Refuse a beam where nothing is searched.
-
-        Raises:
-            RequestError: all items are scored instead.
-        """
-        if not self.model.generates:
-            raise RequestError(
-                f"the run's recommender {self.settings.recommender.name!r} scores all items and "
-                "searches with no beam; leave the beam out"
-            )
 
     @property
     def score_name(self) -> str:
@@ -175,7 +149,7 @@ class Engine:
                 self._apply(changes)
 
     def _apply(self, changes: Changes) -> None:
-        catalogue = self.catalogue.changed(changes, self._trained, self.content)
+        catalogue = successor(self.catalogue, changes, self._trained, self.content)
         if not np.array_equal(catalogue.is_present, self.catalogue.is_present):
             content = self.content
             if content is not None:
@@ -196,7 +170,7 @@ class Engine:
         Raises:
             NotFound: the run has not seen this user.
         """
-        row = self._user_row(user)
+        row = known_user(user, self.dataset)
         return [self.dataset.item_ids[i] for i in self.dataset.interactions[row]]
 
     def behaviours_of(self, user: object) -> list[str] | None:
@@ -207,41 +181,11 @@ class Engine:
             NotFound: the run has not seen this user.
         """
         dataset = self.dataset
-        of_each, row = dataset.interactions.behaviours, self._user_row(user)
+        of_each, row = dataset.interactions.behaviours, known_user(user, self.dataset)
         if of_each is None:
             return None
         start, stop = dataset.interactions.offsets[row : row + 2]
         return [dataset.behaviours[b] for b in of_each[start:stop]]
-
-    def _user_row(self, user: object) -> int:
-        rows = self.dataset.user_rows
-        known = one_id(user, "user", rows)
-        row = rows.get(known)
-        if row is None and self.dataset.domains is not None and not self.settings.data.join_users:
-            ids = [qualified(name, known) for name in names_of(self.dataset)]
-            there = [u for u in ids if u in rows]
-            if len(there) > 1:
-                raise NotFound(
-                    f"user {user!r} is not one user: there are {' and '.join(map(repr, there))}; "
-                    "name one of them"
-                )
-            row = rows[there[0]] if there else None
-        if row is None:
-            raise NotFound(
-                f"user {user!r} is not among the {self.dataset.n_users} users of the run"
-                f"{without_rare(self.dataset.warnings, 'users')}; give a history instead"
-            )
-        return row
-
-    @cached_property
-    def returning(self) -> float:
-        """The share of validation targets that are in the history before them: how often people
-        come back to what they had.
-        """
-        cases = self.dataset.held_out("valid")
-        return returning_share(
-            replace(cases, histories=cases.histories.only(self.dataset.seen_by()))
-        )
 
     @cached_property
     def reasons(self) -> Reasons:
@@ -323,13 +267,14 @@ class Engine:
             behaviour=behaviour,
             domain=domain,
         )
-        among = self._filter(template)
+        preparation = self._preparation()
+        among = preparation.filter(template)
         each = list(histories)
         kinds = [None] * len(each) if behaviours is None else list(behaviours)
         if len(kinds) != len(each):
             raise RequestError(f"{len(kinds)} lists of behaviours came for {len(each)} histories")
         queries = [
-            self._prepared(replace(template, history=h, behaviours=b), among)
+            preparation.prepared(replace(template, history=h, behaviours=b), among)
             for h, b in zip(each, kinds, strict=True)
         ]
         if not isinstance(instruction, str) and instruction is not None:
@@ -363,17 +308,9 @@ class Engine:
                 f"list of one for each of the {len(queries)}"
             )
         each = [checked(replace(template, instruction=one))[2] for one in instructions]
-        self._check_instruction(next(filter(None, each), None))
+        if any(each):
+            self.model.check_follows()
         return [replace(query, instruction=one) for query, one in zip(queries, each, strict=True)]
-
-    def _check_instruction(self, instruction: str | None) -> None:
-        """Refuse an instruction to a recommender that reads none."""
-        if instruction is not None and not self.model.follows_instructions:
-            raise RequestError(
-                "the run was not trained to follow instructions; fit with: --set "
-                "wishes.enabled=true (recommender rqt), or --recipe lcrec --set "
-                "recommender.tasks.query=1"
-            )
 
     def note_on(self, query: Prepared) -> str | None:
         """What should be known of a query's answer: that no item is near what it wishes for."""
@@ -396,192 +333,31 @@ class Engine:
         Raises:
             RequestError: see `recommend`; `NotFound` for unknown items.
         """
-        return self._prepared(query, self._filter(query))
-
-    def _prepared(self, query: Query, among: Filter) -> Prepared:
-        self._check_instruction(among.instruction)
-        if among.beam is not None:
-            self.check_searches()
-        known = self.catalogue.rows
-        ids = ids_of(query.history, "history", known)
-        rows, skipped = self._rows(ids, "history", query.unknown, known)
-        behaviours = behaviours_in(query.behaviours, ids, rows, self.dataset, known)
-        k = min(among.k, self.catalogue.n_rows)
-        beam = max(k, among.beam or self.settings.evaluation.beam)
-        skipped = list(dict.fromkeys([*skipped, *among.skipped]))
-        return Prepared(
-            rows,
-            k,
-            beam,
-            query.exclude_seen,
-            among.mask,
-            among.instruction,
-            tuple(skipped),
-            -1 if query.user is None else self._user_row(query.user),
-            behaviours,
-            among.behaviour,
-            self.dataset.seen_by(among.behaviour),
-            among.domain,
-        )
-
-    def _filter(self, query: Query) -> Filter:
-        """What a query asks besides its history, checked."""
-        k, beam, instruction = checked(query)
-        among = None if query.where is None else self.catalogue.where(as_key(query.where))
-        behaviour = asked_behaviour(
-            query.behaviour, self.dataset, any_of_them=self.model.reads_behaviours
-        )
-        if query.domain is not None:
-            check_known(query.domain, self.catalogue.domain_names)
-        if query.allowed is None and not has_any(query.blocked):
-            return Filter(k, beam, instruction, among, behaviour=behaviour, domain=query.domain)
-        known = self.catalogue.rows
-        mask = np.full(self.catalogue.n_rows, query.allowed is None)
-        skipped: list[str] = []
-        for name, items, value in (
-            ("allowed", query.allowed, True),
-            ("blocked", query.blocked, False),
-        ):
-            if items is not None:
-                ids = ids_of(items, name, known)
-                rows, unknown = self._rows(ids, name, query.unknown, known)
-                mask[rows] = value
-                skipped += unknown
-        if among is not None:
-            mask[: len(among)] &= among
-            mask[len(among) :] = False
-        return Filter(k, beam, instruction, mask, skipped, behaviour, query.domain)
-
-    def _rows(
-        self, ids: list[str], name: str, unknown: Unknown, known: Mapping[str, int]
-    ) -> tuple[list[int], list[str]]:
-        """The rows of items that are known, and the ids that are not."""
-        rows = [known[item] for item in ids if item in known]
-        if len(rows) == len(ids):
-            return rows, []
-        missing = list(dict.fromkeys(item for item in ids if item not in known))
-        said = f"{listed(missing)} {'is' if len(missing) == 1 else 'are'} {self.not_among()}"
-        if unknown == "refuse":
-            raise NotFound(f"{name}: {said}; leave out what is unknown, or have it skipped")
-        if not rows and name != "blocked":
-            raise NotFound(f"{name}: nothing of it is known: {said}; check the ids")
-        return rows, missing
+        preparation = self._preparation()
+        return preparation.prepared(query, preparation.filter(query))
 
     def not_among(self) -> str:
         """Why an id may be unknown."""
-        rare = without_rare(self.dataset.warnings, "items")
-        return f"not among the {self.catalogue.n_items} items of the run{rare}"
+        return self._preparation().not_among()
+
+    def _preparation(self) -> Preparation:
+        beam = self.settings.evaluation.beam
+        return Preparation(self.catalogue, self.dataset, self.model, beam)
 
     def answer(self, queries: Sequence[Prepared]) -> list[list[tuple[int, float]]]:
-        """The best items of prepared queries, as rows with log-probabilities or scores.
-
-        Queries are searched together where that changes no answer: those of one beam and domain.
-        """
-        catalogue = self.catalogue
-        answers: list[list[tuple[int, float]]] = [[] for _ in queries]
-        groups: dict[tuple[int, str | None], list[int]] = {}
-        for i, query in enumerate(queries):
-            if query.rows or query.instruction:
-                groups.setdefault((query.beam, query.domain), []).append(i)
-            else:
-                answers[i] = _popular(catalogue, query)
-        for (beam, domain), members in groups.items():
-            members.sort(key=lambda i: len(queries[i].rows))  # batches of equal lengths pad little
-            for batch in self._batches(queries, members, catalogue.n_rows):
-                found = self._search(catalogue, [queries[i] for i in batch], beam, domain)
-                for i, answer in zip(batch, found, strict=True):
-                    answers[i] = answer
-        return answers
-
-    def _batches(
-        self, queries: Sequence[Prepared], members: list[int], n_rows: int
-    ) -> Iterator[list[int]]:
+        """The best items of prepared queries, as rows with log-probabilities or scores."""
         size = self.settings.evaluation.batch_size
-        if len({id(queries[i].mask) for i in members}) > 1:
-            size = max(1, min(size, _MASKED // n_rows))
-        for start in range(0, len(members), size):
-            yield members[start : start + size]
+        return Search(self.catalogue, self.dataset, self.model, size).answers(queries)
 
-    def _histories(self, queries: list[Prepared]) -> Histories:
-        histories = Histories.from_lists([q.rows for q in queries])
-        if not self.dataset.behaviours:
-            return histories
-        of_each = np.array([b for q in queries for b in q.behaviours], dtype=np.int8)
-        return replace(histories, behaviours=of_each)
+    def answered(self, queries: Sequence[Prepared]) -> list[Answered]:
+        """The same, with what else the model has to work out for them."""
+        return [
+            Answered(items, self.note_on(query), self._wished(query) if query.explain else None)
+            for query, items in zip(queries, self.answer(queries), strict=True)
+        ]
 
-    def wished(self, query: Prepared) -> Asked | None:
+    def _wished(self, query: Prepared) -> Asked | None:
         """What the wish of a query changes in what memory counts; None where it has none."""
         if query.instruction is None or not query.rows:
             return None
-        return self.model.asked(self._histories([query]), [query.instruction])
-
-    def _search(
-        self, catalogue: Catalogue, queries: list[Prepared], beam: int, domain: str | None
-    ) -> list[list[tuple[int, float]]]:
-        histories = self._histories(queries)
-        asked = seen_by = None
-        if self.dataset.behaviours:
-            asked = np.array([q.behaviour for q in queries], dtype=np.int64)
-            everything = np.ones(self.dataset.n_behaviours, dtype=bool)
-            seen_by = np.stack([everything if q.seen_by is None else q.seen_by for q in queries])
-        allowed, before = _allowed(catalogue, queries, domain)
-        items, scores = self.model.ranker(catalogue).rank(
-            Queries(
-                histories,
-                max(q.k for q in queries),
-                np.array([q.exclude_seen for q in queries]),
-                allowed,
-                beam,
-                [q.instruction for q in queries],
-                np.array([q.user for q in queries], dtype=np.int64),
-                asked,
-                seen_by,
-                before,
-            )
-        )
-        return [
-            [(i, s) for i, s in zip(line, score, strict=True) if i >= 0][: query.k]
-            for line, score, query in zip(items.tolist(), scores.tolist(), queries, strict=True)
-        ]
-
-
-def _allowed(
-    catalogue: Catalogue, queries: list[Prepared], domain: str | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """What queries of one domain may get: bool ``(n_rows,)``, or ``(batch, n_rows)`` where filters
-    differ, None where none is; and what is counted of it, where a domain is all that limits them.
-    """
-    part = None if domain is None else catalogue.domain(domain)
-    masks = [q.mask for q in queries]
-    if all(m is None for m in masks):
-        return (catalogue.active, None) if part is None else (part.allowed, part.before)
-    if part is None and masks[0] is not None and all(m is masks[0] for m in masks):
-        return catalogue.allowed(masks[0])
-    if all(m is masks[0] for m in masks):
-        masks = masks[:1]
-    # Items that were added after a query was prepared are not among those it allows.
-    flags = np.zeros((len(masks), catalogue.n_rows), dtype=bool)
-    for line, mask in zip(flags, masks, strict=True):
-        if mask is None:
-            line[:] = True
-        else:
-            line[: len(mask)] = mask
-    allowed = torch.from_numpy(flags).to(device())
-    active = catalogue.active if part is None else part.allowed
-    if active is not None:
-        allowed &= active
-    return allowed[0] if len(masks) == 1 else allowed, None
-
-
-def _popular(catalogue: Catalogue, query: Prepared) -> list[tuple[int, float]]:
-    """What an empty history gets: the items most frequent in training."""
-    counts = (catalogue.popularity + 1.0) * catalogue.is_present  # no item has probability zero
-    score = np.log(np.maximum(counts, 1.0) / counts.sum())
-    order = np.argsort(-counts, kind="stable")
-    order = order[catalogue.states[order] == 0]
-    if query.domain is not None:
-        order = order[catalogue.domain(query.domain).flags[order]]
-    if query.mask is not None:
-        known = order < len(query.mask)
-        order = order[known][query.mask[order[known]]]
-    return [(int(i), float(score[i])) for i in order[: query.k]]
+        return self.model.asked(histories_of([query], self.dataset), [query.instruction])

@@ -13,11 +13,12 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from letterrec.errors import Conflict, LetterRecError, NotFound, RequestError
-from letterrec.serving.catalogue.items import STATES, Catalogue
+from letterrec.serving.catalogue.items import Catalogue
+from letterrec.serving.catalogue.states import STATES
 from letterrec.serving.engine import Engine
-from letterrec.serving.http.telemetry import Gauges, gauges_of
 from letterrec.serving.service import Service
 from letterrec.serving.switches import Switch, Switches
+from letterrec.serving.telemetry import Gauges, gauges_of
 
 DEFAULT = "default"  # the name of a run that was given none
 

@@ -25,6 +25,9 @@ from letterrec.training.devices import device
 class Model(ABC):
     """What ranks the items of a catalogue.
 
+    Args:
+        name: of the recommender or baseline, as settings have it.
+
     Attributes:
         generates: whether it spells identifiers by beam search, its scores being natural
             log-probabilities; one that does not gives items scores of its own.
@@ -35,6 +38,34 @@ class Model(ABC):
     generates: bool
     follows_instructions: bool
     reads_behaviours: bool
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def check_searches(self) -> None:
+        """Refuse a beam where nothing is searched.
+
+        Raises:
+            RequestError: all items are scored instead.
+        """
+        if not self.generates:
+            raise RequestError(
+                f"the run's recommender {self._name!r} scores all items and searches with no beam; "
+                "leave the beam out"
+            )
+
+    def check_follows(self) -> None:
+        """Refuse an instruction where none is read.
+
+        Raises:
+            RequestError: the recommender was not trained on any.
+        """
+        if not self.follows_instructions:
+            raise RequestError(
+                "the run was not trained to follow instructions; fit with: --set "
+                "wishes.enabled=true (recommender rqt), or --recipe lcrec --set "
+                "recommender.tasks.query=1"
+            )
 
     @abstractmethod
     def ranker(self, catalogue: Catalogue) -> Ranker:
@@ -75,11 +106,13 @@ class GenerativeModel(Model):
     """A generative recommender, which searches the trie of identifiers.
 
     Args:
+        name: of the recommender.
         recommender: trained, in eval mode.
         beam: prefixes kept per level where queries do not say.
     """
 
-    def __init__(self, recommender: Recommender, beam: int) -> None:
+    def __init__(self, name: str, recommender: Recommender, beam: int) -> None:
+        super().__init__(name)
         self._recommender, self._beam = recommender, beam
         self.generates = recommender.searches
         self.follows_instructions = recommender.follows_instructions
@@ -138,7 +171,7 @@ class ScoringModel(Model):
     def __init__(
         self, name: str, baseline: Baseline, reads: NDArray[np.bool_] | None = None
     ) -> None:
-        self._name = name
+        super().__init__(name)
         self._ranker = PersonalRanker(baseline, device(), reads)
 
     def ranker(self, catalogue: Catalogue) -> Ranker:

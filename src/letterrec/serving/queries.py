@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.data.ids import as_id
+from letterrec.data.lookup import one_id, short
+from letterrec.decoding.asked import Asked
 from letterrec.errors import RequestError
 from letterrec.serving.catalogue.filters import Where
 from letterrec.serving.catalogue.items import Catalogue
@@ -40,6 +40,7 @@ class Query:
             behaviours apart; None: all by the first of its targets.
         behaviour: what is asked for: what will be bought, or viewed; None: the run's targets.
         domain: recommend only from this one; None: from all.
+        explain: whether the answer is to be explained.
     """
 
     history: Iterable[object]
@@ -55,6 +56,7 @@ class Query:
     behaviours: Sequence[str] | None = None
     behaviour: str | None = None
     domain: str | None = None
+    explain: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,8 @@ class Prepared:
     know, and ``user`` is the row of the user, -1 if that is not known. ``behaviours`` are the rows
     of those of the history, one for each of its items, empty where the run knows one kind of
     interaction; ``behaviour`` is that of the one asked for, -1 for the run's targets; ``seen_by``
-    as of `Dataset.seen_by`; ``domain`` is the one that it is limited to.
+    as of `Dataset.seen_by`; ``domain`` is the one that it is limited to; ``explain`` is whether the
+    answer is to be explained.
     """
 
     rows: list[int]
@@ -96,6 +99,7 @@ class Prepared:
     behaviour: int = -1
     seen_by: NDArray[np.bool_] | None = None
     domain: str | None = None
+    explain: bool = False
 
     def seen(self) -> set[int]:
         """The rows of the items that are left out as seen."""
@@ -105,6 +109,21 @@ class Prepared:
             return set(self.rows)
         pairs = zip(self.rows, self.behaviours, strict=True)
         return {row for row, behaviour in pairs if self.seen_by[behaviour]}
+
+
+class Answered(NamedTuple):
+    """The answer to a query, and what a model has to say beside it.
+
+    Attributes:
+        items: rows with log-probabilities or scores, best first.
+        note: what should be known of it; None: nothing.
+        wished: what the query's wish changed in what memory counts, where the answer is to be
+            explained and it has one.
+    """
+
+    items: list[tuple[int, float]]
+    note: str | None
+    wished: Asked | None
 
 
 def checked(query: Query) -> tuple[int, int | None, str | None]:
@@ -155,19 +174,6 @@ def ids_of(items: Iterable[object], name: str, known: Container[str]) -> list[st
     if not isinstance(items, list | tuple | Set) and hasattr(items, "columns"):
         raise RequestError(f"{what} of item ids; a table came instead: give one of its columns")
     return [one_id(item, name, known) for item in items]
-
-
-def one_id(value: object, name: str, known: Container[str]) -> str:
-    """One id; see `ids_of`."""
-    if isinstance(value, str) and value in known:
-        return value
-    try:
-        item = as_id(value)
-    except ValueError as error:
-        raise RequestError(f"{name}: {short(error)}") from None
-    if item is None:
-        raise RequestError(f"{name}: {value!r} is no id; expected text or a whole number")
-    return item
 
 
 def left_out(catalogue: Catalogue, query: Prepared) -> str:
@@ -223,22 +229,6 @@ def listed(ids: list[str]) -> str:
     return f"item{'s' if len(ids) > 1 else ''} {shown}{more}"
 
 
-def without_rare(notes: Iterable[str], what: str) -> str:
-    """The end of a message on an unknown id: that the k-core dropped rare users or items, if it
-    did.
-
-    >>> without_rare(["5-core: 2 users, 3 items and 9 interactions dropped"], "items")
-    '; items with fewer than 5 interactions were dropped by the 5-core'
-    >>> without_rare([], "items")
-    ''
-    """
-    for note in notes:
-        if found := re.match(r"(?:[^:]*: )?(\d+)-core: ", note):
-            k = found[1]
-            return f"; {what} with fewer than {k} interactions were dropped by the {k}-core"
-    return ""
-
-
 def one_line(text: str, most: int = 300) -> str:
     """Text that may hold what a client sent, as one line of bounded length: the middle is cut out.
 
@@ -251,9 +241,3 @@ def one_line(text: str, most: int = 300) -> str:
         escaped = (c if c.isprintable() else ascii(c)[1:-1] for c in text)
         return one_line("".join(escaped), most)
     return text
-
-
-def short(text: object, most: int = 60) -> str:
-    """Text cut to a length that a line can hold."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= most else line[: most - 3] + "..."

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 
 from letterrec.errors import Overloaded
 from letterrec.serving.engine import Engine
-from letterrec.serving.queries import Prepared
+from letterrec.serving.queries import Answered, Prepared
 
-Answer = list[tuple[int, float]]
 _LINGER = 0.2  # of the last search's time
 _MOST_LINGER = 0.01  # seconds
 
@@ -31,7 +30,7 @@ class _Job:
     engine: Engine
     queries: list[Prepared]
     deadline: float
-    future: asyncio.Future[list[Answer]]
+    future: asyncio.Future[list[Answered]]
     loop: asyncio.AbstractEventLoop
 
 
@@ -66,8 +65,8 @@ class Batcher:
 
     async def answer(
         self, engine: Engine, queries: list[Prepared], deadline: float
-    ) -> list[Answer]:
-        """Answers to prepared queries, as `Engine.answer` gives them.
+    ) -> list[Answered]:
+        """Answers to prepared queries, as `Engine.answered` gives them.
 
         Args:
             engine: that prepared them.
@@ -113,7 +112,7 @@ class Batcher:
             queries = [query for job in batch for query in job.queries]
             started = time.perf_counter()
             try:
-                answers = batch[0].engine.answer(queries)
+                answers = batch[0].engine.answered(queries)
             except Exception as error:  # a defect must not end the thread that answers everyone
                 _tell(batch, error)
                 continue
@@ -155,7 +154,7 @@ class Batcher:
                 self._changed.wait()
 
 
-def _tell(batch: list[_Job], result: list[list[Answer]] | Exception) -> None:
+def _tell(batch: list[_Job], result: list[list[Answered]] | Exception) -> None:
     """Hand results to the event loop: one wake-up per loop, not per request."""
     by_loop: dict[asyncio.AbstractEventLoop, list[int]] = {}
     for i, job in enumerate(batch):
@@ -165,7 +164,9 @@ def _tell(batch: list[_Job], result: list[list[Answer]] | Exception) -> None:
             loop.call_soon_threadsafe(_settle, batch, members, result)
 
 
-def _settle(batch: list[_Job], members: list[int], result: list[list[Answer]] | Exception) -> None:
+def _settle(
+    batch: list[_Job], members: list[int], result: list[list[Answered]] | Exception
+) -> None:
     for i in members:
         future = batch[i].future
         if future.done():

@@ -12,9 +12,10 @@ from letterrec.data.cold import read_parts
 from letterrec.files import fingerprint
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.runs import refitting
-from letterrec.runs.refitting import Known, Weights
+from letterrec.runs.refitting import Known, StartingWeights
 from letterrec.runs.run import Run
-from letterrec.serving.catalogue.log import Changes, locked, write_changes
+from letterrec.serving.catalogue.changes import Changes
+from letterrec.serving.catalogue.log import locked, write_changes
 from letterrec.serving.engine import Engine
 from letterrec.training import distributed
 
@@ -25,7 +26,7 @@ def refit_served(
     folder: Path,
     *,
     data: str | Dataset | Frames | Sources | None,
-    weights: Weights | None,
+    weights: StartingWeights | None,
     epochs: int | None,
     resume: bool,
 ) -> Run:

@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 from letterrec.errors import Conflict, LetterRecError, Overloaded, RunError
 from letterrec.runs.run import Run
-from letterrec.serving.catalogue.draft import AddItems, Edit, PutItems
-from letterrec.serving.catalogue.edits import Content, Editor
+from letterrec.serving.catalogue.changes import Receipt
+from letterrec.serving.catalogue.editor import Content, Editor
+from letterrec.serving.catalogue.edits import AddItems, Edit, PutItems
 from letterrec.serving.catalogue.items import Catalogue
-from letterrec.serving.catalogue.log import Receipt
 from letterrec.serving.engine import Engine
-from letterrec.serving.http.telemetry import ServerMetrics, event
 from letterrec.serving.queries import Query
 from letterrec.serving.queue import Batcher
+from letterrec.serving.telemetry import ServerMetrics, event
 
 _MANY = 50  # items that are encoded while other edits are made
 _MOST_EDITS = 1024  # that may wait

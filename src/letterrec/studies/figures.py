@@ -14,7 +14,7 @@ from letterrec import api
 from letterrec.config.loading import load_settings
 from letterrec.data import Dataset, find_sources, read
 from letterrec.embeddings.projection import principal_components
-from letterrec.evaluation.protocol import rank_cases
+from letterrec.evaluation.ranking import rank_cases
 from letterrec.files import write_text
 from letterrec.identifiers.diagnostics import code_counts
 from letterrec.progress import say

@@ -21,7 +21,7 @@ from letterrec.errors import LetterRecError
 from letterrec.files import fingerprint
 from letterrec.progress import say, shown
 from letterrec.runs.layout import Layout
-from letterrec.runs.parts import is_baseline
+from letterrec.runs.learning import is_baseline
 from letterrec.runs.reuse import deciding
 from letterrec.runs.run import Run
 from letterrec.runs.tracking import Values, watched_by

@@ -13,8 +13,8 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec import jobs
 from letterrec.identifiers.collisions import check_room, resolve
+from letterrec.processes import jobs
 from letterrec.progress import counting
 from letterrec.tokenizers.base import Codes, Items, Tokenizer
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from letterrec.data import Dataset
-from letterrec.data.readers.interactions import collect_events, dataset_from_events
+from letterrec.data.readers.compact_log import collect_events
+from letterrec.data.readers.interactions import dataset_from_events
 from letterrec.data.readers.k_core import duplicates, k_core, stable_order
 
 LOG = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 4)), max_size=60)

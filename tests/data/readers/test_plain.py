@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from letterrec.data import Dataset, read
-from letterrec.data.readers.plain import read_items
+from letterrec.data.readers.item_tables import read_items
 from letterrec.data.text import ItemText
 
 EVENTS = pl.DataFrame(

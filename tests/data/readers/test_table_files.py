@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from letterrec.data import Dataset, find_sources, read
-from letterrec.data.readers.plain import read_items
+from letterrec.data.readers.item_tables import read_items
 from letterrec.data.readers.table_files import open_table
 from letterrec.errors import DataError
 

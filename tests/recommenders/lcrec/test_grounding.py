@@ -59,7 +59,9 @@ def test_titles_are_written_word_by_word_the_likeliest_each_time(tiny_model: Pat
     model = grounded(tiny_model, max_history=4)
     histories = random_histories(3, N_ITEMS, longest=4)
     end, tokens = title_end(model), model.code_tokens.tolist()
-    for row, found in zip(histories, write_titles(model, histories), strict=True):
+    for row, found in zip(
+        histories, write_titles(model, model.encode(histories), len(histories)), strict=True
+    ):
         items = [item for item in row.tolist() if item >= 0]
         text = model.prompts.example(history(items)).tokens
         written: list[int] = []

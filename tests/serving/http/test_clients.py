@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from letterrec.serving.http import admission, connections, middleware, server
+from letterrec.serving.http import admission, connections, lifecycle, middleware
 from letterrec.serving.http.drawings import Drawings
 from served import process
 
@@ -124,7 +124,7 @@ def test_half_a_body_is_given_up_before_the_deadline(
 def test_connections_are_bounded_and_idle_ones_make_room(
     serve: Callable[..., Any], own_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_CONNECTIONS", 6)
+    monkeypatch.setattr(lifecycle, "_CONNECTIONS", 6)
     with serve(own_run) as served, served.client() as client:
         idle = [connected(client) for _ in range(30)]
         with served.client() as another:
@@ -553,7 +553,7 @@ def test_a_lock_that_another_process_keeps_holds_up_neither_edits_nor_the_end(
 def test_requests_that_are_given_up_at_the_end_are_told(
     serve: Callable[..., Any], own_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_ENDING", 1)
+    monkeypatch.setattr(lifecycle, "_ENDING", 1)
     with ThreadPoolExecutor(1) as pool:
         with serve(own_run) as served, served.client() as client, slow_search(served, 4):
             asked = pool.submit(client.post, "/v1/recommend", json=ASK)
@@ -568,10 +568,10 @@ def test_a_process_that_cannot_stop_ends_all_the_same(own_run: Path, tmp_path: P
     """A search that hangs cannot be interrupted; the process ends in time with 0."""
     code = (
         "import threading, sys, time\n"
-        "from letterrec.serving.http import server\n"
+        "from letterrec.serving.http import lifecycle\n"
         "class Told: should_exit = True\n"
-        "server._STOPPING = 1\n"
-        "threading.Thread(target=server._end_in_time, args=(Told,), daemon=True).start()\n"
+        "lifecycle._STOPPING = 1\n"
+        "threading.Thread(target=lifecycle.end_in_time, args=(Told,), daemon=True).start()\n"
         "time.sleep(600)\n"
     )
     started = time.monotonic()

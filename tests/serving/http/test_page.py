@@ -366,6 +366,8 @@ def test_a_phone_needs_no_sideways_scrolling(visit: Callable[..., Page]) -> None
     for view in ("recommend", "codes", "map", "metrics"):
         page.click(f"#tab-{view}")
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    names = page.locator("[role=tab]")
+    assert names.evaluate_all("tabs => tabs.every((tab) => tab.scrollWidth <= tab.clientWidth)")
 
 
 def test_a_wish_reorders_as_it_is_typed(

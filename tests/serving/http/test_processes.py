@@ -6,8 +6,10 @@ import json
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,9 @@ import psutil
 import pytest
 
 from letterrec import api
-from letterrec.serving.catalogue.edits import Editor, SetStates
+from letterrec.runs.run import Run
+from letterrec.serving.catalogue.editor import Editor
+from letterrec.serving.catalogue.edits import SetStates
 from served import Process, process
 
 pytestmark = [
@@ -144,3 +148,62 @@ def test_processes_share_memory_edits_and_reloads(alone: Alone, own_run: Path) -
         assert count == 40  # of all processes together
         assert served.end(signal.SIGTERM) == 0
         assert not any(psutil.pid_exists(pid) for pid in before)
+
+
+class Asking:
+    """Clients that ask without a pause, each question over a connection of its own.
+
+    ``answers`` has of each question when it was begun, the status and the run that answered.
+    """
+
+    def __init__(self, served: Process, clients: int) -> None:
+        self._served = served
+        self._over = threading.Event()
+        self.answers: list[tuple[float, int, str]] = []
+        self._pool = ThreadPoolExecutor(clients)
+        self._clients = [self._pool.submit(self._ask) for _ in range(clients)]
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            with httpx.Client(base_url=self._served.client.base_url, timeout=60) as client:
+                begun = time.monotonic()
+                answer = client.post("/v1/recommend", json={"history": ["i05"], "k": 3})
+                self.answers.append((begun, answer.status_code, answer.json().get("run", "")))
+
+    def since(self, moment: float, least: int) -> set[str]:
+        """The runs that answered what was asked from a moment on, once there are so many."""
+        while len(found := [run for begun, _, run in list(self.answers) if begun > moment]) < least:
+            assert not any(client.done() for client in self._clients)
+            time.sleep(0.02)
+        return set(found)
+
+    def end(self) -> None:
+        self._over.set()
+        self._pool.shutdown()
+        for client in self._clients:
+            client.result()  # raises what went wrong with a connection
+
+
+def test_a_rollback_of_several_processes_drops_no_request(own_run: Path, tmp_path: Path) -> None:
+    """A call that is answered has reached all processes."""
+    live, later = tmp_path / "live", tmp_path / "later"
+    shutil.copytree(own_run, later)
+    about = json.loads((later / "run.json").read_text("utf-8"))
+    (later / "run.json").write_text(json.dumps(about | {"started": "2026-01-01"}), "utf-8")
+    first, second = Run.open(own_run).id, Run.open(later).id
+    live.symlink_to(own_run)
+    with process(live, "--workers", "2") as served:
+        asking = Asking(served, 3)
+        try:
+            assert asking.since(0, 10) == {first}
+            (tmp_path / "next").symlink_to(later)
+            (tmp_path / "next").replace(live)
+            for call, run in (("reload", second), ("rollback", first), ("rollback", second)):
+                assert served.client.post(f"/v1/{call}").raise_for_status().json()["run"] == run
+                assert asking.since(time.monotonic(), 20) == {run}
+        finally:
+            asking.end()
+        assert {status for _, status, _ in asking.answers} == {200}
+        asked = [e for e in served.events if e["event"] == "request" and "recommend" in e["route"]]
+        assert {e["worker"] for e in asked} == {0, 1}
+        assert served.end(signal.SIGTERM) == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import polars as pl
 
 from letterrec.data.dataset import Dataset
-from letterrec.data.readers import plain
+from letterrec.data.readers import item_tables, plain
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.interactions import read_interactions
 from letterrec.data.readers.table_files import TableFile
@@ -89,14 +89,14 @@ def read(frames: Frames, options: ReadOptions) -> Dataset:
     catalogue = None
     if frames.items is not None:
         items = TableFile(Path("items"), "parquet", (), frame=frames.items)
-        catalogue = plain.items_in(items, columns["item"], options.columns, notes)
+        catalogue = item_tables.items_in(items, columns["item"], options.columns, notes)
     elif title is not None:
         if title not in (found := table.names()):
             raise DataError(
                 f"{NAME} has no column {title!r}, which was given for 'title'; "
                 f"it has {', '.join(found)}"
             )
-        catalogue = plain.titles_in(table, columns["item"], title)
+        catalogue = item_tables.titles_in(table, columns["item"], title)
     return read_interactions(table, columns, options, name=NAME, catalogue=catalogue, notes=notes)
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from letterrec.data import times
 from letterrec.data.ids import in_row_order
-from letterrec.data.readers.interactions import Packed
 from letterrec.data.readers.k_core import report_core
+from letterrec.data.readers.packed_log import Packed
 from letterrec.data.readers.partition_files import Partition
 from letterrec.data.sequences import Histories
 

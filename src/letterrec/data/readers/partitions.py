@@ -16,23 +16,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from letterrec import jobs
 from letterrec.data import times
 from letterrec.data.ids import as_text, changes_told, coded_with_changes, in_row_order
-from letterrec.data.readers.interactions import (
-    Packed,
-    collect_events,
-    drop_timeless,
-    note_lacking,
-    note_repeated,
-)
+from letterrec.data.readers.compact_log import collect_events
 from letterrec.data.readers.k_core import duplicates, stable_order
 from letterrec.data.readers.malformed import as_data_error
+from letterrec.data.readers.packed_log import Packed, drop_timeless, note_lacking, note_repeated
 from letterrec.data.readers.partition_core import joined, k_core_of
 from letterrec.data.readers.partition_files import Partition, save, whole
 from letterrec.data.readers.table_files import TableFile
 from letterrec.errors import DataError
 from letterrec.files import atomic_path, fingerprint, read_json, write_json
+from letterrec.processes import jobs
 from letterrec.progress import counting
 
 LARGE = {"parquet": 200_000_000, "csv": 1_000_000_000}  # bytes: some 25 million rows

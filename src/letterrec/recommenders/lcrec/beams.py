@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from letterrec.recommenders.lcrec.model import LcRec
+from letterrec.recommenders.lcrec.network import Network
 
 
 class Beams:
@@ -18,6 +15,11 @@ class Beams:
     of them attend to the prompt and to its own ancestors alone. So the cache holds the keys and
     values of a prompt once for all of its beams, and those of a code once for all beams that go on
     from it.
+
+    Args:
+        network: that reads and scores.
+        tokens: int64 ``(batch, s)`` prompts, left-aligned.
+        lengths: int64 ``(batch,)`` tokens of each.
     """
 
     over_legal = True
@@ -25,13 +27,13 @@ class Beams:
     retrieved: None = None
 
     @torch.no_grad()
-    def __init__(self, model: LcRec, tokens: Tensor, lengths: Tensor) -> None:
+    def __init__(self, network: Network, tokens: Tensor, lengths: Tensor) -> None:
         from transformers import DynamicCache
 
-        self._model, self._lengths = model, lengths
+        self._network, self._lengths = network, lengths
         self._level = 0
         self._cache = DynamicCache()
-        states = model.read(tokens, cache=self._cache)
+        states = network.read(tokens, cache=self._cache)
         row = torch.arange(len(tokens), device=tokens.device)
         self._state = states[row, lengths - 1][:, None]  # (batch, beams, d)
         place = torch.arange(tokens.shape[1], device=tokens.device)
@@ -43,7 +45,7 @@ class Beams:
     @torch.no_grad()
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:
         """float32 ``(batch, beams, n_codes)``: the logits of this level's codes after each beam."""
-        return self._model.code_logits(self._state, self._level)
+        return self._network.code_logits(self._state, self._level)
 
     @torch.no_grad()
     def advance(self, parents: Tensor, codes: Tensor) -> None:
@@ -53,9 +55,9 @@ class Beams:
         own = torch.eye(beams, dtype=torch.bool, device=codes.device).expand(batch, -1, -1)
         inherited = self._visible.gather(1, parents[..., None].expand(-1, -1, ancestors))
         self._visible = torch.cat([inherited, own], 2)  # (batch, beams, places + beams)
-        model = self._model
-        tokens = model.code_tokens[model.offsets[self._level] + codes]
-        self._state = model.read(
+        network = self._network
+        tokens = network.code_tokens[network.offsets[self._level] + codes]
+        self._state = network.read(
             tokens,
             cache=self._cache,
             visible=self._visible[:, None],

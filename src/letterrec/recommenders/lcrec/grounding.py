@@ -7,8 +7,7 @@ what is written need not be the title of any item. `model.LcRec` makes it where 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-if TYPE_CHECKING:
-    from letterrec.recommenders.lcrec.model import LcRec
+from letterrec.recommenders.lcrec.beams import Beams
+from letterrec.recommenders.lcrec.network import Network
 
 _AT_ONCE = 256  # titles embedded at a time
 
@@ -28,17 +27,27 @@ class Grounding:
     A `decoding.ranker.Scorer`.
 
     Args:
-        model: calls items by titles; trained.
+        network: calls items by titles; trained.
+        encode: reads histories, int64 ``(n, longest)``, as of `write_titles`.
         titles: float32 ``(n_items, d)`` as `embed_titles` gives for the catalogue.
         popularity: int64 ``(n_items,)``: how often each item was chosen.
         gamma: how much that counts, as of `nearness`.
+        max_history: latest items of a history that are read.
     """
 
     def __init__(
-        self, model: LcRec, titles: Tensor, popularity: NDArray[np.int64], gamma: float
+        self,
+        network: Network,
+        encode: Callable[[Tensor], Beams],
+        titles: Tensor,
+        popularity: NDArray[np.int64],
+        *,
+        gamma: float,
+        max_history: int,
     ) -> None:
-        self.max_history = model.max_history
-        self._model, self._titles, self._gamma = model, titles, gamma
+        self.max_history = max_history
+        self._network, self._encode = network, encode
+        self._titles, self._gamma = titles, gamma
         self._popularity = torch.from_numpy(popularity).to(titles)
 
     @torch.no_grad()
@@ -48,7 +57,8 @@ class Grounding:
         Args:
             histories: int64 ``(n, longest)`` item rows, left-aligned, -1 padded.
         """
-        written = embed_titles(self._model, write_titles(self._model, histories))
+        titles = write_titles(self._network, self._encode(histories), len(histories))
+        written = embed_titles(self._network, titles)
         distances = torch.cdist(written, self._titles)
         return nearness(distances, self._popularity, self._gamma)
 
@@ -77,60 +87,60 @@ def _unit(values: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def write_titles(model: LcRec, histories: Tensor) -> list[list[int]]:
+def write_titles(network: Network, beams: Beams, n: int) -> list[list[int]]:
     """What the model goes on with after each history, word by word, the likeliest each time.
 
     The words are those of all titles, in any order. A title ends at the end that titles have, or
     when it is as long as the longest.
 
     Args:
-        model: calls items by titles.
-        histories: int64 ``(n, longest)`` item rows, left-aligned, -1 padded.
+        network: calls items by titles.
+        beams: one of each history, before the first word.
+        n: histories.
 
     Returns:
         The language model's tokens of each title, without the end.
     """
-    end = title_end(model)
-    beams = model.encode(histories)
-    first = torch.zeros((len(histories), 1), dtype=torch.int64, device=histories.device)
-    open_ = torch.ones(len(histories), dtype=torch.bool, device=histories.device)
+    end, device = title_end(network), network.offsets.device
+    first = torch.zeros((n, 1), dtype=torch.int64, device=device)
+    open_ = torch.ones(n, dtype=torch.bool, device=device)
     words = []
-    for level in range(len(model.sizes)):
+    for level in range(len(network.sizes)):
         chosen = beams.log_probs()[:, 0].argmax(1)  # (n,)
         open_ = open_ & (chosen != end)
         words.append(chosen.masked_fill(~open_, -1))
-        if level + 1 == len(model.sizes) or not bool(open_.any()):
+        if level + 1 == len(network.sizes) or not bool(open_.any()):
             break
         beams.advance(first, chosen[:, None])
     rows = torch.stack(words, 1).tolist()
-    tokens = model.code_tokens.tolist()
+    tokens = network.code_tokens.tolist()
     return [[tokens[word] for word in row if word >= 0] for row in rows]
 
 
-def title_end(model: LcRec) -> int:
+def title_end(network: Network) -> int:
     """The code of the word that ends every title."""
-    codes = model.item_codes[0]
+    codes = network.item_codes[0]
     return int(codes[codes >= 0][-1])
 
 
 @torch.no_grad()
-def embed_titles(model: LcRec, titles: Sequence[Sequence[int]]) -> Tensor:
+def embed_titles(network: Network, titles: Sequence[Sequence[int]]) -> Tensor:
     """The model's last hidden state after reading each title alone.
 
     Args:
-        model: a language model.
+        network: a language model.
         titles: tokens, without the end of a title; an empty title is read as that end.
 
     Returns:
         float32 ``(n, d)``.
     """
-    model.eval()
-    device = model.offsets.device
-    end = int(model.code_tokens[title_end(model)])
+    network.eval()
+    device = network.offsets.device
+    end = int(network.code_tokens[title_end(network)])
     found = []
     for start in range(0, len(titles), _AT_ONCE):
         rows = [torch.tensor(list(t) or [end]) for t in titles[start : start + _AT_ONCE]]
-        states = model.read(pad_sequence(rows, batch_first=True).to(device))  # (batch, s, d)
+        states = network.read(pad_sequence(rows, batch_first=True).to(device))  # (batch, s, d)
         last = torch.tensor([len(row) - 1 for row in rows], device=device)
         found.append(states[torch.arange(len(rows), device=device), last].float())
     return torch.cat(found)

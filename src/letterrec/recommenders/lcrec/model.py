@@ -1,36 +1,33 @@
 """LETTER-LC-Rec: a causal language model that reads and writes item identifiers (section 4.2.5).
 
-Codes are new tokens. Their embedding rows stand in a table beside the model's vocabulary. These
-rows and LoRA adapters are what is trained and what is kept. Where items are called by titles, the
-codes are tokens that the model has, and the adapters alone are trained.
-
 Where a code comes next, the logits are those of the level's codes, and the loss is over the legal
 ones. Where text comes next, both are over the model's own vocabulary.
 
-`llm` finds the model, `tasks` words the prompts, `prompts` turns them into tokens, `lora` says what
-is trained, `beams` searches, `grounding` writes titles freely instead, and `export` merges all that
-is trained into the model.
+`llm` finds the model, `network` has its weights and the codes', `lora` says what is trained,
+`tasks` words the prompts, `prompts` turns them into tokens, `examples` draws them, `beams`
+searches, `grounding` writes titles freely instead, and `export` merges all that is trained into the
+model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.config.recommenders import LcRecSettings
 from letterrec.data.sequences import Histories
+from letterrec.data.targets import predicted
 from letterrec.decoding.ranker import EventRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError
-from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, Identifiers
+from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders.base import (
     Features,
     LegalCodes,
@@ -40,31 +37,25 @@ from letterrec.recommenders.base import (
 )
 from letterrec.recommenders.lcrec import llm
 from letterrec.recommenders.lcrec.beams import Beams
+from letterrec.recommenders.lcrec.examples import Examples
 from letterrec.recommenders.lcrec.export import export as write_merged
 from letterrec.recommenders.lcrec.grounding import Grounding, embed_titles, title_end
-from letterrec.recommenders.lcrec.lora import (
-    attention_for_training,
-    code_rows,
-    keep_only_trained,
-    shard_frozen,
-    with_lora,
-)
+from letterrec.recommenders.lcrec.lora import attention_for_training
+from letterrec.recommenders.lcrec.network import Network
 from letterrec.recommenders.lcrec.prompts import LossOn, Prompts
-from letterrec.recommenders.lcrec.tasks import TASKS, Case, history
+from letterrec.recommenders.lcrec.tasks import history, refuse_tasks_without_text
 from letterrec.recommenders.losses import ranking_guided_loss
-from letterrec.training import distributed
 from letterrec.training.checkpoints import TrainingLog
-from letterrec.training.devices import has_bfloat16
-from letterrec.training.loop import Rows, batches_by_length, train
+from letterrec.training.loop import batches_by_length, train
 from letterrec.training.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from transformers import DynamicCache, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 _STEPS_PER_EPOCH = 10  # at least: a small data set is passed several times in an epoch
 
 
-class LcRec(Recommender):
+class LcRec(Network, Recommender):
     """A causal language model with LoRA adapters and a token for every code.
 
     Args:
@@ -102,11 +93,6 @@ class LcRec(Recommender):
         MissingExtra: peft is not installed.
     """
 
-    item_codes: Tensor
-    offsets: Tensor
-    code_tokens: Tensor
-    word_rows: Tensor | None
-
     def __init__(
         self,
         identifiers: Identifiers,
@@ -132,49 +118,29 @@ class LcRec(Recommender):
         grounding: bool = False,
         popularity: float = 0.0,
     ) -> None:
-        super().__init__()
+        tasks = {name: weight for name, weight in (tasks or {"seqrec": 1.0}).items() if weight > 0}
+        refuse_tasks_without_text(tasks, texts, preferences)
+        super().__init__(
+            identifiers,
+            model=model,
+            dtype=dtype,
+            rank=rank,
+            alpha=alpha,
+            dropout=dropout,
+            train_codes=train_codes,
+            gradient_checkpointing=gradient_checkpointing,
+        )
         self._grounds, self._gamma = grounding, popularity
         self._title_embeddings: Tensor | None = None  # made when they are first asked for
         self.register_load_state_dict_post_hook(LcRec._forget_titles)  # type: ignore[no-untyped-call]
         self.max_history = max_history
         self.temperature = temperature
-        self.model = model
-        self.sizes = identifiers.sizes
-        self.tasks = {k: w for k, w in (tasks or {"seqrec": 1.0}).items() if w > 0}
+        self.tasks = tasks
         self.titles, self.texts, self.preferences = titles, texts, preferences
-        _refuse_tasks_without_text(self.tasks, texts, preferences)
-        half = has_bfloat16() if dtype == "auto" else dtype == "bfloat16"
-        base = llm.load(model, torch.bfloat16 if half else torch.float32)
-        self.network = with_lora(base.copied(), rank, alpha, dropout)
-        if gradient_checkpointing:
-            self.network.activation_checkpointing_enable({"use_reentrant": False})
-        if distributed.count() > 1:
-            llm.load.cache_clear()  # the whole model goes when its shards are made
-            shard_frozen(self.network)
-        table = base.network.get_input_embeddings().weight
-        output = base.network.get_output_embeddings().weight
-        self.first_code = len(table)  # below it are the model's own tokens
-        self.code_input = self.own_output = None
-        word_rows = None
-        if identifiers.words is None:
-            n_codes = sum(self.sizes)
-            tokens = list(range(self.first_code, self.first_code + n_codes))
-            self.code_input = code_rows(n_codes, table, train_codes)
-            if not self.network.config.tie_word_embeddings:
-                self.own_output = code_rows(n_codes, output, train_codes)
-        else:
-            vocabulary = base.tokenizer.get_vocab()
-            tokens = [vocabulary[word] for word in identifiers.words]
-            word_rows = output.detach()[tokens]
         self.n_behaviours = max(1, len(behaviours))
-        self.targets = targets or tuple(range(self.n_behaviours))
-        self.prompts = Prompts(base.tokenizer, tokens, loss_on, behaviours)
-        self.register_buffer("word_rows", word_rows, persistent=False)
-        self.register_buffer("code_tokens", torch.tensor(tokens), persistent=False)
-        offsets = torch.tensor(identifiers.level_offsets) - FIRST_CODE_TOKEN
-        self.register_buffer("offsets", offsets, persistent=False)
-        keep_only_trained(self)
-        self.set_catalogue(identifiers)
+        self.targets = predicted(targets, self.n_behaviours)
+        self.prompts = Prompts(self.text_tokens, self.code_tokens.tolist(), loss_on, behaviours)
+        self.prompts.set_catalogue(identifiers)
         self._legal = LegalCodes(identifiers, trie)
 
     @classmethod
@@ -203,7 +169,7 @@ class LcRec(Recommender):
         """Refuse tasks without the words that they need, and models that cannot be loaded."""
         chosen = LcRecSettings.model_validate(settings)
         tasks = chosen.tasks.model_dump()
-        _refuse_tasks_without_text(tasks, features.texts, features.preferences)
+        refuse_tasks_without_text(tasks, features.texts, features.preferences)
         llm.check(chosen.model)
 
     @classmethod
@@ -214,19 +180,6 @@ class LcRec(Recommender):
     def export(self, folder: Path) -> None:
         """Write the model, with what was trained merged into its weights; see `lcrec.export`."""
         write_merged(self, folder)
-
-    @property
-    def output_rows(self) -> Tensor:
-        """float ``(n_codes, d)``: the codes' rows of the output layer, level after level.
-
-        Where the model ties output and embedding, these are the rows of the embedding. Where items
-        are called by titles, they are the model's own rows of the words.
-        """
-        if self.word_rows is not None:
-            return self.word_rows
-        rows = self.code_input if self.own_output is None else self.own_output
-        assert rows is not None
-        return rows.weight
 
     @property
     def follows_instructions(self) -> bool:
@@ -253,7 +206,14 @@ class LcRec(Recommender):
             end = int(self.code_tokens[title_end(self)])
             titles = [self.prompts.title(item, end) for item in range(len(self.item_codes))]
             self._title_embeddings = embed_titles(self, titles)
-        scorer = Grounding(self, self._title_embeddings, popularity, self._gamma)
+        scorer = Grounding(
+            self,
+            self.encode,
+            self._title_embeddings,
+            popularity,
+            gamma=self._gamma,
+            max_history=self.max_history,
+        )
         return EventRanker(scorer, self.offsets.device, n_behaviours=self.n_behaviours)
 
     @staticmethod
@@ -275,10 +235,8 @@ class LcRec(Recommender):
             IdentifierError: the levels have other sizes than those trained on.
         """
         check_sizes(identifiers, self.sizes)
-        device = self.offsets.device
+        self.set_items(identifiers)
         self._legal = LegalCodes(identifiers)
-        codes = torch.from_numpy(identifiers.codes).to(device, torch.int64)
-        self.register_buffer("item_codes", codes, persistent=False)
         self.prompts.set_catalogue(identifiers)
         self._forget_titles(self)
 
@@ -310,39 +268,26 @@ class LcRec(Recommender):
                 f"{len(histories)} histories for the preferences of {len(likes)} users: expected "
                 "one history each"
             )
-        names = list(self.tasks)
-        shares = np.array([self.tasks[n] for n in names], dtype=np.float64)
-        shares /= shares.sum()
-        draws = _Draws(options.seed)
-
-        def collate(rows: Rows) -> tuple[Tensor, ...]:
-            n_items = len(self.item_codes)
-            examples = []
-            for row in rows:
-                task = TASKS[names[int(draws.random.choice(len(names), p=shares))]]
-                window = windows[int(row)].tolist()
-                liked = likes[user_of[row]]
-                case = Case(
-                    window,
-                    n_items,
-                    self.titles,
-                    self.texts,
-                    draws.random,
-                    liked,
-                    self.n_behaviours,
-                )
-                examples.append(self.prompts.example(task(case)))
-            return self.prompts.batch(examples)
-
+        examples = Examples(
+            windows,
+            [likes[user] for user in user_of.tolist()],
+            self.tasks,
+            self.prompts,
+            titles=self.titles,
+            texts=self.texts,
+            n_items=len(self.item_codes),
+            n_behaviours=self.n_behaviours,
+            seed=options.seed,
+        )
         with attention_for_training(self.offsets.device):
             return train(
                 self,
                 batches=lambda epoch: batches_by_length(
                     windows.lengths, options, epoch, at_least=_STEPS_PER_EPOCH
                 ),
-                collate=collate,
-                before_epoch=draws.begin,
-                stateful=draws,
+                collate=examples.batch,
+                before_epoch=examples.begin,
+                stateful=examples,
                 options=options,
                 validate=validate,
                 label="recommender (lcrec)",
@@ -398,52 +343,6 @@ class LcRec(Recommender):
                 loss = loss + len(at) * ranking_guided_loss(logits, targets, self.temperature)
         return loss
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Tokens of text and codes, int64 ``(...)`` -> the model's inputs, float ``(..., d)``."""
-        codes = tokens - self.first_code
-        text: Tensor = self.network.get_input_embeddings()(tokens.masked_fill(codes >= 0, 0))
-        if self.code_input is None:
-            return text
-        rows = self.code_input(codes.clamp(min=0)).to(text.dtype)
-        return torch.where((codes >= 0)[..., None], rows, text)
-
-    def read(
-        self,
-        tokens: Tensor,
-        *,
-        cache: DynamicCache | None = None,
-        visible: Tensor | None = None,
-        positions: Tensor | None = None,
-    ) -> Tensor:
-        """The model's last hidden states.
-
-        Args:
-            tokens: int64 ``(batch, s)``, left-aligned: causal attention does not reach the padding
-                behind them.
-            cache: keys and values of earlier tokens, to which those of these tokens are added;
-                None where these tokens are all.
-            visible: bool ``(batch, 1, s, cached + s)``: what each token attends to; None:
-                itself and all tokens before it.
-            positions: int64 ``(batch, s)`` positions of the tokens; None: 0, 1, 2 and so on.
-
-        Returns:
-            float ``(batch, s, d)``.
-        """
-        states: Tensor = self.network.get_decoder()(
-            inputs_embeds=self.embed(tokens),
-            use_cache=cache is not None,
-            cache=cache,
-            attention_mask=visible,
-            position_ids=positions,
-        ).last_hidden_state
-        return states
-
-    def code_logits(self, hidden: Tensor, level: int) -> Tensor:
-        """States, float ``(..., d)`` -> logits of a level's codes, float32 ``(..., n_codes)``."""
-        start = int(self.offsets[level])
-        weight = self.output_rows[start : start + self.sizes[level]]
-        return F.linear(hidden.float(), weight.float()).float()
-
     @torch.no_grad()
     def encode(
         self,
@@ -475,49 +374,3 @@ class LcRec(Recommender):
         lengths = torch.tensor([len(example.tokens) for example in examples])
         device = histories.device
         return Beams(self, tokens.to(device), lengths.to(device))
-
-
-class _Draws:
-    """The random state that tasks and their words are drawn from. It is set anew at each epoch, and
-    a checkpoint within an epoch holds it.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self.random = np.random.default_rng(seed)
-
-    def begin(self, epoch: int) -> None:
-        self.random = np.random.default_rng([self._seed, epoch, distributed.rank()])
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(self.random.bit_generator.state)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.random.bit_generator.state = state
-
-
-def _refuse_tasks_without_text(
-    tasks: Mapping[str, float], texts: Sequence[str] | None, preferences: Sequence[str] | None
-) -> None:
-    """Refuse tasks that need words that the data do not have.
-
-    Args:
-        tasks: weights of the tasks; those of weight 0 are not looked at.
-        texts: of the items, if there are any.
-        preferences: of the users, if there are any.
-
-    Raises:
-        DataError: a task needs the words of items or of users, and there are none.
-    """
-    if tasks.get("preference") and preferences is None:
-        raise DataError(
-            "recommender.tasks: preference needs what users like, in words, and the source has "
-            "none; add users.csv (columns user, preference) or NAME.user.json, or leave it out"
-        )
-    without = ("seqrec", "preference")
-    needing = sorted(task for task, weight in tasks.items() if weight > 0 and task not in without)
-    if needing and texts is None:
-        raise DataError(
-            f"recommender.tasks: {', '.join(needing)} need words, and the items have no text; "
-            "leave these tasks out, or use a source with item texts"
-        )

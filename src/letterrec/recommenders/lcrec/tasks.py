@@ -8,10 +8,12 @@ the wording is our own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from letterrec.errors import DataError
 
 _WORDS = 12  # at most, of a title or text in a prompt: longer prompts make every step slower
 _QUERY_WORDS = 6  # at most, of a query that is made up from an item's text
@@ -186,6 +188,33 @@ TASKS: dict[str, Callable[[Case], list[Part]]] = {
     "query": query,
     "preference": preference,
 }
+
+
+def refuse_tasks_without_text(
+    tasks: Mapping[str, float], texts: Sequence[str] | None, preferences: Sequence[str] | None
+) -> None:
+    """Refuse tasks that need words that the data do not have.
+
+    Args:
+        tasks: weights of the tasks; those of weight 0 are not looked at.
+        texts: of the items, if there are any.
+        preferences: of the users, if there are any.
+
+    Raises:
+        DataError: a task needs the words of items or of users, and there are none.
+    """
+    if tasks.get("preference") and preferences is None:
+        raise DataError(
+            "recommender.tasks: preference needs what users like, in words, and the source has "
+            "none; add users.csv (columns user, preference) or NAME.user.json, or leave it out"
+        )
+    without = ("seqrec", "preference")
+    needing = sorted(task for task, weight in tasks.items() if weight > 0 and task not in without)
+    if needing and texts is None:
+        raise DataError(
+            f"recommender.tasks: {', '.join(needing)} need words, and the items have no text; "
+            "leave these tasks out, or use a source with item texts"
+        )
 
 
 def _with_words(items: tuple[int, ...], words: str, target: int) -> list[Part]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -12,71 +12,15 @@ from numpy.typing import NDArray
 
 from letterrec.data.text import ItemText, item_text, title_words
 from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError
-from letterrec.serving.catalogue.items import State
-from letterrec.serving.catalogue.log import Changes, Receipt, Words
+from letterrec.serving.catalogue.changes import Changes, Receipt, Words
+from letterrec.serving.catalogue.edits import AddItems, ChangeItem, Edit, Key, PutItems, SetStates
 from letterrec.serving.catalogue.placing import placed
+from letterrec.serving.catalogue.states import State
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers.base import Codes
 
 Embedding = NDArray[np.float32]  # (d_content,)
 _LONGEST_ID = 256  # characters
-
-
-@dataclass(frozen=True)
-class Key:
-    """By which a repeated edit is recognised.
-
-    Attributes:
-        name: fingerprint of the idempotency key.
-        request: fingerprint of what was asked with it.
-    """
-
-    name: str
-    request: str
-
-
-@dataclass(frozen=True)
-class AddItems:
-    """Add items, of which the catalogue has none: id -> title and text; and id -> domain, where
-    that is said (`placing`).
-    """
-
-    items: dict[str, ItemText]
-    key: Key | None = None
-    domains: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PutItems:
-    """Add items, or give those that are there this title and text: id -> title and text; and
-    id -> domain, where that is said (`placing`).
-    """
-
-    items: dict[str, ItemText]
-    key: Key | None = None
-    domains: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SetStates:
-    """Block, delete or restore items: id -> state."""
-
-    states: dict[str, State]
-    key: Key | None = None
-
-
-@dataclass(frozen=True)
-class ChangeItem:
-    """Change what is not None of an item."""
-
-    item: str
-    title: str | None = None
-    text: str | None = None
-    state: State | None = None
-    key: Key | None = None
-
-
-Edit = AddItems | PutItems | SetStates | ChangeItem
 
 
 class Draft:
@@ -191,9 +135,11 @@ class Draft:
         if new:
             self._add(new, domains, content)
         known = [item for item in items if item not in new]
-        return len(new), sum(
-            self._show(item, Words(items[item].title, items[item].text)) for item in known
-        )
+        return len(new), sum(self._show(item, self._put_words(item, items[item])) for item in known)
+
+    def _put_words(self, item: str, new: ItemText) -> Words:
+        """What an item is given; its image stays where none comes."""
+        return Words(new.title, new.text, new.image or self._words_of(item).image)
 
     def _change(self, edit: ChangeItem) -> int:
         item = edit.item
@@ -201,8 +147,8 @@ class Draft:
         if not self._is_known(item) or (is_deleted and edit.state in (None, "deleted")):
             raise NotFound(f"item {item!r} is not in the catalogue; check the id")
         changed = 0
-        if edit.title is not None or edit.text is not None:
-            words = self._edited(item, edit.title, edit.text)
+        if not (edit.title is None and edit.text is None and edit.image is None):
+            words = self._edited(item, edit)
             if not words.text.strip():
                 raise _wordless(item)
             changed += self._show(item, words)
@@ -210,18 +156,21 @@ class Draft:
             changed += self._set_states({item: edit.state})
         return min(changed, 1)
 
-    def _edited(self, item: str, title: str | None, text: str | None) -> Words:
-        """Title and text after a change of either: the text begins with the words of the title."""
+    def _edited(self, item: str, edit: ChangeItem) -> Words:
+        """An item's words after a change: the text begins with the words of the title."""
         old = self._words_of(item)
-        further = text
+        image = old.image if edit.image is None else edit.image
+        if edit.title is None and edit.text is None:
+            return old._replace(image=image)
+        further = edit.text
         if further is None:
             further = old.text.removeprefix(title_words(old.title)).removeprefix(". ")
-        made = item_text(old.title if title is None else title, [further])
-        return Words(made.title or item, made.text)
+        made = item_text(old.title if edit.title is None else edit.title, [further])
+        return Words(made.title or item, made.text, image)
 
     def _show(self, item: str, words: Words) -> int:
-        """Show this title and text from now on; 1 if they are others than before."""
-        words = Words(words.title or item, words.text)
+        """Show these from now on; 1 if they are others than before."""
+        words = words._replace(title=words.title or item)
         if self._words_of(item) == words:
             return 0
         if self._came_with(item) == words:
@@ -234,14 +183,20 @@ class Draft:
         return self._words.get(item) or self._came_with(item)
 
     def _came_with(self, item: str) -> Words:
-        """Title and text that an item came with."""
+        """What an item came with."""
         if item in self._new:
-            return Words(self._new[item].title or item, self._new[item].text)
+            new = self._new[item]
+            return Words(new.title or item, new.text, new.image)
         place = self._added.get(item)
         if place is not None:
-            return Words(self._changes.titles[place], self._changes.texts[place])
+            old = self._changes
+            return Words(old.titles[place], old.texts[place], old.images[place])
         dataset, row = self._engine.dataset, self._trained[item]
-        return Words(dataset.titles[row], "" if dataset.texts is None else dataset.texts[row])
+        return Words(
+            dataset.titles[row],
+            "" if dataset.texts is None else dataset.texts[row],
+            "" if dataset.images is None else dataset.images[row],
+        )
 
     def _check_put(self, items: Mapping[str, ItemText]) -> None:
         for item, words in items.items():
@@ -334,6 +289,7 @@ class Draft:
             codes=np.concatenate([old.codes, codes]),
             content=np.concatenate([old.content, content]) if len(old.content) else content,
             domains=(*old.domains, *self._domains),
+            images=old.images + tuple(w.image for w in self._new.values()),
         )
 
 

@@ -8,15 +8,11 @@ keep their meaning, but no id maps to them.
 
 from __future__ import annotations
 
-import bisect
-import unicodedata
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -27,14 +23,13 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.serving.catalogue.changes import Words
+from letterrec.serving.catalogue.directory import Directory
 from letterrec.serving.catalogue.filters import Attributes, Key
-from letterrec.serving.catalogue.log import Changes, Words
+from letterrec.serving.catalogue.states import GONE, STATES, State
 from letterrec.training.devices import device
 
-State = Literal["active", "blocked", "deleted"]
-STATES: tuple[State, ...] = ("active", "blocked", "deleted")
 _FILTERS = 64  # by attribute, that are kept: a byte for each item of the catalogue
-_GONE = len(STATES)  # the state of rows whose items are not in the file of edits any more
 
 
 class Part(NamedTuple):
@@ -73,11 +68,11 @@ class Catalogue:
         added_content: float32 ``(n_added, d_content)`` of the added items.
         lineage: of the edits; see `Changes`.
         attributes: of the items trained on; added items have none.
-        edited: row -> what is shown instead of the title and text that the item came with.
+        edited: row -> what is shown instead of the title, text and image that the item came with.
         domains: which source each item is of; where the run has one, all are of that, unless they
             were added to another.
-        images: addresses of images of the items trained on, ``""`` where there is none; ``()``
-            where no item has one.
+        came_with_images: addresses of the images that the items came with, ``""`` where there is
+            none.
     """
 
     item_ids: tuple[str, ...]
@@ -97,7 +92,7 @@ class Catalogue:
     attributes: Attributes | None = None
     edited: dict[int, Words] = field(default_factory=dict)
     domains: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
+    came_with_images: tuple[str, ...] = ()
 
     @classmethod
     def trained(
@@ -112,142 +107,12 @@ class Catalogue:
             np.zeros(dataset.n_items, dtype=np.int8),
             dataset.n_items,
             0,
-            _trie(identifiers, dataset.popularity),
+            trie_of(identifiers, dataset.popularity),
             transitions,
             attributes=Attributes(dataset),
             domains=dataset.domains or (dataset.name,) * dataset.n_items,
-            images=dataset.images or (),
+            came_with_images=dataset.images or ("",) * dataset.n_items,
         )
-
-    def changed(
-        self, changes: Changes, trained: Catalogue, content: NDArray[np.float32] | None
-    ) -> Catalogue:
-        """The catalogue with all these edits and no others; rows of this one keep their meaning.
-
-        Args:
-            changes: all edits since training.
-            trained: the catalogue without edits.
-            content: float32 ``(n_trained, d_content)``: added items inherit the transitions of
-                their nearest items in it. None: they have no transitions.
-        """
-        n = self.n_trained
-        rows, new = self._places(changes)
-        ids = self.item_ids + tuple(changes.item_ids[i] for i in new)
-        identifiers, popularity, added_content = (
-            self.identifiers,
-            self.popularity,
-            self.added_content,
-        )
-        if len(new):
-            codes = np.concatenate([identifiers.codes, changes.codes[new]])
-            identifiers = replace(identifiers, codes=codes)
-            popularity = np.append(popularity, np.zeros(len(new), np.int64))
-            more = changes.content[new]
-            added_content = np.concatenate([added_content, more]) if len(added_content) else more
-        states = np.zeros(len(ids), dtype=np.int8)
-        states[n:] = _GONE
-        states[rows] = 0
-        is_same = not len(new) and np.array_equal(states != _GONE, self.is_present)
-        trie, transitions = self.trie, self.transitions
-        if not is_same:
-            trie = _trie(_searched(identifiers, states), popularity)
-            transitions = self._followed(changes, rows, new, trained.transitions, content, len(ids))
-        made = Catalogue(
-            ids,
-            self.came_with + tuple(changes.titles[i] for i in new),
-            identifiers,
-            popularity,
-            states,
-            n,
-            changes.generation,
-            trie,
-            transitions,
-            self.added_texts + tuple(changes.texts[i] for i in new),
-            added_content,
-            changes.lineage,
-            attributes=self.attributes,
-            domains=self.domains + self._named(tuple(changes.domains[i] for i in new)),
-            images=self.images,
-        )
-        if is_same:
-            made.__dict__["rows"] = self.rows
-        for item, state in changes.states.items():
-            if item in made.rows:
-                states[made.rows[item]] = STATES.index(state)
-        for item, words in changes.words.items():
-            if item in made.rows:
-                made.edited[made.rows[item]] = words
-        return made
-
-    def _places(self, changes: Changes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """int64: the row of each added item, and which of them get new rows, at the end.
-
-        An item that was there before, gone or not, keeps its row if id, title, text, codes and
-        content are the same.
-        """
-        n, n_added = self.n_trained, self.n_rows - self.n_trained
-        m = len(changes.item_ids)
-        codes = self.identifiers.codes[n:]
-        if (
-            m >= n_added
-            and changes.item_ids[:n_added] == self.item_ids[n:]
-            and changes.titles[:n_added] == self.came_with[n:]
-            and changes.texts[:n_added] == self.added_texts
-            and self._named(changes.domains[:n_added]) == self.domains[n:]
-            and np.array_equal(changes.codes[:n_added], codes)
-            and (not n_added or np.array_equal(changes.content[:n_added], self.added_content))
-        ):  # edits in sequence
-            return np.arange(n, n + m), np.arange(n_added, m)
-        mine = zip(
-            self.item_ids[n:],
-            self.came_with[n:],
-            self.added_texts,
-            self.domains[n:],
-            [line.tobytes() for line in self.added_content],
-            codes.tolist(),
-            strict=True,
-        )
-        known = {(*words, *code): row for row, (*words, code) in enumerate(mine, start=n)}
-        rows = np.zeros(m, dtype=np.int64)
-        new: list[int] = []
-        theirs = zip(
-            changes.item_ids,
-            changes.titles,
-            changes.texts,
-            self._named(changes.domains),
-            [line.tobytes() for line in changes.content],
-            changes.codes.tolist(),
-            strict=True,
-        )
-        for i, (*words, code) in enumerate(theirs):
-            row = known.get((*words, *code))
-            if row is None:
-                row = self.n_rows + len(new)
-                new.append(i)
-            rows[i] = row
-        return rows, np.array(new, dtype=np.int64)
-
-    def _named(self, domains: tuple[str, ...]) -> tuple[str, ...]:
-        """The domains of added items; those that name none are of the first."""
-        return tuple(name or self.domains[0] for name in domains)
-
-    def _followed(
-        self,
-        changes: Changes,
-        rows: NDArray[np.int64],
-        new: NDArray[np.int64],
-        trained: Transitions | None,
-        content: NDArray[np.float32] | None,
-        n_rows: int,
-    ) -> Transitions | None:
-        """Transitions of trained and added items, at their rows of the new catalogue."""
-        if trained is None or self.transitions is None or content is None:
-            return self.transitions
-        is_longer = len(rows) - len(new) == self.n_rows - self.n_trained
-        if is_longer and self.n_items == self.n_rows:
-            return self.transitions.grown(content, changes.content[new])
-        grown = trained.grown(content, changes.content) if len(rows) else trained
-        return grown.at_rows(np.append(np.arange(self.n_trained), rows), n_rows)
 
     @cached_property
     def titles(self) -> tuple[str, ...]:
@@ -258,6 +123,16 @@ class Catalogue:
         for row, words in self.edited.items():
             titles[row] = words.title
         return tuple(titles)
+
+    @cached_property
+    def images(self) -> tuple[str, ...]:
+        """Addresses of the items' images, ``""`` where there is none."""
+        if not self.edited:
+            return self.came_with_images
+        images = list(self.came_with_images)
+        for row, words in self.edited.items():
+            images[row] = words.image
+        return tuple(images)
 
     @property
     def n_rows(self) -> int:
@@ -272,7 +147,7 @@ class Catalogue:
     @cached_property
     def is_present(self) -> NDArray[np.bool_]:
         """bool ``(n_rows,)``: false for rows that are gone."""
-        return np.asarray(self.states != _GONE)
+        return np.asarray(self.states != GONE)
 
     @cached_property
     def present(self) -> Identifiers:
@@ -387,117 +262,24 @@ class Catalogue:
             )
         return row
 
-    def listed(
-        self, after: str | None, limit: int, states: Collection[State], added: bool
-    ) -> list[int]:
-        """A page of the catalogue: rows in the order of their ids.
-
-        Args:
-            after: the last id of the page before; None begins with the first item.
-            limit: rows at most.
-            states: of the items wanted.
-            added: only items that came after training.
-        """
-        rows = self._by_id
-        start = 0
-        if after is not None:
-            start = bisect.bisect_right(rows, after, key=self.item_ids.__getitem__)
-        wanted = [STATES.index(state) for state in states]
-        page: list[int] = []
-        for row in rows[start:]:
-            if len(page) == limit:
-                break
-            if self.states[row] in wanted and (row >= self.n_trained or not added):
-                page.append(row)
-        return page
-
-    @cached_property
-    def _by_id(self) -> list[int]:
-        """Rows of all items but those that are gone, in the order of their ids."""
-        return [row for _, row in sorted(self.rows.items())]
-
     def count(self, state: State) -> int:
         """How many items are in a state."""
         return int((self.states == STATES.index(state)).sum())
 
-    def neighbours(self, row: int, n: int) -> list[tuple[int, int, int]]:
-        """The nearest active items in code space.
-
-        Items that share more leading codes are nearer, then those that share more codes at equal
-        levels; ties go to the more popular one.
-
-        Returns:
-            Per neighbour its row, the shared leading codes, and the codes shared in all.
-        """
-        same = self.identifiers.codes == self.identifiers.codes[row]  # (n_rows, levels)
-        leading = np.cumprod(same, axis=1).sum(1)
-        shared = same.sum(1)
-        candidates = np.flatnonzero((shared > 0) & (self.states == 0))
-        candidates = candidates[candidates != row]
-        keys = (-self.popularity[candidates], -shared[candidates], -leading[candidates])
-        best = candidates[np.lexsort(keys)][:n]
-        return [(int(i), int(leading[i]), int(shared[i])) for i in best]
-
-    def search(self, query: str, n: int) -> list[int]:
-        """Rows of items whose titles hold every word of ``query``, case and accents aside.
-
-        Titles that begin with the query come first, then the more popular ones. An item's own id
-        finds it too. Deleted items are not found.
-        """
-        words = fold(query).split()
-        exact = self.rows.get(query.strip())
-        if not words:
-            return []
-        mask = pl.lit(True)
-        for word in words:
-            mask &= pl.col("title").str.contains(word, literal=True)
-        phrase = " ".join(words)
-        found = self._titles.filter(mask & (pl.col("state") < STATES.index("deleted")))
-        ranked = found.sort(
-            ~pl.col("title").str.starts_with(phrase),
-            -pl.col("popularity"),
-            "row",
-        )
-        rows: list[int] = ranked["row"].head(n + 1).to_list()
-        if exact is not None and self.states[exact] < STATES.index("deleted"):
-            rows = [exact, *(r for r in rows if r != exact)]
-        return rows[:n]
-
     @cached_property
-    def _titles(self) -> pl.DataFrame:
-        columns: dict[str, Any] = {
-            "title": [fold(t) for t in self.titles],
-            "popularity": self.popularity,
-            "state": self.states,
-            "row": np.arange(self.n_rows),
-        }
-        return pl.DataFrame(columns)
+    def directory(self) -> Directory:
+        """What finds items."""
+        return Directory(
+            self.item_ids,
+            self.titles,
+            self.identifiers.codes,
+            self.popularity,
+            self.states,
+            self.rows,
+            self.n_trained,
+        )
 
 
-def _trie(identifiers: Identifiers, popularity: NDArray[np.int64]) -> Trie | None:
+def trie_of(identifiers: Identifiers, popularity: NDArray[np.int64]) -> Trie | None:
+    """The trie on the device of the model; None where identifiers are of no levels."""
     return Trie.build(identifiers, popularity).to(device()) if identifiers.n_levels else None
-
-
-def _searched(identifiers: Identifiers, states: NDArray[np.int8]) -> Identifiers:
-    """Identifiers for the trie, in which rows that are gone repeat those of other items.
-
-    Such rows add no prefix, so that answers are those of a catalogue that never had them.
-    """
-    gone = np.flatnonzero(states == _GONE)
-    if not len(gone):
-        return identifiers
-    kept = np.flatnonzero(states != _GONE)
-    codes = identifiers.codes.copy()
-    codes[gone] = codes[kept[np.arange(len(gone)) % len(kept)]]
-    return replace(identifiers, codes=codes)
-
-
-def fold(text: str) -> str:
-    """Text as it is compared: without case, accents and repeated white space.
-
-    >>> fold("  Crème  Brûlée ")
-    'creme brulee'
-    """
-    plain = unicodedata.normalize("NFKD", text)
-    letters = "".join(c for c in plain if not unicodedata.combining(c))
-    return " ".join(letters.casefold().split())

@@ -1,12 +1,13 @@
-"""What changed in a run's catalogue since training, in one file: `RUN/catalogue.parquet`.
+"""The file that keeps what changed in a run's catalogue since training: `RUN/catalogue.parquet`.
 
 The file is replaced as a whole, under a lock: after a kill or on a full disk, the previous file is
 still there.
 
 Columns: ``item``, ``title``, ``text``, ``state``, ``level_1`` to ``level_L``, ``content`` (float32
-list), ``domain`` where items were added to a named one, and ``shown_title``, ``shown_text`` where
-title or text were edited. Added items have all but the last two; an item trained on appears only
-when it is blocked, deleted or edited, with that alone. A deleted item's row and identifier stay
+list), ``domain`` where items were added to a named one, ``image`` where added items have one, and
+``shown_title``, ``shown_text``, ``shown_image`` where one of these was edited. Added items have all
+but what is shown; an item trained on appears only when it is blocked, deleted or edited, with that
+alone. A deleted item's row and identifier stay
 taken, so that a log or a history that refers to them never means another item.
 
 The file also keeps what the latest edits with an idempotency key gave, so that a request whose
@@ -22,104 +23,21 @@ import json
 import stat
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Literal, NamedTuple
-from uuid import uuid4
 
 import filelock
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from letterrec.errors import Overloaded, RunError
 from letterrec.files import atomic_path, denied, fingerprint
 from letterrec.runs.layout import Layout
+from letterrec.serving.catalogue.changes import Changes, Receipt, Words
 
 _MOST_EDITS = 2**53  # the largest count that JSON readers represent exactly
 _RECEIPTS = 1_000  # edits with a key that are remembered
 PATIENCE = 60.0  # seconds that an edit waits for another one's lock
-
-
-class Words(NamedTuple):
-    """Title and text of an item."""
-
-    title: str
-    text: str
-
-
-class Receipt(NamedTuple):
-    """What an edit with an idempotency key did.
-
-    Attributes:
-        request: fingerprint of what was asked.
-        generation: of the catalogue after it.
-        added: items that it added.
-        changed: items whose title, text or state it changed.
-    """
-
-    request: str
-    generation: int
-    added: int
-    changed: int
-
-
-@dataclass(frozen=True, eq=False)
-class Changes:
-    """Added items in the order of their rows, and the states of items that are not active.
-
-    Attributes:
-        item_ids: of the added items.
-        titles: of the added items.
-        texts: what was encoded.
-        codes: int32 ``(n_added, n_levels)``.
-        content: float32 ``(n_added, d_content)``.
-        states: item id -> ``blocked`` or ``deleted``, of any item.
-        generation: number of edits since training.
-        lineage: unique id of this state of the catalogue; empty as trained.
-        words: item id -> what is shown instead of the title and text that it came with.
-        receipts: fingerprint of an idempotency key -> what the edit did, the oldest first.
-        domains: of the added items; ``""``: that of the run's one source.
-    """
-
-    item_ids: tuple[str, ...]
-    titles: tuple[str, ...]
-    texts: tuple[str, ...]
-    codes: NDArray[np.int32]
-    content: NDArray[np.float32]
-    states: dict[str, Literal["blocked", "deleted"]] = field(default_factory=dict)
-    generation: int = 0
-    lineage: str = field(default_factory=lambda: uuid4().hex)
-    words: dict[str, Words] = field(default_factory=dict)
-    receipts: dict[str, Receipt] = field(default_factory=dict)
-    domains: tuple[str, ...] = ()
-
-    @classmethod
-    def none(cls, n_levels: int) -> Changes:
-        """Nothing changed."""
-        codes = np.zeros((0, n_levels), dtype=np.int32)
-        return cls((), (), (), codes, np.zeros((0, 0), dtype=np.float32), lineage="")
-
-    def without(self, learned: Container[str]) -> Changes:
-        """What is left of them in a run that has learned of some of the added items.
-
-        Args:
-            learned: ids of the items that it was trained on.
-        """
-        rows = [row for row, item in enumerate(self.item_ids) if item not in learned]
-        added = [self.item_ids[row] for row in rows]
-        return replace(
-            self,
-            item_ids=tuple(added),
-            titles=tuple(self.titles[row] for row in rows),
-            texts=tuple(self.texts[row] for row in rows),
-            codes=self.codes[rows],
-            content=self.content[rows] if rows else self.content[:0],
-            states={i: s for i, s in self.states.items() if i in learned or i in added},
-            words={i: w for i, w in self.words.items() if i in learned or i in added},
-            domains=tuple(self.domains[row] for row in rows),
-        )
 
 
 @contextmanager
@@ -223,8 +141,9 @@ def _parsed(
         if frame.schema[name] != pl.String:
             raise ValueError(f"the column {name} holds {frame.schema[name]} instead of text")
     added = frame.filter(pl.col("level_1").is_not_null()) if sizes else frame.clear()
-    if "domain" in frame.columns and frame.schema["domain"] != pl.String:
-        raise ValueError("the column domain holds no text")
+    for name in ("domain", "image"):
+        if name in frame.columns and frame.schema[name] != pl.String:
+            raise ValueError(f"the column {name} holds no text")
     texts = (frame["item"], added["title"], added["text"])
     if any(column.null_count() for column in texts):
         raise ValueError("an id, a title or a text is missing")
@@ -266,20 +185,30 @@ def _parsed(
             str(key): Receipt(str(r), int(g), int(a), int(c))
             for key, (r, g, a, c) in receipts.items()
         },
-        tuple(added["domain"].fill_null("")) if "domain" in added.columns else ("",) * len(added),
+        _texts_or_empty(added, "domain"),
+        _texts_or_empty(added, "image"),
     )
 
 
+def _texts_or_empty(frame: pl.DataFrame, name: str) -> tuple[str, ...]:
+    """A column that is written only where a row has something in it."""
+    return tuple(frame[name].fill_null("")) if name in frame.columns else ("",) * len(frame)
+
+
 def _words(frame: pl.DataFrame) -> dict[str, Words]:
-    """Edited titles and texts; earlier versions wrote none."""
+    """Edited titles, texts and images; earlier versions wrote none, or no images."""
     if "shown_title" not in frame.columns:
         return {}
     edited = frame.filter(pl.col("shown_title").is_not_null())
     for name in ("shown_title", "shown_text"):
         if frame.schema[name] != pl.String or edited[name].null_count():
             raise ValueError(f"the column {name} holds {frame.schema[name]} or gaps, not texts")
+    images = _texts_or_empty(edited, "shown_image")
     rows = edited.select("item", "shown_title", "shown_text").iter_rows()
-    return {item: Words(title, text) for item, title, text in rows}
+    return {
+        item: Words(title, text, image)
+        for (item, title, text), image in zip(rows, images, strict=True)
+    }
 
 
 def write_changes(folder: Path, run: str, changes: Changes) -> None:
@@ -300,11 +229,13 @@ def write_changes(folder: Path, run: str, changes: Changes) -> None:
         "state": pl.Series([changes.states.get(i, "active") for i in rows], dtype=pl.String),
     }
     if changes.words:
-        words = [changes.words.get(i, (None, None)) for i in rows]
-        for place, name in enumerate(("shown_title", "shown_text")):
+        words = [changes.words.get(i, (None,) * 3) for i in rows]
+        for place, name in enumerate(("shown_title", "shown_text", "shown_image")):
             columns[name] = pl.Series([pair[place] for pair in words], dtype=pl.String)
     if any(changes.domains):
         columns["domain"] = pl.Series([*changes.domains, *empty], dtype=pl.String)
+    if any(changes.images):
+        columns["image"] = pl.Series([*changes.images, *empty], dtype=pl.String)
     for level in range(levels):
         codes = [*changes.codes[:, level].tolist(), *empty]
         columns[f"level_{level + 1}"] = pl.Series(codes, dtype=pl.Int32)

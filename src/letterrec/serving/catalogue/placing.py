@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from letterrec.data.domains import qualified
+from letterrec.data.readers.item_tables import read_by_domain, read_items
 from letterrec.data.sources import check_domain
 from letterrec.data.text import ItemText
 from letterrec.errors import DataError, RequestError
@@ -39,6 +41,27 @@ def placed(
             raise RequestError(f"item {whole!r} comes twice; give each item once")
         found[whole], of_each[whole] = words, domain
     return found, of_each
+
+
+def placed_table(
+    path: Path, engine: Engine, domain: str | None = None
+) -> tuple[dict[str, ItemText], dict[str, str]]:
+    """The items of a table, placed: in a run of several sources by its column ``domain``, if it has
+    one.
+
+    Args:
+        path: of the table.
+        engine: of the run.
+        domain: that all its items are of, whatever the table says; None: as said there.
+
+    Raises:
+        DataError: it is no table of items.
+        RequestError: see `placed`.
+    """
+    if domain is None and engine.dataset.domains is not None:
+        return placed(*read_by_domain(path), engine)
+    items = read_items(path)
+    return placed(items, {} if domain is None else dict.fromkeys(items, domain), engine)
 
 
 def _domain_of(item: str, given: str, engine: Engine) -> str:

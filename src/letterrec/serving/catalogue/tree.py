@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.errors import NotFound
-from letterrec.serving.catalogue.items import STATES, Catalogue
+from letterrec.serving.catalogue.items import Catalogue
+from letterrec.serving.catalogue.states import STATES
 
 
 class Branch(TypedDict):

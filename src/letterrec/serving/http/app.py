@@ -26,8 +26,8 @@ from letterrec.serving.http.operating import add_operating
 from letterrec.serving.http.problems import add_error_handlers
 from letterrec.serving.http.recommending import add_recommending
 from letterrec.serving.http.showing import add_showing
-from letterrec.serving.http.telemetry import event
 from letterrec.serving.http.tokens import Tokens
+from letterrec.serving.telemetry import event
 
 _PLOTLY = "plotly.js"
 

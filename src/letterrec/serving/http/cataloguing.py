@@ -10,14 +10,14 @@ from typing import Annotated
 
 from fastapi import FastAPI, Header, Path, Query, Request, Response
 
-from letterrec.data.readers.plain import read_items
+from letterrec.data.lookup import one_id
 from letterrec.data.text import ItemText, item_text
 from letterrec.errors import DataError, RequestError
 from letterrec.files import fingerprint
-from letterrec.serving import queries
-from letterrec.serving.catalogue.draft import AddItems, ChangeItem, Edit, Key, PutItems
-from letterrec.serving.catalogue.items import STATES, State
-from letterrec.serving.catalogue.placing import placed
+from letterrec.serving.catalogue.edits import AddItems, ChangeItem, Edit, Key, PutItems
+from letterrec.serving.catalogue.placing import placed, placed_table
+from letterrec.serving.catalogue.states import STATES, State
+from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Fleet, Version
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
@@ -65,7 +65,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     ) -> s.SearchResponse:
         """Items whose titles hold all words, case and accents aside."""
         catalogue = answering(http, fleet.named(model)).catalogue
-        rows = await drawings.run(lambda: catalogue.search(q, limit))
+        rows = await drawings.run(lambda: catalogue.directory.search(q, limit))
         return s.SearchResponse(
             items=[
                 s.Found(
@@ -84,7 +84,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
             str | None, Query(max_length=256, description="`next` of the page before")
         ] = None,
         limit: Annotated[int, Query(ge=1, le=1_000, description="items a page")] = 100,
-        state: Annotated[s.State | None, Query(description="without it, all")] = None,
+        state: Annotated[State | None, Query(description="without it, all")] = None,
         added: Annotated[bool, Query(description="only those that came after training")] = False,
         model: ModelName = None,
     ) -> s.ItemList:
@@ -93,7 +93,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         states: Sequence[State] = STATES if state is None else [state]
 
         def draw() -> s.ItemList:
-            rows = catalogue.listed(after, limit + 1, states, added)
+            rows = catalogue.directory.listed(after, limit + 1, states, added)
             more = len(rows) > limit
             items = [views.listed(engine, catalogue, row) for row in rows[:limit]]
             return s.ItemList(
@@ -106,7 +106,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     async def get_item(http: Request, item: ItemId, model: ModelName = None) -> s.Item:
         """An item: text, identifier, neighbours in code space."""
         engine, catalogue, version = answering(http, fleet.named(model))
-        known = queries.one_id(item, "item", catalogue.rows)
+        known = one_id(item, "item", catalogue.rows)
         return await drawings.run(
             lambda: views.item(version, engine, catalogue, known, _NEIGHBOURS)
         )
@@ -121,7 +121,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         return made, version
 
     def known_id(model: str | None, item: str) -> str:
-        return queries.one_id(item, "item", fleet.changed(model).engine.catalogue.rows)
+        return one_id(item, "item", fleet.changed(model).engine.catalogue.rows)
 
     def changed(made: Made, version: Version, item: str) -> s.ChangedItem:
         catalogue = made.catalogue
@@ -139,9 +139,9 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         request: s.NewItems, http: Request, model: ModelName = None, key: IdempotencyKey = None
     ) -> s.AddedItems:
         """Add items; they can be recommended as soon as this is answered. With `upsert`, those
-        that are there get these titles and texts instead of being refused.
+        that are there get these titles, texts and images instead of being refused.
         """
-        new = {i.item: item_text(i.title, [i.text]) for i in request.items}
+        new = {i.item: _words(i.title, i.text, i.image) for i in request.items}
         if len(new) < len(request.items):
             raise RequestError("an item id comes twice in one request; give each once")
         said = {i.item: i.domain for i in request.items if i.domain is not None}
@@ -171,9 +171,11 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         model: ModelName = None,
         key: IdempotencyKey = None,
     ) -> s.ChangedItem:
-        """Add an item, or give one that is there this title and text; its identifier stays."""
+        """Add an item, or give one that is there this title, text and image; its identifier
+        stays.
+        """
         item = known_id(model, item)
-        text = item_text(words.title, [words.text])
+        text = _words(words.title, words.text, words.image)
         edit = PutItems({item: text}, _key(key, http, words.model_dump_json))
         made, version = await edited(http, model, edit)
         if made.receipt.added:
@@ -188,14 +190,15 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         model: ModelName = None,
         key: IdempotencyKey = None,
     ) -> s.ChangedItem:
-        """Block an item, delete it, or bring it back; edit its title or its text."""
-        if change.state is None and change.title is None and change.text is None:
-            raise RequestError("nothing is to change; give state, title or text")
+        """Block an item, delete it, or bring it back; edit its title, its text or its image."""
+        if not change.model_dump(exclude_none=True):
+            raise RequestError("nothing is to change; give state, title, text or image")
         item = known_id(model, item)
         edit = ChangeItem(
             item,
             change.title,
             change.text,
+            change.image,
             change.state,
             _key(key, http, change.model_dump_json),
         )
@@ -217,20 +220,25 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         http: Request, model: ModelName = None, key: IdempotencyKey = None
     ) -> s.ImportedItems:
         """Take a table of items (csv, tsv, jsonl, parquet; columns item, title, further text): new
-        ones are added, those there get its titles and texts; all or none.
+        ones are added, those there get its titles, texts and images; all or none.
         """
         body = await http.body()
         suffix = table_suffix(http.headers.get("content-type", ""))
         if suffix is None:
             raise RequestError("there is no table; send one as the body, with its content-type")
-        items = await asyncio.to_thread(_items_of, body, suffix)
+        engine = fleet.changed(model).engine
+        items, domains = await asyncio.to_thread(_items_of, body, suffix, engine)
         repeated = await asyncio.to_thread(_key, key, http, lambda: fingerprint(body))
-        edit = PutItems(items, repeated)
+        edit = PutItems(items, repeated, domains)
         made, version = await edited(http, model, edit)
         receipt = made.receipt
         return s.ImportedItems(
             **version._asdict(), rows=len(items), added=receipt.added, changed=receipt.changed
         )
+
+
+def _words(title: str, text: str, image: str) -> ItemText:
+    return item_text(title, [text])._replace(image=image)
 
 
 def _key(key: str | None, http: Request, body: Callable[[], str]) -> Key | None:
@@ -241,8 +249,10 @@ def _key(key: str | None, http: Request, body: Callable[[], str]) -> Key | None:
     return Key(fingerprint(key), fingerprint(asked, body()))
 
 
-def _items_of(body: bytes, suffix: str) -> dict[str, ItemText]:
-    """The items of a table.
+def _items_of(
+    body: bytes, suffix: str, engine: Engine
+) -> tuple[dict[str, ItemText], dict[str, str]]:
+    """The items of a table, and the domain of each; see `placed_table`.
 
     Raises:
         RequestError: it is none, or holds none.
@@ -251,6 +261,6 @@ def _items_of(body: bytes, suffix: str) -> dict[str, ItemText]:
         path = FilePath(folder) / f"items{suffix}"
         path.write_bytes(body)
         try:
-            return read_items(path)
+            return placed_table(path, engine)
         except DataError as error:
             raise RequestError(str(error).replace(f"{folder}/", "")) from None

@@ -21,7 +21,8 @@ from letterrec.embeddings.projection import (
 )
 from letterrec.errors import NotFound
 from letterrec.identifiers.diagnostics import code_counts
-from letterrec.serving.catalogue.items import STATES, Catalogue
+from letterrec.serving.catalogue.items import Catalogue
+from letterrec.serving.catalogue.states import STATES
 from letterrec.serving.engine import Engine
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http.views import most_popular_titles, name

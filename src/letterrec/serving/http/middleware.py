@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from letterrec.serving.fleet import Standing, Version, standing
 from letterrec.serving.http.admission import BULK, Admission
 from letterrec.serving.http.cors import cors_headers, preflight_headers
-from letterrec.serving.http.telemetry import ServerMetrics, event, log
 from letterrec.serving.service import Service
+from letterrec.serving.telemetry import ServerMetrics, event, log
 
 _BODY_SECONDS = 10.0  # in which a body must arrive, where the deadline is later
 _DRAINED = 64 * 2**20  # bytes of a refused body that are read, so that the client sees the answer

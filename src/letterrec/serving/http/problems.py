@@ -15,7 +15,7 @@ from letterrec.errors import Conflict, LetterRecError, NotFound, Overloaded, Req
 from letterrec.serving import queries
 from letterrec.serving.fleet import Fleet
 from letterrec.serving.http import schemas as s
-from letterrec.serving.http.telemetry import log
+from letterrec.serving.telemetry import log
 
 _STATUS: list[tuple[type[LetterRecError], int]] = [
     (NotFound, 404),

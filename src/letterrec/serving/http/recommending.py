@@ -19,7 +19,7 @@ from letterrec.serving.http import views
 from letterrec.serving.http.drawings import Drawings
 from letterrec.serving.http.middleware import ends_of, served_by
 from letterrec.serving.http.problems import problems, status_of, without_folders
-from letterrec.serving.queries import Prepared
+from letterrec.serving.queries import Answered, Prepared
 from letterrec.serving.reasons import Account
 from letterrec.serving.service import Service
 
@@ -29,14 +29,11 @@ _FEW = 500  # ids or recommendations; larger requests are processed on a thread
 
 @dataclass(frozen=True)
 class _Asked:
-    """A request with the engine that answers it: prepared, or why it was refused; and whether its
-    answer is to be explained.
-    """
+    """A request with the engine that answers it: prepared, or why it was refused."""
 
     service: Service
     engine: Engine
     query: Prepared | LetterRecError
-    explain: bool
 
 
 def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
@@ -55,7 +52,7 @@ def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
             lambda: [_asked(fleet, engines, request) for request in requests],
             sum(map(_ids, requests)),
         )
-        found: dict[int, list[tuple[int, float]]] = {}
+        found: dict[int, Answered] = {}
         for service in dict.fromkeys(each.service for each in asked):
             own = {
                 i: each.query
@@ -70,14 +67,14 @@ def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
 
         def responses() -> list[bytes | LetterRecError]:
             return [
-                _response(each.service, each.engine, each.query, each.explain, found[i], ends)
+                _response(each.service, each.engine, each.query, found[i], ends)
                 if isinstance(each.query, Prepared)
                 else each.query
                 for i, each in enumerate(asked)
             ]
 
-        explained = any(each.explain for each in asked)
-        size = _FEW + 1 if explained else sum(map(len, found.values()))
+        explained = any(isinstance(e.query, Prepared) and e.query.explain for e in asked)
+        size = _FEW + 1 if explained else sum(len(answer.items) for answer in found.values())
         first = asked[0]
         version = version_of(first.service, first.engine, first.engine.catalogue)
         return await worked_out(responses, size), version
@@ -124,14 +121,14 @@ def _asked(
     service = fleet.default
     if isinstance(request, ValidationError):
         error = RequestError(s.why_invalid(request.errors()))
-        return _Asked(service, engines[service.name], error, explain=False)
+        return _Asked(service, engines[service.name], error)
     query: Prepared | LetterRecError
     try:
         service = fleet.chosen(request.model, request.split_key or request.user)
         query = _prepared(engines[service.name], request)
     except LetterRecError as error:
         query = error
-    return _Asked(service, engines[service.name], query, request.explain)
+    return _Asked(service, engines[service.name], query)
 
 
 def _prepared(engine: Engine, request: s.RecommendRequest) -> Prepared:
@@ -149,6 +146,7 @@ def _prepared(engine: Engine, request: s.RecommendRequest) -> Prepared:
             behaviours=_behaviours(engine, request),
             behaviour=request.behaviour,
             domain=request.domain,
+            explain=request.explain,
         )
     )
 
@@ -183,8 +181,7 @@ def _response(
     service: Service,
     engine: Engine,
     query: Prepared,
-    explain: bool,
-    answer: list[tuple[int, float]],
+    answer: Answered,
     ends: float,
 ) -> bytes:
     """An answer as JSON; one per call, since a large batch at once would block other threads."""
@@ -195,15 +192,14 @@ def _response(
     generates = engine.model.generates
     accounts: list[Account] = []
     names = kinds = None
-    if explain:
-        wished = engine.wished(query)
+    if query.explain:
         accounts = engine.reasons.explain(
-            catalogue, history, answer, query.behaviours, query.behaviour, wished
+            catalogue, history, answer.items, query.behaviours, query.behaviour, answer.wished
         )
         names = [s.ItemName(**views.name(catalogue, row)) for row in history]
         if query.behaviours:
             kinds = [engine.dataset.behaviours[b] for b in query.behaviours]
-    for i, (row, score) in enumerate(answer):
+    for i, (row, score) in enumerate(answer.items):
         item = s.Recommendation(
             **views.name(catalogue, row),
             score=score,
@@ -228,6 +224,6 @@ def _response(
         history=names,
         behaviours=kinds,
         skipped=list(query.skipped),
-        note=engine.note_on(query),
+        note=answer.note,
     )
     return response.model_dump_json().encode()

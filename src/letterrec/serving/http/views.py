@@ -13,19 +13,20 @@ from letterrec.data.splits import SPLITS
 from letterrec.errors import NotFound, RunError
 from letterrec.identifiers.diagnostics import code_counts, entropy
 from letterrec.runs.run import Run
-from letterrec.serving.catalogue.items import STATES, Catalogue
+from letterrec.serving.catalogue.items import Catalogue
+from letterrec.serving.catalogue.states import STATES
 from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Version
 from letterrec.serving.http import schemas as s
 
 
 def name(catalogue: Catalogue, row: int) -> dict[str, object]:
-    """Item id, title and identifier of a row."""
+    """Item id, title, identifier and image of a row."""
     return {
         "item": catalogue.item_ids[row],
         "title": catalogue.titles[row],
         "identifier": catalogue.spelled(row),
-        "image": catalogue.images[row] if row < len(catalogue.images) else "",
+        "image": catalogue.images[row],
     }
 
 
@@ -60,7 +61,7 @@ def item(
         interactions=int(catalogue.popularity[row]),
         neighbours=[
             s.Neighbour(**name(catalogue, other), leading=leading, shared=shared)
-            for other, leading, shared in catalogue.neighbours(row, neighbours)
+            for other, leading, shared in catalogue.directory.neighbours(row, neighbours)
         ],
     )
 

@@ -26,22 +26,16 @@ import torch
 
 from letterrec.errors import LetterRecError, RequestError
 from letterrec.progress import say
-from letterrec.serving.catalogue.edits import Editor
+from letterrec.serving.catalogue.editor import Editor
 from letterrec.serving.http.app import page_files
+from letterrec.serving.http.lifecycle import BACKLOG, until_served
 from letterrec.serving.http.options import ServerOptions
-from letterrec.serving.http.server import (
-    BACKLOG,
-    Loaded,
-    Loading,
-    Serving,
-    may_change,
-    until_served,
-)
+from letterrec.serving.http.process import Loaded, Loading, Serving, may_change
 from letterrec.serving.http.sockets import listen
-from letterrec.serving.http.telemetry import count_together, event, log, log_to_stderr
 from letterrec.serving.http.tokens import Tokens
 from letterrec.serving.service import opened, preloaded
 from letterrec.serving.switches import Switches
+from letterrec.serving.telemetry import count_together, event, log, log_to_stderr
 
 _PAUSE = 1.0  # seconds before a process that ended is started anew
 _ENDING = 25.0  # seconds that processes have to end, beside the drain

@@ -154,7 +154,7 @@ function layout(map, { soft, line }, space) {
   return {
     margin: space ? { l: 0, r: 0, t: 0, b: 0 } : { l: 55, r: 10, t: 10, b: 45 },
     paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: soft }, hoverlabel: { align: "left" },
-    legend: { orientation: "h", y: -0.12, yanchor: "top", itemsizing: "constant" },
+    legend: { orientation: "h", y: space ? 0 : -0.2, yanchor: "top", itemsizing: "constant" },
     ...(space ? { scene: { xaxis: axis(0), yaxis: axis(1), zaxis: axis(2) } } : { xaxis: axis(0), yaxis: axis(1) }),
   };
 }

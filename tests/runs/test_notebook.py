@@ -10,7 +10,7 @@ import pytest
 
 import letterrec
 from conftest import write_shop
-from letterrec.notebook import ShownLists, html_table
+from letterrec.runs.notebook import ShownLists, html_table
 
 
 class Cells(HTMLParser):

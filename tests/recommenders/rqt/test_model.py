@@ -20,7 +20,7 @@ from letterrec.data.sequences import Histories
 from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.recommenders.rqt import Rqt
+from letterrec.recommenders.rqt.model import Rqt
 from letterrec.training.options import TrainingOptions
 
 SMALL: dict[str, Any] = {"max_history": MAX_HISTORY, "dim": 32, "heads": 2, "depth_layers": 1}
@@ -94,7 +94,7 @@ def test_a_history_is_encoded_as_in_training() -> None:
     recommender = TestRqt().random(planted_identifiers())
     histories = torch.tensor([[3, 1, 4, -1], [5, -1, -1, -1], [9, 2, 6, 5]])
     latest = torch.tensor([2, 0, 3])
-    expected = recommender._read(histories)[torch.arange(3), latest]
+    expected = recommender.read(histories)[torch.arange(3), latest]
     hidden = recommender.encode(histories)._hidden[:, 0]
     torch.testing.assert_close(hidden, expected, atol=1e-4, rtol=1e-4)
 

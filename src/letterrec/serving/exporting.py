@@ -1,4 +1,4 @@
-"""The embeddings of a run's items and users, written with their ids for other tools."""
+"""What other tools read of a run: its model as a folder of Hugging Face, or embeddings with ids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec.errors import RequestError
-from letterrec.files import atomic_path
+from letterrec.files import atomic_path, write_json
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
@@ -19,6 +19,24 @@ from letterrec.training.devices import device
 
 _AT_ONCE = 1024  # users whose histories are read together
 Vectors = NDArray[np.float32]
+
+
+def export(engine: Engine, folder: Path, *, embeddings: bool = False) -> None:
+    """Write the merged language model of a run, or its T5, with the tokens of its items; or the
+    embeddings of its items and users. See `letterrec.api.export`.
+
+    Raises:
+        RequestError: the run has none of them, or the folder is in use.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RequestError(f"{folder} is not an empty folder; name another --out")
+    if embeddings:
+        write_embeddings(engine, Run.open(engine.folder), folder)
+        return
+    engine.model.export(folder)
+    identifiers, item_ids = engine.identifiers, engine.catalogue.item_ids
+    index = {item: identifiers.token_names(row) for row, item in enumerate(item_ids)}
+    write_json(folder / "index.json", index)
 
 
 def write_embeddings(engine: Engine, run: Run, folder: Path) -> list[Path]:
@@ -89,7 +107,5 @@ def _states(engine: Engine, model: SASRec) -> Vectors:
         rows = np.arange(start, min(start + _AT_ONCE, len(histories)))
         events = histories.take(rows).events(model.n_behaviours)
         read = torch.from_numpy(events.padded(engine.settings.data.max_history)).to(device())
-        last = ((read >= 0).sum(1) - 1).clamp(min=0)  # (n,)
-        states = model.encode(read)  # (n, longest, d)
-        parts.append(states[torch.arange(len(rows)), last].float().cpu().numpy())
+        parts.append(model.latest(read).float().cpu().numpy())
     return np.concatenate(parts)

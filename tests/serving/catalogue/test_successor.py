@@ -20,7 +20,8 @@ import pytest
 import letterrec
 from letterrec.data.text import item_text
 from letterrec.errors import RunError
-from letterrec.serving.catalogue.edits import AddItems, Editor, SetStates
+from letterrec.serving.catalogue.editor import Editor
+from letterrec.serving.catalogue.edits import AddItems, SetStates
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 
@@ -72,7 +73,7 @@ def test_an_older_file_with_other_items_since_then_is_taken_over(
     catalogue = engine.catalogue
     assert (catalogue.n_items, catalogue.generation) == (62, 2)
     assert "b1" not in catalogue.rows
-    assert catalogue.search("green tea b1", 5) == []
+    assert catalogue.directory.search("green tea b1", 5) == []
     assert catalogue.count("blocked") == 1
     assert catalogue.count("deleted") == 0
     same_answers(engine, letterrec.load(engine.folder))

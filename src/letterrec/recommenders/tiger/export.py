@@ -20,7 +20,7 @@ def write_t5(network: T5ForConditionalGeneration, vocabulary: list[str], folder:
     spaces, and ends what it reads with the token that ends a history.
 
     Args:
-        network: from `Tiger.to_transformers`.
+        network: from `Network.to_transformers`.
         vocabulary: the name of each token, from `Identifiers.vocabulary`.
         folder: new or empty.
     """

@@ -18,12 +18,13 @@ from contract_recommender import (
 from letterrec.data.sequences import Histories
 from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
-from letterrec.embeddings.content import encoder_tokenizer
+from letterrec.embeddings.encoders import encoder_tokenizer
 from letterrec.embeddings.queries import QueryEncoder
 from letterrec.errors import DataError, IdentifierError, SettingsError
 from letterrec.identifiers.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.identifiers.titles import title_identifiers
-from letterrec.recommenders.tiger import Tiger, spell
+from letterrec.recommenders.tiger.model import Tiger
+from letterrec.recommenders.tiger.spelling import spell
 from letterrec.training.options import TrainingOptions
 from ranking import assert_same_rankings
 

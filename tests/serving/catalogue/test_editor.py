@@ -25,9 +25,11 @@ from letterrec.data.text import ItemText, item_text
 from letterrec.decoding.transitions import Transitions
 from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.serving.catalogue.edits import AddItems, ChangeItem, Editor, PutItems, SetStates
+from letterrec.serving.catalogue.changes import Receipt
+from letterrec.serving.catalogue.editor import Editor
+from letterrec.serving.catalogue.edits import AddItems, ChangeItem, PutItems, SetStates
 from letterrec.serving.catalogue.items import Catalogue
-from letterrec.serving.catalogue.log import Receipt, read_changes
+from letterrec.serving.catalogue.log import read_changes
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers import Items
 from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer
@@ -73,7 +75,7 @@ def test_a_new_item_lands_near_its_like(engine: Engine) -> None:
     identifiers = Identifiers(tokenizer.assign(Items(engine.content)), (16,) * 4)
     engine.catalogue = Catalogue.trained(engine.dataset, identifiers)
     add_twin(engine)
-    leading = {row: n for row, n, _ in engine.catalogue.neighbours(60, 60)}
+    leading = {row: n for row, n, _ in engine.catalogue.directory.neighbours(60, 60)}
     assert leading[12] == 3
 
 
@@ -120,7 +122,7 @@ def test_blocked_and_deleted_items_are_never_recommended(engine: Engine) -> None
     assert engine.catalogue.row("i06") == 6
     with pytest.raises(NotFound, match="item 'i07' is not in the catalogue"):
         engine.catalogue.row("i07")
-    assert 7 not in engine.catalogue.search("shoe", 50)
+    assert 7 not in engine.catalogue.directory.search("shoe", 50)
     assert len(engine.recommend([["i07"]], k=5)[0]) == 5  # histories may still hold it
     editor.make(SetStates({"i06": "active", "i07": "active"}))
     (answer,) = engine.recommend([["i05"]], k=60, exclude_seen=False)
@@ -282,7 +284,7 @@ def test_edited_words_are_kept_and_go_with_the_file(engine: Engine) -> None:
         assert catalogue.edited[row].text == "red lipstick no. 1. for every day"
         assert catalogue.row("n1") == row
         assert np.array_equal(one.identifiers.codes, codes)
-        assert catalogue.search("crimson", 5) == [12]
+        assert catalogue.directory.search("crimson", 5) == [12]
     editor.make(ChangeItem("i13", title="garden hose no. 13"))
     assert 13 not in engine.catalogue.edited  # as it came
     (engine.folder / "catalogue.parquet").unlink()

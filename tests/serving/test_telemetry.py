@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 
-from letterrec.serving.http.telemetry import JsonLines, Writer
+from letterrec.serving.telemetry import JsonLines, Writer
 
 
 def test_a_pipe_that_nobody_reads_holds_up_no_one_and_loses_nothing() -> None:

@@ -1,0 +1,1 @@
+"""rqt, the fast default: a causal transformer over items, a shallow decoder over codes."""

@@ -1,0 +1,327 @@
+"""The recommender rqt: how its network learns histories and wishes, and is asked what comes next.
+
+The RQ-Transformer of "Autoregressive Image Generation using Residual Quantization" (CVPR'22, the
+paper that LETTER's quantizer comes from), for item sequences: an item enters as the sum of its
+code embeddings, its content vector and a droppable item embedding; the hidden state after each
+item is decoded into the next item's codes, level by level. One pass trains every position of a
+sequence, and beams never touch the history again.
+
+The same state is trained to find the next item in a softmax over all items, as SASRec is. What it
+finds likely has a share of the probability of every prefix that leads there, beside the codes.
+
+What reads wishes in words (`wishes`) is trained behind all this, which stays as it is: so without a
+wish a recommender ranks as one that was never taught any.
+
+`network` has the weights, `sequences` the batches, `decoder` answers beam search, `likely` finds
+items by the softmax over items, and `wished` by wishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from letterrec.data.sequences import Histories
+from letterrec.decoding.trie import Trie
+from letterrec.embeddings.queries import QueryEncoder
+from letterrec.errors import SettingsError
+from letterrec.identifiers.identifiers import Identifiers
+from letterrec.nn.behaviours import items_of
+from letterrec.nn.sasrec import full_loss
+from letterrec.recommenders.base import Features, LegalCodes, Recommender
+from letterrec.recommenders.losses import ranking_guided_loss
+from letterrec.recommenders.rqt import network
+from letterrec.recommenders.rqt.decoder import RqtDecoder
+from letterrec.recommenders.rqt.likely import Finder, Kept, Likely, Table
+from letterrec.recommenders.rqt.network import Network
+from letterrec.recommenders.rqt.sequences import are_taken_once, collate
+from letterrec.recommenders.rqt.wished import Wished, present, wished_items
+from letterrec.recommenders.wishes.following import Wishes
+from letterrec.recommenders.wishes.reader import WishReader
+from letterrec.recommenders.wishes.training import WishTraining
+from letterrec.training.checkpoints import TrainingLog
+from letterrec.training.loop import random_batches, train
+from letterrec.training.options import TrainingOptions
+
+_STEPS_PER_EPOCH = 40  # at least: a small data set is passed several times in an epoch
+
+
+class Rqt(Network, Recommender):
+    """Residual-quantization transformer over items.
+
+    Args:
+        identifiers: the code sequence of every item.
+        content: float32 ``(n_items, d_content)`` content embeddings added to the items of the
+            history; None adds none.
+        trie: of the identifiers, where there is one already.
+        max_history: latest items of a history that are read.
+        dim: width of hidden states and embeddings.
+        layers: transformer layers over the history.
+        heads: attention heads.
+        depth_layers: residual blocks per level of the code decoder.
+        dropout: of embeddings, attention and blocks; also the share of item embeddings dropped.
+        use_content: whether content embeddings are read where there are any.
+        item_embedding: whether items of the history have a learned embedding of their own.
+        temperature: tau of the ranking-guided loss (eq. 6).
+        item_weight: weight of a softmax over items in the loss, relative to the codes; 0: there is
+            none, as for more than 100,000 items, whose scores would cost too much.
+        item_share: share of the probability that the softmax over items has in the ranking; the
+            codes have the rest.
+        n_behaviours: kinds of interactions; see `nn.behaviours`.
+        targets: rows of the behaviours that are to be predicted; empty: all.
+    """
+
+    learns_wishes: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None = None,
+        *,
+        trie: Trie | None = None,
+        max_history: int = 20,
+        dim: int = 128,
+        layers: int = 2,
+        heads: int = 2,
+        depth_layers: int = 2,
+        dropout: float = 0.3,
+        use_content: bool = True,
+        item_embedding: bool = True,
+        temperature: float = 1.0,
+        item_weight: float = 1.0,
+        item_share: float = 0.8,
+        n_behaviours: int = 1,
+        targets: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(
+            identifiers,
+            content if use_content else None,
+            max_history=max_history,
+            dim=dim,
+            layers=layers,
+            heads=heads,
+            depth_layers=depth_layers,
+            dropout=dropout,
+            item_embedding=item_embedding,
+            item_softmax=item_weight > 0,
+            n_behaviours=n_behaviours,
+            targets=targets,
+        )
+        self.temperature = temperature
+        self.item_weight, self.item_share = item_weight, item_share
+        self._legal = LegalCodes(identifiers, trie)
+        self._ranked: Kept[Table] = Kept()
+        self._wished: Kept[Table] = Kept()
+        self._present: Kept[Tensor] = Kept()
+
+    @classmethod
+    def build(
+        cls,
+        identifiers: Identifiers,
+        features: Features,
+        trie: Trie | None = None,
+        **settings: object,
+    ) -> Self:
+        """An untrained recommender of a catalogue."""
+        make: Callable[..., Self] = cls
+        return make(
+            identifiers,
+            features.content,
+            trie=trie,
+            n_behaviours=max(1, len(features.behaviours)),
+            targets=features.targets,
+            **settings,
+        )
+
+    def set_catalogue(
+        self,
+        identifiers: Identifiers,
+        content: Tensor | None = None,
+        absent: NDArray[np.int64] | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> None:
+        """See `Recommender.set_catalogue`."""
+        self.set_items(identifiers, content, absent)
+        self._legal = LegalCodes(identifiers)
+        if self.wishes is not None and texts is not None:
+            self.wishes = Wishes(self.wishes.reader, self.wishes.encoder, texts)
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; what was made of the weights is made anew."""
+        self._ranked.forget()
+        self._wished.forget()
+        return super().train(mode)
+
+    def start_from(self, weights: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
+        """See `Recommender.start_from`; new items keep the embeddings that they were drawn, and so
+        does the softmax over items where only one of both has it.
+        """
+        taken = {name: weights.get(name, own) for name, own in self.state_dict().items()}
+        if self.item_embedding is not None:
+            own = self.item_embedding.weight.detach().clone()  # (n_items, dim)
+            known = torch.from_numpy(rows >= 0)
+            before = torch.from_numpy(rows)[known]
+            own[known.to(own.device)] = taken["item_embedding.weight"][before].to(own)
+            taken["item_embedding.weight"] = own
+        self.load_state_dict(taken)
+
+    def read_wishes(self, encoder: QueryEncoder, texts: Sequence[str]) -> None:
+        """See `Recommender.read_wishes`."""
+        if self.content is None or len(self.tokens) > network.SOFTMAX_ITEMS:
+            raise SettingsError(
+                "wishes.enabled: wishes are matched with the content of all items; it needs items "
+                "with texts, recommender.use_content = true, and at most "
+                f"{network.SOFTMAX_ITEMS:,} items"
+            )
+        dim = self.body_norm.weight.shape[0]
+        self.wishes = Wishes(WishReader(self.content, dim), encoder, texts)
+
+    def fit_wishes(
+        self,
+        pool: Tensor,
+        histories: Histories,
+        options: TrainingOptions,
+        *,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+    ) -> TrainingLog:
+        """See `Recommender.fit_wishes`."""
+        assert self.wishes is not None
+        self.wishes.reader.taken_once.fill_(are_taken_once(histories))
+        self.requires_grad_(False)
+        training = WishTraining(self, self.wishes.reader, pool)
+        log = self._train_on(training, histories, options, validate, "wishes")
+        self.requires_grad_(True)
+        return log
+
+    def fit(
+        self,
+        histories: Histories,
+        options: TrainingOptions,
+        *,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+    ) -> TrainingLog:
+        """Train on every next item of every sequence; see `training.loop.train`."""
+        if self.item_query is not None:
+            self.taken_once.fill_(are_taken_once(histories))
+        return self._train_on(self, histories, options, validate, "recommender (rqt)")
+
+    def _train_on(
+        self,
+        module: nn.Module,
+        histories: Histories,
+        options: TrainingOptions,
+        validate: Callable[[], Mapping[str, float]] | None,
+        label: str,
+    ) -> TrainingLog:
+        """Train this, or what learns beside it, on groups of sequences as of `forward`."""
+        windows = histories.events(self.n_behaviours).windows(self.max_history + 1)
+        options = options.sized(len(windows))
+        return train(
+            module,
+            batches=lambda epoch: random_batches(
+                len(windows), options, epoch, at_least=_STEPS_PER_EPOCH
+            ),
+            collate=lambda rows: collate(windows, rows),
+            options=options,
+            validate=validate,
+            label=label,
+        )
+
+    def forward(self, *groups: Tensor) -> dict[str, Tensor]:
+        """The loss of predicting each item from those before it.
+
+        Args:
+            groups: int64 ``(sequences, longest)`` item rows, or events, each, left-aligned, ``-1``
+                after the end: together a batch.
+
+        Returns:
+            ``loss``: the ranking-guided loss (eq. 6), summed over levels, mean over items. With a
+            softmax over items ``codes`` is this, ``items`` the cross-entropy over the items, and
+            ``loss`` their weighted sum.
+        """
+        hidden, following, read = self.targets_of(groups)
+        loss = self.code_loss(hidden, following)
+        if self.item_query is None:
+            return {"loss": loss}
+        left_out = read if self.taken_once else None
+        of_items = full_loss(self.item_query(hidden), self.items(), following, left_out)
+        return {"loss": loss + self.item_weight * of_items, "codes": loss, "items": of_items}
+
+    def code_loss(self, hidden: Tensor, following: Tensor) -> Tensor:
+        """The ranking-guided loss (eq. 6) of items ``(n,)`` that follow hidden states ``(n, dim)``,
+        summed over levels, mean over items.
+        """
+        prefix = self.prefix_embedding(self.tokens[following])  # (n_targets, levels, dim)
+        before = prefix.cumsum(1) - prefix  # sum over the levels before each level
+        trie, prefixes = self._legal.on(hidden.device)
+        loss = hidden.new_zeros(())
+        for level, size in enumerate(self.sizes):
+            nodes = prefixes[following, level]
+            # Where a prefix leaves no choice there is nothing to learn.
+            open_ = trie.n_children(level, nodes) > 1
+            n_open = int(open_.sum())
+            if n_open == 0:
+                continue
+            state = self.descend(hidden[open_] + before[open_, level], level)
+            legal = trie.legal(level, nodes[open_], size)
+            logits = self.code_logits(state, level).masked_fill(~legal, -torch.inf)
+            targets = self.targets[following[open_], level]
+            share = n_open / len(following)
+            loss = loss + share * ranking_guided_loss(logits, targets, self.temperature)
+        return loss
+
+    @torch.no_grad()
+    def encode(
+        self,
+        histories: Tensor,
+        instructions: Sequence[str | None] | None = None,
+        behaviours: Tensor | None = None,
+    ) -> RqtDecoder:
+        """Read histories once, for `beam_search.search`.
+
+        Args:
+            histories: int64 ``(batch, longest)`` item rows, or events, left-aligned, ``-1`` after
+                the end, at least one item each; ``longest`` at most ``max_history``.
+            instructions: for each history what is wanted, in words, or None; read where it
+                `follows_instructions`. A history beside a wish may be empty.
+            behaviours: int64 ``(batch,)`` that are asked for; -1, or None: the targets.
+        """
+        if self.wishes is not None and instructions is not None and any(instructions):
+            return self._beside(self.wishes).decoder(histories, instructions, behaviours)
+        hidden = self.latest(histories, behaviours)
+        return RqtDecoder(self, hidden, self._likely(hidden, histories))
+
+    def meets(self, instruction: str) -> bool:
+        """See `Recommender.meets`."""
+        if self.wishes is None or self.content is None:
+            return True
+        return self.wishes.is_met(
+            instruction, self._present.of(self.tokens, partial(present, self))
+        )
+
+    def _likely(self, hidden: Tensor, histories: Tensor) -> Finder | None:
+        """What finds the items that the softmax over items finds likely, among those allowed.
+
+        Hidden states ``(batch, dim)`` after histories ``(batch, longest)``.
+        """
+        if self.item_query is None or self.item_share == 0:
+            return None
+        table, query = self._ranked_items(), self.item_query(hidden)
+        taken = items_of(histories, self.n_behaviours) if self.taken_once else None
+        return Likely(table, query, table.scores(query, self.gone, taken), self.item_share).among
+
+    def _ranked_items(self) -> Table:
+        """What stands for the items in the softmax over items."""
+        return self._ranked.of(self.tokens, lambda: Table.of(self.items()))
+
+    def _beside(self, wishes: Wishes) -> Wished:
+        """What reads histories and wishes together."""
+        ranked = None if self.item_query is None else self._ranked_items()
+        make = partial(wished_items, self, wishes.reader, ranked)
+        return Wished(self, wishes, ranked, self._wished.of(self.tokens, make), self.item_share)
