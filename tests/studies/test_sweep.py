@@ -165,26 +165,26 @@ def test_two_workers_and_one_that_is_killed(data: Path, tmp_path: Path) -> None:
     """A process that is killed within a trial leaves it to the two that go on."""
     source, out = str(data / "Beauty"), tmp_path / "out"
     long = ["training.epochs=60", "training.patience=60"]
-    given = {"recipe": "hgn", "over": ["recommender.dim=8,16"], "overrides": long}
-    words = [sys.executable, "-m", "letterrec", "sweep", source, "--out", str(out)]
-    words += [
-        "--recipe",
-        "hgn",
-        "--over",
-        "recommender.dim=8,16",
-        "--trials",
-        "4",
-        "--pruner",
-        "none",
-    ]
-    words += [word for text in long for word in ("--set", text)]
+    command = f"sweep {source} --out {out} --recipe hgn --over recommender.dim=8,16"
+    words = [sys.executable, "-m", "letterrec", *command.split(), "--trials", "3"]
+    words += ["--pruner", "none", *(word for text in long for word in ("--set", text))]
     killed = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     with killed:
         while not _has_begun(out):
             assert killed.poll() is None
             time.sleep(0.05)
         killed.send_signal(signal.SIGKILL)
-    result = sweep(source, out, **given, trials=3, workers=2, pruner="none", resume=True)  # type: ignore[arg-type]
+    result = sweep(
+        source,
+        out,
+        recipe="hgn",
+        over=["recommender.dim=8,16"],
+        overrides=long,
+        trials=3,
+        workers=2,
+        pruner="none",
+        resume=True,
+    )
     states = [t["state"] for t in result["trials"]]
     assert sorted(states) == ["complete", "complete", "complete", "fail"]
     lost, again = result["trials"][states.index("fail")], result["trials"][3]

@@ -80,9 +80,9 @@ class TrainingSettings(Section):
     batch_size: int | None = Field(
         None,
         ge=1,
-        description="sequences (or items) per step; unset: 256 (tokenizer: 1,024), up to 1,024 where "
-        "an epoch would have more than 1,024 steps, and of `rqt` down to 32 where it would have "
-        "less than 20",
+        description="sequences (or items) per step; unset: 256 (tokenizer: 1,024), up to 1,024 "
+        "where an epoch would have more than 1,024 steps, and for `rqt` down to 32 where it would "
+        "have less than 20",
     )
     learning_rate: float = Field(
         2e-3,

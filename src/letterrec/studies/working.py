@@ -184,4 +184,4 @@ class _Watcher:
         if epoch not in self._known:
             self._trial.report(value, epoch)
         if self._may_stop and self._trial.should_prune():
-            raise TrialPruned(f"stopped after {epoch} epochs, at {value:.4f} by the network alone")
+            raise TrialPruned(f"stopped after epoch {epoch}, at {value:.4f}")
