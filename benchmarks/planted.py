@@ -25,8 +25,8 @@ from letterrec import pipeline
 from letterrec.config.loading import load_settings
 from letterrec.data import Dataset, read
 from letterrec.embeddings.similarity import unit
+from letterrec.evaluation.cases import measured_cases
 from letterrec.evaluation.metrics import ranks_of, summarise
-from letterrec.evaluation.protocol import measured_cases
 from letterrec.runs.run import Run
 
 RING, AHEAD = 50, 10  # items of a ring; of those ahead that may follow

@@ -41,6 +41,17 @@ def asked(n: int, seed: int = 1) -> tuple[Histories, NDArray[np.int64]]:
     return histories, (histories.items[latest] + steps) % N_ITEMS
 
 
+def turns(
+    n_users: int, cycle: tuple[int, ...] = (VIEW, VIEW, BUY), *, length: int = 9, seed: int = 0
+) -> Histories:
+    """Sequences of random items whose behaviours take turns, beginning with any of them."""
+    random = np.random.default_rng(seed)
+    items = random.integers(N_ITEMS, size=n_users * length).astype(np.int32)
+    place = random.integers(len(cycle), size=(n_users, 1)) + np.arange(length)
+    behaviours = np.array(cycle, dtype=np.int8)[place % len(cycle)].ravel()
+    return Histories(np.arange(0, len(items) + 1, length), items, behaviours)
+
+
 def without_behaviours(histories: Histories) -> Histories:
     """The same items, of one kind of interaction."""
     return Histories(histories.offsets, histories.items)

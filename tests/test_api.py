@@ -22,6 +22,7 @@ def test_all_is_pinned_and_importable() -> None:
         "Engine",
         "LetterRecError",
         "Settings",
+        "align",
         "compare",
         "evaluate",
         "fit",

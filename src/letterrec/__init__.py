@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from letterrec.api import compare, evaluate, fit, forget, inspect, load, push, refit
+    from letterrec.api import align, compare, evaluate, fit, forget, inspect, load, push, refit
     from letterrec.config.loading import load_settings
     from letterrec.config.settings import Settings
     from letterrec.data import Dataset, read
@@ -28,6 +28,7 @@ __all__ = [
     "Engine",
     "LetterRecError",
     "Settings",
+    "align",
     "compare",
     "evaluate",
     "fit",
@@ -45,6 +46,7 @@ _HOME = {
     "Engine": "letterrec.serving.engine",
     "LetterRecError": "letterrec.errors",
     "Settings": "letterrec.config.settings",
+    "align": "letterrec.api",
     "compare": "letterrec.api",
     "evaluate": "letterrec.api",
     "fit": "letterrec.api",

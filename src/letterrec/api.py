@@ -1,8 +1,8 @@
-"""What people import: fit, refit, load, evaluate, inspect; their arguments in all usual forms."""
+"""What people import: fit, align, refit, load, evaluate, inspect; arguments in all usual forms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Literal, cast, get_args
 
@@ -19,13 +19,14 @@ from letterrec.evaluation.cold_start import ColdMetrics
 from letterrec.evaluation.results import SplitMetrics
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import shown
-from letterrec.runs import comparing, forgetting, hub, inspecting
+from letterrec.runs import aligning, comparing, forgetting, hub, inspecting
 from letterrec.runs.inspecting import Weights
 from letterrec.runs.measuring import measure_cold, measure_split, measured_as
 from letterrec.runs.notebook import ShownDict, metrics_table
 from letterrec.runs.refitting import StartingWeights
 from letterrec.runs.run import AnyRun, Run, as_folder
-from letterrec.serving import exporting, loading
+from letterrec.serving import exporting, opening
+from letterrec.serving.behaviours import asked_behaviour, row_of
 from letterrec.serving.engine import Engine
 from letterrec.serving.refit import refit_served
 from letterrec.training import distributed
@@ -101,7 +102,7 @@ def load(folder: AnyRun, edits: bool = True, *, revision: str | None = None) -> 
     """
     path = as_folder(folder, "folder")
     run = Run.open(hub.fetch(str(path), revision) if hub.is_name(str(path)) else path)
-    return loading.load(run, edits=edits)
+    return opening.load(run, edits=edits)
 
 
 def forget(folder: AnyRun, user: object) -> Run:
@@ -197,6 +198,44 @@ def refit(
         )
 
 
+def align(
+    folder: AnyRun,
+    out: str | PathLike[str] | None = None,
+    settings: Mapping[str, object] | Sequence[str] | None = None,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Train a finished run's recommender on preferences (DPO), into a new run.
+
+    After histories of training, what was chosen next is preferred to the items that the
+    recommender's own beams offered. Transitions and metrics are made anew; all else is taken over.
+    Where validation shows no gain the weights stay as they were.
+
+    Args:
+        folder: of a finished run of a recommender that learns preferences, or the run.
+        out: the new run's folder; None: beside the run's, with ``-aligned`` behind its name.
+        settings: what is changed of the run's, as `letterrec.load_settings` takes overrides; the
+            section ``preference`` says how preferences are learned.
+        resume: go on where an alignment into ``out`` was stopped.
+        progress: show on stderr what is being done.
+
+    Returns:
+        The new run.
+
+    Raises:
+        LetterRecError: the run is unfinished, ``out`` is in use, or a setting is none of those that
+            can change.
+    """
+    path = as_folder(folder, "folder")
+    target = path.with_name(f"{path.name}-aligned") if out is None else as_folder(out, "out")
+    distributed.join()
+    run = Run.open(path)
+    chosen = aligning.settings_of(run, settings)
+    with shown(progress):
+        return pipeline.go_on(*aligning.begin(run, target, chosen, resume=resume))
+
+
 def evaluate(
     folder: AnyRun,
     split: Split = "test",
@@ -209,6 +248,7 @@ def evaluate(
     metrics: Iterable[str] = (),
     users: int | None = None,
     domain: str | None = None,
+    behaviour: str | None = None,
 ) -> SplitMetrics:
     """Metrics of a finished run on a split, with their standard errors; see
     `evaluation.protocol.evaluate_split`.
@@ -226,10 +266,13 @@ def evaluate(
         users: rank a sample of at most so many; None takes the run's ``evaluation.test_users``.
         domain: of a run of several sources: rank the items of this one alone, for the users whose
             held-out item is of it. None ranks all items, and tells the domains apart beside that.
+        behaviour: ask for this one alone, such as ``"buy"``: of each user the first interaction of
+            the split that is of it, be it a target or context. None asks for the run's targets,
+            and tells their behaviours apart beside that.
 
     Raises:
         RequestError: ``beam`` is below 1, or is given for a baseline; ``by`` is no kind of group;
-            there is no such domain.
+            there is no such domain or behaviour, or the run cannot be asked for it.
         RunError: there is no run, or it is unfinished or damaged, or was refitted on all
             interactions.
         SettingsError: a cut, a metric or the number of users is none.
@@ -240,12 +283,14 @@ def evaluate(
         raise RequestError(f"by = {one_line(by)}: expected one of {names}, or None")
     run = Run.open(as_folder(folder, "folder"))
     run.refuse_learned()
-    engine = loading.load(run, edits=False)
+    engine = opening.load(run, edits=False)
     if beam is not None:
         engine.model.check_searches()
     settings = measured_as(engine.settings, cuts, metrics, users)
     if domain is not None:
         check_known(domain, names_of(engine.dataset))
+    asked = -1 if behaviour is None else row_of(behaviour, "behaviour", engine.dataset)
+    asked_behaviour(behaviour, engine.dataset, any_of_them=engine.model.reads_behaviours)
     with shown(progress):
         result = measure_split(
             settings,
@@ -257,6 +302,7 @@ def evaluate(
             exclude_seen=exclude_seen,
             by=by,
             domain=domain,
+            behaviour=asked,
         ).metrics
     caption = f"{split}, {result['users']} users"
     html = metrics_table(result["metrics"], result.get("standard_errors", {}), caption)

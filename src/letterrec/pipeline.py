@@ -11,25 +11,23 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Frames, Sources
-from letterrec.data.cold import read_split
+from letterrec.data.reading import read_split
 from letterrec.decoding.ranker import GenerativeRanker, PersonalRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
-from letterrec.runs import identifying, learning, measuring, steps, wishes
+from letterrec.runs import identifying, learning, measuring, preference, steps, wishes
 from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
+from letterrec.runs.steps import Embeddings
 from letterrec.training import distributed
 from letterrec.training.devices import device
 
-Embeddings = NDArray[np.float32]
+Until = Literal["identifiers", "evaluation"]
 
 
 def fit(
@@ -39,7 +37,7 @@ def fit(
     *,
     resume: bool = False,
     reuse: Iterable[Path] = (),
-    until: Literal["identifiers", "evaluation"] = "evaluation",
+    until: Until = "evaluation",
 ) -> Run:
     """Make a recommender from a data source and keep it, with all that led to it, in a folder.
 
@@ -52,6 +50,12 @@ def fit(
         run.keep_data(dataset, cold)
         refuse_impossible(settings, dataset, run.is_done)
         take_over(run, reuse)
+    return go_on(run, dataset, until)
+
+
+def go_on(run: Run, dataset: Dataset, until: Until = "evaluation") -> Run:
+    """Do the steps that a run lacks, now that its data are read."""
+    settings, beam = run.settings, run.settings.evaluation.beam
     if learning.is_baseline(settings):
         return fit_baseline(run, dataset) if until == "evaluation" else run
     with distributed.main_first():
@@ -63,10 +67,10 @@ def fit(
     with distributed.together():
         trie = Trie.build(identifiers, dataset.popularity).to(device())
         recommender = learning.make_recommender(settings, dataset, identifiers, content, trie)
-        ranker = GenerativeRanker(recommender, trie, beam=settings.evaluation.beam)
+        ranker = GenerativeRanker(recommender, trie, beam=beam)
         train_recommender(run, dataset, recommender, ranker)
+        preference.learn(run, dataset, recommender, ranker)
         transitions = item_transitions(run, dataset, content, ranker)
-        beam = settings.evaluation.beam
         final = recommender.ranker(trie, dataset.popularity, transitions=transitions, beam=beam)
         wishes.teach(run, dataset, content, recommender, final)
         evaluate(run, dataset, final, identifiers if recommender.searches else None)
@@ -96,8 +100,7 @@ def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
 def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     """CF embeddings h of the training interactions, or given ones (section 4.2.2).
 
-    None are trained where no tokenizer reads them, as when identifiers are given or made of titles:
-    those that came with the data, if any, then only serve `cf_overlap`.
+    None are trained where no tokenizer reads them; those of the data then only serve `cf_overlap`.
     """
     is_trained = run.settings.collaborative.source == "train"
     if is_trained and not identifying.tokenizer_reads(run.settings, "cf"):
@@ -124,12 +127,9 @@ def item_identifiers(
 
 
 def train_recommender(run: Run, dataset: Dataset, model: learning.Model, ranker: Ranker) -> None:
-    """Train the recommender on histories as identifiers, with eq. 6 (section 4.2.5).
-
-    Its weights become those that rank the validation cases best.
-    """
-    train = partial(learning.train_recommender, run, dataset, model, ranker)
-    run.step(steps.RECOMMENDER, dataset, train)
+    """Train the recommender by eq. 6 (section 4.2.5); its weights are those that validate best."""
+    make = partial(learning.train_recommender, run, dataset, model, ranker)
+    run.step(steps.RECOMMENDER, dataset, make)
     learning.load_weights(run, model)
 
 
@@ -145,5 +145,6 @@ def evaluate(
     run: Run, dataset: Dataset, ranker: Ranker, identifiers: Identifiers | None = None
 ) -> None:
     """Test and validation metrics by full ranking, popularity beside them (section 5.2)."""
-    make = partial(measuring.measure, run, dataset, ranker, identifiers)
-    run.step(steps.EVALUATION, dataset, make)
+    run.step(
+        steps.EVALUATION, dataset, partial(measuring.measure, run, dataset, ranker, identifiers)
+    )

@@ -13,8 +13,9 @@ import pytest
 import letterrec
 from letterrec.config.settings import DataSettings
 from letterrec.data import Dataset, Sources, sources_of
-from letterrec.data.cold import hold_out, read_split
+from letterrec.data.cold import hold_out
 from letterrec.data.domains import combined, items_in, names_of
+from letterrec.data.reading import read_split
 from letterrec.data.saved import read_dataset, write_dataset
 from letterrec.data.splits import Cut
 from letterrec.errors import DataError, LetterRecError, NotFound, SettingsError
@@ -113,6 +114,35 @@ def test_a_path_may_bring_its_name(books: Path, games: Path) -> None:
     assert one.item_ids == ("Paper/1", "Paper/2")
     odd = books.rename(books.with_name("a=b"))  # a path that is there is no name
     assert letterrec.read(odd.as_posix(), k_core=0).domains is None
+
+
+def test_further_columns_of_every_source_stay(tmp_path: Path) -> None:
+    days = range(4)
+    for name, columns in (
+        ("books", {"genre": ["crime", "poems"], "year": [1999, 2001]}),
+        ("games", {"genre": ["crime", "chess"], "players": [2, 4]}),
+        ("music", {}),
+    ):
+        events = [("ann", str(1 + day % 2), day) for day in days]
+        folder = write_source(tmp_path / name, *events)
+        pl.DataFrame({"item": ["1", "2"], "title": ["a", "b"]} | columns).write_csv(
+            folder / "items.csv"
+        )
+    names = ("books", "games", "music")
+    three = letterrec.read([tmp_path / name for name in names], k_core=0)
+    assert three.attributes is not None
+    none: list[str] = []
+    assert three.attributes.to_dict(as_series=False) == {
+        "genre": [["crime"], ["poems"], ["crime"], ["chess"], none, none],
+        "year": [["1999"], ["2001"], none, none, none, none],
+        "players": [none, none, ["2"], ["4"], none, none],
+    }
+    write_dataset(three, tmp_path / "kept")
+    kept = read_dataset(tmp_path / "kept").attributes
+    assert kept is not None
+    assert kept.equals(three.attributes)
+    music = combined({n: letterrec.read(tmp_path / "music", k_core=0) for n in ("a", "b")})
+    assert music.attributes is None
 
 
 def test_names_of_files_and_of_what_is_read(books: Path) -> None:

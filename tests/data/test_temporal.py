@@ -10,8 +10,8 @@ import pytest
 
 import letterrec
 from letterrec.config.settings import DataSettings
-from letterrec.data.cold import read_split
 from letterrec.data.dataset import Dataset
+from letterrec.data.reading import read_split
 from letterrec.data.saved import read_dataset, write_dataset
 from letterrec.data.temporal import split_in_time
 from letterrec.errors import DataError, LetterRecError, RunError, SettingsError

@@ -7,6 +7,7 @@ import json
 import pkgutil
 import re
 import tomllib
+from collections.abc import Iterable
 
 import pytest
 import yaml
@@ -26,6 +27,22 @@ def test_every_module_has_a_place_in_the_reference() -> None:
     for room, modules in pages.rooms().items():
         assert modules[0] == room
         assert all(f"::: {module}\n" in pages.modules_page(modules) for module in modules)
+
+
+def test_the_first_page_leads_to_every_page() -> None:
+    site = yaml.load((ROOT / "mkdocs.yml").read_text("utf-8"), yaml.BaseLoader)
+    listed = {page for entry in site["nav"] for page in _pages_of(entry)} - {"index.md"}
+    first = (DOCS / "index.md").read_text("utf-8")
+    assert listed - {"reference/python.md"} <= set(re.findall(r"\]\(([^)#]+)", first))
+    assert {page.name for page in DOCS.glob("*.md")} <= listed | {"index.md"}
+
+
+def _pages_of(entry: object) -> list[str]:
+    if isinstance(entry, str):
+        return [entry]
+    inside = entry.values() if isinstance(entry, dict) else entry
+    assert isinstance(inside, Iterable)
+    return [page for part in inside for page in _pages_of(part)]
 
 
 def test_the_public_page_names_what_is_promised() -> None:

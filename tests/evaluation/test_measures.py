@@ -17,10 +17,11 @@ from letterrec.data import Dataset, Histories
 from letterrec.data.splits import Cut
 from letterrec.decoding.ranker import ScoringRanker
 from letterrec.errors import RequestError, SettingsError
-from letterrec.evaluation import protocol
+from letterrec.evaluation import cases as held_out
 from letterrec.evaluation.breakdowns import grouped
+from letterrec.evaluation.cases import measured_cases
 from letterrec.evaluation.metrics import Measures, standard_errors, summarise
-from letterrec.evaluation.protocol import evaluate_split, measured_cases
+from letterrec.evaluation.protocol import evaluate_split
 from letterrec.progress import shown
 from rings import write_rings
 
@@ -123,8 +124,8 @@ def test_many_users_are_measured_by_a_sample(
     dataset = Dataset("walks", ids, ids[:5], walks, ids[:5])
     ranker = ScoringRanker(Popularity.of(dataset.popularity), torch.device("cpu"))
     assert "of_users" not in evaluate_split(ranker, dataset, "test").metrics
-    monkeypatch.setattr(protocol, "EVERYONE", 299)
-    monkeypatch.setattr(protocol, "SAMPLE", 40)
+    monkeypatch.setattr(held_out, "EVERYONE", 299)
+    monkeypatch.setattr(held_out, "SAMPLE", 40)
     with shown(True):
         found = evaluate_split(ranker, dataset, "test").metrics
     assert (found["users"], found["of_users"]) == (40, 300)

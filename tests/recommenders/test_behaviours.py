@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from behaviours import (
     asked,
     identifiers,
     planted,
+    turns,
     without_behaviours,
 )
 from letterrec.decoding.beam_search import search
@@ -27,7 +29,7 @@ from letterrec.decoding.trie import Trie
 from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders.base import Features, Recommender
 from letterrec.recommenders.lcrec.model import LcRec
-from letterrec.recommenders.lcrec.tasks import TASKS, Case, Part
+from letterrec.recommenders.lcrec.tasks import TASKS, Case, Part, history
 from letterrec.recommenders.rqt.model import Rqt
 from letterrec.recommenders.tiger.model import Tiger
 from letterrec.training.options import TrainingOptions
@@ -80,6 +82,35 @@ def test_what_is_bought_next_is_found_only_by_who_knows_behaviours(
     assert found(fitted(make, UNKNOWING, epochs)) <= 0.7
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "cycle", "epochs"), [(rqt, (VIEW, VIEW, BUY), 3), (tiger, (VIEW, BUY), 4)]
+)
+def test_the_next_behaviour_is_predicted(
+    make: Callable[[Features], Recommender], cycle: tuple[int, ...], epochs: int
+) -> None:
+    """A buy comes when all views of its turn were there: after two of them, or after one."""
+    torch.manual_seed(0)
+    model = make(KNOWING)
+    assert model.predicts_behaviours
+    model.fit(turns(150, cycle), TrainingOptions(epochs=epochs, batch_size=64, learning_rate=1e-2))
+    histories = turns(60, cycle, length=5, seed=1)
+    assert histories.behaviours is not None
+    latest = histories.behaviours.reshape(60, 5)[:, 1 - len(cycle) :]
+    is_next = torch.from_numpy((latest == VIEW).all(1))  # a buy
+    events = torch.from_numpy(histories.events(2).padded(model.max_history))
+    odds = model.eval().next_behaviours(events)
+    torch.testing.assert_close(odds.sum(1), torch.ones(60))
+    assert ((odds[:, BUY] > 0.5) == is_next).float().mean() >= 0.9
+
+
+def test_the_next_behaviour_is_not_predicted_where_it_has_no_weight() -> None:
+    for features, settings in ((UNKNOWING, {}), (KNOWING, {"behaviour_weight": 0.0})):
+        model = Rqt.build(identifiers(), features, **SMALL, **settings)
+        assert not model.predicts_behaviours
+        assert not any("next_behaviour" in name for name in model.state_dict())
+
+
 def test_transitions_of_views_and_of_buys() -> None:
     """In the ring a buy speaks for the next item, a view for the one opposite."""
     transitions, _ = learned(planted(300), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,))
@@ -99,15 +130,28 @@ def test_transitions_of_views_and_of_buys() -> None:
     assert other.shares[1].sum() == 0  # what will be viewed was not learned
 
 
+def test_how_far_the_behaviours_of_an_item_may_differ() -> None:
+    """Not at all, a little, or as far as items do; a little is enough to tell opposites apart."""
+    rows: dict[float, np.ndarray[Any, Any]] = {}
+    for own in (0.0, 0.4, 1.0):
+        made, _ = learned(planted(300), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(0,), own=own)
+        assert made.own == own
+        rows[own] = made.table.toarray().reshape(N_ITEMS, 2, N_ITEMS)
+    np.testing.assert_array_equal(rows[0.0][:, BUY], rows[0.0][:, VIEW])
+    apart = {own: float(np.abs(w[:, BUY] - w[:, VIEW]).sum()) for own, w in rows.items()}
+    assert 0 < 2 * apart[0.4] < apart[1.0]
+    assert (rows[0.4][:, BUY].argmax(1) == (np.arange(N_ITEMS) + 1) % N_ITEMS).all()
+
+
 def test_transitions_come_back_and_grow(tmp_path: Path) -> None:
     transitions, _ = learned(planted(100), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,))
-    wider = transitions.with_context(0.5)
+    wider = replace(transitions.with_context(0.5), own=0.4)
     wider.save(tmp_path / "t.safetensors", {})
     again = type(transitions).load(tmp_path / "t.safetensors")
     assert (again.n_behaviours, again.targets, again.n_items) == (2, (BUY,), N_ITEMS)
     assert (again.table != wider.table).nnz == 0
     assert (again.table != transitions.table).nnz > 0
-    assert again.context == 0.5
+    assert (again.context, again.own) == (0.5, 0.4)
 
     content = np.eye(N_ITEMS, dtype=np.float32)
     grown = transitions.grown(content, content[3:4])  # an item as the third
@@ -176,7 +220,9 @@ def test_a_word_stands_before_each_item_of_a_prompt(tiny_model: Path) -> None:
     case = Case(events, N_ITEMS, TITLES, TITLES, random, n_behaviours=2)
     assert words(TASKS["seqrec"](case)).endswith("oldest first:  view: ## buy: ##")
     wanted = [i for i in model.prompts.example(TASKS["seqrec"](case)).items if i >= 0]
-    assert wanted == [5, 5]  # the codes of the item, and no word
+    assert wanted == [5, 5]  # the codes of the item
+    marked = model.prompts.example(TASKS["seqrec"](case)).is_text
+    assert sum(marked) == len(model.prompts.behaviour(BUY))  # and the word before them
     assert case.title(events[0]) == TITLES[3]
     assert words(TASKS["index2item"](case)).count("Identifier: ##") == 1  # no behaviour
 
@@ -189,6 +235,21 @@ def test_a_word_stands_before_each_item_of_a_prompt(tiny_model: Path) -> None:
     ]
     assert torch.equal(scores[0], scores[1])
     assert not torch.allclose(scores[0], scores[2])
+
+    def said(behaviour: int) -> torch.Tensor:
+        """The log-probability of the words of a behaviour behind the first history."""
+        example = model.prompts.example(history([e for e in given[0].tolist() if e >= 0]))
+        word = model.prompts.behaviour(behaviour)
+        example.add(word)
+        states = model.read(torch.tensor(example.tokens)[None])[0, -len(word) - 1 : -1]
+        logits: torch.Tensor = model.network.get_output_embeddings()(states).log_softmax(1)
+        return logits.gather(1, torch.tensor(word)[:, None]).sum()
+
+    odds = model.next_behaviours(given)
+    torch.testing.assert_close(odds.sum(1), torch.ones(4))
+    with torch.no_grad():
+        expected = said(BUY) - said(VIEW)
+    torch.testing.assert_close((odds[0, BUY] / odds[0, VIEW]).log(), expected, atol=1e-3, rtol=1e-3)
 
 
 def test_one_kind_of_interaction_changes_nothing() -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from letterrec.recommenders.losses import ranking_guided_loss
+from letterrec.recommenders.losses import preference_loss, ranking_guided_loss
 
 
 def test_ranking_guided_loss_by_hand() -> None:
@@ -28,3 +28,17 @@ def test_a_lower_temperature_weighs_hard_negatives_more() -> None:
         assert gradient is not None
         shares.append(float(gradient[0, 1] / gradient[0, 1:].sum()))
     assert shares[1] > shares[0]
+
+
+def test_preference_loss_by_hand() -> None:
+    """With one rejected item it is DPO's -log sigmoid of the difference of the log-ratios; with
+    several it is theirs together; one that is not there counts for nothing.
+    """
+    chosen = torch.tensor([1.0, 0.0])
+    one = torch.tensor([[-1.0], [2.0]])
+    dpo = -(math.log(1 / (1 + math.exp(-0.5 * 2))) + math.log(1 / (1 + math.exp(0.5 * 2)))) / 2
+    assert preference_loss(chosen, one, 0.5).item() == pytest.approx(dpo, abs=1e-6)
+    nothing = torch.tensor([[-torch.inf], [-torch.inf]])
+    assert preference_loss(chosen, torch.cat([one, nothing], 1), 0.5).item() == pytest.approx(dpo)
+    equal = preference_loss(torch.zeros(1), torch.zeros(1, 3), 0.1)
+    assert equal.item() == pytest.approx(math.log(1 + 3), abs=1e-6)

@@ -10,7 +10,7 @@ import pytest
 import letterrec
 from letterrec.config.section import TrainingSettings
 from letterrec.embeddings import similarity
-from letterrec.evaluation import protocol
+from letterrec.evaluation import cases
 from letterrec.identifiers import diagnostics
 from letterrec.nn import sasrec
 from letterrec.recommenders.rqt import network
@@ -24,8 +24,8 @@ def test_a_large_catalogue_is_fitted_whole(tmp_path: Path, monkeypatch: pytest.M
         (diagnostics, "SAMPLED", 8),
         (sasrec, "FULL_SOFTMAX_ITEMS", 10),
         (network, "SOFTMAX_ITEMS", 10),
-        (protocol, "EVERYONE", 30),
-        (protocol, "SAMPLE", 25),
+        (cases, "EVERYONE", 30),
+        (cases, "SAMPLE", 25),
         (TrainingSettings, "most", 60),
     ):
         monkeypatch.setattr(module, name, value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import letterrec
 from command import letterrec as command
 from conftest import Cut, cut_at_step, write_shop
 from letterrec.errors import RunError
+from letterrec.runs import tracking
+from letterrec.runs.layout import Layout
 from letterrec.runs.run import Run
 
 QUICK: dict[str, Any] = {"training.epochs": 2, "training.batch_size": 64, "recommender.dim": 16}
@@ -20,6 +24,17 @@ QUICK: dict[str, Any] = {"training.epochs": 2, "training.batch_size": 64, "recom
 def fit(shop: Path, out: Path, **more: Any) -> letterrec.Settings:
     run = letterrec.fit(shop, out, QUICK | more, recipe="mf", progress=False)
     return run.settings
+
+
+def statuses() -> dict[str, str]:
+    """How the records of MLflow ended, by their names, which are all different."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    (group,) = [e for e in client.search_experiments() if e.name == "letterrec"]
+    records = client.search_runs([group.experiment_id])
+    assert len({r.info.run_name for r in records}) == len(records)
+    return {r.info.run_name: r.info.status for r in records}
 
 
 @pytest.mark.slow
@@ -34,14 +49,16 @@ def test_mlflow_has_settings_epochs_and_metrics(
         cut_at_step(patch, 16)  # in the second epoch
         with pytest.raises(Cut):
             fit(shop, tmp_path / "run", tracker="mlflow")
+    assert statuses() == {"run": "FAILED"}
     letterrec.fit(
         shop, tmp_path / "run", QUICK | {"tracker": "mlflow"}, True, recipe="mf", progress=False
     )
     client = MlflowClient()
+    assert (tmp_path / "run" / "training" / "tracker.json").exists()
     (group,) = [e for e in client.search_experiments() if e.name == "letterrec"]
     (record,) = client.search_runs([group.experiment_id])
-    assert record.info.run_name == "run"
-    assert record.info.status == "FINISHED"
+    assert statuses() == {"run": "FINISHED"}
+    assert record.info.end_time is not None
     assert record.data.params["training.epochs"] == "2"
     assert record.data.params["recommender.name"] == "mf"
     log = Run.open(tmp_path / "run").training_log("recommender").epochs
@@ -51,6 +68,33 @@ def test_mlflow_has_settings_epochs_and_metrics(
     metrics = letterrec.evaluate(tmp_path / "run", progress=False)["metrics"]
     assert record.data.metrics["test/recall_at_10"] == pytest.approx(metrics["recall@10"])
     assert not list((tmp_path / "run").rglob("events.out.*"))
+
+    with pytest.MonkeyPatch.context() as patch:  # final training is a record of its own
+        cut_at_step(patch, 24)  # in the second epoch, too
+        with pytest.raises(Cut):
+            letterrec.refit(tmp_path / "run", epochs=2, progress=False)
+    assert statuses()["run-refit"] == "FAILED"
+    letterrec.refit(tmp_path / "run", epochs=2, progress=False, resume=True)
+    assert statuses() == {"run": "FINISHED", "run-refit": "FINISHED"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can be forked here")
+def test_a_run_that_is_asked_to_end_is_killed_in_mlflow_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    tell = tracking.epochs_to(
+        Layout(tmp_path / "run"), letterrec.load_settings("mf", ["tracker=mlflow"]), "recommender"
+    )
+    assert tell is not None
+    child = os.fork()
+    if not child:
+        tell({"epoch": 0.0, "loss": 1.0})
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    assert statuses() == {"run": "KILLED"}
 
 
 @pytest.mark.slow

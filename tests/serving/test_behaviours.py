@@ -150,6 +150,53 @@ def test_the_command_line_asks_for_a_behaviour(
     assert [line["item"] for line in first] == [item for item, _ in answer]
 
 
+def test_each_behaviour_is_evaluated(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def measured(*arguments: str) -> dict[str, Any]:
+        assert command("evaluate", run, "--json", *arguments) == 0
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    targets, buys, views = (
+        measured(*a) for a in ((), ("--behaviour", "buy"), ("--behaviour", "view"))
+    )
+    assert buys["metrics"] == targets["metrics"]  # the one target is what is asked for
+    assert (buys["behaviour"], views["behaviour"]) == ("buy", "view")
+    assert 0 < views["users"] < buys["users"]  # who viewed after buying
+    assert views["metrics"]["recall@1"] >= 0.8
+    python = letterrec.evaluate(run, behaviour="view", progress=False)
+    assert python["metrics"] == views["metrics"]
+    assert command("evaluate", run, "--behaviour", "view", "--by", "history") == 0
+    assert "asked for 'view'" in capsys.readouterr().out
+    for wrong, said in (("wish", "expected one of 'buy', 'view'"), ("", "expected one of")):
+        assert command("evaluate", run, "--behaviour", wrong) == 2
+        error = capsys.readouterr().err.strip()
+        assert said in error
+        assert "\n" not in error
+    with pytest.raises(RequestError, match="expected one of 'buy', 'view'"):
+        letterrec.evaluate(run, behaviour=3, progress=False)  # type: ignore[arg-type]
+
+
+def test_the_next_behaviour_is_shown(
+    run: Path, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history, kinds = engine.history_of("u3"), engine.behaviours_of("u3")
+    first, nothing = engine.next_behaviours([history, []], behaviours=[kinds, []])
+    assert first is not None
+    assert set(first) == {"buy", "view"}
+    assert sum(first.values()) == pytest.approx(1)
+    assert nothing is None
+    assert command("recommend", run, "--user", "u3", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["next_behaviour"] == pytest.approx(first, abs=1e-5)
+    assert command("recommend", run, "--user", "u3") == 0
+    assert f"the next item comes by: buy {first['buy']:.0%}" in capsys.readouterr().out
+    service = Service(lambda: letterrec.load(run))
+    with TestClient(create_app(Fleet.of(service))) as client:
+        answer = client.post("/v1/recommend", json={"user": "u3", "explain": True}).json()
+        assert answer["next_behaviour"] == pytest.approx(first, abs=1e-5)
+        plain = client.post("/v1/recommend", json={"user": "u3"}).json()
+        assert plain["next_behaviour"] is None
+
+
 def test_embeddings_of_users_are_of_what_they_did(run: Path, tmp_path: Path) -> None:
     assert command("export", run, "--embeddings", "--out", tmp_path / "out") == 0
     users, items = (
@@ -201,6 +248,10 @@ def test_a_baseline_learns_the_targets_alone(name: str, ring: Path, tmp_path: Pa
 
 
 def test_a_run_of_one_kind_of_interaction_knows_no_behaviour(shop_run: Path) -> None:
+    with pytest.raises(RequestError, match="one kind of interaction"):
+        letterrec.evaluate(shop_run, behaviour="buy", progress=False)
+    with pytest.raises(RequestError, match="does not predict behaviours"):
+        letterrec.load(shop_run).next_behaviours([["i05"]])
     engine = letterrec.load(shop_run)
     with pytest.raises(RequestError, match="knows one kind of interaction"):
         engine.recommend([["i05"]], behaviour="buy")

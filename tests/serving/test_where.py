@@ -152,10 +152,28 @@ def test_categories_are_an_attribute(instruments: Path) -> None:
         assert {item for item, _ in answer} == expected
 
 
+def test_columns_of_several_sources_are_found(tmp_path: Path) -> None:
+    rows = [(u, i, u + i) for u in range(6) for i in range(6)]
+    log = pl.DataFrame(rows, schema=["user", "item", "timestamp"], orient="row")
+    catalogue = pl.DataFrame({"item": list(range(6)), "title": list("abcdef")})
+    shops = {
+        "books": catalogue.with_columns(genre=pl.Series(["crime", "poems"] * 3)),
+        "games": catalogue.with_columns(genre=pl.lit("crime"), players=pl.Series([1, 2] * 3)),
+    }
+    sources = {name: letterrec.read(log, items=items) for name, items in shops.items()}
+    letterrec.fit(sources, tmp_path / "run", recipe="popularity", progress=False)
+    engine = letterrec.load(tmp_path / "run")
+    (crime,) = engine.recommend([[]], k=12, where={"genre": "crime"})
+    games = {f"games/{i}" for i in range(6)}
+    assert {item for item, _ in crime} == games | {"books/0", "books/2", "books/4"}
+    (answer,) = engine.recommend([[]], k=12, where={"genre": "crime", "players": 2})
+    assert {item for item, _ in answer} == {"games/1", "games/3", "games/5"}
+
+
 _FORKED = """
 import os, signal, sys
 from pathlib import Path
-from letterrec.serving.loading import load_to_fork
+from letterrec.serving.opening import load_to_fork
 engine = load_to_fork(Path(sys.argv[1]))
 child = os.fork()
 if not child:

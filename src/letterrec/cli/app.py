@@ -34,6 +34,7 @@ app = typer.Typer(
 for command in (
     fitting.quickstart,
     fitting.fit,
+    fitting.align,
     fitting.refit,
     asking.evaluate,
     asking.compare,

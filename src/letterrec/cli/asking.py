@@ -48,6 +48,10 @@ def evaluate(
         str | None,
         typer.Option(metavar="NAME", help="items and targets of this one alone; default: all"),
     ] = None,
+    behaviour: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="ask for this one, such as buy; default: data.targets"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recall and NDCG by full ranking: every item competes, seen items included, as papers count.
@@ -66,6 +70,10 @@ def evaluate(
     Of a run of several sources each domain stands below, all items competing; with `--domain NAME`
     only the items of that one compete, for the users whose held-out item is of it.
 
+    Of a run with several behaviours to be predicted each stands below, asked for as any of them;
+    with `--behaviour NAME` that one alone is asked for: the first of it that each user has in the
+    split, be it a target or context.
+
     With `--cold`: how items fare that were held out of training (`--set data.cold_share=0.05` when
     fitting) and are added by their text alone, beside content-kNN and popularity.
 
@@ -81,8 +89,10 @@ def evaluate(
     from letterrec.evaluation.results import Evaluation
     from letterrec.reports.text import print_cold_metrics, print_metrics
 
-    if cold and (by or cuts or metrics or users or domain is not None):
-        raise RequestError("--by, --cuts, --metrics, --users and --domain do not go with --cold")
+    if cold and (by or cuts or metrics or users or domain is not None or behaviour is not None):
+        raise RequestError(
+            "--by, --cuts, --metrics, --users, --domain and --behaviour do not go with --cold"
+        )
     if cold:
         measured = api.evaluate_cold(run, beam=beam)
         if as_json:
@@ -101,6 +111,7 @@ def evaluate(
         metrics=words(metrics or ""),
         users=users,
         domain=domain,
+        behaviour=behaviour,
     )
     if as_json:
         print_json(result)

@@ -1,5 +1,5 @@
-"""The commands that make a run, and list what it can be made with: quickstart, fit, refit, recipes,
-settings.
+"""The commands that make a run, and list what it can be made with: quickstart, fit, align, refit,
+recipes, settings.
 """
 
 from __future__ import annotations
@@ -174,6 +174,51 @@ def refit(
         length = f"epochs: {told['epochs']}, from {start}" if told["epochs"] else "computed at once"
         n = made.dataset().n_interactions
         out.print(f"trained on all {n} interactions ({length})", soft_wrap=True)
+    out.print(f"The run is in {made.folder}", soft_wrap=True)
+
+
+def align(
+    run: RunArgument,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", metavar="RUN2", help="new folder; default: RUN-aligned")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="change a setting of preference, transitions, wishes, evaluation; repeatable",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with the alignment in RUN2")
+    ] = False,
+) -> None:
+    """Post-train a finished run's recommender on preferences (DPO), into a new run.
+
+    At one place of each user's training history, the recommender's own beam offers items. What was
+    chosen there is preferred to the others: its log-probability is to gain on theirs, compared with
+    the weights of RUN, which are the reference. Validation selects the epoch; where none is better
+    than RUN, the weights stay as they were, and a line says so. Transitions are then chosen and
+    metrics taken anew; identifiers and all else are those of RUN, which stays as it is.
+
+    `letterrec settings preference` lists how it is done. The recommender has to be rqt. A fit from
+    nothing with preferences at the end is `letterrec fit SOURCE --recipe rqt-dpo`.
+    docs/PREFERENCES.md has it by example.
+
+    Examples:
+
+        letterrec align runs/first
+
+        letterrec align runs/first --out runs/dpo --set preference.beta=0.5
+
+        letterrec compare runs/first runs/first-aligned
+    """
+    from letterrec import api
+    from letterrec.reports.text import print_metrics
+
+    made = api.align(run, out_folder, overrides, resume=resume)
+    print_metrics(out, made.metrics())
     out.print(f"The run is in {made.folder}", soft_wrap=True)
 
 

@@ -87,7 +87,7 @@ def serve(
         from letterrec.serving.http.server import serve as serve_runs
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "fastapi", "serve") from None
-    from letterrec.serving.loading import load_to_fork
+    from letterrec.serving.opening import load_to_fork
 
     named = o.named_runs(runs)
     options = o.ServerOptions(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import reprlib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -39,7 +39,7 @@ _RETIRED = {  # settings of earlier versions, section.key -> why there is nothin
 }
 # Settings that earlier versions lacked: recommender -> key -> what was done without.
 _LATER: dict[str, dict[str, Any]] = {
-    "rqt": {"item_weight": 0.0, "item_share": 0.0},
+    "rqt": {"item_weight": 0.0, "item_share": 0.0, "behaviour_weight": 0.0},
     "sasrec": {"norm_first": True},
 }
 
@@ -82,6 +82,20 @@ def load_settings(
     values = _read_recipe(str(recipe if recipe is not None else names.get("recommender", "rqt")))
     for section, name in names.items():
         _change_kind(values, section, name)
+    return _overridden(values, pairs)
+
+
+def changed(settings: Settings, overrides: Sequence[str] | Mapping[str, object] | None) -> Settings:
+    """Settings of a run with overrides as of `load_settings`.
+
+    Raises:
+        SettingsError: a key is unknown; a value does not fit.
+    """
+    return _overridden(settings.model_dump(), list(_pairs(overrides or [])))
+
+
+def _overridden(values: dict[str, Any], pairs: Iterable[tuple[list[str], object]]) -> Settings:
+    """Nested settings, of which those named by pairs of keys and value are set."""
     for keys, value in pairs:
         table = values
         for key in keys[:-1]:

@@ -43,6 +43,12 @@ class RqtSettings(TransformerSettings, RecommenderSection):
     item_share: float = Field(
         0.8, ge=0, lt=1, description="share of the probability that the softmax over items has"
     )
+    behaviour_weight: float = Field(
+        0.2,
+        ge=0,
+        description="weight in the loss of predicting by which behaviour the next item comes, of "
+        "several",
+    )
 
 
 class TigerSettings(RecommenderSection):

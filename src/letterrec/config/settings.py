@@ -1,28 +1,26 @@
 """Every setting of a run: its type, default and meaning. Frozen, and written as TOML.
 
-Those of a tokenizer and of a recommender are in `tokenizers`, `recommenders` and `baselines`.
-`loading` makes them from a recipe and what is changed of it. The paper's settings (section 5.4)
-are the recipe ``paper-letter-tiger``.
+Those of embeddings, of a tokenizer and of a recommender are in `embeddings`, `tokenizers`,
+`recommenders` and `baselines`. `loading` makes them from a recipe and what is changed of it. The
+paper's settings (section 5.4) are the recipe ``paper-letter-tiger``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from os import PathLike, fspath
-from typing import Any, ClassVar, Literal, Self
+from typing import Literal, Self
 
 import tomli_w
 from pydantic import Field, field_validator, model_validator
 
+from letterrec.config.embeddings import CollaborativeSettings, ContentSettings
+from letterrec.config.keywords import Order, Reading, Role
 from letterrec.config.recommenders import RecommenderSettings, RqtSettings
-from letterrec.config.section import Dropout, Section, TrainingSettings, TransformerSettings
+from letterrec.config.section import Section, TrainingSettings
 from letterrec.config.tokenizers import LetterSettings, TokenizerSettings
 from letterrec.errors import SettingsError
 
-Role = Literal[  # of a column
-    "user", "item", "timestamp", "rating", "behaviour", "title", "preference"
-]
-Order = Literal["time", "rows"]
 TrackerName = Literal["tensorboard", "mlflow", "wandb", "none"]
 SplitKind = Literal["leave-one-out", "temporal"]
 
@@ -92,86 +90,15 @@ class DataSettings(Section):
         """A number or a date of TOML as the text that it was."""
         return None if value is None else str(value)
 
-    def reading(self) -> dict[str, Any]:
+    def reading(self) -> Reading:
         """These settings as keyword arguments of `letterrec.read`."""
-        return self.model_dump(include={"k_core", "min_rating", "grades", "order", "columns"})
-
-
-_OF_TEXTS = ("auto", "text", "collaborative")  # sources of content embeddings that are no file
-
-
-class ContentSettings(Section):
-    """Item texts, or vectors of your own -> content embeddings."""
-
-    source: str = Field(
-        "auto",
-        description="'auto': the text, or the CF embeddings where items have no text; 'text'; "
-        "'collaborative'; or a file of vectors with their ids, of images for example",
-    )
-    ids: str | None = Field(
-        None, description="file of the vectors' item ids, where they do not bring their own"
-    )
-    order: Literal["ids", "rows"] = Field(
-        "ids", description="rows: vectors without ids are in the order of the run's items"
-    )
-    encoder: str = Field(
-        "minilm",
-        description="'minilm' (packaged, offline, English) or a model's name or folder, as for "
-        "other languages 'intfloat/multilingual-e5-small'",
-    )
-    batch_size: int = Field(64, ge=1, description="texts encoded at a time")
-    max_tokens: int = Field(128, ge=8, description="text beyond this is cut")
-
-    @model_validator(mode="after")
-    def _ids_have_vectors(self) -> Self:
-        if not self.is_file and (self.ids is not None or self.order == "rows"):
-            raise ValueError(
-                "content.ids and content.order are of a file of vectors; "
-                f"content.source = {self.source!r} is none"
-            )
-        return self
-
-    @property
-    def is_file(self) -> bool:
-        """Whether the embeddings are vectors in a file, and no encoder makes them."""
-        return self.source not in _OF_TEXTS
-
-    @property
-    def maker(self) -> str:
-        """What the embeddings are from: an encoder or a file."""
-        return self.source if self.is_file else self.encoder
-
-    def encoding(self) -> dict[str, Any]:
-        """How texts are encoded, as keyword arguments of `embeddings.content.embed`."""
-        return self.model_dump(include={"encoder", "batch_size", "max_tokens"})
-
-
-class CfTrainingSettings(TrainingSettings):
-    """How SASRec is trained."""
-
-    usual: ClassVar[Mapping[str, int]] = {"epochs": 14, "batch_size": 256}
-    smallest_batch: ClassVar[None] = None
-
-
-class CollaborativeSettings(TransformerSettings):
-    """Training interactions -> CF embeddings (SASRec with full cross-entropy)."""
-
-    source: str = Field(
-        "train", description="'train', 'given' (with the data), or a file of vectors with their ids"
-    )
-    ids: str | None = Field(
-        None, description="file of the vectors' item ids, where they do not bring their own"
-    )
-    order: Literal["ids", "rows"] = Field(
-        "ids", description="rows: vectors without ids are in the order of the run's items"
-    )
-    dim: int = Field(32, ge=2, description="width of the CF embeddings")
-    layers: int = Field(2, ge=1, description="transformer layers")
-    dropout: Dropout = 0.2
-    norm_first: bool = Field(
-        True, description="normalize what layers read, instead of what they are added to"
-    )
-    training: CfTrainingSettings = CfTrainingSettings(learning_rate=4e-3)
+        return {
+            "k_core": self.k_core,
+            "min_rating": self.min_rating,
+            "grades": dict(self.grades),
+            "order": self.order,
+            "columns": {str(role): column for role, column in self.columns.items()},
+        }
 
 
 class IdentifierSettings(Section):
@@ -212,6 +139,33 @@ class WishSettings(Section):
         6, ge=1, description="wishes that are made up of an item's words, to learn from"
     )
     training: TrainingSettings = TrainingSettings(epochs=8, learning_rate=1e-3, patience=3)
+
+
+class PreferenceSettings(Section):
+    """Post-training of a trained `rqt` by preference optimisation (DPO): after histories of
+    training, what was chosen next is preferred to the items that its own beams offered instead.
+    """
+
+    enabled: bool = Field(False, description="train on preferences once the recommender is trained")
+    users: int = Field(
+        50_000, ge=1, description="users of whose history one place each is learned, at most"
+    )
+    rejected: int = Field(
+        10, ge=1, le=100, description="items of a beam that what was chosen is preferred to"
+    )
+    beta: float = Field(
+        0.1,
+        gt=0,
+        description="how far a preference is to be learned: low ones move the probabilities far "
+        "away from those before",
+    )
+    likelihood: float = Field(
+        1.0,
+        ge=0,
+        description="weight of the chosen items' own log-probability in the loss, beside what they "
+        "gain on the others",
+    )
+    training: TrainingSettings = TrainingSettings(epochs=4, learning_rate=5e-5, patience=2)
 
 
 LARGEST_CUT = 1000  # beams of a wider search do not fit the memory
@@ -264,6 +218,7 @@ class Settings(Section):
     identifiers: IdentifierSettings = IdentifierSettings()
     recommender: RecommenderSettings = RqtSettings()
     training: TrainingSettings = TrainingSettings()
+    preference: PreferenceSettings = PreferenceSettings()
     transitions: TransitionSettings = TransitionSettings()
     wishes: WishSettings = WishSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

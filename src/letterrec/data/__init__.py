@@ -7,16 +7,15 @@ The formats are told apart by `readers.discovery`, and each is read by a module 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from letterrec.config.settings import Order
+from letterrec.config.keywords import Order
 from letterrec.data.dataset import Dataset
 from letterrec.data.domains import combined
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.frames import Frame, Frames
-from letterrec.data.readers.frames import read as read_frames
+from letterrec.data.reading import read_one
 from letterrec.data.sequences import Histories
 from letterrec.data.sources import (
     PUBLISHED,
@@ -92,32 +91,11 @@ def read(
     given = sources_of(as_frames(source, items) or source)
     if isinstance(given, Sources):
         parts = {
-            name: part if isinstance(part, Dataset) else _read_one(part, options, kept)
+            name: part if isinstance(part, Dataset) else read_one(part, options, kept)
             for name, part in given.named.items()
         }
         return combined(parts, join_users=join_users)
-    return given if isinstance(given, Dataset) else _read_one(given, options, kept)
-
-
-def _read_one(source: str | Frames, options: ReadOptions, cache: Path | None) -> Dataset:
-    if isinstance(source, Frames):
-        return read_frames(source, options)
-    from letterrec.data.readers.discovery import discover
-
-    path = Path(source)
-    if str(source) == PUBLISHED and not path.exists():
-        from letterrec.data.readers import movielens
-
-        return movielens.read(options, cache=cache)
-    try:
-        reader = discover(path, options)
-    except OSError as error:
-        raise DataError(f"{path} cannot be opened ({error.strerror or error})") from None
-    dataset = reader.read(path, options)
-    if str(source) == PUBLISHED:
-        note = f"./{PUBLISHED} is read; rename it to have MovieLens-100k fetched"
-        return replace(dataset, warnings=(note, *dataset.warnings))
-    return dataset
+    return given if isinstance(given, Dataset) else read_one(given, options, kept)
 
 
 def find_sources(folder: str | Path) -> dict[str, str]:

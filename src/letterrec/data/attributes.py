@@ -68,6 +68,34 @@ def table_of(items: Sequence[Mapping[str, Values]]) -> pl.DataFrame | None:
     )
 
 
+def stacked(tables: Sequence[tuple[pl.DataFrame | None, int]]) -> pl.DataFrame | None:
+    """The attributes of several catalogues as one table, items below items.
+
+    Args:
+        tables: of each catalogue its attributes, if it has any, and how many items it has.
+
+    >>> a, b = (table_of([row]) for row in ({"brand": ("Suds",)}, {"year": ("1999",)}))
+    >>> stacked([(a, 1), (None, 1), (b, 1)]).to_dict(as_series=False)
+    {'brand': [['Suds'], [], []], 'year': [[], [], ['1999']]}
+    """
+    names = dict.fromkeys(
+        name for table, _ in tables if table is not None for name in table.columns
+    )
+    if not names:
+        return None
+
+    def column(name: str) -> pl.Series:
+        none = pl.Series(name, [[]], pl.List(pl.String))
+        return pl.concat(
+            table[name]
+            if table is not None and name in table.columns
+            else none.new_from_index(0, n)
+            for table, n in tables
+        )
+
+    return pl.DataFrame([column(name) for name in names])
+
+
 def attributes_in(fields: Mapping[str, object]) -> dict[str, Values]:
     """The attributes in the cells of a row, by the names of their columns."""
     found = {name: values_of(cell) for name, cell in fields.items() if isinstance(name, str)}

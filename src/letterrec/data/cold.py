@@ -18,15 +18,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from letterrec import files
-from letterrec.config.settings import DataSettings
-from letterrec.data import Frames, Sources, read
-from letterrec.data.behaviours import with_targets
 from letterrec.data.dataset import Dataset
-from letterrec.data.domains import combined
 from letterrec.data.saved import behaviours_column, list_column
 from letterrec.data.sequences import Histories
-from letterrec.data.temporal import split_in_time
-from letterrec.errors import DataError, RunError, SettingsError
+from letterrec.errors import DataError, RunError
 from letterrec.files import atomic_path
 
 T = TypeVar("T")
@@ -91,60 +86,6 @@ def _histories(cases: pl.DataFrame) -> Histories:
         return histories
     of_each = Histories.from_lists(cases["behaviours"].to_list())
     return replace(histories, behaviours=of_each.items.astype(np.int8))
-
-
-def read_split(
-    source: str | Dataset | Frames | Sources, settings: DataSettings, seed: int
-) -> tuple[Dataset, ColdItems | None]:
-    """Read a source, and hold out what the settings ask for: a share of its items, and the
-    interactions of validation and test.
-
-    Args:
-        source: what `letterrec.read` takes or gave, or several of them.
-        settings: how it is read, ``cold_share`` and ``split``.
-        seed: decides which items are held out.
-
-    Raises:
-        DataError: the source cannot be used.
-        SettingsError: ``source`` is a `Dataset` already, and the settings say how to read it.
-    """
-    dataset = read_parts(source, settings)
-    if settings.targets:
-        dataset = with_targets(dataset, settings.targets)
-    cold = None
-    if settings.cold_share > 0:
-        dataset, cold = hold_out(dataset, settings.cold_share, seed)
-    if settings.split == "temporal":
-        dataset = split_in_time(dataset, settings.test_from, settings.valid_from)
-    return replace(dataset, times=None), cold
-
-
-def read_parts(source: str | Dataset | Frames | Sources, settings: DataSettings) -> Dataset:
-    """One source, or several as one data set, read as the settings say.
-
-    Raises:
-        DataError: a source cannot be used.
-        SettingsError: one is read already, and the settings say how to read it.
-    """
-    if not isinstance(source, Sources):
-        return _read(source, settings)
-    parts = {name: _read(part, settings) for name, part in source.named.items()}
-    return combined(parts, join_users=settings.join_users)
-
-
-def _read(source: str | Dataset | Frames, settings: DataSettings) -> Dataset:
-    """One source, read as the settings say; what is read already is taken as it is."""
-    reading = settings.reading()
-    if not isinstance(source, Dataset):
-        return read(source, **reading)
-    given = {k: v for k, v in reading.items() if v not in (None, {}, "time")}
-    if given:
-        name, value = next(iter(given.items()))
-        raise SettingsError(
-            f"data.{name} = {value!r}, but {source!r} is taken as it is; "
-            f"give {name} to letterrec.read instead"
-        )
-    return source
 
 
 def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, ColdItems]:

@@ -146,16 +146,24 @@ class Dataset:
         first = self.interactions.offsets[:-1]
         return self.interactions.slice(first, first + self.bounds.valid)
 
-    def held_out(self, split: Split) -> HeldOut:
+    def held_out(self, split: Split, behaviour: int = -1) -> HeldOut:
         """Of each user the first interaction of the split, and all that he had before.
 
         By leave-one-out that is the latest interaction (``test``) or the one before it
         (``valid``), for the users with at least three interactions. The history of a test case
         includes the validation items.
+
+        Args:
+            split: ``"valid"`` or ``"test"``.
+            behaviour: row of the one whose first interaction it is, be it no target; -1: any of the
+                targets.
         """
         if split not in ("valid", "test"):
             raise DataError(f"unknown split {split!r}; expected 'valid' or 'test'")
-        return self.bounds.cases(split, self.interactions, self.is_target)
+        asked, of_each = self.is_target, self.interactions.behaviours
+        if behaviour >= 0 and of_each is not None:
+            asked = of_each == behaviour
+        return self.bounds.cases(split, self.interactions, asked)
 
     @cached_property
     def returning(self) -> float:

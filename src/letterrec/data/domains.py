@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from letterrec.data.attributes import stacked
 from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
 from letterrec.errors import DataError, NotFound
@@ -90,6 +91,7 @@ def combined(parts: Mapping[str, Dataset], *, join_users: bool = False) -> Datas
         else None,
         preferences=_preferences(user_ids, owners, [part for _, part in named]),
         images=_of_items([(part.images, part.n_items) for _, part in named], ""),
+        attributes=stacked([(part.attributes, part.n_items) for _, part in named]),
         categories=_of_items([(part.categories, part.n_items) for _, part in named], ()),
         warnings=tuple(notes),
         times=None if times is None else times[order],

@@ -94,8 +94,9 @@ class Cut:
             start = places[np.searchsorted(places, begin)] - sequences.offsets[:-1]
         users = np.flatnonzero((start > 0) & (start < stop))
         first = sequences.offsets[users]
-        targets = sequences.items[first + start[users]]
-        return HeldOut(users, sequences.slice(first, first + start[users]), targets)
+        asked = first + start[users]
+        of_each = None if sequences.behaviours is None else sequences.behaviours[asked]
+        return HeldOut(users, sequences.slice(first, asked), sequences.items[asked], of_each)
 
     def newcomers(self, split: Split, lengths: NDArray[np.int64]) -> int:
         """Users who have interactions in a split and none before: there is no history to ask with.
@@ -117,18 +118,21 @@ class HeldOut:
         users: int64 ``(n,)`` user rows.
         histories: the ``n`` histories, uncut.
         targets: int32 ``(n,)`` item rows.
+        behaviours: int8 ``(n,)`` behaviour rows of the targets; None where there is one kind.
     """
 
     users: NDArray[np.int64]
     histories: Histories
     targets: NDArray[np.int32]
+    behaviours: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
         return len(self.users)
 
     def take(self, rows: NDArray[np.integer]) -> HeldOut:
         """The cases at ``rows``."""
-        return HeldOut(self.users[rows], self.histories.take(rows), self.targets[rows])
+        of_each = None if self.behaviours is None else self.behaviours[rows]
+        return HeldOut(self.users[rows], self.histories.take(rows), self.targets[rows], of_each)
 
 
 def returning_share(cases: HeldOut) -> float:

@@ -35,6 +35,7 @@ def event_weights(
     similarity: sp.csr_array[np.float32] | None,
     is_wanted: NDArray[np.bool_],
     *,
+    own: float = 1.0,
     window: int,
     backwards: float,
     ridge: float,
@@ -51,6 +52,8 @@ def event_weights(
         n_items: in the catalogue.
         similarity: float32 ``(n_items, n_items)``, what is expected without data, times ``ridge``.
         is_wanted: bool ``(n_behaviours,)``.
+        own: scale of the event as a predictor, relative to its item: the smaller, the more evidence
+            it takes until an item's behaviours differ.
         window: of `linear.nearby`, as is ``backwards``.
         backwards: weight of predicting an event from one after it.
         ridge: penalty of the squared weights.
@@ -60,7 +63,7 @@ def event_weights(
     """
     n = len(is_wanted)
     one = sp.eye_array(n_items, format="csr", dtype=np.float32)
-    as_predictors = per_event(one, np.hstack([np.ones((n, 1)), np.eye(n)]))
+    as_predictors = per_event(one, np.hstack([np.ones((n, 1)), own * np.eye(n)]))
     of_items = per_event(one, np.ones((n + 1, 1)))
     gram, cross = nearby(histories.events(n), n_items * n, window, backwards)
     targets = []

@@ -42,6 +42,7 @@ def learned(
     neighbours: int = NEIGHBOURS,
     n_behaviours: int = 1,
     targets: Sequence[int] = (),
+    own: float = 1.0,
 ) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
     """Learn transitions by a ridge regression on near items.
 
@@ -62,6 +63,7 @@ def learned(
             of a view and of a buy are those of the item, which both share, and their own, and what
             they speak for are items of a target behaviour.
         targets: rows of the target behaviours; empty: all.
+        own: of several behaviours, how far those of an item may differ; see `event_weights`.
 
     Returns:
         The transitions without similarity, up to 200 of each item; and float32 ``(n_items,
@@ -75,13 +77,16 @@ def learned(
             n_items,
             similarity,
             np.isin(np.arange(n_behaviours), wanted),
+            own=own,
             window=window,
             backwards=backwards,
             ridge=ridge,
             exact=_EXACT,
             neighbours=neighbours,
         )
-        made = Transitions(table, n_behaviours=n_behaviours, targets=wanted, of_context=of_context)
+        made = Transitions(
+            table, n_behaviours=n_behaviours, targets=wanted, own=own, of_context=of_context
+        )
         return made, None if alike is None else largest(alike, _SIMILAR)
     gram, cross = nearby(histories, n_items, window, backwards)
     expected = [] if similarity is None else [sp.csr_array(np.float32(ridge) * similarity)]

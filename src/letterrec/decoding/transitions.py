@@ -47,6 +47,7 @@ class Transitions:
         targets: rows of the behaviours of what is retrieved.
         context: weight of speaking for an item of another behaviour, relative to one of a target.
             This is part of ``table``.
+        own: how far an item's behaviours were let differ, from `learning.learned`.
         of_context: what speaks for items of other behaviours, of the shape of the table, from
             `learning.learned`; None where there are none, and in a run.
     """
@@ -59,6 +60,7 @@ class Transitions:
     n_behaviours: int = 1
     targets: tuple[int, ...] = (0,)
     context: float = 0.0
+    own: float = 1.0
     of_context: sp.csr_array[np.float32] | None = None
 
     @property
@@ -205,6 +207,7 @@ class Transitions:
                 "behaviours": str(self.n_behaviours),
                 "targets": json.dumps(self.targets),
                 "context": repr(self.context),
+                "own": repr(self.own),
             }
         write_tensors(
             path,
@@ -239,8 +242,8 @@ class Transitions:
             if not np.isfinite(counts).all():
                 raise ValueError("a count is not finite")
             known = {name: float(about[name]) for name in _STRENGTHS if name in about}
-            context = float(about.get("context", 0.0))
-        made = cls(table, n_behaviours=n_behaviours, targets=targets, context=context)
+            context, own = float(about.get("context", 0.0)), float(about.get("own", 1.0))
+        made = cls(table, n_behaviours=n_behaviours, targets=targets, context=context, own=own)
         strength = made.strength | known  # runs made before `seen` was chosen lack it
         seen, like, decay, weight = (strength[name] for name in _STRENGTHS)
         return replace(made, seen=seen, like=like, decay=decay, weight=weight)

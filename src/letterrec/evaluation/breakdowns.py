@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import HeldOut
 from letterrec.decoding.ranker import Ranker
+from letterrec.evaluation.cases import measured_cases
 from letterrec.evaluation.metrics import (
     PAPER,
     Measures,
@@ -22,7 +23,7 @@ from letterrec.evaluation.metrics import (
     standard_errors,
     summarise,
 )
-from letterrec.evaluation.protocol import LIST, measured_cases
+from letterrec.evaluation.protocol import LIST
 from letterrec.evaluation.ranking import rank_cases
 from letterrec.evaluation.results import Group
 

@@ -13,9 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.data import Dataset
-from letterrec.data.domains import items_in, names_of
-from letterrec.data.splits import HeldOut, Split, sample_cases
+from letterrec.data.domains import items_in
+from letterrec.data.splits import Split, sample_cases
 from letterrec.decoding.ranker import Ranker
+from letterrec.evaluation.cases import (
+    all_cases,
+    by_behaviour,
+    by_domain,
+    measured_cases,
+    sampled,
+)
 from letterrec.evaluation.metrics import (
     CUTS,
     PAPER,
@@ -30,14 +37,12 @@ from letterrec.evaluation.metrics import (
     summarise,
 )
 from letterrec.evaluation.ranking import Lists, rank_cases
-from letterrec.evaluation.results import DomainMetrics, Measured, SplitMetrics
+from letterrec.evaluation.results import Measured, SplitMetrics
 from letterrec.identifiers.collisions import group
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
 
 LIST = 10  # items of a list that is looked at for itself
-EVERYONE = 100_000  # the most users who are all measured where their number is unset
-SAMPLE = 20_000  # users measured where there are more
 _SCORES = 2**26  # that are held at a time by a ranker that scores all items
 
 
@@ -53,6 +58,7 @@ def evaluate_split(
     measures: Measures = PAPER,
     users: int | None = None,
     domain: str | None = None,
+    behaviour: int = -1,
 ) -> Measured:
     """Metrics of a split over its users, each counted once.
 
@@ -71,13 +77,15 @@ def evaluate_split(
         users: rank a sample of at most so many; None: all, or, where there are more than 100,000,
             a sample of 20,000.
         domain: rank the items of this one alone, for the users whose target is of it.
+        behaviour: row of the one that is asked for: of each user the first such interaction of the
+            split, whether or not it is a target; -1: what is to be predicted.
 
     Raises:
         NotFound: there is no such domain.
     """
-    everyone = _in_domain(dataset.held_out(split), dataset, domain)
+    everyone = all_cases(dataset, split, domain, behaviour)
     allowed = None if domain is None else items_in(dataset, domain)
-    cases = _sampled(everyone, users)
+    cases = sampled(everyone, users)
     if users is None and len(cases) < len(everyone):
         say(
             f"  note: a sample of {len(cases):,} of the {len(everyone):,} users is measured "
@@ -93,9 +101,10 @@ def evaluate_split(
         batch_size=_bounded(batch_size, dataset),
         beam=beam,
         exclude_seen=exclude_seen,
-        seen_by=dataset.seen_by(),
+        seen_by=dataset.seen_by(behaviour),
         label=f"ranking ({split})",
         allowed=allowed,
+        behaviour=behaviour,
     )
     seconds = time.perf_counter() - started
     ranks = ranks_of(lists[:, :width], cases.targets)
@@ -108,23 +117,18 @@ def evaluate_split(
         users_per_second=len(ranks) / max(seconds, 1e-9),
         exclude_seen=exclude_seen,
     )
-    top = lists[:, :LIST]
-    counts = np.bincount(top[top >= 0], minlength=dataset.n_items)
-    if allowed is not None:
-        counts = counts[allowed]
-    bits = novelty(top, dataset.popularity)
-    result["lists"] = {
-        f"coverage@{LIST}": coverage(counts),
-        f"gini@{LIST}": gini(counts),
-        f"novelty@{LIST}": float(bits.mean()) if len(bits) else 0.0,
-    }
-    result["standard_errors"][f"novelty@{LIST}"] = standard_error(bits)
+    result["lists"], error = _of_lists(lists[:, :LIST], dataset, allowed)
+    result["standard_errors"][f"novelty@{LIST}"] = error
     if len(cases) < len(everyone):
         result["of_users"] = len(everyone)
     if domain is not None:
         result["domain"] = domain
     elif dataset.domains is not None:
-        result["domains"] = _by_domain(ranks, cases, dataset, measures)
+        result["domains"] = by_domain(ranks, cases, dataset, measures)
+    if behaviour >= 0:
+        result["behaviour"] = dataset.behaviours[behaviour]
+    elif (parts := by_behaviour(ranks, cases, dataset, measures)) is not None:
+        result["behaviours"] = parts
     if newcomers := dataset.bounds.newcomers(split, dataset.interactions.lengths):
         result["without_history"] = newcomers
     if beam is not None:
@@ -137,46 +141,20 @@ def evaluate_split(
     return Measured(result, ranks)
 
 
-def _by_domain(
-    ranks: Ranks, cases: HeldOut, dataset: Dataset, measures: Measures
-) -> dict[str, DomainMetrics]:
-    """Metrics by the domain of the target."""
-    found: dict[str, DomainMetrics] = {}
-    for name in names_of(dataset):
-        own = ranks[items_in(dataset, name)[cases.targets]]
-        errors = standard_errors(own, measures)
-        found[name] = DomainMetrics(
-            users=len(own), metrics=summarise(own, measures), standard_errors=errors
-        )
-    return found
-
-
-def _in_domain(cases: HeldOut, dataset: Dataset, domain: str | None) -> HeldOut:
-    """The cases whose target is of a domain; all where none is named."""
-    if domain is None:
-        return cases
-    return cases.take(np.flatnonzero(items_in(dataset, domain)[cases.targets]))
-
-
-def measured_cases(
-    dataset: Dataset, split: Split, users: int | None = None, domain: str | None = None
-) -> HeldOut:
-    """The cases that `evaluate_split` ranks.
-
-    Args:
-        dataset: holds the cases.
-        split: ``"valid"`` or ``"test"``.
-        users: a sample of at most so many, which depends on the data alone; None: as of
-            `evaluate_split`.
-        domain: those whose target is of it; None: all.
-    """
-    return _sampled(_in_domain(dataset.held_out(split), dataset, domain), users)
-
-
-def _sampled(cases: HeldOut, users: int | None) -> HeldOut:
-    if users is None:
-        users = len(cases) if len(cases) <= EVERYONE else SAMPLE
-    return sample_cases(cases, users, seed=0)
+def _of_lists(
+    top: Lists, dataset: Dataset, allowed: NDArray[np.bool_] | None
+) -> tuple[dict[str, float], float]:
+    """What the lists of all users are like, and the standard error of their novelty."""
+    counts = np.bincount(top[top >= 0], minlength=dataset.n_items)
+    if allowed is not None:
+        counts = counts[allowed]
+    bits = novelty(top, dataset.popularity)
+    figures = {
+        f"coverage@{LIST}": coverage(counts),
+        f"gini@{LIST}": gini(counts),
+        f"novelty@{LIST}": float(bits.mean()) if len(bits) else 0.0,
+    }
+    return figures, standard_error(bits)
 
 
 def _bounded(batch_size: int, dataset: Dataset) -> int:

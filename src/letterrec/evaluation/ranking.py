@@ -28,6 +28,7 @@ def rank_cases(
     seen_by: NDArray[np.bool_] | None = None,
     label: str | None = None,
     allowed: NDArray[np.bool_] | None = None,
+    behaviour: int = -1,
 ) -> Lists:
     """The ``k`` best items for each case, seen items included unless excluded.
 
@@ -44,6 +45,7 @@ def rank_cases(
         seen_by: of `Queries`.
         label: of the progress bar; None shows none.
         allowed: bool ``(n_items,)``: the items that may come back; None: all.
+        behaviour: row of the one that is asked for; -1: those that the ranker predicts.
 
     Returns:
         int64 ``(n_cases, k)`` item rows, best first, ``-1`` where fewer exist.
@@ -70,6 +72,7 @@ def rank_cases(
                 beam=beam,
                 instructions=asked,
                 users=users,
+                behaviours=None if behaviour < 0 else np.full(len(rows), behaviour),
                 seen_by=seen_by,
             )
             items, _ = ranker.rank(queries)

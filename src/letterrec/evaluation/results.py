@@ -1,4 +1,4 @@
-"""What is said of a ranker: metrics of a split, its groups and domains; the ranks behind them."""
+"""What is said of a ranker: metrics of a split and of its parts; the ranks behind them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ class Group(TypedDict):
     standard_errors: dict[str, float]
 
 
-class DomainMetrics(TypedDict):
-    """Metrics of the users whose target is of one domain, and their standard errors."""
+class PartMetrics(TypedDict):
+    """Metrics of the users whose target is of one domain, or one behaviour, and their standard
+    errors.
+    """
 
     users: int
     metrics: dict[str, float]
@@ -37,7 +39,9 @@ class SplitMetrics(TypedDict):
     and of the novelty. ``of_users`` is there where ``users`` are a sample of so many,
     ``without_history`` where others have interactions in the split and none before; ``groups``
     where they were asked for. Of several sources, ``domains`` has the metrics by that of the
-    target, and ``domain`` says that the items and targets of one alone were ranked.
+    target, and ``domain`` says that the items and targets of one alone were ranked. Of several
+    behaviours to be predicted, ``behaviours`` has the metrics by that of the target, and
+    ``behaviour`` says that one alone was asked for.
     """
 
     split: Split
@@ -52,9 +56,16 @@ class SplitMetrics(TypedDict):
     identifier_metrics: NotRequired[dict[str, float]]
     groups: NotRequired[list[Group]]
     domain: NotRequired[str]
-    domains: NotRequired[dict[str, DomainMetrics]]
+    domains: NotRequired[dict[str, PartMetrics]]
+    behaviour: NotRequired[str]
+    behaviours: NotRequired[dict[str, PartMetrics]]
     seconds: float
     users_per_second: float
+
+
+def parts_of(result: SplitMetrics) -> list[tuple[str, PartMetrics]]:
+    """The metrics of each domain, then of each behaviour, where they were told apart."""
+    return [*result.get("domains", {}).items(), *result.get("behaviours", {}).items()]
 
 
 class Evaluation(TypedDict, total=False):

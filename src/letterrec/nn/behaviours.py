@@ -82,6 +82,35 @@ class BehaviourInputs(nn.Module):
         return following.scatter(1, latest, row[:, None])
 
 
+class NextBehaviour(nn.Module):
+    """By which behaviour the next item comes, before it is known or asked for.
+
+    The states of a network that reads `BehaviourInputs` know what comes next after their own place.
+    So the head reads the state of the place before, which is that of what came last, and that event
+    itself.
+
+    Args:
+        n: behaviours.
+        dim: width of states and inputs.
+    """
+
+    def __init__(self, n: int, dim: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2 * dim, dim)
+        self.out = nn.Linear(dim, n)
+
+    def forward(self, states: Tensor, inputs: Tensor) -> Tensor:
+        """Logits ``(batch, longest, n)`` of the behaviour after each event.
+
+        Args:
+            states: float ``(batch, longest, dim)`` of the network after each event.
+            inputs: float ``(batch, longest, dim)`` of the events themselves.
+        """
+        before = nn.functional.pad(states[:, :-1], (0, 0, 1, 0))
+        hidden = nn.functional.gelu(self.inner(torch.cat([before, inputs], 2)))
+        return cast(Tensor, self.out(hidden))
+
+
 def items_of(events: Tensor, n_behaviours: int) -> Tensor:
     """Item rows of events; -1 stays.
 

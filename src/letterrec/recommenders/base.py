@@ -18,9 +18,10 @@ from letterrec.decoding.beam_search import Decoder
 from letterrec.decoding.ranker import GenerativeRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
-from letterrec.embeddings.queries import QueryEncoder
+from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.errors import DataError, IdentifierError, RequestError, SettingsError
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.recommenders.preferences import Preferences
 from letterrec.recommenders.wishes.following import Wishes
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.options import TrainingOptions
@@ -60,6 +61,8 @@ class Recommender(nn.Module, ABC):
         max_history: how many of the latest items of a history are read.
         n_behaviours: kinds of interactions that it tells apart. Of more than one, the histories
             that `encode` takes are of events (`Histories.events`).
+        learns_preferences: whether it can be trained on what its own beams get wrong; see
+            `fit_preferences`.
         learns_wishes: whether it can be taught to follow wishes once it is trained; see
             `read_wishes` and `fit_wishes`.
         wishes: what it follows wishes by, where it was made to read any.
@@ -67,6 +70,7 @@ class Recommender(nn.Module, ABC):
 
     max_history: int
     n_behaviours: int = 1
+    learns_preferences: ClassVar[bool] = False
     learns_wishes: ClassVar[bool] = False
     wishes: Wishes | None = None
 
@@ -202,6 +206,28 @@ class Recommender(nn.Module, ABC):
             DataError: no sequence has two items.
         """
 
+    def fit_preferences(
+        self,
+        preferences: Preferences,
+        options: TrainingOptions,
+        *,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+    ) -> TrainingLog:
+        """Train on, so that what was chosen gains on what its own beams offered instead.
+
+        Args:
+            preferences: to learn.
+            options: of the training.
+            validate: metrics of the recommender as it is.
+
+        Raises:
+            SettingsError: it learns none.
+        """
+        raise SettingsError(
+            f"preference.enabled: recommender {type(self).__name__.lower()!r} does not learn "
+            "preferences; use recommender.name=rqt"
+        )
+
     @abstractmethod
     def encode(
         self,
@@ -221,6 +247,23 @@ class Recommender(nn.Module, ABC):
 
         Returns:
             What scores the next codes of prefixes, for `beam_search.search`.
+        """
+
+    @property
+    def predicts_behaviours(self) -> bool:
+        """Whether it says by which behaviour the next item comes."""
+        return self.n_behaviours > 1
+
+    @abstractmethod
+    def next_behaviours(self, histories: Tensor) -> Tensor:
+        """How likely the next item comes by each behaviour, before one is asked for; of one that
+        `predicts_behaviours`.
+
+        Args:
+            histories: int64 ``(batch, longest)`` events, as `encode` takes them, at least one each.
+
+        Returns:
+            float32 ``(batch, n_behaviours)``, one in sum.
         """
 
     @abstractmethod

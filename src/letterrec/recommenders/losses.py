@@ -1,7 +1,8 @@
-"""The loss that recommenders are trained with."""
+"""The losses that recommenders are trained with."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -22,3 +23,21 @@ def ranking_guided_loss(logits: Tensor, targets: Tensor, temperature: float = 1.
         A scalar in nats per code.
     """
     return F.cross_entropy(logits / temperature, targets, ignore_index=-100)
+
+
+def preference_loss(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
+    """Preference optimisation with several rejected items for each chosen one: the softmax DPO of
+    "On Softmax Direct Preference Optimization for Recommendation" (NeurIPS'24). With one rejected
+    item it is DPO ("Direct Preference Optimization", NeurIPS'23, eq. 7).
+
+    Args:
+        chosen: float ``(n,)``: by how much the log-probability of each chosen item is above that
+            which the reference gives it.
+        rejected: float ``(n, m)``: the same of the rejected ones; ``-inf`` where there are fewer.
+        beta: how fast the loss falls as the chosen item gains on the rejected ones.
+
+    Returns:
+        A scalar in nats: the mean over the cases.
+    """
+    behind = torch.logsumexp(beta * (rejected - chosen[:, None]), 1)
+    return F.softplus(behind).mean()

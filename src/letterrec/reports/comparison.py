@@ -10,7 +10,7 @@ from letterrec.data.splits import SPLITS, Split
 from letterrec.decoding.ranker import EventRanker
 from letterrec.evaluation.metrics import standard_errors
 from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
-from letterrec.evaluation.results import Evaluation, Group, SplitMetrics
+from letterrec.evaluation.results import Evaluation, Group, SplitMetrics, parts_of
 from letterrec.reports.markup import note, panels, table
 from letterrec.reports.plots import HUES, Bars, bars
 from letterrec.runs.run import Run
@@ -85,7 +85,7 @@ def _rows(run: Run, dataset: Dataset, metrics: Evaluation, split: Split) -> list
     found = [
         Row(run.settings.recommender.name, result["metrics"], result.get("standard_errors", {}), n)
     ]
-    for name, own in result.get("domains", {}).items():
+    for name, own in parts_of(result):
         label = f"{name}, {own['users']:,} users"
         found.append(Row(label, own["metrics"], own.get("standard_errors", {}), own["users"]))
     if "identifier_metrics" in result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from letterrec.embeddings.projection import sample
-from letterrec.evaluation.protocol import measured_cases
+from letterrec.evaluation.cases import measured_cases
 from letterrec.progress import visible
 from letterrec.reports.markup import label, note, safe
 from letterrec.serving.engine import Engine

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from letterrec.data.splits import SPLITS
 from letterrec.evaluation.cold_start import ColdMetrics
-from letterrec.evaluation.results import Evaluation, SplitMetrics
+from letterrec.evaluation.results import Evaluation, SplitMetrics, parts_of
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import Terminal
 from letterrec.progress import table as empty_table
@@ -38,7 +38,7 @@ def print_metrics(out: Terminal, results: Evaluation) -> None:
         table.add_row(f"{split}, {n}{of} users", *_cells(result["metrics"], n))
         if "standard_errors" in result:
             table.add_row("  standard error", *_cells(result["standard_errors"], n))
-        for name, own in result.get("domains", {}).items():
+        for name, own in parts_of(result):
             label = f"  {name}, {own['users']} users"
             table.add_row(label, *_cells(own["metrics"], own["users"]))
         if "identifier_metrics" in result:
@@ -50,9 +50,13 @@ def print_metrics(out: Terminal, results: Evaluation) -> None:
     without = ", without seen items" if last.get("exclude_seen") else ""
     if "domain" in last:
         without += f", of the items and targets of {last['domain']} alone"
+    if "behaviour" in last:
+        without += f", asked for {last['behaviour']!r}"
     if not last["users"]:
+        kind = f" of {last['behaviour']!r}" if "behaviour" in last else ""
         out.print(
-            "no user has an interaction held out, and a history before it: nothing is evaluated"
+            f"no user has an interaction{kind} held out, and a history before it: nothing is "
+            "evaluated"
         )
         return
     how = (

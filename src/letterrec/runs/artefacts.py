@@ -156,8 +156,13 @@ class Artefacts:
 
     @property
     def weights_path(self) -> Path:
-        """The file of the trained recommender."""
-        return self.files.recommender
+        """The file of the trained recommender: where preferences made it better, what they made."""
+        preferred = self.is_done("preference") and self.files.preference.exists()
+        return self.files.preference if preferred else self.files.recommender
+
+    def save_preferred(self, weights: Mapping[str, Tensor]) -> None:
+        """Keep what training on preferences has made of the recommender."""
+        write_tensors(self.files.preference, weights)
 
     def weights(self) -> dict[str, Tensor]:
         """The weights of the trained recommender.

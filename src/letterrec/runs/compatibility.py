@@ -70,6 +70,14 @@ def refuse_impossible(
         collaborative.given_cf(
             given.source, dataset, ids=given.ids, order=given.order, dim=dim, quiet=True
         )
+    if (
+        settings.preference.enabled
+        and not RECOMMENDERS[settings.recommender.name].learns_preferences
+    ):
+        raise SettingsError(
+            f"preference.enabled: recommender {settings.recommender.name!r} does not learn "
+            "preferences; use recommender.name=rqt"
+        )
     if settings.wishes.enabled:
         _refuse_wishes(settings, dataset)
     features = Features(None, dataset.titles, dataset.texts, dataset.preferences)

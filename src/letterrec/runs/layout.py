@@ -12,6 +12,7 @@ RUN/
   tokenizer/                the trained tokenizer
   identifiers.parquet       one code sequence per item
   recommender.safetensors   the trained recommender
+  preference.safetensors    the same after it has learned preferences, where that made it better
   transitions.safetensors   which item speaks for which, mixed into its probabilities
   wishes.safetensors        what reads wishes in words, where it was trained
   diagnostics.json          what the identifiers look like
@@ -50,6 +51,7 @@ class Layout:
         self.tokenizer = folder / "tokenizer"
         self.identifiers = folder / "identifiers.parquet"
         self.recommender = folder / "recommender.safetensors"
+        self.preference = folder / "preference.safetensors"
         self.transitions = folder / "transitions.safetensors"
         self.wishes = folder / "wishes.safetensors"
         self.diagnostics = folder / "diagnostics.json"

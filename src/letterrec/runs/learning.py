@@ -15,10 +15,11 @@ from letterrec.config.settings import Settings
 from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
 from letterrec.decoding import learning
+from letterrec.decoding.contexts import chosen_context
 from letterrec.decoding.ranker import GenerativeRanker, Ranker
 from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
-from letterrec.embeddings.queries import QueryEncoder
+from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.evaluation.protocol import Validation
 from letterrec.files import reading
 from letterrec.identifiers.identifiers import Identifiers
@@ -187,50 +188,69 @@ def relearned_transitions(
     """
     if chosen is None:
         return None
-    transitions, similar = _learned(run, dataset, content)
+    transitions, similar = _learned(run, dataset, content, chosen.own)
     return learning.strong_as(transitions, chosen, similar)
 
 
 def _learned(
-    run: Run, dataset: Dataset, content: Embeddings | None
+    run: Run, dataset: Dataset, content: Embeddings | None, own: float
 ) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
     """Transitions of what is trained on, and what similarity adds; see `learning.learned`."""
-    similarity = None
-    if content is not None and len(content) > 1:
-        similarity = learning.similarity_of(content)
-    settings = run.settings.transitions.model_dump(exclude={"enabled"})
     return learning.learned(
         dataset.training(),
         dataset.n_items,
-        similarity,
+        _similarity(content),
         n_behaviours=dataset.n_behaviours,
         targets=dataset.targets,
-        **settings,
+        own=own,
+        **run.settings.transitions.model_dump(exclude={"enabled"}),
     )
+
+
+def _similarity(content: Embeddings | None) -> sp.csr_array[np.float32] | None:
+    return None if content is None or len(content) < 2 else learning.similarity_of(content)
 
 
 def fit_transitions(
     run: Run, dataset: Dataset, content: Embeddings | None, ranker: GenerativeRanker
 ) -> Transitions | None:
     """Transitions of the training interactions, of the strength that validation chooses; None
-    where the settings do without.
+    where the settings do without. How they treat several behaviours is chosen on the latest
+    interactions of training, where there are enough.
     """
     settings = run.settings.transitions
     if not settings.enabled:
         return None
-    transitions, similar = _learned(run, dataset, content)
     cases = validation_of(run, dataset)
 
     def score(transitions: Transitions) -> float:
         metrics = cases.metrics(replace(ranker, transitions=transitions))
         return metrics[run.settings.evaluation.criterion]
 
+    found = _context(run, dataset, content) if dataset.behaviours and cases else None
+    transitions, similar = _learned(run, dataset, content, 1.0 if found is None else found[0])
+    if found is not None:
+        transitions = replace(transitions.with_context(found[1]), of_context=None)
     chosen = learning.chosen(transitions, score, similar) if cases else transitions
+    of_behaviours = f", context {chosen.context:g}, behaviours apart {chosen.own:g}"
     say(
         f"  chosen on validation: seen items {chosen.seen:g}, like items {chosen.like:g}, "
         f"decay {chosen.decay:g}, weight {chosen.weight:g}"
+        f"{of_behaviours if dataset.behaviours else ''}"
     )
     return chosen
+
+
+def _context(run: Run, dataset: Dataset, content: Embeddings | None) -> tuple[float, float] | None:
+    """How transitions treat the behaviours of a data set; see `contexts.chosen_context`."""
+    return chosen_context(
+        dataset.training(),
+        dataset.n_items,
+        _similarity(content),
+        n_behaviours=dataset.n_behaviours,
+        targets=dataset.targets,
+        **run.settings.transitions.model_dump(exclude={"enabled"}),
+    )
 
 
 def validation_of(run: Run, dataset: Dataset) -> Validation:

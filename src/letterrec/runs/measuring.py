@@ -13,8 +13,9 @@ from letterrec.embeddings.content import embed
 from letterrec.errors import RunError
 from letterrec.evaluation import cold_start
 from letterrec.evaluation.breakdowns import By, grouped
+from letterrec.evaluation.cases import measured_cases
 from letterrec.evaluation.metrics import Measures
-from letterrec.evaluation.protocol import evaluate_split, measured_cases, popularity_metrics
+from letterrec.evaluation.protocol import evaluate_split, popularity_metrics
 from letterrec.evaluation.results import Measured
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.runs.learning import trained_recommender
@@ -50,6 +51,7 @@ def measure_split(
     exclude_seen: bool = False,
     by: By | None = None,
     domain: str | None = None,
+    behaviour: int = -1,
 ) -> Measured:
     """How well a ranker does on a split, measured as the settings say.
 
@@ -63,6 +65,7 @@ def measure_split(
         exclude_seen: rank without the items of the history.
         by: also by group of users.
         domain: rank the items of this one alone.
+        behaviour: row of the one that is asked for; -1: what is to be predicted.
     """
     chosen, measures = settings.evaluation, measures_of(settings)
     measured = evaluate_split(
@@ -76,9 +79,10 @@ def measure_split(
         measures=measures,
         users=chosen.test_users,
         domain=domain,
+        behaviour=behaviour,
     )
     if by is not None:
-        cases = measured_cases(dataset, split, chosen.test_users, domain)
+        cases = measured_cases(dataset, split, chosen.test_users, domain, behaviour)
         measured.metrics["groups"] = grouped(by, measured.ranks, cases, dataset, measures)
     return measured
 

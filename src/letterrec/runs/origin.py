@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 import letterrec
+from letterrec.config.settings import Settings, dotted
 from letterrec.runs.records import FORMAT, RunRecord
 
 _PACKAGES = ("numpy", "polars", "safetensors", "sentence-transformers", "torch")
@@ -65,3 +66,11 @@ def processor() -> str:
         return f"{len(names)} x {names[0]}"
     except (OSError, IndexError):
         return f"{os.cpu_count()} x {platform.machine()}"
+
+
+def differences(old: Settings, new: Settings) -> str:
+    """In which settings two runs differ, as ``key: old -> new``."""
+    before, after = dotted(old.model_dump()), dotted(new.model_dump())
+    keys = [k for k in after | before if before.get(k) != after.get(k)]
+    told = [f"{k}: {before.get(k)!r} there, {after.get(k)!r} now" for k in keys]
+    return "; ".join(told[:4]) + (f"; and {len(told) - 4} more" if len(told) > 4 else "")

@@ -112,7 +112,7 @@ class Split(Record):
     identifier_metrics: Figures | None = None
 
 
-class Popularity(Record):
+class PopularityBySplit(Record):
     """Metrics of the most frequent items."""
 
     valid: Figures
@@ -124,7 +124,7 @@ class Metrics(Record):
 
     valid: Split
     test: Split
-    popularity: Popularity
+    popularity: PopularityBySplit
 
 
 class Level(Record):

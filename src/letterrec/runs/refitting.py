@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import Cut
 from letterrec.data.temporal import TEMPORAL
+from letterrec.decoding.ranker import GenerativeRanker
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError, RunError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
-from letterrec.runs import identifying, learning, steps, wishes
+from letterrec.runs import identifying, learning, preference, steps, wishes
 from letterrec.runs.records import Refitted
 from letterrec.runs.reuse import take_stage
 from letterrec.runs.run import Run
@@ -124,6 +125,12 @@ def refit(
         if weights == "run":
             recommender.start_from(run.weights(), np.where(rows < known.n_trained, rows, -1))
         refitted.step(steps.RECOMMENDER, dataset, partial(learn, recommender))
+        if run.settings.preference.enabled:
+            learning.load_weights(refitted, recommender)
+            ranker = GenerativeRanker(recommender, trie, beam=run.settings.evaluation.beam)
+            chosen = epochs_chosen(run, "preference")
+            prefer = partial(preference.relearned, refitted, dataset, recommender, ranker, chosen)
+            refitted.step(steps.PREFERENCE, dataset, prefer)
         remember = partial(
             learning.relearned_transitions,
             refitted,

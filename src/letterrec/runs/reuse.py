@@ -49,6 +49,13 @@ def take_over(run: Run, others: Iterable[Path]) -> None:
             take_stage(run, other, stage)
 
 
+def take_learned(run: Run, other: Run) -> None:
+    """Take all that another run has learned of the same data, whatever it was decided by."""
+    for stage in _FILES:
+        if stage in run.stages and other.is_done(stage) and not run.is_done(stage):
+            take_stage(run, other, stage)
+
+
 def take_stage(run: Run, other: Run, stage: str) -> None:
     """Take what another run has of a stage."""
     for name in _FILES[stage]:
@@ -71,7 +78,7 @@ def deciding(settings: Settings, stage: str) -> object:
     if settings.collaborative.source not in ("train", "given"):
         return None
     if stage == "recommender":
-        return settings.model_dump(exclude={"transitions", "wishes", "tracker"})
+        return settings.model_dump(exclude={"preference", "transitions", "wishes", "tracker"})
     cf = (settings.seed, settings.data.max_history, settings.collaborative.model_dump())
     if stage == "collaborative":
         return cf

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar, cast
 
 from letterrec.baselines import BASELINES
 from letterrec.config.loading import parse_kept_settings
-from letterrec.config.settings import Settings, dotted
+from letterrec.config.settings import Settings
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers.frames import Frames
@@ -26,10 +26,11 @@ from letterrec.data.sources import Sources
 from letterrec.errors import RunError, SettingsError, one_line
 from letterrec.files import fingerprint, reading, write_json, write_text
 from letterrec.progress import say
+from letterrec.runs import tracking
 from letterrec.runs.artefacts import Artefacts
 from letterrec.runs.layout import Layout, holds_run
 from letterrec.runs.notebook import html_table, metrics_table
-from letterrec.runs.origin import new_about, timestamp
+from letterrec.runs.origin import differences, new_about, timestamp
 from letterrec.runs.records import Refitted, StageRecord, read_about
 from letterrec.training import distributed
 
@@ -43,6 +44,7 @@ STAGES = (
     "transitions",
     "evaluation",
 )
+PREFERENCE = "preference"  # a stage behind the recommender, where preferences are learned
 WISHES = "wishes"  # a stage before the evaluation, where wishes are to be followed
 _BASELINE_STAGES = ("read", "recommender", "evaluation")
 
@@ -127,7 +129,7 @@ class Run(Artefacts):
             if run.settings.plain() != settings.plain():
                 raise RunError(
                     f"{folder} was started with other settings "
-                    f"({_differences(run.settings, settings)}); resume with the same recipe and "
+                    f"({differences(run.settings, settings)}); resume with the same recipe and "
                     "--set values, or name another --out"
                 )
             for half_written in folder.rglob(".*.tmp"):  # by a process that was killed
@@ -191,7 +193,12 @@ class Run(Artefacts):
         """What a run with these settings goes through, in order."""
         if self.settings.recommender.name in BASELINES:
             return _BASELINE_STAGES
-        return (*STAGES[:-1], WISHES, STAGES[-1]) if self.settings.wishes.enabled else STAGES
+        stages = list(STAGES)
+        if self.settings.preference.enabled:
+            stages.insert(stages.index("transitions"), PREFERENCE)
+        if self.settings.wishes.enabled:
+            stages.insert(stages.index("evaluation"), WISHES)
+        return tuple(stages)
 
     def step(self, step: Step[Made, Kept], dataset: Dataset, make: Callable[[], Made]) -> Kept:
         """What a step gives: loaded if the run has it, else made, kept and loaded.
@@ -219,7 +226,11 @@ class Run(Artefacts):
         say(f"[{self.stages.index(name) + 1}/{len(self.stages)}] {name}")
         started = time.perf_counter()
         record: Facts = {}
-        yield record
+        try:
+            yield record
+        except BaseException as error:
+            tracking.give_up(self.files, "FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
         record["seconds"] = round(time.perf_counter() - started, 2)
         record["finished"] = timestamp()
         self.record(name, record)
@@ -338,11 +349,3 @@ def _facts_of(dataset: Dataset) -> Facts:
 def _shown(path: Path) -> str:
     text = str(path)
     return text if len(text) <= 120 else f"{text[:60]}... ({len(text)} characters)"
-
-
-def _differences(old: Settings, new: Settings) -> str:
-    """In which settings two runs differ, as ``key: old -> new``."""
-    before, after = dotted(old.model_dump()), dotted(new.model_dump())
-    keys = [k for k in after | before if before.get(k) != after.get(k)]
-    told = [f"{k}: {before.get(k)!r} there, {after.get(k)!r} now" for k in keys]
-    return "; ".join(told[:4]) + (f"; and {len(told) - 4} more" if len(told) > 4 else "")

@@ -103,6 +103,12 @@ def _keep_recommender(run: Run, dataset: Dataset, made: MadeRecommender) -> Fact
     return {"best_epoch": made.log.best_epoch, "epochs": len(made.log.epochs)}
 
 
+def _keep_preference(run: Run, dataset: Dataset, made: MadeRecommender) -> Facts:
+    if made.log.best_epoch >= 0:
+        run.save_preferred(made.weights)
+    return {"best_epoch": made.log.best_epoch, "epochs": len(made.log.epochs)}
+
+
 def _keep_transitions(run: Run, dataset: Dataset, made: Transitions | None) -> Facts:
     if made is None:
         return {}
@@ -143,6 +149,9 @@ IDENTIFIERS: Step[MadeIdentifiers, Identifiers] = Step(
 )
 RECOMMENDER: Step[MadeRecommender, Mapping[str, Tensor]] = Step(
     "recommender", _keep_recommender, lambda run, dataset: run.weights()
+)
+PREFERENCE: Step[MadeRecommender, Mapping[str, Tensor]] = Step(
+    "preference", _keep_preference, lambda run, dataset: run.weights()
 )
 TRANSITIONS: Step[Transitions | None, Transitions | None] = Step(
     "transitions", _keep_transitions, lambda run, dataset: run.transitions(dataset.n_items)

@@ -2,24 +2,30 @@
 
 TensorBoard's events are in the run folder and need no other program (`training.loop`). MLflow and
 Weights & Biases are told by their own clients, which are imported when the settings name them, and
-configured as they always are: by ``MLFLOW_TRACKING_URI``, ``WANDB_MODE`` and so on.
+configured as they always are: by ``MLFLOW_TRACKING_URI``, ``WANDB_MODE`` and so on. A record ends
+as its run does: finished, failed or killed; a run that goes on with ``--resume`` opens it again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from types import FrameType
+from typing import Any, Literal, Protocol
 
 from letterrec.config.settings import Settings, TrackerName, dotted
 from letterrec.data.splits import SPLITS
 from letterrec.errors import MissingExtra, RunError
 from letterrec.evaluation.results import Evaluation
 from letterrec.files import read_json, write_json
+from letterrec.progress import say
 from letterrec.runs.layout import Layout
 from letterrec.training import distributed
 
@@ -27,6 +33,7 @@ _PROJECT = "letterrec"  # experiment or project, where the environment names non
 _LONGEST = 500  # characters of a parameter that MLflow takes
 Values = Mapping[str, float]
 Watcher = Callable[[str, Values], None]
+Ending = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 class Tracker(Protocol):
@@ -35,8 +42,8 @@ class Tracker(Protocol):
     def log(self, values: Values, epoch: int | None) -> None:
         """Metrics by name, of an epoch or of the whole run."""
 
-    def finish(self) -> None:
-        """The run is finished."""
+    def finish(self, how: Ending) -> None:
+        """The run has ended."""
 
 
 class MlflowTracker:
@@ -54,18 +61,20 @@ class MlflowTracker:
             there = self._client.get_experiment_by_name(name)
             group = self._client.create_experiment(name) if there is None else there.experiment_id
             self._run = self._client.create_run(group, run_name=files.folder.name).info.run_id
-            for key, value in _told(settings).items():
-                self._client.log_param(self._run, key, str(value)[:_LONGEST])
             write_json(files.tracked, self._run)
+        elif self._client.get_run(self._run).info.status != "RUNNING":
+            self._client.update_run(self._run, status="RUNNING")
+        for key, value in _told(settings).items():  # the same again where it is resumed
+            self._client.log_param(self._run, key, str(value)[:_LONGEST])
 
     def log(self, values: Values, epoch: int | None) -> None:
         """See `Tracker`; ``recall@10`` is ``recall_at_10``, since MLflow takes no ``@``."""
         for name, value in values.items():
             self._client.log_metric(self._run, name.replace("@", "_at_"), value, step=epoch)
 
-    def finish(self) -> None:
+    def finish(self, how: Ending) -> None:
         """See `Tracker`."""
-        self._client.set_terminated(self._run)
+        self._client.set_terminated(self._run, status=how)
 
 
 class WandbTracker:
@@ -87,9 +96,9 @@ class WandbTracker:
         """See `Tracker`; the epoch is a value like the others, since stages count anew."""
         self._run.log(dict(values) if epoch is None else {**values, "epoch": epoch})
 
-    def finish(self) -> None:
-        """See `Tracker`."""
-        self._run.finish()
+    def finish(self, how: Ending) -> None:
+        """See `Tracker`; whatever is not finished has failed there."""
+        self._run.finish(exit_code=0 if how == "FINISHED" else 1)
 
 
 _TRACKERS: dict[TrackerName, Callable[[Layout, Settings], Tracker]] = {
@@ -145,11 +154,30 @@ def epochs_to(files: Layout, settings: Settings, stage: str) -> Callable[[Values
 
 def tell_metrics(files: Layout, settings: Settings, measured: Evaluation) -> None:
     """Tell the tracker of the settings what a run measured at its end."""
+    finish(
+        files,
+        settings,
+        {f"{s}/{name}": v for s in SPLITS for name, v in measured[s]["metrics"].items()},
+    )
+
+
+def finish(files: Layout, settings: Settings, values: Values | None = None) -> None:
+    """Tell the tracker of the settings that a run is finished, and what it measured, if it did."""
     if settings.tracker not in _TRACKERS or not distributed.is_main():
         return
-    values = {f"{s}/{name}": v for s in SPLITS for name, v in measured[s]["metrics"].items()}
-    _tell(files, settings, values, None).finish()
+    _tell(files, settings, values or {}, None).finish("FINISHED")
     del _open[str(files.folder)]
+
+
+def give_up(files: Layout, how: Ending) -> None:
+    """Tell the tracker of a run, where one was told of it, that it ends before it is finished."""
+    tracker = _open.pop(str(files.folder), None)
+    if tracker is None:
+        return
+    try:
+        tracker.finish(how)
+    except Exception as error:  # what ended the run is what matters
+        say(f"  note: the tracker was not told that the run ended ({type(error).__name__})")
 
 
 def _tell(files: Layout, settings: Settings, values: Values, epoch: int | None) -> Tracker:
@@ -161,15 +189,32 @@ def _tell(files: Layout, settings: Settings, values: Values, epoch: int | None) 
     key = str(files.folder)
     try:
         if key not in _open:
+            _heed_termination()
             _open[key] = _TRACKERS[settings.tracker](files, settings)
         _open[key].log(values, epoch)
     except Exception as error:  # each client raises kinds of its own
+        _open.pop(key, None)  # what takes nothing is not told of the end either
         reason = " ".join(str(error).split())[:200]
         raise RunError(
             f"tracker = {settings.tracker!r} took no metrics ({type(error).__name__}: {reason}); "
             "mend it and go on with --resume"
         ) from error
     return _open[key]
+
+
+def _heed_termination() -> None:
+    """From here on a request to end (SIGTERM) is told to trackers before it ends the process."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for tracker in _open.values():
+            with contextlib.suppress(Exception):
+                tracker.finish("KILLED")
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    is_ours = threading.current_thread() is threading.main_thread()  # others may set none
+    if is_ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
 
 
 def _known(files: Layout) -> str | None:

@@ -23,7 +23,7 @@ def asked_behaviour(name: str | None, dataset: Dataset, *, any_of_them: bool) ->
     """
     if name is None:
         return -1
-    row = _row(name, "behaviour", dataset)
+    row = row_of(name, "behaviour", dataset)
     if any_of_them:
         return row
     if dataset.targets in ((), (row,)):
@@ -59,7 +59,7 @@ def behaviours_in(
         return (default,) * len(rows) if dataset.behaviours else ()
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise RequestError(f"behaviours = {names!r}: expected a list of names, one for each item")
-    of_each = [_row(name, "behaviours", dataset) for name in names]
+    of_each = [row_of(name, "behaviours", dataset) for name in names]
     if len(of_each) != len(ids):
         raise RequestError(
             f"behaviours has {len(of_each)} names for a history of {len(ids)} items; give one for "
@@ -68,7 +68,17 @@ def behaviours_in(
     return tuple(row for row, item in zip(of_each, ids, strict=True) if item in known)
 
 
-def _row(name: object, what: str, dataset: Dataset) -> int:
+def row_of(name: object, what: str, dataset: Dataset) -> int:
+    """The row of a behaviour of the run.
+
+    Args:
+        name: of the behaviour.
+        what: it was given as, for the error.
+        dataset: of the run.
+
+    Raises:
+        RequestError: the run does not know it.
+    """
     if not dataset.behaviours:
         raise RequestError(
             f"{what} = {short(repr(name))}: the run knows one kind of interaction; fit one to data "

@@ -37,7 +37,7 @@ from letterrec.serving.catalogue.log import read_changes, version_of
 from letterrec.serving.catalogue.successor import successor
 from letterrec.serving.models import Model
 from letterrec.serving.preparation import Preparation, known_user
-from letterrec.serving.queries import Answered, Prepared, Query, Unknown, checked, kind_of, listed
+from letterrec.serving.queries import Answered, Prepared, Query, Unknown, kind_of, listed
 from letterrec.serving.reasons import Reasons
 from letterrec.serving.search import Search, histories_of
 
@@ -278,7 +278,7 @@ class Engine:
             for h, b in zip(each, kinds, strict=True)
         ]
         if not isinstance(instruction, str) and instruction is not None:
-            queries = self._asked(queries, template, instruction)
+            queries = preparation.instructed(queries, template, instruction)
         if skipped := dict.fromkeys(item for query in queries for item in query.skipped):
             message = f"skipped {listed(list(skipped))}: {self.not_among()}"
             warnings.warn(message, UserWarning, stacklevel=2)
@@ -294,23 +294,41 @@ class Engine:
         row = catalogue.rows.get(item)
         return item if row is None else catalogue.titles[row]
 
-    def _asked(
-        self, queries: list[Prepared], template: Query, instructions: Sequence[str | None]
-    ) -> list[Prepared]:
-        """The queries, each with an instruction of its own.
+    def next_behaviours(
+        self,
+        histories: Iterable[Iterable[object]],
+        behaviours: Sequence[Sequence[str] | None] | None = None,
+    ) -> list[dict[str, float] | None]:
+        """By which behaviour the next item of each history comes: a probability for each.
+
+        Args:
+            histories: lists of item ids, oldest first.
+            behaviours: as of `recommend`.
+
+        Returns:
+            Per history behaviour -> probability, one in sum; None for a history that is empty.
 
         Raises:
-            RequestError: there are not as many, or the recommender reads none.
+            RequestError: the run does not predict that, or one of `recommend`.
         """
-        if not isinstance(instructions, Sequence) or len(instructions) != len(queries):
+        each = list(histories)
+        kinds = [None] * len(each) if behaviours is None else list(behaviours)
+        if len(kinds) != len(each):
+            raise RequestError(f"{len(kinds)} lists of behaviours came for {len(each)} histories")
+        if not self.model.predicts_behaviours:
             raise RequestError(
-                f"instruction = {kind_of(instructions)}: expected one text for all histories, or a "
-                f"list of one for each of the {len(queries)}"
+                "the run does not predict behaviours; fit a recommender that does (rqt, tiger or "
+                "lcrec) to data with a column 'behaviour', or with data.grades"
             )
-        each = [checked(replace(template, instruction=one))[2] for one in instructions]
-        if any(each):
-            self.model.check_follows()
-        return [replace(query, instruction=one) for query, one in zip(queries, each, strict=True)]
+        queries = (Query(h, behaviours=b) for h, b in zip(each, kinds, strict=True))
+        return [self.behaviour_odds(self.prepare(query)) for query in queries]
+
+    def behaviour_odds(self, query: Prepared) -> dict[str, float] | None:
+        """`next_behaviours` of a prepared query; None where the run does not predict them."""
+        if not query.rows or not self.model.predicts_behaviours:
+            return None
+        (odds,) = self.model.next_behaviours(histories_of([query], self.dataset)).tolist()
+        return dict(zip(self.dataset.behaviours, odds, strict=True))
 
     def note_on(self, query: Prepared) -> str | None:
         """What should be known of a query's answer: that no item is near what it wishes for."""
@@ -352,7 +370,12 @@ class Engine:
     def answered(self, queries: Sequence[Prepared]) -> list[Answered]:
         """The same, with what else the model has to work out for them."""
         return [
-            Answered(items, self.note_on(query), self._wished(query) if query.explain else None)
+            Answered(
+                items,
+                self.note_on(query),
+                self._wished(query) if query.explain else None,
+                self.behaviour_odds(query) if query.explain else None,
+            )
             for query, items in zip(queries, self.answer(queries), strict=True)
         ]
 

@@ -33,11 +33,13 @@ class Model(ABC):
             log-probabilities; one that does not gives items scores of its own.
         follows_instructions: whether it was trained on wishes in words.
         reads_behaviours: whether it tells behaviours apart and may be asked for any of them.
+        predicts_behaviours: whether it says by which behaviour the next item comes.
     """
 
     generates: bool
     follows_instructions: bool
     reads_behaviours: bool
+    predicts_behaviours: bool
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -87,6 +89,17 @@ class Model(ABC):
         """
         return True
 
+    def next_behaviours(self, histories: Histories) -> NDArray[np.float32]:
+        """float32 ``(n, n_behaviours)``: how likely the next item comes by each behaviour.
+
+        Args:
+            histories: item rows with their behaviours, at least one each.
+
+        Raises:
+            RequestError: it does not predict that.
+        """
+        raise RequestError("the run's recommender does not predict behaviours")
+
     def asked(self, histories: Histories, instructions: Sequence[str | None]) -> Asked | None:
         """What instructions change beside histories in what memory counts; None where they change
         nothing of that.
@@ -117,6 +130,7 @@ class GenerativeModel(Model):
         self.generates = recommender.searches
         self.follows_instructions = recommender.follows_instructions
         self.reads_behaviours = recommender.n_behaviours > 1
+        self.predicts_behaviours = recommender.predicts_behaviours
 
     def ranker(self, catalogue: Catalogue) -> Ranker:
         """Beam search over the catalogue's trie, or what the recommender ranks by instead."""
@@ -141,6 +155,13 @@ class GenerativeModel(Model):
     def meets(self, instruction: str) -> bool:
         """See `Recommender.meets`."""
         return self._recommender.meets(instruction)
+
+    def next_behaviours(self, histories: Histories) -> NDArray[np.float32]:
+        """See `Recommender.next_behaviours`."""
+        recommender = self._recommender
+        events = histories.events(recommender.n_behaviours).padded(recommender.max_history)
+        found = recommender.next_behaviours(torch.from_numpy(events).to(device()))
+        return np.asarray(found.cpu().numpy(), dtype=np.float32)
 
     def asked(self, histories: Histories, instructions: Sequence[str | None]) -> Asked | None:
         """See `Model.asked`."""
@@ -167,6 +188,7 @@ class ScoringModel(Model):
     generates = False
     follows_instructions = False
     reads_behaviours = False
+    predicts_behaviours = False
 
     def __init__(
         self, name: str, baseline: Baseline, reads: NDArray[np.bool_] | None = None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from letterrec.data import Dataset
 from letterrec.data.domains import check_known
 from letterrec.data.lookup import user_row, without_rare
-from letterrec.errors import NotFound
+from letterrec.errors import NotFound, RequestError
 from letterrec.serving.behaviours import asked_behaviour, behaviours_in
 from letterrec.serving.catalogue.filters import as_key
 from letterrec.serving.catalogue.items import Catalogue
@@ -23,6 +23,7 @@ from letterrec.serving.queries import (
     checked,
     has_any,
     ids_of,
+    kind_of,
     listed,
 )
 
@@ -111,6 +112,24 @@ class Preparation:
             among.domain,
             query.explain,
         )
+
+    def instructed(
+        self, queries: list[Prepared], template: Query, instructions: Sequence[str | None]
+    ) -> list[Prepared]:
+        """The queries, each with an instruction of its own.
+
+        Raises:
+            RequestError: there are not as many, or the recommender reads none.
+        """
+        if not isinstance(instructions, Sequence) or len(instructions) != len(queries):
+            raise RequestError(
+                f"instruction = {kind_of(instructions)}: expected one text for all histories, or a "
+                f"list of one for each of the {len(queries)}"
+            )
+        each = [checked(replace(template, instruction=one))[2] for one in instructions]
+        if any(each):
+            self.model.check_follows()
+        return [replace(query, instruction=one) for query, one in zip(queries, each, strict=True)]
 
     def _rows(
         self, ids: list[str], name: str, unknown: Unknown, known: Mapping[str, int]

@@ -119,11 +119,14 @@ class Answered(NamedTuple):
         note: what should be known of it; None: nothing.
         wished: what the query's wish changed in what memory counts, where the answer is to be
             explained and it has one.
+        next_behaviour: how likely the next item comes by each behaviour, where the answer is to be
+            explained and that is predicted.
     """
 
     items: list[tuple[int, float]]
     note: str | None
     wished: Asked | None
+    next_behaviour: dict[str, float] | None
 
 
 def checked(query: Query) -> tuple[int, int | None, str | None]:

@@ -8,10 +8,10 @@ import numpy as np
 
 from letterrec.data import Dataset, Frames, Sources
 from letterrec.data.behaviours import as_known
-from letterrec.data.cold import read_parts
+from letterrec.data.reading import read_parts
 from letterrec.files import fingerprint
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.runs import refitting
+from letterrec.runs import refitting, tracking
 from letterrec.runs.refitting import Known, StartingWeights
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.changes import Changes
@@ -68,6 +68,7 @@ def refit_served(
         weights=weights or ("nothing" if data is engine.dataset else "run"),
         epochs=epochs,
     )
+    tracking.finish(refitted.files, settings)
     if distributed.is_main():
         _carry(changes, refitted, dataset)
     return refitted

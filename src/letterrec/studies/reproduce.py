@@ -39,7 +39,7 @@ _COMPARED = ("recall@10", "ndcg@10")
 
 
 @dataclass(frozen=True)
-class Measured:
+class SeedResult:
     """A row with one seed: its figures, and the ranks of the test targets where it has any."""
 
     figures: Mapping[str, float]
@@ -125,7 +125,7 @@ def _table_of(
     table = TABLES[name]
     dataset = read(source, **load_settings(recommender, overrides).data.reading())
     rows = rows_for(table, dataset)
-    measured: dict[str, list[Measured]] = {row: [] for row in rows}
+    measured: dict[str, list[SeedResult]] = {row: [] for row in rows}
     last: Run | None = None
     for seed in range(seeds):
         runs: dict[str, Run] = {}
@@ -169,20 +169,20 @@ def _table_of(
     }
 
 
-def _ranked(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
+def _ranked(row_name: str, runs: Runs, dataset: Dataset) -> SeedResult:
     """Tables 1 and 2: what a recommender ranks."""
     if ROWS[row_name].model == "popularity":
         sizes = (run.settings.evaluation.test_users for run in runs.values())
         users = next(sizes, None)
         test, before = (popularity_ranks(dataset, s, users=users) for s in reversed(SPLITS))
-        return Measured(summarise(test), test, summarise(before))
+        return SeedResult(summarise(test), test, summarise(before))
     run = runs[row_name]
     ranks = run.ranks("test")
     valid = run.metrics()["valid"]["metrics"]
-    return Measured(summarise(ranks), ranks, valid, seconds_of(run))
+    return SeedResult(summarise(ranks), ranks, valid, seconds_of(run))
 
 
-def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
+def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> SeedResult:
     """Table 3: SASRec ranks with the row's quantized embeddings for its own."""
     run = runs[row_name]
     model = runs["host"].sasrec(dataset)
@@ -208,10 +208,10 @@ def _quantized_in_sasrec(row_name: str, runs: Runs, dataset: Dataset) -> Measure
         model.use_item_embeddings(quantized)
     valid, test = (evaluate_split(ranker, dataset, split) for split in SPLITS)
     figures = test.metrics["metrics"] | of_basis
-    return Measured(figures, test.ranks, valid.metrics["metrics"], seconds_of(run))
+    return SeedResult(figures, test.ranks, valid.metrics["metrics"], seconds_of(run))
 
 
-def _overlap(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
+def _overlap(row_name: str, runs: Runs, dataset: Dataset) -> SeedResult:
     """Table 4, for all rows on the same CF embeddings: those of the first row's run, and those
     that came with the data."""
     run = runs[row_name]
@@ -230,10 +230,10 @@ def _overlap(row_name: str, runs: Runs, dataset: Dataset) -> Measured:
         equal, any_equal = overlaps(codes, dataset.given_cf)
         figures["cf_overlap_any (given CF)"] = any_equal
         figures["cf_overlap (given CF)"] = equal
-    return Measured(figures, seconds=seconds_of(run))
+    return SeedResult(figures, seconds=seconds_of(run))
 
 
-_MEASURES: Mapping[TableName, Callable[[str, Runs, Dataset], Measured]] = {
+_MEASURES: Mapping[TableName, Callable[[str, Runs, Dataset], SeedResult]] = {
     "table1": _ranked,
     "table2": _ranked,
     "table3": _quantized_in_sasrec,
@@ -252,7 +252,7 @@ def _names(row_name: str, table: Table, data_name: str) -> dict[str, Any]:
     }
 
 
-def _summary(row_name: str, by_seed: list[Measured]) -> dict[str, Any]:
+def _summary(row_name: str, by_seed: list[SeedResult]) -> dict[str, Any]:
     """The figures of a row over its seeds."""
     figures = [m.figures for m in by_seed]
     has_seeds = ROWS[row_name].model != "popularity" and len(by_seed) > 1
@@ -277,7 +277,7 @@ def _deviation(values: list[float]) -> float:
 
 
 def _difference(
-    ours: str, theirs: str, metric: str, measured: Mapping[str, list[Measured]]
+    ours: str, theirs: str, metric: str, measured: Mapping[str, list[SeedResult]]
 ) -> dict[str, Any]:
     sides = [np.stack([_by_user(m, metric) for m in measured[row]]) for row in (ours, theirs)]
     found = asdict(paired_bootstrap(*sides))
@@ -286,7 +286,7 @@ def _difference(
     return {"row": ours, "against": theirs, "metric": metric, **found, "relative": relative}
 
 
-def _by_user(measured: Measured, metric: str) -> NDArray[np.float64]:
+def _by_user(measured: SeedResult, metric: str) -> NDArray[np.float64]:
     assert measured.ranks is not None
     name, _, cut = metric.partition("@")
     return {"recall": recall, "ndcg": ndcg}[name](measured.ranks, int(cut))

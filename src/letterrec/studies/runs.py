@@ -9,7 +9,7 @@ from typing import Literal
 from letterrec import api, pipeline
 from letterrec.config.settings import Settings
 from letterrec.data import check_source
-from letterrec.data.cold import read_split
+from letterrec.data.reading import read_split
 from letterrec.decoding.ranker import EventRanker
 from letterrec.runs import measuring, steps
 from letterrec.runs.layout import holds_run, run_folders

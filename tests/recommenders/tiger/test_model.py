@@ -19,7 +19,7 @@ from letterrec.data.sequences import Histories
 from letterrec.decoding.beam_search import search
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings.encoders import encoder_tokenizer
-from letterrec.embeddings.queries import QueryEncoder
+from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.errors import DataError, IdentifierError, SettingsError
 from letterrec.identifiers.identifiers import END_TOKEN, FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
 from letterrec.identifiers.titles import title_identifiers

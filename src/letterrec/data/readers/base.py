@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import get_args
 
-from letterrec.config.settings import Order, Role
+from letterrec.config.keywords import Order, Role
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers.columns import candidates_for
 from letterrec.errors import DataError

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from letterrec.config.settings import Role
+from letterrec.config.keywords import Role
 from letterrec.errors import DataError
 
 # role -> names that are taken for it, in any case and with any of "_- " between the words;

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -49,28 +49,12 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     Raises:
         DataError: a file is no JSON of the expected form; the files disagree about the items.
     """
-    k_core = options.k_core
     folder = source if source.is_dir() else source.parent
-    inters = [source] if source.is_file() else folder.iterdir()
-    ending = ".inter.json"
-    names = sorted(f.name.removesuffix(ending) for f in inters if f.name.endswith(ending))
-    if len(names) > 1:
-        raise DataError(
-            f"{folder} holds {len(names)} data sets ({', '.join(names)}); expected one "
-            "NAME.inter.json: give that file, or keep each in a folder of its own"
-        )
-    if options.min_rating is not None or options.columns:
-        what = (
-            "ratings: leave out data.min_rating"
-            if options.min_rating is not None
-            else ("columns: leave out --columns")
-        )
-        raise DataError(f"{folder} is in LETTER's layout, which has no {what}")
-    path = folder / f"{names[0]}.inter.json"
-    notes: list[str] = []
-    item_path, index_path, user_path = (
-        folder / f"{names[0]}.{kind}.json" for kind in ("item", "index", "user")
+    name = _name_in(source, options)
+    path, item_path, index_path, user_path = (
+        folder / f"{name}.{kind}.json" for kind in ("inter", "item", "index", "user")
     )
+    notes: list[str] = []
     sequences = _sequences(path, notes)
     items = _by_id(item_path, _read_object(item_path), "item", notes)
     index = _by_id(index_path, _read_object(index_path), "item", notes)
@@ -79,25 +63,16 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     touched = {i for s in sequences.values() for i in s}
     catalogue = sorted_ids(touched | items.keys() | index.keys())
     tokens = _tokens(index_path, index, catalogue) if index else None
-    cf = _embeddings(folder, names[0], len(catalogue))
+    cf = _embeddings(folder, name, len(catalogue))
 
     user_ids = sorted_ids(u for u, s in sequences.items() if s)
     if len(user_ids) < len(sequences):
         notes.append(f"{counted(len(sequences) - len(user_ids), 'user')} without items: dropped")
-    rows = {i: row for row, i in enumerate(catalogue)}
-    lengths = [len(sequences[u]) for u in user_ids]
-    flat_users = np.repeat(np.arange(len(user_ids)), lengths)
-    flat_items = np.array([rows[i] for u in user_ids for i in sequences[u]], dtype=np.int64)
-    if k_core:
-        kept = filter_k_core(flat_users, flat_items, k_core, path, notes)
-        flat_users, flat_items = flat_users[kept], flat_items[kept]
-    kept_users, counts = np.unique(flat_users, return_counts=True)
-    kept_items, item_rows = np.unique(flat_items, return_inverse=True)
-    if not k_core and len(kept_items) < len(catalogue):
-        n = len(catalogue) - len(kept_items)
+    if not options.k_core and len(touched) < len(catalogue):
+        n = len(catalogue) - len(touched)
         notes.append(f"{counted(n, 'catalogue item')} without interactions: dropped")
-    interactions = Histories(
-        np.concatenate([[0], np.cumsum(counts)]), item_rows.reshape(-1).astype(np.int32)
+    interactions, kept_users, kept_items = _packed(
+        [sequences[u] for u in user_ids], catalogue, options.k_core, path, notes
     )
     note_short(interactions, notes)
 
@@ -115,7 +90,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     if likings.others:
         notes.append(f"{counted(likings.others, 'user')} of {user_path.name} not kept: left out")
     return Dataset(
-        name=names[0],
+        name=name,
         user_ids=kept_ids,
         item_ids=item_ids,
         interactions=interactions,
@@ -129,6 +104,54 @@ def read(source: Path, options: ReadOptions) -> Dataset:
         given_cf=None if cf is None else cf[kept_items],
         warnings=tuple(notes),
     )
+
+
+def _name_in(source: Path, options: ReadOptions) -> str:
+    """The name of the data set in a folder, or of the one that a file is of.
+
+    Raises:
+        DataError: there are several, or the options ask for what this layout has not.
+    """
+    folder = source if source.is_dir() else source.parent
+    inters = [source] if source.is_file() else folder.iterdir()
+    ending = ".inter.json"
+    names = sorted(f.name.removesuffix(ending) for f in inters if f.name.endswith(ending))
+    if len(names) > 1:
+        raise DataError(
+            f"{folder} holds {len(names)} data sets ({', '.join(names)}); expected one "
+            "NAME.inter.json: give that file, or keep each in a folder of its own"
+        )
+    if options.min_rating is not None or options.columns:
+        what = (
+            "ratings: leave out data.min_rating"
+            if options.min_rating is not None
+            else ("columns: leave out --columns")
+        )
+        raise DataError(f"{folder} is in LETTER's layout, which has no {what}")
+    return names[0]
+
+
+def _packed(
+    sequences: Sequence[Sequence[str]],
+    catalogue: Sequence[str],
+    k_core: int | None,
+    path: Path,
+    notes: list[str],
+) -> tuple[Histories, NDArray[np.int64], NDArray[np.int64]]:
+    """The sequences of users as rows of items, and int64 which users and which items of the
+    catalogue are left: those of the k-core that have interactions.
+    """
+    rows = {i: row for row, i in enumerate(catalogue)}
+    flat_users = np.repeat(np.arange(len(sequences)), [len(s) for s in sequences])
+    flat_items = np.array([rows[i] for s in sequences for i in s], dtype=np.int64)
+    if k_core:
+        kept = filter_k_core(flat_users, flat_items, k_core, path, notes)
+        flat_users, flat_items = flat_users[kept], flat_items[kept]
+    kept_users, counts = np.unique(flat_users, return_counts=True)
+    kept_items, item_rows = np.unique(flat_items, return_inverse=True)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    packed = Histories(offsets, item_rows.reshape(-1).astype(np.int32))
+    return packed, kept_users, kept_items
 
 
 def _read_object(path: Path) -> dict[str, object]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from letterrec.config.settings import Role
+from letterrec.config.keywords import Role
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers.base import Reader, ReadOptions
 from letterrec.data.readers.columns import candidates_for, find_columns

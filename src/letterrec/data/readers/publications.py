@@ -14,9 +14,9 @@ from typing import Literal
 import polars as pl
 
 from letterrec.data.readers.mind import clicks
-from letterrec.data.readers.table_files import Layout
+from letterrec.data.readers.table_files import Dialect
 
-_COMMAS = Layout()
+_COMMAS = Dialect()
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ItemsFile:
         item, title: columns.
         texts: further columns that become text.
         split: what stands between the words of one field, as in ``Comedy|Drama``.
-        layout: of a CSV.
+        dialect: of a CSV.
     """
 
     files: tuple[str, ...]
@@ -36,7 +36,7 @@ class ItemsFile:
     title: str
     texts: tuple[str, ...] = ()
     split: str = ""
-    layout: Layout = _COMMAS
+    dialect: Dialect = _COMMAS
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Publication:
         columns: role -> column (user, item, and where they are there timestamp, rating, title).
         documented: where the format is described.
         kind: of the log.
-        layout: of the log, where it is a CSV.
+        dialect: of the log, where it is a CSV.
         items: the file beside the log that describes the items.
         texts: columns of the log that describe its items.
         times: the form of the times, where it is not one that every reader knows.
@@ -65,7 +65,7 @@ class Publication:
     columns: Mapping[str, str]
     documented: str
     kind: Literal["csv", "jsonl"] = "csv"
-    layout: Layout = _COMMAS
+    dialect: Dialect = _COMMAS
     items: ItemsFile | None = None
     texts: tuple[str, ...] = ()
     times: str = ""
@@ -75,8 +75,8 @@ class Publication:
     reshape: Callable[[pl.LazyFrame], pl.LazyFrame] | None = None
 
 
-def _tab(*header: str, latin1: bool = False) -> Layout:
-    return Layout("\t", header, quote=None, latin1=latin1)
+def _tab(*header: str, latin1: bool = False) -> Dialect:
+    return Dialect("\t", header, quote=None, latin1=latin1)
 
 
 def _asins_in(column: int) -> Callable[[Sequence[Sequence[str]]], bool]:
@@ -102,7 +102,7 @@ PUBLICATIONS = (
         name="MovieLens 1M or 10M",
         documented="https://files.grouplens.org/datasets/movielens/ml-1m-README.txt",
         log="ratings.dat",
-        layout=Layout("::", ("userId", "movieId", "rating", "timestamp"), quote=None),
+        dialect=Dialect("::", ("userId", "movieId", "rating", "timestamp"), quote=None),
         columns=_MOVIELENS,
         items=ItemsFile(
             ("movies.dat",),
@@ -110,7 +110,7 @@ PUBLICATIONS = (
             title="title",
             texts=("genres",),
             split="|",
-            layout=Layout("::", ("movieId", "title", "genres"), quote=None, latin1=True),
+            dialect=Dialect("::", ("movieId", "title", "genres"), quote=None, latin1=True),
         ),
     ),
     Publication(
@@ -126,13 +126,13 @@ PUBLICATIONS = (
         name="MovieLens 100K",
         documented="https://files.grouplens.org/datasets/movielens/ml-100k-README.txt",
         log="u.data",
-        layout=_tab("userId", "movieId", "rating", "timestamp"),
+        dialect=_tab("userId", "movieId", "rating", "timestamp"),
         columns=_MOVIELENS,
         items=ItemsFile(
             ("u.item",),
             item="movieId",
             title="title",
-            layout=Layout(
+            dialect=Dialect(
                 "|",
                 (
                     *("movieId", "title", "released", "video released", "url"),
@@ -148,7 +148,7 @@ PUBLICATIONS = (
         name="Amazon 2014, ratings only",
         documented="https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html",
         log="*.csv",
-        layout=Layout(header=("user", "item", "rating", "timestamp")),
+        dialect=Dialect(header=("user", "item", "rating", "timestamp")),
         columns={k: k for k in ("user", "item", "rating", "timestamp")},
         fits=_asins_in(1),
         items=ItemsFile((_AMAZON_META,), item="asin", title="title"),
@@ -157,7 +157,7 @@ PUBLICATIONS = (
         name="Amazon 2018, ratings only",
         documented="https://nijianmo.github.io/amazon/index.html",
         log="*.csv",
-        layout=Layout(header=("item", "user", "rating", "timestamp")),
+        dialect=Dialect(header=("item", "user", "rating", "timestamp")),
         columns={k: k for k in ("user", "item", "rating", "timestamp")},
         fits=_asins_in(0),
         items=ItemsFile((_AMAZON_META,), item="asin", title="title"),
@@ -224,7 +224,7 @@ PUBLICATIONS = (
         name="Yoochoose clicks",
         documented="dataset-README.txt of the RecSys Challenge 2015",
         log="yoochoose-clicks.dat",
-        layout=Layout(header=("session", "timestamp", "item", "category")),
+        dialect=Dialect(header=("session", "timestamp", "item", "category")),
         columns={"user": "session", "item": "item", "timestamp": "timestamp"},
         assumed="a session is a user, as the data have no users",
         unread=("yoochoose-buys.dat", "yoochoose-test.dat"),
@@ -233,13 +233,13 @@ PUBLICATIONS = (
         name="Last.fm, HetRec 2011",
         documented="https://files.grouplens.org/datasets/hetrec2011/hetrec2011-lastfm-readme.txt",
         log="user_artists.dat",
-        layout=Layout("\t", quote=None, latin1=True),
+        dialect=Dialect("\t", quote=None, latin1=True),
         columns={"user": "userID", "item": "artistID", "rating": "weight"},
         items=ItemsFile(
             ("artists.dat",),
             item="id",
             title="name",
-            layout=Layout("\t", quote=None, latin1=True),
+            dialect=Dialect("\t", quote=None, latin1=True),
         ),
         assumed="a listening count is one interaction, and the rating for data.min_rating",
         unread=("user_taggedartists*.dat",),
@@ -248,7 +248,7 @@ PUBLICATIONS = (
         name="Last.fm 1K",
         documented="http://ocelma.net/MusicRecommendationDataset/lastfm-1K.html",
         log="userid-timestamp-artid-artname-traid-traname.tsv",
-        layout=_tab("userid", "timestamp", "artid", "artname", "traid", "traname"),
+        dialect=_tab("userid", "timestamp", "artid", "artname", "traid", "traname"),
         columns={
             "user": "userid",
             "item": "artid",
@@ -261,7 +261,7 @@ PUBLICATIONS = (
         name="Gowalla or Brightkite",
         documented="https://snap.stanford.edu/data/loc-Gowalla.html",
         log="loc-*_totalcheckins.txt",
-        layout=_tab("user", "timestamp", "latitude", "longitude", "location"),
+        dialect=_tab("user", "timestamp", "latitude", "longitude", "location"),
         columns={"user": "user", "item": "location", "timestamp": "timestamp"},
     ),
     Publication(
@@ -269,7 +269,7 @@ PUBLICATIONS = (
         documented="dataset_TSMC2014_readme.txt; "
         "https://sites.google.com/site/yangdingqi/home/foursquare-dataset",
         log="dataset_tsmc2014_*.txt",
-        layout=_tab(
+        dialect=_tab(
             *("user", "venue", "category id", "category", "latitude", "longitude"),
             *("offset", "timestamp"),
             latin1=True,
@@ -307,14 +307,14 @@ PUBLICATIONS = (
         name="Book-Crossing",
         documented="http://www2.informatik.uni-freiburg.de/~cziegler/BX/",
         log="bx-book-ratings.csv",
-        layout=Layout(";", backslash=True, latin1=True),
+        dialect=Dialect(";", backslash=True, latin1=True),
         columns={"user": "User-ID", "item": "ISBN", "rating": "Book-Rating"},
         items=ItemsFile(
             ("bx-books.csv", "bx_books.csv"),
             item="ISBN",
             title="Book-Title",
             texts=("Book-Author", "Publisher"),
-            layout=Layout(";", backslash=True, latin1=True),
+            dialect=Dialect(";", backslash=True, latin1=True),
         ),
         assumed="a rating of 0 (implicit) is an interaction too; data.min_rating=1 leaves it out",
     ),
@@ -323,14 +323,14 @@ PUBLICATIONS = (
         documented="https://github.com/msnews/msnews.github.io/blob/master/assets/doc/"
         "introduction.md",
         log="behaviors.tsv",
-        layout=_tab("impression", "user", "timestamp", "history", "impressions"),
+        dialect=_tab("impression", "user", "timestamp", "history", "impressions"),
         columns={"user": "user", "item": "item", "timestamp": "timestamp"},
         items=ItemsFile(
             ("news.tsv",),
             item="news",
             title="title",
             texts=("abstract", "category", "subcategory"),
-            layout=_tab(
+            dialect=_tab(
                 *("news", "category", "subcategory", "title", "abstract", "url"),
                 *("title entities", "abstract entities"),
             ),

@@ -49,7 +49,7 @@ def read(publication: Publication, source: Path, options: ReadOptions) -> Datase
     """
     logs = _in_order(_logs_of(publication, source), publication)
     log = logs[0]
-    table = TableFile(log, publication.kind, logs, publication.layout)
+    table = TableFile(log, publication.kind, logs, publication.dialect)
     notes = [f"{log.name} is read as {publication.name}: {_parts(publication, options)}"]
     if len(logs) > 1:
         notes.append(f"{', '.join(p.name for p in logs)} are read together, and split anew")
@@ -104,13 +104,13 @@ def _looked_at(file: Path, modified: int, size: int) -> Publication | None:
 
 def _fits(publication: Publication, lines: list[str]) -> bool:
     """Whether the first lines of a file have the columns of a publication."""
-    layout = publication.layout
-    rows = [split(line, layout.separator, layout.quote) for line in lines]
-    if not layout.header:
+    dialect = publication.dialect
+    rows = [split(line, dialect.separator, dialect.quote) for line in lines]
+    if not dialect.header:
         return set(publication.columns.values()) <= set(rows[0])
-    if any(len(row) != len(layout.header) for row in rows):
+    if any(len(row) != len(dialect.header) for row in rows):
         return False
-    return not set(rows[0]) & set(layout.header) and publication.fits(rows)
+    return not set(rows[0]) & set(dialect.header) and publication.fits(rows)
 
 
 def _in_order(logs: list[Path], publication: Publication) -> tuple[Path, ...]:
@@ -142,7 +142,7 @@ def _catalogue(
     notes: list[str],
 ) -> LookUp[ItemText] | None:
     if publication.items is None:
-        texts = [c for c in publication.texts if c in log.layout.header]
+        texts = [c for c in publication.texts if c in log.dialect.header]
         title = options.columns.get("title", publication.columns.get("title"))
         return _in_log(log, columns["item"], title, texts) if title or texts else None
     beside = [
@@ -172,7 +172,7 @@ def _same_category(metadata: Path, log: Path) -> bool:
 def _by_row(path: Path, items: ItemsFile) -> LookUp[ItemText]:
     """The items of a catalogue, a row for each."""
     kind = kind_of(path) or "csv"
-    table = TableFile(path, kind, (path,), items.layout)
+    table = TableFile(path, kind, (path,), items.dialect)
     names = table.names()
     if kind == "csv" and items.title not in names:
         raise DataError(

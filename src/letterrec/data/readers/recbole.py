@@ -15,7 +15,7 @@ from letterrec.data.readers.columns import find_columns, item_of_catalogue
 from letterrec.data.readers.interactions import read_interactions
 from letterrec.data.readers.malformed import check_text
 from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
-from letterrec.data.readers.table_files import Layout, TableFile
+from letterrec.data.readers.table_files import Dialect, TableFile
 from letterrec.data.text import ItemText, is_category, item_text
 from letterrec.errors import DataError
 
@@ -44,10 +44,10 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     notes: list[str] = []
     table = _table(path, _fields(path))
     own = {"user": "user_id", "item": "item_id", "timestamp": "timestamp", "rating": "rating"}
-    told = {role: field for role, field in own.items() if field in table.layout.header}
+    told = {role: field for role, field in own.items() if field in table.dialect.header}
     columns = find_columns(
-        table.layout.header,
-        options.log_roles(table.layout.header),
+        table.dialect.header,
+        options.log_roles(table.dialect.header),
         where=path,
         told=told | dict(options.columns),
         notes=notes,
@@ -86,7 +86,7 @@ def _fields(path: Path) -> dict[str, str]:
 
 
 def _table(path: Path, fields: Mapping[str, str]) -> TableFile:
-    return TableFile(path, "csv", (path,), Layout("\t", tuple(fields), quote=None, skip=1))
+    return TableFile(path, "csv", (path,), Dialect("\t", tuple(fields), quote=None, skip=1))
 
 
 def _items_in(

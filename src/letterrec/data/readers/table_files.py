@@ -38,7 +38,7 @@ _INNER = "\x1f"  # stands for a separator of two characters
 
 
 @dataclass(frozen=True)
-class Layout:
+class Dialect:
     """How the lines of a text file become rows.
 
     Attributes:
@@ -66,21 +66,21 @@ class TableFile:
         path: its file, or the folder of its parts.
         kind: what the files are.
         parts: the files, in the order of their rows.
-        layout: of text files.
+        dialect: of text files.
         frame: the table itself, where it is in memory: ``path`` is what messages call it then.
     """
 
     path: Path
     kind: Kind
     parts: tuple[Path, ...]
-    layout: Layout = field(default_factory=Layout)
+    dialect: Dialect = field(default_factory=Dialect)
     frame: pl.LazyFrame | None = None
 
     @property
     def separator(self) -> str:
         """Between the fields of a CSV file with quotes, for errors; else ``""``."""
-        one = self.kind == "csv" and len(self.layout.separator) == 1
-        return self.layout.separator if one and self.layout.quote else ""
+        one = self.kind == "csv" and len(self.dialect.separator) == 1
+        return self.dialect.separator if one and self.dialect.quote else ""
 
     def scan(self) -> pl.LazyFrame:
         """The table, lazily. Columns of a CSV are text: ids such as 007 keep their zeros.
@@ -98,19 +98,19 @@ class TableFile:
                     self.path, glob=False, hive_partitioning=True, hive_schema=texts
                 )
             return pl.scan_parquet(list(self.parts), glob=False, hive_partitioning=False)
-        layout = self.layout
-        plain = len(layout.separator) == 1 and not layout.latin1 and not layout.backslash
+        dialect = self.dialect
+        plain = len(dialect.separator) == 1 and not dialect.latin1 and not dialect.backslash
         sources: list[Path] | list[bytes] = (
-            list(self.parts) if plain else [_plain_bytes(p, layout) for p in self.parts]
+            list(self.parts) if plain else [_plain_bytes(p, dialect) for p in self.parts]
         )
-        schema = dict.fromkeys(layout.header, pl.String()) if layout.header else None
+        schema = dict.fromkeys(dialect.header, pl.String()) if dialect.header else None
         return pl.scan_csv(
             sources,
-            separator=layout.separator if len(layout.separator) == 1 else _INNER,
-            quote_char=layout.quote,
-            has_header=not layout.header,
+            separator=dialect.separator if len(dialect.separator) == 1 else _INNER,
+            quote_char=dialect.quote,
+            has_header=not dialect.header,
             schema=schema,
-            skip_lines=layout.skip,
+            skip_lines=dialect.skip,
             infer_schema=False,
             glob=False,
             missing_columns="insert" if schema else "raise",  # of a first row that is too short
@@ -195,7 +195,7 @@ def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> T
         notes.append(f"{path.name}: fields are separated by {_SEPARATORS[separator]}")
     quote = _quote_of(lines, separator)
     backslash = quote is not None and any(_escaped(separator).search(line) for line in lines)
-    return TableFile(path, kind, (path,), Layout(separator, (), quote, backslash, skip=skip))
+    return TableFile(path, kind, (path,), Dialect(separator, (), quote, backslash, skip=skip))
 
 
 def _lines_before_header(path: Path, lines: list[str]) -> int:
@@ -287,17 +287,17 @@ def _pieces(path: Path) -> list[str]:
     return re.split(r"(\d+)", str(path))
 
 
-def _plain_bytes(path: Path, layout: Layout) -> bytes:
+def _plain_bytes(path: Path, dialect: Dialect) -> bytes:
     """The file in UTF-8, with a separator of one character and quotes doubled."""
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
         data = file.read()
-    if layout.latin1:
+    if dialect.latin1:
         try:
             data.decode("utf-8")
         except UnicodeDecodeError:
             data = data.decode("latin-1").encode()
-    if layout.backslash:
+    if dialect.backslash:
         data = re.sub(rb"\\(.)", lambda m: b'""' if m[1] == b'"' else m[1], data)
-    if len(layout.separator) > 1:
-        data = data.replace(layout.separator.encode(), _INNER.encode())
+    if len(dialect.separator) > 1:
+        data = data.replace(dialect.separator.encode(), _INNER.encode())
     return data

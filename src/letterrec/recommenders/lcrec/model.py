@@ -37,6 +37,7 @@ from letterrec.recommenders.base import (
 )
 from letterrec.recommenders.lcrec import llm
 from letterrec.recommenders.lcrec.beams import Beams
+from letterrec.recommenders.lcrec.behaviours import behaviour_odds
 from letterrec.recommenders.lcrec.examples import Examples
 from letterrec.recommenders.lcrec.export import export as write_merged
 from letterrec.recommenders.lcrec.grounding import Grounding, embed_titles, title_end
@@ -356,21 +357,41 @@ class LcRec(Network, Recommender):
             histories: int64 ``(batch, longest)`` item rows, or events, left-aligned, -1 padded;
                 ``longest`` at most ``max_history``.
             instructions: for each history what is wanted, in words, or None.
-            behaviours: int64 ``(batch,)`` that are asked for; for -1, or None, the first of the
-                targets.
+            behaviours: int64 ``(batch,)`` that are asked for; for -1, or None, the likeliest of the
+                targets is predicted.
         """
         self.eval()
         wishes = instructions or [None] * len(histories)
-        asked = [-1] * len(histories) if behaviours is None else behaviours.tolist()
+        asked = self._asked(histories, wishes, behaviours)
         examples = []
         for row, wish, behaviour in zip(histories.tolist(), wishes, asked, strict=True):
             items = [item for item in row if item >= 0]
             example = self.prompts.example(history(items, wish))
             if self.n_behaviours > 1:
-                wanted = self.targets[0] if behaviour < 0 else behaviour
-                example.add(self.prompts.behaviour(wanted))
+                example.add(self.prompts.behaviour(behaviour))
             examples.append(example)
         tokens, *_ = self.prompts.batch(examples)
         lengths = torch.tensor([len(example.tokens) for example in examples])
         device = histories.device
         return Beams(self, tokens.to(device), lengths.to(device))
+
+    def _asked(
+        self, histories: Tensor, wishes: Sequence[str | None], behaviours: Tensor | None
+    ) -> list[int]:
+        """The behaviour of each history that is asked for, or the likeliest of the targets."""
+        asked = [-1] * len(histories) if behaviours is None else behaviours.tolist()
+        open_ = [place for place, behaviour in enumerate(asked) if behaviour < 0]
+        likeliest = [self.targets[0]] * len(open_)
+        if open_ and len(self.targets) > 1:
+            odds = behaviour_odds(self, histories[open_], [wishes[place] for place in open_])
+            likeliest = [self.targets[i] for i in odds[:, list(self.targets)].argmax(1).tolist()]
+        for place, behaviour in zip(open_, likeliest, strict=True):
+            asked[place] = behaviour
+        return asked
+
+    def next_behaviours(self, histories: Tensor) -> Tensor:
+        """The probabilities of the words that stand before an item; see
+        `Recommender.next_behaviours`.
+        """
+        self.eval()
+        return behaviour_odds(self, histories, [None] * len(histories)).softmax(1)

@@ -101,7 +101,7 @@ class Prompts:
             for event in part.items:
                 item, behaviour = divmod(event, max(1, len(self._behaviours)))
                 if self._behaviours and not part.alone:
-                    example.add(self.behaviour(behaviour))
+                    example.add(self.behaviour(behaviour), is_text=wanted)
                 example.add(self._codes(item), item if wanted else -1)
         return example
 

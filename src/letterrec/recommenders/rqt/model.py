@@ -13,7 +13,7 @@ What reads wishes in words (`wishes`) is trained behind all this, which stays as
 wish a recommender ranks as one that was never taught any.
 
 `network` has the weights, `sequences` the batches, `decoder` answers beam search, `likely` finds
-items by the softmax over items, and `wished` by wishes.
+items by the softmax over items, `wished` by wishes, and `scoring` says how likely given items are.
 """
 
 from __future__ import annotations
@@ -24,22 +24,24 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
 from letterrec.decoding.trie import Trie
-from letterrec.embeddings.queries import QueryEncoder
+from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.errors import SettingsError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.nn.behaviours import items_of
 from letterrec.nn.sasrec import full_loss
 from letterrec.recommenders.base import Features, LegalCodes, Recommender
-from letterrec.recommenders.losses import ranking_guided_loss
+from letterrec.recommenders.preferences import Preferences, fit_preferences
 from letterrec.recommenders.rqt import network
 from letterrec.recommenders.rqt.decoder import RqtDecoder
 from letterrec.recommenders.rqt.likely import Finder, Kept, Likely, Table
 from letterrec.recommenders.rqt.network import Network
+from letterrec.recommenders.rqt.scoring import code_loss, item_log_probs
 from letterrec.recommenders.rqt.sequences import are_taken_once, collate
 from letterrec.recommenders.rqt.wished import Wished, present, wished_items
 from letterrec.recommenders.wishes.following import Wishes
@@ -75,8 +77,11 @@ class Rqt(Network, Recommender):
             codes have the rest.
         n_behaviours: kinds of interactions; see `nn.behaviours`.
         targets: rows of the behaviours that are to be predicted; empty: all.
+        behaviour_weight: weight in the loss of predicting by which behaviour the next item comes,
+            where there are several; 0: that is not predicted.
     """
 
+    learns_preferences: ClassVar[bool] = True
     learns_wishes: ClassVar[bool] = True
 
     def __init__(
@@ -98,6 +103,7 @@ class Rqt(Network, Recommender):
         item_share: float = 0.8,
         n_behaviours: int = 1,
         targets: tuple[int, ...] = (),
+        behaviour_weight: float = 0.2,
     ) -> None:
         super().__init__(
             identifiers,
@@ -112,8 +118,10 @@ class Rqt(Network, Recommender):
             item_softmax=item_weight > 0,
             n_behaviours=n_behaviours,
             targets=targets,
+            next_behaviour=behaviour_weight > 0,
         )
         self.temperature = temperature
+        self.behaviour_weight = behaviour_weight
         self.item_weight, self.item_share = item_weight, item_share
         self._legal = LegalCodes(identifiers, trie)
         self._ranked: Kept[Table] = Kept()
@@ -211,6 +219,37 @@ class Rqt(Network, Recommender):
             self.taken_once.fill_(are_taken_once(histories))
         return self._train_on(self, histories, options, validate, "recommender (rqt)")
 
+    def fit_preferences(
+        self,
+        preferences: Preferences,
+        options: TrainingOptions,
+        *,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+    ) -> TrainingLog:
+        """See `Recommender.fit_preferences`."""
+        return fit_preferences(
+            self,
+            self.item_log_probs,
+            preferences,
+            options,
+            max_history=self.max_history,
+            n_behaviours=self.n_behaviours,
+            validate=validate,
+        )
+
+    def item_log_probs(self, histories: Tensor, items: Tensor) -> Tensor:
+        """The log-probabilities with which items are ranked, float32 ``(n, m)``.
+
+        Args:
+            histories: int64 ``(n, longest)`` item rows, or events, left-aligned, -1 padded.
+            items: int64 ``(n, m)`` rows.
+        """
+        hidden = self.latest(histories, None)
+        has_softmax = self.item_query is not None
+        taken = items_of(histories, self.n_behaviours) if has_softmax and self.taken_once else None
+        share = self.item_share
+        return item_log_probs(self, self._legal, hidden, items, share=share, taken=taken)
+
     def _train_on(
         self,
         module: nn.Module,
@@ -243,38 +282,50 @@ class Rqt(Network, Recommender):
         Returns:
             ``loss``: the ranking-guided loss (eq. 6), summed over levels, mean over items. With a
             softmax over items ``codes`` is this, ``items`` the cross-entropy over the items, and
-            ``loss`` their weighted sum.
+            ``loss`` their weighted sum. So is ``behaviours``, the cross-entropy over the behaviours
+            by which the items come, where they are predicted.
         """
-        hidden, following, read = self.targets_of(groups)
-        loss = self.code_loss(hidden, following)
-        if self.item_query is None:
-            return {"loss": loss}
-        left_out = read if self.taken_once else None
-        of_items = full_loss(self.item_query(hidden), self.items(), following, left_out)
-        return {"loss": loss + self.item_weight * of_items, "codes": loss, "items": of_items}
+        states = [self.states_before(events) for events in groups]
+        hidden, following, read = self.targets_in(groups, states)
+        loss = codes = self.code_loss(hidden, following)
+        parts: dict[str, Tensor] = {}
+        if self.item_query is not None:
+            left_out = read if self.taken_once else None
+            of_items = full_loss(self.item_query(hidden), self.items(), following, left_out)
+            loss, parts["items"] = loss + self.item_weight * of_items, of_items
+        if self.next_behaviour is not None:
+            kinds = self._behaviour_loss(groups, states)
+            loss, parts["behaviours"] = loss + self.behaviour_weight * kinds, kinds
+        return {"loss": loss, "codes": codes, **parts} if parts else {"loss": loss}
+
+    def _behaviour_loss(self, groups: Sequence[Tensor], states: Sequence[Tensor]) -> Tensor:
+        """Cross-entropy of the behaviour of each event that follows others, mean over them."""
+        logits, wanted = [], []
+        for events, state in zip(groups, states, strict=True):
+            there = events[:, 1:] >= 0
+            logits.append(self.behaviour_logits(events[:, :-1], state)[there])
+            wanted.append(events[:, 1:][there].remainder(self.n_behaviours))
+        return F.cross_entropy(torch.cat(logits).float(), torch.cat(wanted))
+
+    @property
+    def predicts_behaviours(self) -> bool:
+        """Whether it says by which behaviour the next item comes."""
+        return self.next_behaviour is not None
+
+    @torch.no_grad()
+    def next_behaviours(self, histories: Tensor) -> Tensor:
+        """See `Recommender.next_behaviours`."""
+        assert self.behaviours is not None
+        states = self.read(histories, self.behaviours.asked(histories))
+        latest = (histories >= 0).sum(1) - 1
+        logits = self.behaviour_logits(histories, states)
+        return logits[torch.arange(len(latest), device=latest.device), latest].float().softmax(1)
 
     def code_loss(self, hidden: Tensor, following: Tensor) -> Tensor:
         """The ranking-guided loss (eq. 6) of items ``(n,)`` that follow hidden states ``(n, dim)``,
         summed over levels, mean over items.
         """
-        prefix = self.prefix_embedding(self.tokens[following])  # (n_targets, levels, dim)
-        before = prefix.cumsum(1) - prefix  # sum over the levels before each level
-        trie, prefixes = self._legal.on(hidden.device)
-        loss = hidden.new_zeros(())
-        for level, size in enumerate(self.sizes):
-            nodes = prefixes[following, level]
-            # Where a prefix leaves no choice there is nothing to learn.
-            open_ = trie.n_children(level, nodes) > 1
-            n_open = int(open_.sum())
-            if n_open == 0:
-                continue
-            state = self.descend(hidden[open_] + before[open_, level], level)
-            legal = trie.legal(level, nodes[open_], size)
-            logits = self.code_logits(state, level).masked_fill(~legal, -torch.inf)
-            targets = self.targets[following[open_], level]
-            share = n_open / len(following)
-            loss = loss + share * ranking_guided_loss(logits, targets, self.temperature)
-        return loss
+        return code_loss(self, self._legal, hidden, following, self.temperature)
 
     @torch.no_grad()
     def encode(

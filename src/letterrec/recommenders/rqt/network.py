@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.nn.behaviours import BehaviourInputs, items_of
+from letterrec.nn.behaviours import BehaviourInputs, NextBehaviour, items_of
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
 
@@ -39,6 +39,8 @@ class Network(nn.Module):
         item_softmax: whether states are also compared with all items, where these are not too many.
         n_behaviours: kinds of interactions; see `nn.behaviours`.
         targets: rows of the behaviours that are to be predicted; empty: all.
+        next_behaviour: whether the behaviour by which the next item comes is predicted, where there
+            are several.
     """
 
     tokens: Tensor  # int64 (n_items, n_levels): rows of the code embeddings, 0 for no code
@@ -62,6 +64,7 @@ class Network(nn.Module):
         item_softmax: bool,
         n_behaviours: int,
         targets: tuple[int, ...],
+        next_behaviour: bool = False,
     ) -> None:
         super().__init__()
         self.max_history = max_history
@@ -93,6 +96,8 @@ class Network(nn.Module):
                     table.weight.data[table.padding_idx].zero_()
         self.n_behaviours = n_behaviours
         self.behaviours = BehaviourInputs(n_behaviours, targets, dim) if n_behaviours > 1 else None
+        has_head = n_behaviours > 1 and next_behaviour
+        self.next_behaviour = NextBehaviour(n_behaviours, dim) if has_head else None
         self.set_items(identifiers, content)
 
     def set_items(
@@ -138,23 +143,49 @@ class Network(nn.Module):
             Hidden states ``(n, dim)`` before it, its row ``(n,)``, and the rows of those read
             before it ``(n, longest - 1)``, -1 padded.
         """
-        parts = [self._following(events) for events in groups]
+        return self.targets_in(groups, [self.states_before(events) for events in groups])
+
+    def targets_in(
+        self, groups: Sequence[Tensor], states: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, of groups whose `states_before` are known."""
+        parts = [self._following(*part) for part in zip(groups, states, strict=True)]
         hidden, following = (torch.cat([part[i] for part in parts]) for i in (0, 1))
         longest = max(part[2].shape[1] for part in parts)
         read = [F.pad(r, (0, longest - r.shape[1]), value=-1) for _, _, r in parts]
         return hidden, following, torch.cat(read)
 
-    def _following(self, events: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same of one group."""
-        items, following = items_of(events, self.n_behaviours), None
+    def states_before(self, events: Tensor) -> Tensor:
+        """Hidden states ``(sequences, longest - 1, dim)`` before all events but the first, ``-1``
+        padded ``(sequences, longest)``.
+        """
+        following = None
         if self.behaviours is not None:
             following = self.behaviours.between(events, dropping=self.training)
+        return self.read(events[:, :-1], following)
+
+    def behaviour_logits(self, events: Tensor, states: Tensor) -> Tensor:
+        """Logits ``(batch, longest, n_behaviours)`` of the behaviour after each event, where it is
+        predicted.
+
+        Args:
+            events: int64 ``(batch, longest)``, -1 padded.
+            states: float ``(batch, longest, dim)`` after each of them.
+        """
+        assert self.behaviours is not None
+        assert self.next_behaviour is not None
+        items = items_of(events, self.n_behaviours).clamp_min(0)
+        came_by = self.behaviours.had(events.remainder(self.n_behaviours))
+        return cast(Tensor, self.next_behaviour(states, self._item_inputs(items) + came_by))
+
+    def _following(self, events: Tensor, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The targets of one group."""
+        items = items_of(events, self.n_behaviours)
         is_target = items[:, 1:] >= 0
         steps = torch.arange(items.shape[1] - 1, device=items.device)
         read = items[:, None, :-1].expand(-1, len(steps), -1)  # (sequences, longest - 1, same)
         read = read.masked_fill(steps > steps[:, None], -1)
-        hidden = self.read(events[:, :-1], following)
-        return hidden[is_target], items[:, 1:][is_target], read[is_target]
+        return states[is_target], items[:, 1:][is_target], read[is_target]
 
     def latest(self, histories: Tensor, behaviours: Tensor | None) -> Tensor:
         """Hidden states ``(batch, dim)`` after item rows, or events, ``(batch, longest)``.

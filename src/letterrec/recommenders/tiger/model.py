@@ -197,6 +197,16 @@ class Tiger(Network, Recommender):
             asked = histories.new_full((len(histories),), -1) if behaviours is None else behaviours
         return Beams(self, spell(histories, self.item_tokens), asked)
 
+    @torch.no_grad()
+    def next_behaviours(self, histories: Tensor) -> Tensor:
+        """The probabilities of the first token that is generated; see
+        `Recommender.next_behaviours`.
+        """
+        self.eval()
+        start = histories.new_full((len(histories), 1), PAD_TOKEN)
+        logits = self.logits(spell(histories, self.item_tokens), start)[:, 0].float()
+        return logits[:, self.first_behaviour :].softmax(1)
+
     def export(self, folder: Path) -> None:
         """Write a T5 with these weights and the tokenizer of its codes; see `export`."""
         write_t5(self.to_transformers().cpu(), self._vocabulary, folder)

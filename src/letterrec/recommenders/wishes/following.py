@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from letterrec.embeddings.queries import QueryEncoder
+from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.recommenders.wishes.excluding import ItemWords
 from letterrec.recommenders.wishes.parsing import Wish
 from letterrec.recommenders.wishes.reader import WishReader

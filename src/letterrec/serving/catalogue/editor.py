@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from letterrec.config.keywords import Encoding
 from letterrec.embeddings.content import encode_in_parts
 from letterrec.embeddings.encoders import text_encoder
 from letterrec.errors import Conflict, LetterRecError
@@ -148,7 +148,7 @@ class Editor:
             )
 
     @property
-    def _encoding(self) -> dict[str, Any]:
+    def _encoding(self) -> Encoding:
         return self._engine.settings.content.encoding()
 
     @cached_property

@@ -223,6 +223,7 @@ def _response(
         items=items,
         history=names,
         behaviours=kinds,
+        next_behaviour=answer.next_behaviour,
         skipped=list(query.skipped),
         note=answer.note,
     )

@@ -77,6 +77,15 @@ function fillBehaviours(run) {
   $("behaviour-choice").hidden = !behaviours.length;
 }
 
+// How likely each behaviour is the next one stands behind its name.
+function showOdds(odds) {
+  for (const option of $("behaviour").options) {
+    const name = option.value || (option.textContent in (odds ?? {}) ? option.textContent : null);
+    const share = odds?.[name];
+    if (name) option.label = share === undefined ? name : `${name} (${percent(share)} likely next)`;
+  }
+}
+
 function add(item) {
   const had = items.some((other) => other.item === item.item && other.behaviour === (usual || undefined));
   if (!had) setHistory([...items, withUsual(item)]);
@@ -179,6 +188,7 @@ async function refresh() {
     if (mine !== latest) return;
     answered = answer.items;
     show(answer.items, answer.skipped.length, instruction, answer.note);
+    showOdds(answer.next_behaviour);
     document.dispatchEvent(new Event("answered"));
   } catch (error) {
     if (mine === latest) tell(error);

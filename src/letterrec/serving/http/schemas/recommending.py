@@ -154,6 +154,11 @@ class RecommendResponse(Versioned):
     behaviours: list[str] | None = Field(
         None, description="with explain, of each item of the history; null without behaviours"
     )
+    next_behaviour: dict[str, float] | None = Field(
+        None,
+        description="with explain: how likely the next item comes by each behaviour, before one is "
+        "asked for; null where the run does not predict that, or of an empty history",
+    )
     skipped: list[str] = Field(
         default_factory=list,
         description="ids of history, allowed and blocked that the catalogue does not have",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from letterrec.embeddings.content import embed
-from letterrec.embeddings.queries import QueryEncoder
+from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.errors import SettingsError
 
 TEXTS = ["green tea", "a red lipstick", "garden hose"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from letterrec.config.keywords import Encoding
 from letterrec.embeddings.encoders import text_encoder
 from letterrec.embeddings.similarity import unit
 
@@ -24,7 +25,7 @@ class QueryEncoder:
         settings: keywords of `text_encoder`.
     """
 
-    def __init__(self, settings: Mapping[str, object]) -> None:
+    def __init__(self, settings: Encoding) -> None:
         self._settings = settings
         self._kept: dict[str, NDArray[np.float32]] = {}  # the latest used last
         self._lock = threading.Lock()
@@ -52,5 +53,4 @@ class QueryEncoder:
 
     @cached_property
     def _encode(self) -> Callable[[Sequence[str]], NDArray[np.float32]]:
-        make: Callable[..., Callable[[Sequence[str]], NDArray[np.float32]]] = text_encoder
-        return make(**self._settings, half=True)
+        return text_encoder(**self._settings, half=True)
