@@ -65,7 +65,6 @@ class CfTrainingSettings(TrainingSettings):
     """How SASRec is trained."""
 
     usual: ClassVar[Mapping[str, int]] = {"epochs": 14, "batch_size": 256}
-    smallest_batch: ClassVar[None] = None
 
 
 class CollaborativeSettings(TransformerSettings):

@@ -66,7 +66,6 @@ class TrainingSettings(Section):
     """How a network is trained; one loop serves all of them."""
 
     usual: ClassVar[Mapping[str, int]] = {"epochs": 16, "batch_size": 256}
-    smallest_batch: ClassVar[int | None] = 32
     largest_batch: ClassVar[int] = 1024
     most: ClassVar[int] = 2**22  # sequences (or items) of all epochs, where these are unset
 
@@ -80,9 +79,8 @@ class TrainingSettings(Section):
     batch_size: int | None = Field(
         None,
         ge=1,
-        description="sequences (or items) per step; unset: 256 (tokenizer: 1,024), up to 1,024 "
-        "where an epoch would have more than 1,024 steps, and for `rqt` down to 32 where it would "
-        "have less than 20",
+        description="sequences (or items) per step; unset: 256 (tokenizer: 1,024), and up to 1,024 "
+        "where an epoch would have more than 1,024 steps",
     )
     learning_rate: float = Field(
         2e-3,
@@ -111,7 +109,6 @@ class TrainingSettings(Section):
         given = self.model_dump(exclude={"epochs", "batch_size"})
         by_size = {
             "most": self.most if self.epochs is None else None,
-            "smallest_batch": self.smallest_batch if self.batch_size is None else None,
             "largest_batch": self.largest_batch if self.batch_size is None else None,
         }
         size = self.usual["batch_size"] if self.batch_size is None else self.batch_size

@@ -63,7 +63,6 @@ class TokenizerTrainingSettings(TrainingSettings):
     """How a tokenizer is trained."""
 
     usual: ClassVar[Mapping[str, int]] = {"epochs": 30, "batch_size": 1024}
-    smallest_batch: ClassVar[None] = None
     most: ClassVar[int] = 2**23
 
 

@@ -9,7 +9,6 @@ from typing import Literal, Self
 
 Schedule = Literal["cosine", "constant"]
 _STEPS = 1024  # of an epoch, from which on its batches grow
-_FEWEST = 20  # of an epoch, below which they shrink
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +20,6 @@ class TrainingOptions:
         stop: passes after which training ends all the same, where the schedule is of more; None:
             after ``epochs``.
         batch_size: sequences (or items) per step.
-        smallest_batch: what the batch may shrink to where the data are small; None: it does not.
         largest_batch: what the batch may grow to where the data are large; None: it does not grow.
         most: sequences (or items) trained on in all, at most, where the data are large: there are
             fewer epochs then, or a part of one; None: as many as ``epochs`` have.
@@ -45,7 +43,6 @@ class TrainingOptions:
     epochs: int = 16
     stop: int | None = None
     batch_size: int = 256
-    smallest_batch: int | None = None
     largest_batch: int | None = None
     most: int | None = None
     epoch_steps: int | None = None
@@ -63,20 +60,16 @@ class TrainingOptions:
     on_epoch: Callable[[Mapping[str, float]], None] | None = None
 
     def sized(self, n: int) -> Self:
-        """The options for data of a size: `smallest_batch`, `largest_batch` and `most` become
-        numbers.
+        """The options for data of a size: `largest_batch` and `most` become numbers.
 
-        A batch doubles while an epoch has more than a thousand steps, and halves while it has less
-        than twenty.
+        A batch doubles until an epoch has a thousand steps.
 
         Args:
             n: sequences (or items) of an epoch.
 
-        >>> options = TrainingOptions(epochs=14, smallest_batch=32, largest_batch=1024, most=2**22)
+        >>> options = TrainingOptions(epochs=14, largest_batch=1024, most=2**22)
         >>> options.sized(20_000) == options
         True
-        >>> [options.sized(n).batch_size for n in (5_200, 5_000, 1_000, 150)]
-        [256, 128, 32, 32]
         >>> large = options.sized(10**6)
         >>> large.batch_size, large.epochs
         (1024, 4)
@@ -85,8 +78,6 @@ class TrainingOptions:
         (1, 4096)
         """
         size = self.batch_size
-        while self.smallest_batch is not None and size > self.smallest_batch and n < _FEWEST * size:
-            size //= 2
         while self.largest_batch is not None and size < self.largest_batch and n > _STEPS * size:
             size *= 2
         if self.most is None or n * self.epochs <= self.most:
