@@ -51,10 +51,8 @@ class MlflowTracker:
 
     def __init__(self, files: Layout, settings: Settings) -> None:
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # which MLflow 3.17 asks for
-        has_database = importlib.util.find_spec("sqlalchemy") is not None
-        is_told = "MLFLOW_TRACKING_URI" in os.environ or has_database
         mlflow = importlib.import_module("mlflow")
-        self._client = mlflow.MlflowClient(tracking_uri=None if is_told else "file:mlruns")
+        self._client = mlflow.MlflowClient()
         self._run = _known(files)
         if self._run is None:
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
