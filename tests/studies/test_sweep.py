@@ -199,6 +199,7 @@ def _has_begun(out: Path) -> bool:
     return is_training and bool(study_in(out).trials[0].intermediate_values)
 
 
+@pytest.mark.slow
 def test_trials_can_be_added(data: Path, tmp_path: Path) -> None:
     given = {"recipe": "ease", "sampler": "random"}
     first = sweep(str(data / "Beauty"), tmp_path, **given, trials=2)  # type: ignore[arg-type]
