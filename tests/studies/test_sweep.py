@@ -39,7 +39,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def swept(data: Path, out: Path) -> Swept:
     over = ["tokenizer.levels=1,4", "transitions.window=5,20", "training.learning_rate=1e-3,2e-3"]
     options = {"over": over, "overrides": QUICK, "one_at_a_time": True}
-    return sweep(str(data / "Beauty"), out, **options)  # type: ignore[arg-type]
+    return sweep(str(data / "Beauty"), out, **options)
 
 
 def test_each_value_is_tried_once_beside_the_recipe(swept: Swept) -> None:
@@ -202,11 +202,11 @@ def _has_begun(out: Path) -> bool:
 @pytest.mark.slow
 def test_trials_can_be_added(data: Path, tmp_path: Path) -> None:
     given = {"recipe": "ease", "sampler": "random"}
-    first = sweep(str(data / "Beauty"), tmp_path, **given, trials=2)  # type: ignore[arg-type]
-    more = sweep(str(data / "Beauty"), tmp_path, **given, trials=3, resume=True)  # type: ignore[arg-type]
+    first = sweep(str(data / "Beauty"), tmp_path, **given, trials=2)
+    more = sweep(str(data / "Beauty"), tmp_path, **given, trials=3, resume=True)
     assert more["trials"][:2] == first["trials"]
     assert len(more["trials"]) == 3
-    again = sweep(str(data / "Beauty"), tmp_path / "again", **given, trials=3)  # type: ignore[arg-type]
+    again = sweep(str(data / "Beauty"), tmp_path / "again", **given, trials=3)
     assert [t["settings"] for t in again["trials"]] == [t["settings"] for t in more["trials"]]
 
 
@@ -224,12 +224,12 @@ def test_what_has_nothing_to_tune_is_measured(data: Path, tmp_path: Path) -> Non
 
 def test_another_sweep_is_refused(data: Path, tmp_path: Path) -> None:
     given = {"recipe": "ease", "sampler": "grid", "resume": True}
-    sweep(str(data / "Beauty"), tmp_path, over=["recommender.ridge=1"], **given)  # type: ignore[arg-type]
+    sweep(str(data / "Beauty"), tmp_path, over=["recommender.ridge=1"], **given)
     with pytest.raises(RunError, match=r"recommender\.ridge"):
-        sweep(str(data / "Beauty"), tmp_path, over=["recommender.ridge=2"], **given)  # type: ignore[arg-type]
+        sweep(str(data / "Beauty"), tmp_path, over=["recommender.ridge=2"], **given)
     run = next((tmp_path / "runs").iterdir())
     with pytest.raises(RunError, match="holds a run"):
-        sweep(str(data / "Beauty"), run, over=["recommender.ridge=2"], **given)  # type: ignore[arg-type]
+        sweep(str(data / "Beauty"), run, over=["recommender.ridge=2"], **given)
     (tmp_path / "study.db").write_text("no database")
     with pytest.raises(RunError, match="damaged"):
         found_in(tmp_path)
@@ -263,3 +263,17 @@ def test_wrong_spaces_are_explained(data: Path, tmp_path: Path, over: str, messa
 def test_too_large_a_grid_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--one-at-a-time"):
         sweep(str(data / "Beauty"), tmp_path / "out", space="paper", sampler="grid")
+
+
+@pytest.mark.slow
+def test_a_grid_without_a_space_is_the_papers(data: Path, tmp_path: Path) -> None:
+    """On the recipe where alpha weighs what it weighs in the paper, one setting at a time."""
+    quick = [*QUICK, "tokenizer.training.batch_size=64"]
+    result = sweep(
+        str(data / "Beauty"), tmp_path, sampler="grid", pruner="none", overrides=quick, trials=2
+    )
+    base = Run.open(Path(result["trials"][0]["run"])).settings
+    assert base.tokenizer.selection == "collisions"
+    assert not base.recommender.use_content
+    assert {len(tried["settings"]) for tried in result["trials"]} == {0, 1}
+    assert {"tokenizer.alpha", "recommender.temperature"} < result["space"].keys()

@@ -18,6 +18,7 @@ from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.data import check_source
 from letterrec.errors import SettingsError
+from letterrec.runs.learning import is_baseline
 from letterrec.studies import PrunerName, SamplerName
 from letterrec.studies.default_spaces import default_space, paper_space
 from letterrec.studies.findings import Swept, found_in
@@ -64,8 +65,8 @@ def sweep(
             ``best.toml``.
         over: settings and their values, as `spaces.space_of` takes them.
         space: a TOML file of the same, or ``"paper"``: the ranges of the paper's Fig. 8. Without
-            either it is the recommender's own, and for ``sampler="grid"`` that is told nothing
-            else the paper's, one at a time on the recipe ``paper-letter-rqt``.
+            either it is the recommender's own, and for ``sampler="grid"`` without a recipe the
+            paper's, one at a time on ``paper-letter-rqt``.
         recipe: where settings start from.
         overrides: ``section.key=value`` for all trials.
         sampler: ``"tpe"``, ``"random"``, or ``"grid"``: all combinations.
@@ -81,7 +82,8 @@ def sweep(
     Raises:
         LetterRecError: the data, the recipe, the space and the folder do not go together.
     """
-    if sampler == "grid" and not (over or space or recipe or overrides):
+    is_untold = not (over or space or recipe) and not is_baseline(load_settings(None, overrides))
+    if sampler == "grid" and is_untold:
         space, recipe, one_at_a_time = PAPERS, _PAPERS_RECIPE, True
     if recipe is not None and Path(recipe).is_file():
         recipe = str(Path(recipe).resolve())
