@@ -2,6 +2,7 @@
 # make test            set up, then format check, lint, strict types, doctests and all tests
 # make quick           the same but for tests that train, start a server or take seconds
 # make test-ray        the tests on a Ray cluster that they start, which `make test` leaves out
+# make packages        the wheel in clean environments, with each extra alone: needs the package index
 # make test-portable   the tests that train, as other processors would run them
 # make docs            build the documentation into site/; a warning or a dead link fails
 # make browser         a browser for the tests of the page: Debian's where it can be installed
@@ -14,7 +15,7 @@ JOBS ?= 2
 # In so many processes, each with one thread: on small tensors a second one only waits.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal
 
-.PHONY: quickstart test quick test-ray test-portable check docs browser format clean
+.PHONY: quickstart test quick test-ray test-portable packages check docs browser format clean
 
 quickstart: $(SETUP)
 	$(BIN)/letterrec quickstart
@@ -30,6 +31,9 @@ test-ray: $(SETUP)
 
 test-portable: $(SETUP)
 	$(BIN)/python tests/portable.py $(TESTS)
+
+packages: $(SETUP)
+	$(BIN)/python tests/packages.py $(EXTRAS)
 
 check: $(SETUP)
 	$(BIN)/ruff format --check .

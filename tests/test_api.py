@@ -24,6 +24,7 @@ def test_all_is_pinned_and_importable() -> None:
         "Settings",
         "align",
         "compare",
+        "estimate",
         "evaluate",
         "fit",
         "forget",

@@ -15,7 +15,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from letterrec.api import align, compare, evaluate, fit, forget, inspect, load, push, refit
+    from letterrec.api import (
+        align,
+        compare,
+        estimate,
+        evaluate,
+        fit,
+        forget,
+        inspect,
+        load,
+        push,
+        refit,
+    )
     from letterrec.config.loading import load_settings
     from letterrec.config.settings import Settings
     from letterrec.data import Dataset, read
@@ -30,6 +41,7 @@ __all__ = [
     "Settings",
     "align",
     "compare",
+    "estimate",
     "evaluate",
     "fit",
     "forget",
@@ -48,6 +60,7 @@ _HOME = {
     "Settings": "letterrec.config.settings",
     "align": "letterrec.api",
     "compare": "letterrec.api",
+    "estimate": "letterrec.api",
     "evaluate": "letterrec.api",
     "fit": "letterrec.api",
     "forget": "letterrec.api",

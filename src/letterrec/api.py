@@ -8,6 +8,7 @@ from typing import Literal, cast, get_args
 
 from letterrec import pipeline
 from letterrec.config.loading import AnySettings, as_settings
+from letterrec.config.settings import Settings
 from letterrec.data import AnySource, Dataset, Frame, Frames, Sources, as_frames, sources_of
 from letterrec.data.domains import check_known, names_of
 from letterrec.data.readers.base import ReadOptions
@@ -19,7 +20,7 @@ from letterrec.evaluation.cold_start import ColdMetrics
 from letterrec.evaluation.results import SplitMetrics
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import shown
-from letterrec.runs import aligning, comparing, forgetting, hub, inspecting
+from letterrec.runs import aligning, comparing, dry_run, forgetting, hub, inspecting
 from letterrec.runs.inspecting import Weights
 from letterrec.runs.measuring import measure_cold, measure_split, measured_as
 from letterrec.runs.notebook import ShownDict, metrics_table
@@ -78,13 +79,66 @@ def fit(
     others = [as_folder(other, "reuse") for other in reuse]
     distributed.join()
     with distributed.main_first():  # whose message of a source that is not there is enough
-        given = sources_of(as_frames(source, items) or source)
-    if not isinstance(given, Dataset):  # a source that cannot be read leaves no run behind
-        options = ReadOptions(**chosen.data.reading())
-        if isinstance(given, Frames):
-            check_frames(given, options)
+        given = _as_source(source, items, chosen)
     with shown(progress):
         return pipeline.fit(given, folder, chosen, resume=resume, reuse=others, until=until)
+
+
+def estimate(
+    source: AnySource | Frame,
+    out: str | PathLike[str] | None = None,
+    settings: AnySettings = None,
+    resume: bool = False,
+    *,
+    items: Frame | None = None,
+    recipe: str | PathLike[str] | None = None,
+    reuse: AnyRun | Iterable[AnyRun] = (),
+    progress: bool = True,
+) -> dry_run.Estimate:
+    """Estimate the time and memory of a `fit` on this machine, from a few real steps of each stage.
+
+    Nothing is kept. Takes seconds, and what reading the data takes.
+
+    Args:
+        source: the arguments are those of `fit`.
+        out: where the run would go: checked as `fit` does, and not written to; None checks none.
+        settings: see `fit`.
+        resume: estimate what is left of the run in ``out``.
+        items: see `fit`.
+        recipe: see `fit`.
+        reuse: see `fit`.
+        progress: show notes on stderr.
+
+    Returns:
+        Seconds, largest memory and trainings by stage, and of all.
+
+    Raises:
+        LetterRecError: what `fit` would refuse.
+    """
+    chosen = as_settings(settings, recipe)
+    if isinstance(reuse, str | PathLike | Run):
+        reuse = [reuse]
+    others = [as_folder(other, "reuse") for other in reuse]
+    folder = None if out is None else as_folder(out, "out")
+    given = _as_source(source, items, chosen)
+    with shown(progress):
+        return dry_run.estimate(given, folder, chosen, pipeline.go_on, resume=resume, reuse=others)
+
+
+def _as_source(
+    source: AnySource | Frame, items: Frame | None, settings: Settings
+) -> str | Dataset | Frames | Sources:
+    """A source in the forms that the pipeline takes; what cannot be read leaves no run behind.
+
+    Raises:
+        DataError: it is none.
+    """
+    given = sources_of(as_frames(source, items) or source)
+    if not isinstance(given, Dataset):
+        options = ReadOptions(**settings.data.reading())
+        if isinstance(given, Frames):
+            check_frames(given, options)
+    return given
 
 
 def load(folder: AnyRun, edits: bool = True, *, revision: str | None = None) -> Engine:

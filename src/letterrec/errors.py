@@ -19,6 +19,10 @@ LetterRecError
 
 from __future__ import annotations
 
+import json
+from importlib.metadata import PackageNotFoundError, distribution
+from urllib.parse import unquote, urlparse
+
 
 def one_line(value: object) -> str:
     """A value as a message has it: on one short line.
@@ -72,5 +76,15 @@ class MissingExtra(LetterRecError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"this needs the package {package!r}, which is not installed; "
-            f"in LetterRec's folder run: pip install '.[{extra}]'"
+            f"run: pip install '{_origin()}[{extra}]'"
         )
+
+
+def _origin() -> str:
+    """What pip installs LetterRec from: the folder or the wheel that it did, or its name."""
+    try:
+        told = distribution("letterrec").read_text("direct_url.json")
+    except PackageNotFoundError:
+        told = None
+    url = urlparse("" if told is None else json.loads(told)["url"])
+    return unquote(url.path) if url.scheme == "file" else "letterrec"

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from letterrec.cli.common import (
+    AsJson,
     RayOption,
     RecipeOption,
     RunArgument,
@@ -19,8 +20,9 @@ from letterrec.cli.common import (
     command_name,
     on_ray,
     out,
+    print_json,
 )
-from letterrec.errors import SettingsError
+from letterrec.errors import RequestError, SettingsError
 from letterrec.progress import table
 
 
@@ -75,8 +77,15 @@ def fit(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in RUN")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="train nothing: check everything, estimate time and memory per stage"
+        ),
+    ] = False,
     ray: RayOption = None,
     workers: WorkersOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a recommender from a catalogue and an interaction log.
 
@@ -100,15 +109,29 @@ def fit(
 
             letterrec fit Beauty/ Books=old-shop/ --out runs/both --set data.join_users=true
 
+        letterrec fit my-data/ --out runs/first --dry-run
+
         letterrec fit /shared/log --out /shared/runs/first --ray 10.0.0.1:6379
     """
     from letterrec import api
     from letterrec.config.loading import load_settings
     from letterrec.data.splits import returning_share
+    from letterrec.reports.estimate import print_estimate
     from letterrec.reports.text import print_metrics, returning_note
     from letterrec.training import distributed
 
     settings = load_settings(recipe, [*(overrides or []), *_column_settings(columns or [])])
+    if dry_run and (ray is not None or workers is not None):
+        raise RequestError("--dry-run is about this machine alone; leave out --ray and --workers")
+    if as_json and not dry_run:
+        raise RequestError("--json goes with --dry-run; `evaluate RUN --json` has a run's metrics")
+    if dry_run:
+        estimated = api.estimate(source, out_folder, settings, resume)
+        if as_json:
+            print_json(estimated)
+        else:
+            print_estimate(out, estimated, out_folder)
+        return
     if ray is None and workers is None:
         run = api.fit(source, out_folder, settings, resume=resume)
     else:

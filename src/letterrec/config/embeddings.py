@@ -29,8 +29,9 @@ class ContentSettings(Section):
     )
     encoder: str = Field(
         "minilm",
-        description="'minilm' (packaged, offline, English) or a model's name or folder, as for "
-        "other languages 'intfloat/multilingual-e5-small'",
+        description="'minilm' (packaged, offline, English); 'multilingual' (offline, sixteen "
+        "languages, extra `multilingual`); or a model's name or folder, such as "
+        "'intfloat/multilingual-e5-small'",
     )
     batch_size: int = Field(64, ge=1, description="texts encoded at a time")
     max_tokens: int = Field(128, ge=8, description="text beyond this is cut")

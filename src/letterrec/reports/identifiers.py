@@ -11,8 +11,8 @@ from letterrec.identifiers.diagnostics import code_counts
 from letterrec.reports.markup import label, legend, note, panels, section, switch, table
 from letterrec.reports.plots import HUES, Bars, Point, bars, scatter
 from letterrec.runs.run import Run
+from letterrec.serving.catalogue.tree import most_popular_titles
 from letterrec.serving.engine import Engine
-from letterrec.serving.http.views import most_popular_titles
 from letterrec.serving.kinds import Kinds, kinds_of
 from letterrec.tokenizers import load_tokenizer
 

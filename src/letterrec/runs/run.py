@@ -32,7 +32,7 @@ from letterrec.runs.layout import Layout, holds_run
 from letterrec.runs.notebook import html_table, metrics_table
 from letterrec.runs.origin import differences, new_about, timestamp
 from letterrec.runs.records import Refitted, StageRecord, read_about
-from letterrec.training import distributed
+from letterrec.training import distributed, rehearsal
 
 STAGES = (
     "read",
@@ -108,15 +108,29 @@ class Run(Artefacts):
                 be written there.
         """
         try:
-            return cls._start(folder, settings, str(source), resume)
+            run = cls.begun(folder, settings, resume=resume)
+            if run is not None:
+                for half_written in folder.rglob(".*.tmp"):  # by a process that was killed
+                    half_written.unlink(missing_ok=True)
+                return run
+            run = cls(folder, settings, new_about(str(source), settings.seed))
+            write_text(run.files.settings, settings.to_toml())
+            run._write()
         except OSError as error:
             raise RunError(
                 f"{_shown(folder)} cannot be written ({(error.strerror or str(error)).lower()}); "
                 "name another --out"
             ) from None
+        return run
 
     @classmethod
-    def _start(cls, folder: Path, settings: Settings, source: str, resume: bool) -> Run:
+    def begun(cls, folder: Path, settings: Settings, *, resume: bool) -> Run | None:
+        """The run that a fit into a folder goes on with; None where it begins one.
+
+        Raises:
+            RunError: as `start`, but for a folder that cannot be written.
+            OSError: the folder cannot be read.
+        """
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is a file; --out needs a folder, new or empty")
         if holds_run(folder) and cls.open(folder).has_work:
@@ -132,18 +146,13 @@ class Run(Artefacts):
                     f"({differences(run.settings, settings)}); resume with the same recipe and "
                     "--set values, or name another --out"
                 )
-            for half_written in folder.rglob(".*.tmp"):  # by a process that was killed
-                half_written.unlink(missing_ok=True)
             return run
         files = Layout(folder)
         ours = {path.name for path in (files.settings, files.about, files.data)}
         found = [p.name for p in folder.iterdir()] if folder.exists() else []
         if any(name not in ours and not name.endswith(".tmp") for name in found):
             raise RunError(f"{folder} is not empty and holds no run; name another --out")
-        write_text(files.settings, settings.to_toml())
-        run = cls(folder, settings, new_about(source, settings.seed))
-        run._write()
-        return run
+        return None
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -227,7 +236,8 @@ class Run(Artefacts):
         started = time.perf_counter()
         record: Facts = {}
         try:
-            yield record
+            with rehearsal.stage(name):
+                yield record
         except BaseException as error:
             tracking.give_up(self.files, "FAILED" if isinstance(error, Exception) else "KILLED")
             raise

@@ -7,6 +7,7 @@ no browser and no drawing library; the HTML is Plotly's and can be turned and zo
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -93,17 +94,21 @@ def as_svg(title: str, panels: Sequence[Panel], columns: int = 2) -> str:
     )
 
 
-def as_html(title: str, panels: Sequence[Panel], columns: int = 2) -> str:
-    """A page of its own, with Plotly in it; points are drawn in space.
+def check_html() -> None:
+    """Refuse to draw pages where that cannot be done.
 
     Raises:
         MissingExtra: plotly is not installed.
     """
-    try:
-        import plotly.graph_objects as go
-        from plotly.subplots import make_subplots
-    except ModuleNotFoundError:
-        raise MissingExtra("plotly", "report") from None
+    if importlib.util.find_spec("plotly") is None:
+        raise MissingExtra("plotly", "report")
+
+
+def as_html(title: str, panels: Sequence[Panel], columns: int = 2) -> str:
+    """A page of its own, with Plotly in it; points are drawn in space."""
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
     columns = min(columns, len(panels))
     in_space = [any(s.kind == "points" for s in panel.series) for panel in panels]
     kinds = [{"type": "scene" if space else "xy"} for space in in_space]

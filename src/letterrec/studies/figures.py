@@ -20,7 +20,7 @@ from letterrec.identifiers.diagnostics import code_counts
 from letterrec.progress import say
 from letterrec.runs.run import Run
 from letterrec.studies import FigureName
-from letterrec.studies.drawings import Panel, Series, as_csv, as_html, as_svg
+from letterrec.studies.drawings import Panel, Series, as_csv, as_html, as_svg, check_html
 from letterrec.studies.findings import Swept
 from letterrec.studies.reproduce import check_overrides
 from letterrec.studies.rows import ALONE, ROWS, settings_of
@@ -97,6 +97,7 @@ def draw(
         SettingsError: an override does not go with the figure.
         MissingExtra: plotly is not installed.
     """
+    check_html()  # before hours of training, not after them
     sources = find_sources(data)
     check_overrides("table2", recommender, overrides)  # whose rows the figures show
     title, make = FIGURES[name]

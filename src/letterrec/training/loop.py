@@ -27,11 +27,12 @@ from torch import Tensor, nn
 
 from letterrec.errors import SettingsError
 from letterrec.progress import counting
-from letterrec.training import checkpoints, distributed
+from letterrec.training import checkpoints, distributed, rehearsal
 from letterrec.training.checkpoints import Checkpoint, Position, Stateful, TrainingLog, weights_of
 from letterrec.training.devices import device, set_seed
 from letterrec.training.optimizers import Optimizers
 from letterrec.training.options import TrainingOptions
+from letterrec.training.rehearsal import Rehearsal
 from letterrec.training.threads import Team
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ def train(
     optimizer = Optimizers(module, options)
     checkpoint = Checkpoint(module, optimizer, options.folder, stateful)
     log, best_weights, position = checkpoint.load()
-    is_main = distributed.rank() == 0
-    events = options.folder if is_main and options.events else None
+    is_main, trial = distributed.rank() == 0, rehearsal.current()
+    events = options.folder if is_main and options.events and trial is None else None
     writer = _event_writer(events, len(log.epochs))
 
     first = batches(0)[: options.epoch_steps]
@@ -138,6 +139,9 @@ def train(
     with counting(label, steps_per_epoch * end) as counter, Team(shared) as team:
         counter.advance(steps_per_epoch * len(log.epochs) + position.step)
         stepper = _Stepper(module, collate, optimizer, team, options, total, label)
+        if trial is not None:
+            left = range(len(log.epochs), len(log.epochs) if _is_over(log, options) else end)
+            return _rehearsed(trial, stepper, left, log, batches, validate, before_epoch)
         for epoch in range(len(log.epochs), end):
             if _is_over(log, options):
                 break
@@ -200,22 +204,85 @@ class _Stepper:
         total: int,
         label: str,
     ) -> None:
-        self._module, self._collate, self._optimizer = module, collate, optimizer
-        self._team, self._options = team, options
-        self._total, self._label = total, label
+        self.module, self.options, self.label = module, options, label
+        self._collate, self._optimizer = collate, optimizer
+        self._team, self._total = team, total
+
+    @property
+    def optimizer_bytes(self) -> int:
+        """Of what the optimizer remembers."""
+        return sum(t.nbytes for kept in self._optimizer.state().values() for t in kept.values())
 
     def step(self, rows: Rows, epoch: int, i: int, steps_per_epoch: int) -> dict[str, float]:
         """One step on a batch; the parts of its loss, weighted for the mean over processes."""
-        options = self._options
+        options = self.options
         rate = _rate(epoch * steps_per_epoch + i, self._total, options)
         self._optimizer.set_rate(options.learning_rate * rate)
         mine, weight = _share(rows)
-        parts = self._team.backward(self._module, self._collate, mine, weight)
+        parts = self._team.backward(self.module, self._collate, mine, weight)
         self._optimizer.average_gradients()
         norm = self._optimizer.clip_gradients()
-        _check_finite(self._label, options.learning_rate, epoch, i, parts["loss"], norm)
+        _check_finite(self.label, options.learning_rate, epoch, i, parts["loss"], norm)
         self._optimizer.step()
         return {name: weight * float(part) for name, part in parts.items()}
+
+
+def _rehearsed(
+    trial: Rehearsal,
+    stepper: _Stepper,
+    left: range,
+    log: TrainingLog,
+    batches: Callable[[int], Sequence[Rows]],
+    validate: Callable[[], Mapping[str, float]] | None,
+    before_epoch: Callable[[int], None] | None,
+) -> TrainingLog:
+    """Take some steps of an early, a middle and a late epoch, and validate once; nothing is kept.
+
+    Args:
+        trial: is told how long all of it would take.
+        stepper: takes the steps.
+        left: the epochs to come.
+        log: of those before.
+        batches: as of `train`, like what follows.
+        validate: see above.
+        before_epoch: see above.
+    """
+    if not left:
+        return log
+    options, module, steps, stepped = stepper.options, stepper.module, 0, 0.0
+    tried = sorted({left[0], left[len(left) // 2], left[-1]})
+    started = trial.now()
+    for epoch in tried:
+        _begin_epoch(module, options.seed, epoch, Position(), before_epoch)
+        rows = batches(epoch)[: options.epoch_steps]
+        begun = trial.now()
+        for batch in trial.sample(rows):
+            stepper.step(batch, 0, 0, len(rows))
+        steps, stepped = steps + len(rows), stepped + trial.now() - begun
+    trial.skip((trial.now() - started) * (len(left) / len(tried) - 1))
+    validations = sum(e == left[-1] or (e + 1) % options.every == 0 for e in left)
+    best = {name: weight.clone() for name, weight in weights_of(module).items()}  # as `train` has
+    started = trial.now()
+    if validate is not None:
+        _validated(module, validate)
+    validation = trial.now() - started
+    trial.skip(validation * (validations - 1))
+    trial.trained(
+        rehearsal.Training(
+            label=stepper.label,
+            epochs=len(left),
+            steps=round(steps / len(tried) * len(left)),
+            step_seconds=stepped / steps,
+            validations=validations if validate is not None else 0,
+            validation_seconds=validation,
+            parameters=sum(p.numel() for p in module.parameters() if p.requires_grad),
+            weights_bytes=sum(t.nbytes for t in module.state_dict().values()),
+            optimizer_bytes=stepper.optimizer_bytes,
+        )
+    )
+    module.load_state_dict(best, strict=False)
+    module.eval()
+    return TrainingLog([*log.epochs, {"epoch": left[-1], "loss": math.nan}], left[-1])
 
 
 def _begin_epoch(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from letterrec.errors import NotFound
@@ -105,3 +106,21 @@ def equal_codes(catalogue: Catalogue, rows: Sequence[int], item: int) -> NDArray
     codes = catalogue.identifiers.codes
     equal: NDArray[np.bool_] = (codes[list(rows)] == codes[item]) & (codes[item] >= 0)
     return equal
+
+
+def most_popular_titles(catalogue: Catalogue, level: int, n: int = 3) -> dict[int, str]:
+    """Code -> titles of its ``n`` most popular items at a level (from 1), as one line."""
+    rows = np.flatnonzero(catalogue.is_present)
+    frame = pl.DataFrame(
+        {
+            "code": catalogue.identifiers.codes[rows, level - 1],
+            "title": [catalogue.titles[row] for row in rows],
+            "popularity": catalogue.popularity[rows],
+        }
+    )
+    lines = (
+        frame.sort("popularity", descending=True)
+        .group_by("code", maintain_order=True)
+        .agg(pl.col("title").head(n))
+    )
+    return {code: " · ".join(titles) for code, titles in lines.iter_rows()}

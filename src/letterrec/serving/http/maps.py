@@ -23,9 +23,10 @@ from letterrec.errors import NotFound
 from letterrec.identifiers.diagnostics import code_counts
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.states import STATES
+from letterrec.serving.catalogue.tree import most_popular_titles
 from letterrec.serving.engine import Engine
 from letterrec.serving.http import schemas as s
-from letterrec.serving.http.views import most_popular_titles, name
+from letterrec.serving.http.views import name
 from letterrec.serving.kinds import kinds_of
 from letterrec.tokenizers import load_tokenizer
 

@@ -6,7 +6,6 @@ from collections import Counter
 from itertools import compress
 
 import numpy as np
-import polars as pl
 
 import letterrec
 from letterrec.data.splits import SPLITS
@@ -159,21 +158,3 @@ def report(engine: Engine) -> bytes:
         raise NotFound(
             f"the run has no report; write it with: letterrec report {path.parent}"
         ) from None
-
-
-def most_popular_titles(catalogue: Catalogue, level: int, n: int = 3) -> dict[int, str]:
-    """Code -> titles of its ``n`` most popular items at a level (from 1), as one line."""
-    rows = np.flatnonzero(catalogue.is_present)
-    frame = pl.DataFrame(
-        {
-            "code": catalogue.identifiers.codes[rows, level - 1],
-            "title": [catalogue.titles[row] for row in rows],
-            "popularity": catalogue.popularity[rows],
-        }
-    )
-    lines = (
-        frame.sort("popularity", descending=True)
-        .group_by("code", maintain_order=True)
-        .agg(pl.col("title").head(n))
-    )
-    return {code: " · ".join(titles) for code, titles in lines.iter_rows()}
