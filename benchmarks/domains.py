@@ -35,8 +35,8 @@ from letterrec.data.domains import combined
 from letterrec.data.readers.k_core import k_core
 from letterrec.data.text import ItemText
 from letterrec.evaluation.metrics import Measures, ranks_of, standard_errors, summarise
-from letterrec.serving.catalogue.editor import Editor
-from letterrec.serving.catalogue.edits import AddItems
+from letterrec.serving.editing.editor import Editor
+from letterrec.serving.editing.edits import AddItems
 from letterrec.serving.engine import Engine
 from letterrec.studies.runs import seconds_of
 

@@ -40,7 +40,7 @@ TRAINING = (
     *(f"tests/{room}" for room in ("nn", "training", "embeddings", "identifiers", "tokenizers")),
     *(f"tests/{room}" for room in ("decoding", "recommenders", "evaluation", "studies")),
     *("tests/runs/test_reuse.py", "tests/reports/test_html.py"),
-    *("tests/serving/test_engine.py", "tests/serving/catalogue/test_editor.py"),
+    *("tests/serving/test_engine.py", "tests/serving/editing/test_editor.py"),
     *("tests/serving/test_bulk.py", "tests/serving/http/test_app.py"),
     *("-k", "not kill and not one_process_finishes and not two_processes_and_a_server"),
 )
@@ -49,7 +49,7 @@ THREADS = (
     *("tests/recommenders/rqt/test_model.py", "tests/recommenders/tiger/test_model.py"),
     *("tests/tokenizers/test_letter.py", "tests/embeddings/test_collaborative.py"),
     *("tests/training/test_threads.py", "tests/evaluation/test_protocol.py"),
-    *("tests/serving/test_engine.py", "tests/serving/catalogue/test_editor.py"),
+    *("tests/serving/test_engine.py", "tests/serving/editing/test_editor.py"),
     *("-k", "not two_processes_and_a_server"),
 )
 CORES = 2  # that processes and their threads share

@@ -32,8 +32,8 @@ from letterrec.files import read_tensors
 from letterrec.processes import jobs
 from letterrec.runs.run import Run
 from letterrec.serving.bulk import recommend_all
-from letterrec.serving.catalogue.editor import Editor
-from letterrec.serving.catalogue.edits import AddItems
+from letterrec.serving.editing.editor import Editor
+from letterrec.serving.editing.edits import AddItems
 from letterrec.tokenizers import Items
 from letterrec.tokenizers.assignment import assign
 

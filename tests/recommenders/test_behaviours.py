@@ -111,6 +111,15 @@ def test_the_next_behaviour_is_not_predicted_where_it_has_no_weight() -> None:
         assert not any("next_behaviour" in name for name in model.state_dict())
 
 
+def test_weights_of_before_there_was_a_head_predict_no_behaviour() -> None:
+    weights = Rqt.build(identifiers(), KNOWING, **SMALL, behaviour_weight=0.0).state_dict()
+    model = Rqt.build(identifiers(), KNOWING, **SMALL)
+    assert model.predicts_behaviours
+    model.load_state_dict(weights)
+    assert not model.predicts_behaviours
+    assert model.state_dict().keys() == weights.keys()
+
+
 def test_transitions_of_views_and_of_buys() -> None:
     """In the ring a buy speaks for the next item, a view for the one opposite."""
     transitions, _ = learned(planted(300), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,))

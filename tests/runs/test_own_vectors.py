@@ -14,8 +14,8 @@ from command import letterrec as command
 from conftest import N_ITEMS, small_settings, write_shop
 from letterrec.data.text import item_text
 from letterrec.errors import LetterRecError
-from letterrec.serving.catalogue.editor import Editor
-from letterrec.serving.catalogue.edits import AddItems
+from letterrec.serving.editing.editor import Editor
+from letterrec.serving.editing.edits import AddItems
 
 IDS = [f"i{i:02d}" for i in range(N_ITEMS)]
 VECTORS = np.random.default_rng(0).normal(size=(N_ITEMS, 24)).astype(np.float32)

@@ -19,8 +19,8 @@ from command import letterrec as typed
 from letterrec import api
 from letterrec.data.text import item_text
 from letterrec.errors import NotFound, RequestError
-from letterrec.serving.catalogue.editor import Editor
-from letterrec.serving.catalogue.edits import AddItems, SetStates
+from letterrec.serving.editing.editor import Editor
+from letterrec.serving.editing.edits import AddItems, SetStates
 from letterrec.serving.engine import Engine
 
 SETTINGS = [

@@ -17,9 +17,9 @@ from command import letterrec as command
 from domains import ITEMS, TASTES, USERS, WORDS
 from letterrec.data.text import item_text
 from letterrec.errors import DataError, NotFound, RequestError
-from letterrec.serving.catalogue.editor import Editor
-from letterrec.serving.catalogue.edits import AddItems
-from letterrec.serving.catalogue.placing import placed_table
+from letterrec.serving.editing.editor import Editor
+from letterrec.serving.editing.edits import AddItems
+from letterrec.serving.editing.placing import placed_table
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from letterrec import api
-from letterrec.serving.catalogue.editor import Editor
+from letterrec.serving.editing.editor import Editor
 from letterrec.serving.service import Service
 
 

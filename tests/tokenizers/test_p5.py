@@ -18,8 +18,8 @@ from letterrec.data.text import item_text
 from letterrec.errors import DataError, IdentifierError, RunError, SettingsError
 from letterrec.files import read_tensors, write_tensors
 from letterrec.reports.html import write_report
-from letterrec.serving.catalogue.editor import Editor
-from letterrec.serving.catalogue.edits import AddItems
+from letterrec.serving.editing.editor import Editor
+from letterrec.serving.editing.edits import AddItems
 from letterrec.tokenizers import Items, load_tokenizer
 from letterrec.tokenizers.p5 import CategoryTokenizer, CooccurrenceTokenizer
 from letterrec.tokenizers.spectral import cluster_tree, spectral_clusters

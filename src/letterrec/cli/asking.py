@@ -7,14 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from letterrec.cli.common import (
-    AsJson,
-    RunArgument,
-    out,
-    print_json,
-    whole_numbers,
-    words,
-)
+from letterrec.cli.common import AsJson, RunArgument, out, print_json, whole_numbers, words
 from letterrec.errors import RequestError
 
 

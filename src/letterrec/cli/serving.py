@@ -121,7 +121,8 @@ def add_items(
         ),
     ],
     update: Annotated[
-        bool, typer.Option("--update", help="give items that are there these titles and texts")
+        bool,
+        typer.Option("--update", help="give items that are there these titles, texts and images"),
     ] = False,
     ray: RayOption = None,
     workers: WorkersOption = None,
@@ -140,9 +141,9 @@ def add_items(
     with these items.
     """
     from letterrec import api
-    from letterrec.serving.catalogue.editor import Editor
-    from letterrec.serving.catalogue.edits import AddItems, PutItems
-    from letterrec.serving.catalogue.placing import placed_table
+    from letterrec.serving.editing.editor import Editor
+    from letterrec.serving.editing.edits import AddItems, PutItems
+    from letterrec.serving.editing.placing import placed_table
 
     if domain is not None and not domain:
         raise RequestError("--domain is empty; expected a name")
@@ -186,9 +187,9 @@ def edit_items(
     """
     from letterrec import api
     from letterrec.data.ids import split_ids
-    from letterrec.serving.catalogue.editor import Editor
-    from letterrec.serving.catalogue.edits import SetStates
     from letterrec.serving.catalogue.states import State
+    from letterrec.serving.editing.editor import Editor
+    from letterrec.serving.editing.edits import SetStates
 
     given: tuple[tuple[str, list[str] | None, State], ...] = (
         ("--block", block, "blocked"),

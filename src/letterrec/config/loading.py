@@ -39,7 +39,7 @@ _RETIRED = {  # settings of earlier versions, section.key -> why there is nothin
 }
 # Settings that earlier versions lacked: recommender -> key -> what was done without.
 _LATER: dict[str, dict[str, Any]] = {
-    "rqt": {"item_weight": 0.0, "item_share": 0.0, "behaviour_weight": 0.0},
+    "rqt": {"item_weight": 0.0, "item_share": 0.0},
     "sasrec": {"norm_first": True},
 }
 

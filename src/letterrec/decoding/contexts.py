@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec.data.sequences import Histories
+from letterrec.data.targets import predicted
 from letterrec.decoding.learning import learned
 from letterrec.decoding.linear import NEIGHBOURS
 from letterrec.decoding.transitions import Transitions
@@ -56,7 +57,7 @@ def chosen_context(
         ridge: of `learned`.
         neighbours: of `learned`.
     """
-    wanted = np.isin(np.arange(n_behaviours), tuple(targets) or tuple(range(n_behaviours)))
+    wanted = np.isin(np.arange(n_behaviours), predicted(targets, n_behaviours))
     user, place = _latest(histories, wanted)
     if len(place) < _CASES:
         return None

@@ -1,8 +1,5 @@
 """Turn item texts into content embeddings, with a cache.
 
-The encoder is the packaged MiniLM, any sentence-transformers model, or any Hugging Face encoder or
-language model, whose last hidden states are averaged (the paper uses LLaMA so, section 5.1.3).
-
 Distinct texts are sorted by length and encoded in chunks of fixed size. Each chunk is cached in a
 file that is named after its texts and the encoder. So a run that was killed continues where it
 stood, and ends with the same numbers.

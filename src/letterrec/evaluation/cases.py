@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from letterrec.data import Dataset
 from letterrec.data.domains import items_in, names_of
 from letterrec.data.splits import HeldOut, Split, sample_cases
+from letterrec.data.targets import predicted
 from letterrec.evaluation.metrics import Measures, Ranks, standard_errors, summarise
 from letterrec.evaluation.results import PartMetrics
 
@@ -68,7 +69,7 @@ def by_behaviour(
     ranks: Ranks, cases: HeldOut, dataset: Dataset, measures: Measures
 ) -> dict[str, PartMetrics] | None:
     """Metrics by the behaviour of the target; None where all targets are of one."""
-    targets = dataset.targets or tuple(range(len(dataset.behaviours)))
+    targets = predicted(dataset.targets, len(dataset.behaviours))
     of_each = cases.behaviours
     if of_each is None or len(targets) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Held-out cases become ranked lists, by whatever ranks."""
+"""Ranked lists for held-out cases, from any ranker."""
 
 from __future__ import annotations
 

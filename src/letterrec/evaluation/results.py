@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, NotRequired, TypedDict
 
 from letterrec.data.splits import Split
-from letterrec.evaluation.metrics import (
-    Ranks,
-)
+from letterrec.evaluation.metrics import Ranks
 
 
 class Group(TypedDict):

@@ -23,12 +23,7 @@ from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders import RECOMMENDERS
 from letterrec.runs.learning import options_of
 from letterrec.runs.run import Run
-from letterrec.runs.steps import (
-    Embeddings,
-    MadeCf,
-    MadeIdentifiers,
-    MadeTokenizer,
-)
+from letterrec.runs.steps import Embeddings, MadeCf, MadeIdentifiers, MadeTokenizer
 from letterrec.tokenizers import TOKENIZERS, Items, Tokenizer
 from letterrec.tokenizers.assignment import assign
 from letterrec.tokenizers.base import Part

@@ -27,10 +27,7 @@ from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, Features, Recommender
 from letterrec.runs import tracking
 from letterrec.runs.run import Run
-from letterrec.runs.steps import (
-    Embeddings,
-    MadeRecommender,
-)
+from letterrec.runs.steps import Embeddings, MadeRecommender
 from letterrec.training.devices import device, set_seed
 from letterrec.training.options import TrainingOptions
 

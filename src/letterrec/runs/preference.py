@@ -160,7 +160,8 @@ def _others(lists: NDArray[np.int64], chosen: NDArray[np.int32]) -> NDArray[np.i
     """
     is_other = lists != chosen[:, None]
     is_other[is_other.all(1), -1] = False
-    return lists[is_other].reshape(len(lists), -1)
+    left: NDArray[np.int64] = lists[is_other].reshape(len(lists), -1)
+    return left
 
 
 def _options(run: Run) -> TrainingOptions:

@@ -17,9 +17,9 @@ from typing import NamedTuple
 from letterrec.errors import Conflict, LetterRecError, Overloaded, RunError
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.changes import Receipt
-from letterrec.serving.catalogue.editor import Content, Editor
-from letterrec.serving.catalogue.edits import AddItems, Edit, PutItems
 from letterrec.serving.catalogue.items import Catalogue
+from letterrec.serving.editing.editor import Content, Editor
+from letterrec.serving.editing.edits import AddItems, Edit, PutItems
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 from letterrec.serving.queue import Batcher

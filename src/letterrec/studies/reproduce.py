@@ -24,13 +24,7 @@ from letterrec.progress import say
 from letterrec.runs.run import Run
 from letterrec.studies import TableName
 from letterrec.studies.quantized import PROBE, at_scale_of, linear_probe, over_rotations
-from letterrec.studies.rows import (
-    ROWS,
-    TABLES,
-    Table,
-    rows_for,
-    settings_of,
-)
+from letterrec.studies.rows import ROWS, TABLES, Table, rows_for, settings_of
 from letterrec.studies.runs import finished_run, seconds_of
 from letterrec.tokenizers import Items
 from letterrec.training.devices import device

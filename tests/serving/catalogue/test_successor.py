@@ -20,8 +20,8 @@ import pytest
 import letterrec
 from letterrec.data.text import item_text
 from letterrec.errors import RunError
-from letterrec.serving.catalogue.editor import Editor
-from letterrec.serving.catalogue.edits import AddItems, SetStates
+from letterrec.serving.editing.editor import Editor
+from letterrec.serving.editing.edits import AddItems, SetStates
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 

@@ -19,8 +19,8 @@ import pytest
 
 from letterrec import api
 from letterrec.runs.run import Run
-from letterrec.serving.catalogue.editor import Editor
-from letterrec.serving.catalogue.edits import SetStates
+from letterrec.serving.editing.editor import Editor
+from letterrec.serving.editing.edits import SetStates
 from served import Process, process
 
 pytestmark = [

@@ -1,4 +1,4 @@
-"""A log in little memory, as it comes: ids as categories, times as numbers."""
+"""A log in little memory, in the order of its source: ids as categories, times as numbers."""
 
 from __future__ import annotations
 

@@ -15,13 +15,7 @@ from letterrec.data.domains import qualified
 from letterrec.data.ids import checked_id
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.columns import candidates_for, find_columns, item_of_catalogue
-from letterrec.data.readers.side_tables import (
-    LookUp,
-    Rows,
-    SideTable,
-    counted,
-    look_up_in,
-)
+from letterrec.data.readers.side_tables import LookUp, Rows, SideTable, counted, look_up_in
 from letterrec.data.readers.table_files import TableFile, hive_keys, kind_of, open_table, plain_name
 from letterrec.data.text import ItemText, is_year, item_text
 from letterrec.errors import DataError

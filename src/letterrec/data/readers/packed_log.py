@@ -1,4 +1,4 @@
-"""A log as rows, and what is noted of the rows that it lacks."""
+"""A log packed into sequences of rows, and the notes on what was dropped from it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.data import times
-from letterrec.data.readers.side_tables import (
-    counted,
-)
+from letterrec.data.readers.side_tables import counted
 from letterrec.data.sequences import Histories
 from letterrec.errors import DataError
 

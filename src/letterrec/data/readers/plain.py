@@ -14,11 +14,7 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.readers.base import Reader, ReadOptions
 from letterrec.data.readers.columns import candidates_for, find_columns
 from letterrec.data.readers.interactions import read_interactions
-from letterrec.data.readers.item_tables import (
-    catalogue_beside,
-    named,
-    stem_of,
-)
+from letterrec.data.readers.item_tables import catalogue_beside, named, stem_of
 from letterrec.data.readers.malformed import not_a_table
 from letterrec.data.readers.side_tables import (
     LookUp,

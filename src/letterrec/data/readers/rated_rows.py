@@ -5,9 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from letterrec.data.readers.base import ReadOptions
-from letterrec.data.readers.side_tables import (
-    counted,
-)
+from letterrec.data.readers.side_tables import counted
 from letterrec.data.readers.table_files import TableFile
 from letterrec.errors import DataError
 

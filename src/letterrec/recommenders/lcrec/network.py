@@ -15,12 +15,7 @@ from torch import Tensor, nn
 
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, Identifiers
 from letterrec.recommenders.lcrec import llm
-from letterrec.recommenders.lcrec.lora import (
-    code_rows,
-    keep_only_trained,
-    shard_frozen,
-    with_lora,
-)
+from letterrec.recommenders.lcrec.lora import code_rows, keep_only_trained, shard_frozen, with_lora
 from letterrec.training import distributed
 from letterrec.training.devices import has_bfloat16
 

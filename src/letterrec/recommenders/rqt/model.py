@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -165,6 +165,14 @@ class Rqt(Network, Recommender):
         self._ranked.forget()
         self._wished.forget()
         return super().train(mode)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """As of any module; weights of an earlier version predict no behaviour."""
+        if not any(name.startswith("next_behaviour.") for name in state_dict):
+            self.next_behaviour = None
+        return super().load_state_dict(state_dict, strict, assign)
 
     def start_from(self, weights: Mapping[str, Tensor], rows: NDArray[np.int64]) -> None:
         """See `Recommender.start_from`; new items keep the embeddings that they were drawn, and so

@@ -1,1 +1,1 @@
-"""The catalogue of a run in service: items, edits, and the file that keeps the edits."""
+"""The catalogue of a run in service: items, what changed of them, and the file that keeps it."""

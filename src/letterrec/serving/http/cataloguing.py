@@ -14,9 +14,9 @@ from letterrec.data.lookup import one_id
 from letterrec.data.text import ItemText, item_text
 from letterrec.errors import DataError, RequestError
 from letterrec.files import fingerprint
-from letterrec.serving.catalogue.edits import AddItems, ChangeItem, Edit, Key, PutItems
-from letterrec.serving.catalogue.placing import placed, placed_table
 from letterrec.serving.catalogue.states import STATES, State
+from letterrec.serving.editing.edits import AddItems, ChangeItem, Edit, Key, PutItems
+from letterrec.serving.editing.placing import placed, placed_table
 from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Fleet, Version
 from letterrec.serving.http import schemas as s

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from letterrec.errors import LetterRecError, RequestError
-from letterrec.serving.catalogue.editor import Editor
+from letterrec.serving.editing.editor import Editor
 from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Fleet
 from letterrec.serving.http.admission import known_hosts

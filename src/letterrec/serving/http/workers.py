@@ -26,7 +26,7 @@ import torch
 
 from letterrec.errors import LetterRecError, RequestError
 from letterrec.progress import say
-from letterrec.serving.catalogue.editor import Editor
+from letterrec.serving.editing.editor import Editor
 from letterrec.serving.http.app import page_files
 from letterrec.serving.http.lifecycle import BACKLOG, until_served
 from letterrec.serving.http.options import ServerOptions

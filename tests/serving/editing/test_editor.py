@@ -26,10 +26,10 @@ from letterrec.decoding.transitions import Transitions
 from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.serving.catalogue.changes import Receipt
-from letterrec.serving.catalogue.editor import Editor
-from letterrec.serving.catalogue.edits import AddItems, ChangeItem, PutItems, SetStates
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import read_changes
+from letterrec.serving.editing.editor import Editor
+from letterrec.serving.editing.edits import AddItems, ChangeItem, PutItems, SetStates
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers import Items
 from letterrec.tokenizers.rqkmeans import RQKMeansTokenizer

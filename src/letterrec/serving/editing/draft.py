@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from letterrec.data.text import ItemText, item_text, title_words
 from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError
 from letterrec.serving.catalogue.changes import Changes, Receipt, Words
-from letterrec.serving.catalogue.edits import AddItems, ChangeItem, Edit, Key, PutItems, SetStates
-from letterrec.serving.catalogue.placing import placed
 from letterrec.serving.catalogue.states import State
+from letterrec.serving.editing.edits import AddItems, ChangeItem, Edit, Key, PutItems, SetStates
+from letterrec.serving.editing.placing import placed
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers.base import Codes
 

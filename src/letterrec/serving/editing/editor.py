@@ -17,9 +17,9 @@ from letterrec.errors import Conflict, LetterRecError
 from letterrec.processes import jobs
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.changes import Receipt
-from letterrec.serving.catalogue.draft import Draft, Embedding
-from letterrec.serving.catalogue.edits import Edit
 from letterrec.serving.catalogue.log import PATIENCE, locked, write_changes
+from letterrec.serving.editing.draft import Draft, Embedding
+from letterrec.serving.editing.edits import Edit
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers.base import Codes, Items
 from letterrec.tokenizers.new_items import assign_new
