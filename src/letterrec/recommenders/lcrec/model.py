@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -145,25 +145,16 @@ class LcRec(Network, Recommender):
         self._legal = LegalCodes(identifiers, trie)
 
     @classmethod
-    def build(
-        cls,
-        identifiers: Identifiers,
-        features: Features,
-        trie: Trie | None = None,
-        **settings: object,
-    ) -> Self:
-        """An untrained recommender of a catalogue, with the words that its tasks read or write."""
-        make: Callable[..., Self] = cls
-        return make(
-            identifiers,
-            trie=trie,
-            behaviours=features.behaviours,
-            targets=features.targets,
-            titles=features.titles,
-            texts=features.texts,
-            preferences=features.preferences,
-            **settings,
-        )
+    def given(cls, features: Features, trie: Trie | None) -> dict[str, object]:
+        """The trie, the behaviours, and the words that its tasks read or write."""
+        return {
+            "trie": trie,
+            "behaviours": features.behaviours,
+            "targets": features.targets,
+            "titles": features.titles,
+            "texts": features.texts,
+            "preferences": features.preferences,
+        }
 
     @classmethod
     def check(cls, features: Features, settings: Mapping[str, object]) -> None:
