@@ -10,7 +10,7 @@ from letterrec.runs.dry_run import Estimate, StageEstimate
 
 def print_estimate(out: Terminal, estimate: Estimate, folder: Path) -> None:
     """A row per stage, then the whole."""
-    rows = table("stage", "time", "memory", "", whole=("stage",))
+    rows = table("stage", "time", "memory, at least", "", whole=("stage",))
     for stage in estimate["stages"]:
         is_left = stage["state"] == "to do"
         took = _time(stage["seconds"]) if is_left else stage["state"]
