@@ -45,6 +45,23 @@ def test_importing_the_package_is_quick() -> None:
     assert out.stdout.strip() == "False"
 
 
+def test_reading_data_loads_no_torch(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user,item,timestamp\n" + "u,a,1\nu,b,2\nu,c,3\n" * 2)
+    code = f"import sys, letterrec; letterrec.read({str(tmp_path)!r}, min_count=1); "
+    code += "print({'torch', 'scipy'} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"
+
+
+def test_looking_at_a_run_loads_nothing_that_serves_or_trains(shop_run: Path) -> None:
+    code = f"import sys, letterrec; letterrec.inspect({str(shop_run)!r}); "
+    code += (
+        "print({'letterrec.serving', 'letterrec.pipeline', 'scipy.optimize'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"
+
+
 def test_dir_lists_the_public_names() -> None:
     assert set(letterrec.__all__) <= set(dir(letterrec))
 

@@ -11,7 +11,7 @@ import pytest
 import letterrec
 
 FLOORS = (
-    *("version", "errors", "progress", "files", "processes", "config"),
+    *("version", "errors", "progress", "files", "tensors", "processes", "config"),
     *("data", "nn", "training", "embeddings", "identifiers", "tokenizers"),
     *("decoding", "recommenders", "baselines", "evaluation", "runs", "pipeline"),
     *("serving", "api", "reports", "cluster", "studies", "cli"),
