@@ -13,7 +13,7 @@ import letterrec
 FLOORS = (
     *("version", "errors", "progress", "files", "tensors", "processes", "config"),
     *("data", "nn", "training", "embeddings", "identifiers", "tokenizers"),
-    *("decoding", "recommenders", "baselines", "evaluation", "runs", "pipeline"),
+    *("decoding", "recommenders", "baselines", "evaluation", "runs", "stages", "pipeline"),
     *("serving", "api", "reports", "cluster", "studies", "cli"),
 )
 SOURCE = Path(letterrec.__file__).parent

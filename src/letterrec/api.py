@@ -29,9 +29,10 @@ from letterrec.training import distributed
 if TYPE_CHECKING:
     from letterrec.evaluation.breakdowns import By
     from letterrec.evaluation.cold_start import ColdMetrics
-    from letterrec.runs import comparing, dry_run
-    from letterrec.runs.refitting import StartingWeights
+    from letterrec.runs import comparing
     from letterrec.serving.engine import Engine
+    from letterrec.stages import dry_run
+    from letterrec.stages.refitting import StartingWeights
 
 
 def fit(
@@ -119,7 +120,7 @@ def estimate(
         LetterRecError: what `fit` would refuse.
     """
     from letterrec import pipeline
-    from letterrec.runs import dry_run
+    from letterrec.stages import dry_run
 
     chosen = as_settings(settings, recipe)
     if isinstance(reuse, str | PathLike | Run):
@@ -294,7 +295,7 @@ def align(
             can change.
     """
     from letterrec import pipeline
-    from letterrec.runs import aligning
+    from letterrec.stages import aligning
 
     path = as_folder(folder, "folder")
     target = path.with_name(f"{path.name}-aligned") if out is None else as_folder(out, "out")
@@ -347,9 +348,9 @@ def evaluate(
         SettingsError: a cut, a metric or the number of users is none.
     """
     from letterrec.evaluation.breakdowns import By
-    from letterrec.runs.measuring import measure_split, measured_as
     from letterrec.serving import opening
     from letterrec.serving.behaviours import asked_behaviour, row_of
+    from letterrec.stages.measuring import measure_split, measured_as
 
     beam = _as_beam(beam)
     if by is not None and by not in get_args(By):
@@ -408,7 +409,7 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> ColdMetrics:
     Raises:
         RunError: nothing was held out, or the run has no tokenizer of its own.
     """
-    from letterrec.runs.measuring import measure_cold
+    from letterrec.stages.measuring import measure_cold
 
     beam = _as_beam(beam)
     return measure_cold(Run.open(as_folder(folder, "folder")), beam)

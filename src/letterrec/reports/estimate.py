@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from letterrec.progress import Terminal, table
-from letterrec.runs.dry_run import Estimate, StageEstimate
+from letterrec.stages.dry_run import Estimate, StageEstimate
 
 
 def print_estimate(out: Terminal, estimate: Estimate, folder: Path) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from letterrec.baselines import is_baseline
 from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.data import check_source
 from letterrec.errors import SettingsError
-from letterrec.runs.learning import is_baseline
 from letterrec.studies import PrunerName, SamplerName
 from letterrec.studies.default_spaces import default_space, paper_space
 from letterrec.studies.findings import Swept, found_in

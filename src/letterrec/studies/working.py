@@ -15,13 +15,13 @@ from optuna.exceptions import TrialPruned
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
+from letterrec.baselines import is_baseline
 from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.errors import LetterRecError
 from letterrec.files import fingerprint
 from letterrec.progress import say, shown
 from letterrec.runs.layout import Layout
-from letterrec.runs.learning import is_baseline
 from letterrec.runs.reuse import deciding
 from letterrec.runs.run import Run
 from letterrec.runs.tracking import Values, watched_by
