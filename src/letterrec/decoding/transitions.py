@@ -22,7 +22,8 @@ from torch import Tensor
 from letterrec.decoding.events import per_event
 from letterrec.decoding.mixture import Retrieved
 from letterrec.embeddings.similarity import as_matrix, most_similar
-from letterrec.files import read_tensors, reading, write_tensors
+from letterrec.files import reading
+from letterrec.tensors import read_tensors, write_tensors
 
 _RETRIEVED = 100  # items retrieved per history
 SOFTNESS = 0.1  # of the weights of similar items, in units of cosine

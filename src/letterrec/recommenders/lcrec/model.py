@@ -374,7 +374,8 @@ class LcRec(Network, Recommender):
         open_ = [place for place, behaviour in enumerate(asked) if behaviour < 0]
         likeliest = [self.targets[0]] * len(open_)
         if open_ and len(self.targets) > 1:
-            odds = behaviour_odds(self, histories[open_], [wishes[place] for place in open_])
+            said = [wishes[place] for place in open_]
+            odds = behaviour_odds(self, self.prompts, histories[open_], said, self.n_behaviours)
             likeliest = [self.targets[i] for i in odds[:, list(self.targets)].argmax(1).tolist()]
         for place, behaviour in zip(open_, likeliest, strict=True):
             asked[place] = behaviour
@@ -385,4 +386,6 @@ class LcRec(Network, Recommender):
         `Recommender.next_behaviours`.
         """
         self.eval()
-        return behaviour_odds(self, histories, [None] * len(histories)).softmax(1)
+        unsaid = [None] * len(histories)
+        odds = behaviour_odds(self, self.prompts, histories, unsaid, self.n_behaviours)
+        return odds.softmax(1)
