@@ -56,7 +56,8 @@ class Recommender(nn.Module, ABC):
 
     A recommender is a subclass, an entry in `RECOMMENDERS`, and its settings, a class in
     `config/recommenders.py` that is named in `RecommenderSettings` there;
-    `tests/contract_recommender.py` says what it must do. ``state_dict`` holds all that training decides.
+    `tests/contract_recommender.py` says what it must do. ``state_dict`` holds all that training
+    decides.
 
     Attributes:
         max_history: how many of the latest items of a history are read.

@@ -141,8 +141,9 @@ class Checkpoint:
         position: Position,
         every: float | None = None,
     ) -> None:
-        """Write it within an epoch if the last one is old enough; all processes call this, for each has
-        a state to be kept, and the main one writes.
+        """Write it within an epoch if the last one is old enough.
+
+        All processes call this, for each has a state to be kept; the main one writes.
 
         Args:
             log: as it is after the epochs before.
