@@ -20,8 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from letterrec.errors import RunError
-from letterrec.files import reading
-from letterrec.tensors import read_metadata, read_tensors, write_tensors
+from letterrec.files import read_metadata, read_tensors, reading, write_tensors
 from letterrec.training import distributed
 from letterrec.training.optimizers import Optimizers
 
@@ -142,8 +141,9 @@ class Checkpoint:
         position: Position,
         every: float | None = None,
     ) -> None:
-        """Write it within an epoch if the last one is old enough; all processes call this, for each
-        has a state to be kept, and the main one writes.
+        """Write it within an epoch if the last one is old enough.
+
+        All processes call this, for each has a state to be kept; the main one writes.
 
         Args:
             log: as it is after the epochs before.
