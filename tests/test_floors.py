@@ -9,7 +9,7 @@ import letterrec
 
 FLOORS = (
     *("errors", "progress", "files", "processes", "config"),
-    *("data", "nn", "training", "embeddings", "identifiers", "tokenizers"),
+    *("data", "nn", "training", "embeddings", "identifiers", "tokenizers", "linear"),
     *("decoding", "recommenders", "baselines", "evaluation", "runs", "pipeline"),
     *("serving", "api", "reports", "cluster", "studies", "cli"),
 )

@@ -15,9 +15,9 @@ from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Frames, Sources
 from letterrec.data.reading import read_split
 from letterrec.decoding.ranker import GenerativeRanker, PersonalRanker, Ranker
-from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.progress import say
 from letterrec.runs import identifying, learning, measuring, preference, steps, wishes
 from letterrec.runs.compatibility import refuse_impossible

@@ -15,7 +15,6 @@ from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.saved import read_dataset
 from letterrec.data.splits import Split
-from letterrec.decoding.transitions import Transitions
 from letterrec.errors import RunError
 from letterrec.evaluation.metrics import Ranks
 from letterrec.evaluation.results import Evaluation
@@ -29,6 +28,7 @@ from letterrec.files import (
 )
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.layout import Layout
 from letterrec.runs.records import RunRecord, read_diagnostics, read_metrics

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.data.lookup import short
-from letterrec.decoding.asked import Asked
 from letterrec.decoding.ranker import Ranker
-from letterrec.decoding.transitions import Transitions
+from letterrec.decoding.wish_effect import WishEffect
 from letterrec.errors import RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.runs.layout import Layout
 from letterrec.runs.notebook import ShownLists
 from letterrec.runs.run import Run
@@ -379,8 +379,8 @@ class Engine:
             for query, items in zip(queries, self.answer(queries), strict=True)
         ]
 
-    def _wished(self, query: Prepared) -> Asked | None:
+    def _wished(self, query: Prepared) -> WishEffect | None:
         """What the wish of a query changes in what memory counts; None where it has none."""
         if query.instruction is None or not query.rows:
             return None
-        return self.model.asked(histories_of([query], self.dataset), [query.instruction])
+        return self.model.wish_effect(histories_of([query], self.dataset), [query.instruction])

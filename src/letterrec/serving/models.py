@@ -13,8 +13,8 @@ from torch import Tensor
 
 from letterrec.baselines import Baseline
 from letterrec.data import Histories
-from letterrec.decoding.asked import Asked
 from letterrec.decoding.ranker import PersonalRanker, Ranker
+from letterrec.decoding.wish_effect import WishEffect
 from letterrec.errors import RequestError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders import Recommender
@@ -100,7 +100,9 @@ class Model(ABC):
         """
         raise RequestError("the run's recommender does not predict behaviours")
 
-    def asked(self, histories: Histories, instructions: Sequence[str | None]) -> Asked | None:
+    def wish_effect(
+        self, histories: Histories, instructions: Sequence[str | None]
+    ) -> WishEffect | None:
         """What instructions change beside histories in what memory counts; None where they change
         nothing of that.
         """
@@ -163,13 +165,15 @@ class GenerativeModel(Model):
         found = recommender.next_behaviours(torch.from_numpy(events).to(device()))
         return np.asarray(found.cpu().numpy(), dtype=np.float32)
 
-    def asked(self, histories: Histories, instructions: Sequence[str | None]) -> Asked | None:
-        """See `Model.asked`."""
+    def wish_effect(
+        self, histories: Histories, instructions: Sequence[str | None]
+    ) -> WishEffect | None:
+        """See `Model.wish_effect`."""
         recommender = self._recommender
         if recommender.wishes is None:
             return None
         events = histories.events(recommender.n_behaviours).padded(recommender.max_history)
-        return recommender.encode(torch.from_numpy(events).to(device()), instructions).asked
+        return recommender.encode(torch.from_numpy(events).to(device()), instructions).wish_effect
 
     def export(self, folder: Path) -> None:
         """See `Recommender.export`."""

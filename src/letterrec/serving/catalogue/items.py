@@ -19,10 +19,10 @@ from torch import Tensor
 
 from letterrec.data import Dataset
 from letterrec.decoding.constraints import counted
-from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.serving.catalogue.changes import Words
 from letterrec.serving.catalogue.directory import Directory
 from letterrec.serving.catalogue.filters import Attributes, Key

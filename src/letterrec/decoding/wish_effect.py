@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from letterrec.decoding.mixture import Retrieved
+from letterrec.linear.retrieved import Retrieved
 
 _MOST = 12.0  # nats by which a wish raises or lowers an item that was retrieved, at most
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class WishEffect:
     """What the wishes of a batch of queries say of every item; some of the queries may have none.
 
     Attributes:
@@ -36,9 +36,9 @@ class Asked:
         wished for, and little where it does not.
 
         >>> import torch
-        >>> asked = Asked(torch.log(torch.tensor([[1.0, 4.0]])), torch.ones(1, 1))
+        >>> effect = WishEffect(torch.log(torch.tensor([[1.0, 4.0]])), torch.ones(1, 1))
         >>> before = Retrieved(torch.tensor([[0, 1]]), torch.tensor([[0.3, 0.2]]))
-        >>> asked.weighed(before).shares.round(decimals=3).tolist()  # of .3, .8 and the rest, .5
+        >>> effect.weighed(before).shares.round(decimals=3).tolist()  # of .3, .8 and the rest, .5
         [[0.18799999356269836, 0.5]]
         """
         is_item = retrieved.items >= 0
