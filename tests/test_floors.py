@@ -10,7 +10,7 @@ import letterrec
 FLOORS = (
     *("errors", "progress", "files", "processes", "config"),
     *("data", "nn", "training", "embeddings", "identifiers", "tokenizers", "linear"),
-    *("decoding", "recommenders", "baselines", "evaluation", "runs", "pipeline"),
+    *("decoding", "recommenders", "baselines", "evaluation", "runs", "stages", "pipeline"),
     *("serving", "api", "reports", "cluster", "studies", "cli"),
 )
 SOURCE = Path(letterrec.__file__).parent

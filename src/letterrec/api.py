@@ -20,16 +20,17 @@ from letterrec.evaluation.cold_start import ColdMetrics
 from letterrec.evaluation.results import SplitMetrics
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import shown
-from letterrec.runs import aligning, comparing, dry_run, forgetting, hub, inspecting
+from letterrec.runs import comparing, forgetting, hub, inspecting
 from letterrec.runs.inspecting import Weights
-from letterrec.runs.measuring import measure_cold, measure_split, measured_as
 from letterrec.runs.notebook import ShownDict, metrics_table
-from letterrec.runs.refitting import StartingWeights
 from letterrec.runs.run import AnyRun, Run, as_folder
 from letterrec.serving import exporting, opening
 from letterrec.serving.behaviours import asked_behaviour, row_of
 from letterrec.serving.engine import Engine
 from letterrec.serving.refit import refit_served
+from letterrec.stages import aligning, dry_run
+from letterrec.stages.measuring import measure_cold, measure_split, measured_as
+from letterrec.stages.refitting import StartingWeights
 from letterrec.training import distributed
 
 

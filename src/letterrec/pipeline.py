@@ -1,7 +1,7 @@
 """The whole method, in the paper's order: from interactions to an evaluated recommender.
 
-Each step takes what the steps before it gave. `Run.step` keeps its result in the run folder, or
-reads it from there where it is done; `runs.identifying` and its neighbours do what settings say.
+Each stage takes what the stages before it gave. `Run.stage` keeps its result in the run folder, or
+reads it from there where it is done; `stages.identifying` and its neighbours do what settings say.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from letterrec.baselines import is_baseline
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Frames, Sources
 from letterrec.data.reading import read_split
@@ -19,11 +20,11 @@ from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.linear.transitions import Transitions
 from letterrec.progress import say
-from letterrec.runs import identifying, learning, measuring, preference, steps, wishes
-from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
-from letterrec.runs.steps import Embeddings
+from letterrec.stages import identifying, learning, measuring, preference, stages, wishes
+from letterrec.stages.compatibility import refuse_impossible
+from letterrec.stages.stages import Embeddings
 from letterrec.training import distributed
 from letterrec.training.devices import device
 
@@ -54,9 +55,9 @@ def fit(
 
 
 def go_on(run: Run, dataset: Dataset, until: Until = "evaluation") -> Run:
-    """Do the steps that a run lacks, now that its data are read."""
+    """Do the stages that a run lacks, now that its data are read."""
     settings, beam = run.settings, run.settings.evaluation.beam
-    if learning.is_baseline(settings):
+    if is_baseline(settings):
         return fit_baseline(run, dataset) if until == "evaluation" else run
     with distributed.main_first():
         content = content_embeddings(run, dataset)
@@ -94,7 +95,7 @@ def content_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
         stand_in = identifying.tokenizer_reads(run.settings, "content")
         say(f"  no item text is used{': CF embeddings stand in for content' if stand_in else ''}")
         return None
-    return run.step(steps.CONTENT, dataset, partial(identifying.content_of, run, dataset))
+    return run.stage(stages.CONTENT, dataset, partial(identifying.content_of, run, dataset))
 
 
 def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
@@ -106,7 +107,7 @@ def collaborative_embeddings(run: Run, dataset: Dataset) -> Embeddings | None:
     if is_trained and not identifying.tokenizer_reads(run.settings, "cf"):
         return dataset.given_cf
     make = identifying.trained_cf if is_trained else identifying.given_cf
-    return run.step(steps.COLLABORATIVE, dataset, partial(make, run, dataset))
+    return run.stage(stages.COLLABORATIVE, dataset, partial(make, run, dataset))
 
 
 def item_identifiers(
@@ -121,15 +122,15 @@ def item_identifiers(
     else:
         items = identifying.items_of(run.settings, dataset, content, cf)
         fit_tokenizer = partial(identifying.fit_tokenizer, run, items)
-        tokenizer = run.step(steps.TOKENIZER, dataset, fit_tokenizer)
+        tokenizer = run.stage(stages.TOKENIZER, dataset, fit_tokenizer)
         make = partial(identifying.learned_identifiers, tokenizer, items)
-    return run.step(steps.IDENTIFIERS, dataset, make)
+    return run.stage(stages.IDENTIFIERS, dataset, make)
 
 
 def train_recommender(run: Run, dataset: Dataset, model: learning.Model, ranker: Ranker) -> None:
     """Train the recommender by eq. 6 (section 4.2.5); its weights are those that validate best."""
     make = partial(learning.train_recommender, run, dataset, model, ranker)
-    run.step(steps.RECOMMENDER, dataset, make)
+    run.stage(stages.RECOMMENDER, dataset, make)
     learning.load_weights(run, model)
 
 
@@ -138,13 +139,12 @@ def item_transitions(
 ) -> Transitions | None:
     """Which item follows which in training, and which are similar; validation weighs them."""
     make = partial(learning.fit_transitions, run, dataset, content, ranker)
-    return run.step(steps.TRANSITIONS, dataset, make)
+    return run.stage(stages.TRANSITIONS, dataset, make)
 
 
 def evaluate(
     run: Run, dataset: Dataset, ranker: Ranker, identifiers: Identifiers | None = None
 ) -> None:
     """Test and validation metrics by full ranking, popularity beside them (section 5.2)."""
-    run.step(
-        steps.EVALUATION, dataset, partial(measuring.measure, run, dataset, ranker, identifiers)
-    )
+    make = partial(measuring.measure, run, dataset, ranker, identifiers)
+    run.stage(stages.EVALUATION, dataset, make)

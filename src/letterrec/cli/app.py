@@ -93,7 +93,7 @@ def main() -> None:
         _fail(f"{message} Given: {shlex.join(sys.argv[1:])}. Try: letterrec --help")
     except (KeyboardInterrupt, typer.Abort):
         print(
-            "letterrec: interrupted; go on with the same command (fit: and --resume)",
+            "letterrec: interrupted; go on with the same command (fit, sweep: and --resume)",
             file=sys.stderr,
         )
         sys.exit(130)

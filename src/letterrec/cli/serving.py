@@ -17,7 +17,7 @@ from letterrec.cli.common import (
     out,
     print_json,
 )
-from letterrec.errors import MissingExtra, RequestError
+from letterrec.errors import DataError, MissingExtra, RequestError
 from letterrec.progress import table
 
 
@@ -147,6 +147,8 @@ def add_items(
 
     if domain is not None and not domain:
         raise RequestError("--domain is empty; expected a name")
+    if not items.exists():  # said before the run is loaded for it
+        raise DataError(f"{items} does not exist; expected a table of items")
     engine = api.load(run)
     before = engine.catalogue.domain_names
     new, domains = placed_table(items, engine, domain)

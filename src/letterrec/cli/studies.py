@@ -11,7 +11,9 @@ import typer
 
 from letterrec.cli.common import RecipeOption, out, print_json
 from letterrec.errors import SettingsError
-from letterrec.studies import FigureName, Model, RecommenderName, TableName
+from letterrec.studies import FigureName, PrunerName, RecommenderName, SamplerName, TableName
+
+_COLUMNS = 80  # of a table that has words in it
 
 OverridesOption = Annotated[
     list[str] | None,
@@ -125,66 +127,98 @@ def _tabulate(
 def sweep(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="as for `fit`")],
     folder: Annotated[
-        Path, typer.Option("--out", metavar="FOLDER", help="where the runs go, and are found again")
+        Path, typer.Option("--out", metavar="FOLDER", help="where the study and the runs go")
     ],
     over: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SECTION.KEY=V,V,...",
-            help="a setting and its values; repeatable; default: the grid of the paper's Fig. 8",
+            metavar="SECTION.KEY=SPACE",
+            help="a setting and its values: `V,V,V`, `LOW..HIGH`, `LOW..HIGH:log` or "
+            "`LOW..HIGH:STEP`; repeatable; default: what the recommender is best tuned by",
         ),
     ] = None,
-    epochs: Annotated[
+    space: Annotated[
         str | None,
         typer.Option(
-            metavar="N,N,...", help="budgets; default: a quarter of the recipe's, then all"
+            metavar="FILE.toml|paper",
+            help="the same in a file; `paper`: the ranges of the paper's Fig. 8",
         ),
     ] = None,
-    model: Annotated[
-        Model, typer.Option(help="`sasrec` tunes the baseline (`collaborative` settings)")
-    ] = "generative",
+    sampler: Annotated[SamplerName, typer.Option(help="who chooses what is tried")] = "tpe",
+    pruner: Annotated[
+        PrunerName, typer.Option(help="who stops trials that fall behind, by epoch")
+    ] = "median",
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="how many, the recipe among them; default: 20, of a grid all"),
+    ] = None,
+    one_at_a_time: Annotated[
+        bool,
+        typer.Option(
+            "--one-at-a-time", help="each value with all else as in the recipe, as in Fig. 8"
+        ),
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="processes that work on the study")] = 1,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="seconds after which no trial is begun")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with a study, or work on it beside others")
+    ] = False,
     recipe: RecipeOption = None,
     overrides: OverridesOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try settings one at a time and see what they do to validation metrics.
+    """Tune settings on validation, with Optuna.
 
-    All settings are trained for few epochs first; the better half, and the recipe as it is, go on
-    to the next budget. `--epochs 16` gives all of them 16. The command can be killed and started
-    again; what is finished is read, and what runs share is trained once.
+    The recipe as it is, transitions included, is the first trial. What trials share (embeddings,
+    identifiers) is learned once. A trial that falls behind at its epochs is stopped. The best
+    settings are printed and kept as a recipe file; test metrics are shown of the best and of the
+    recipe alone.
+
+    The study is `FOLDER/study.db`: `optuna-dashboard sqlite:///FOLDER/study.db` shows it. With
+    `--resume` the same command goes on where it stopped; started while another one runs, it works
+    beside it. A trial whose process was killed is tried again.
 
     Examples:
 
-        letterrec sweep data/Beauty --out runs/sweep
+        letterrec sweep data/Beauty --out runs/sweep --trials 40 --workers 2
 
-        letterrec sweep data/Beauty --out runs/sweep --over tokenizer.alpha=0,0.02,0.1 --epochs 16
+        letterrec sweep data/Beauty --out runs/hgn --recipe hgn
 
-        letterrec sweep data/Beauty --out runs/sasrec --model sasrec
+        letterrec sweep data/Beauty --out runs/rate --over training.learning_rate=5e-4..5e-3:log
+
+        letterrec sweep data/Beauty --out runs/figure8 --sampler grid
     """
+    from letterrec.studies.findings import sweep_sheet
     from letterrec.studies.sweep import sweep as make
-    from letterrec.studies.sweep import sweep_sheet
 
     result = make(
         source,
         folder,
         over=over or [],
-        epochs=_numbers(epochs or ""),
-        model=model,
+        space=space,
         recipe=recipe,
         overrides=overrides or [],
+        sampler=sampler,
+        pruner=pruner,
+        trials=trials,
+        one_at_a_time=one_at_a_time,
+        workers=workers,
+        timeout=timeout,
+        resume=resume,
     )
     if as_json:
         print_json(result)
-    else:
-        sweep_sheet(result).print(out)
-        out.print(f"all of it is in {folder / 'sweep.json'}", soft_wrap=True)
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise SettingsError(f"--epochs {text}: expected rising numbers, as in 4,16") from None
+        return
+    sweep_sheet(result).print(out, width=_COLUMNS)
+    for name, metrics in result["test"].items():
+        shown = ", ".join(f"{metric} {metrics[metric]:.4f}" for metric in ("recall@10", "ndcg@10"))
+        out.print(f"test, {name}: {shown}", soft_wrap=True)
+    fit = ["letterrec", "fit", source, "--out", "RUN"]
+    out.print(f"all of it is in {folder / 'sweep.json'} and {result['study']}", soft_wrap=True)
+    out.print(f"the best: {shlex.join([*fit, '--recipe', result['recipe']])}", soft_wrap=True)
+    out.print(f"or: {shlex.join(fit)} {result['set']}", soft_wrap=True)
 
 
 def _command() -> str:

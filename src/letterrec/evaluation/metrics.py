@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.config.settings import MetricName
+from letterrec.config.settings import MetricName, Settings
 
 CUTS = (5, 10)
 Ranks = NDArray[np.int64]
@@ -104,6 +104,11 @@ class Measures:
 
 
 PAPER = Measures()
+
+
+def measures_of(settings: Settings) -> Measures:
+    """Which metrics a run takes at its end, and at which cuts."""
+    return Measures.with_more(settings.evaluation.cuts, settings.evaluation.metrics)
 
 
 def summarise(ranks: Ranks, measures: Measures = PAPER) -> dict[str, float]:

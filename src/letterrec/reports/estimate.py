@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from letterrec.progress import Terminal, table
-from letterrec.runs.dry_run import Estimate, StageEstimate
+from letterrec.stages.dry_run import Estimate, StageEstimate
 
 
 def print_estimate(out: Terminal, estimate: Estimate, folder: Path) -> None:
     """A row per stage, then the whole."""
-    rows = table("stage", "time", "memory", "", whole=("stage",))
+    rows = table("stage", "time", "memory, at least", "", whole=("stage",))
     for stage in estimate["stages"]:
         is_left = stage["state"] == "to do"
         took = _time(stage["seconds"]) if is_left else stage["state"]

@@ -37,7 +37,7 @@ from letterrec.training.checkpoints import TrainingLog, read_log
 
 
 class Artefacts:
-    """What the steps of a run have left in its folder.
+    """What the stages of a run have left in its folder.
 
     Args:
         folder: of the run; `layout` says what is where.

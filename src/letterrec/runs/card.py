@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from letterrec.baselines import is_baseline
 from letterrec.config.settings import Settings
 from letterrec.data.splits import SPLITS
 from letterrec.evaluation.results import Evaluation
-from letterrec.runs.learning import is_baseline
 from letterrec.runs.run import Run
 
 _COLUMNS = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")

@@ -7,9 +7,8 @@ from typing import TypedDict
 
 from letterrec.data.splits import Split
 from letterrec.errors import RunError
-from letterrec.evaluation.metrics import Measures
+from letterrec.evaluation.metrics import Measures, measures_of
 from letterrec.evaluation.significance import paired_bootstrap
-from letterrec.runs.measuring import measures_of
 from letterrec.runs.run import Run
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypedDict, final
 
+from letterrec.baselines import is_baseline
 from letterrec.identifiers.diagnostics import Diagnosis, LevelUse, domain_use
-from letterrec.runs.learning import is_baseline
 from letterrec.runs.run import Run
 
 

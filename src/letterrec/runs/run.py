@@ -1,4 +1,4 @@
-"""A run: begun, opened or gone on with, step by step, in a folder.
+"""A run: begun, opened or gone on with, stage by stage, in a folder.
 
 A stage is done when run.json says so. `layout` says where everything is in the folder, and
 `artefacts` reads and writes it.
@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
-from letterrec.baselines import BASELINES
+from letterrec.baselines import is_baseline
 from letterrec.config.loading import parse_kept_settings
 from letterrec.config.settings import Settings
 from letterrec.data.cold import ColdItems
@@ -54,16 +54,16 @@ Facts = dict[str, object]  # of a stage, for run.json
 
 
 @dataclass(frozen=True)
-class Step(Generic[Made, Kept]):
-    """A step of the pipeline.
+class Stage(Generic[Made, Kept]):
+    """A stage of a run.
 
     Attributes:
-        stage: its name in run.json.
+        name: its name in run.json.
         keep: writes what was made into the run's folder, and returns what run.json says of it.
         load: reads it back.
     """
 
-    stage: str
+    name: str
     keep: Callable[[Run, Dataset, Made], Facts]
     load: Callable[[Run, Dataset], Kept]
 
@@ -200,7 +200,7 @@ class Run(Artefacts):
     @property
     def stages(self) -> tuple[str, ...]:
         """What a run with these settings goes through, in order."""
-        if self.settings.recommender.name in BASELINES:
+        if is_baseline(self.settings):
             return _BASELINE_STAGES
         stages = list(STAGES)
         if self.settings.preference.enabled:
@@ -209,25 +209,25 @@ class Run(Artefacts):
             stages.insert(stages.index("evaluation"), WISHES)
         return tuple(stages)
 
-    def step(self, step: Step[Made, Kept], dataset: Dataset, make: Callable[[], Made]) -> Kept:
-        """What a step gives: loaded if the run has it, else made, kept and loaded.
+    def stage(self, stage: Stage[Made, Kept], dataset: Dataset, make: Callable[[], Made]) -> Kept:
+        """What a stage gives: loaded if the run has it, else made, kept and loaded.
 
         Processes that work together make it together; the main one keeps it.
 
         Args:
-            step: one of `runs.steps`.
+            stage: one of `stages.stages`.
             dataset: of the run.
-            make: does the step.
+            make: does it.
         """
-        if not self.is_done(step.stage):
-            with self.stage(step.stage) as facts:
+        if not self.is_done(stage.name):
+            with self.timed(stage.name) as facts:
                 made = make()
                 if distributed.is_main():
-                    facts |= step.keep(self, dataset, made)
-        return step.load(self, dataset)
+                    facts |= stage.keep(self, dataset, made)
+        return stage.load(self, dataset)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Facts]:
+    def timed(self, name: str) -> Iterator[Facts]:
         """Time a stage and record it as done when the block ends well.
 
         The block may put what should be recorded into the dict that it gets.
@@ -272,7 +272,7 @@ class Run(Artefacts):
             self.check_data(dataset)
             self._say_what_is_kept()
             return
-        with self.stage("read") as facts:
+        with self.timed("read") as facts:
             for warning in dataset.warnings:
                 say(f"  note: {warning}")
             say(

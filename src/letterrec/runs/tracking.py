@@ -14,7 +14,9 @@ import importlib.util
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any, Literal, Protocol
 
@@ -30,6 +32,7 @@ from letterrec.training import distributed
 _PROJECT = "letterrec"  # experiment or project, where the environment names none
 _LONGEST = 500  # characters of a parameter that MLflow takes
 Values = Mapping[str, float]
+Watcher = Callable[[str, Values], None]
 Ending = Literal["FINISHED", "FAILED", "KILLED"]
 
 
@@ -48,10 +51,8 @@ class MlflowTracker:
 
     def __init__(self, files: Layout, settings: Settings) -> None:
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # which MLflow 3.17 asks for
-        has_database = importlib.util.find_spec("sqlalchemy") is not None
-        is_told = "MLFLOW_TRACKING_URI" in os.environ or has_database
         mlflow = importlib.import_module("mlflow")
-        self._client = mlflow.MlflowClient(tracking_uri=None if is_told else "file:mlruns")
+        self._client = mlflow.MlflowClient()
         self._run = _known(files)
         if self._run is None:
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
@@ -103,6 +104,22 @@ _TRACKERS: dict[TrackerName, Callable[[Layout, Settings], Tracker]] = {
     "wandb": WandbTracker,
 }
 _open: dict[str, Tracker] = {}  # by folder of the run
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """Inside the block, tell somebody each epoch of every run that this thread trains.
+
+    Args:
+        watcher: called with the stage and what `TrainingOptions.on_epoch` is told; what it raises
+            ends the training.
+    """
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 def check(name: TrackerName) -> None:
@@ -116,15 +133,19 @@ def check(name: TrackerName) -> None:
 
 
 def epochs_to(files: Layout, settings: Settings, stage: str) -> Callable[[Values], None] | None:
-    """What tells the tracker of the settings of each epoch of a stage; None where there is none, or
-    another process tells it.
+    """What tells the tracker of the settings, and whoever watches, of each epoch of a stage; None
+    where there are none, or another process tells them.
     """
-    if settings.tracker not in _TRACKERS or not distributed.is_main():
+    watcher, is_tracked = _watcher.get(), settings.tracker in _TRACKERS
+    if not (is_tracked or watcher) or not distributed.is_main():
         return None
 
     def tell(entry: Values) -> None:
-        values = {f"{stage}/{name}": v for name, v in entry.items() if name != "epoch"}
-        _tell(files, settings, values, int(entry["epoch"]))
+        if is_tracked:
+            values = {f"{stage}/{name}": v for name, v in entry.items() if name != "epoch"}
+            _tell(files, settings, values, int(entry["epoch"]))
+        if watcher is not None:
+            watcher(stage, entry)
 
     return tell
 

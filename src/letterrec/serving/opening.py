@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from letterrec.baselines import is_baseline
 from letterrec.data import Dataset
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.processes.apart import apart
-from letterrec.runs.learning import is_baseline, trained_baseline, trained_recommender
 from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.models import GenerativeModel, ScoringModel
+from letterrec.stages.learning import trained_baseline, trained_recommender
 
 Value = TypeVar("Value")
 

@@ -11,12 +11,13 @@ from letterrec.data.behaviours import as_known
 from letterrec.data.reading import read_parts
 from letterrec.files import fingerprint
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.runs import refitting, tracking
-from letterrec.runs.refitting import Known, StartingWeights
+from letterrec.runs import tracking
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.changes import Changes
 from letterrec.serving.catalogue.log import locked, write_changes
 from letterrec.serving.engine import Engine
+from letterrec.stages import refitting
+from letterrec.stages.refitting import Known, StartingWeights
 from letterrec.training import distributed
 
 

@@ -13,3 +13,5 @@ TableName = Literal["table1", "table2", "table3", "table4"]
 FigureName = Literal["figure3", "figure6", "figure7", "figure8"]
 RecommenderName = Literal["rqt", "rqt-codes", "tiger"]  # what the rows of a table may share
 Model = Literal["generative", "sasrec"]
+SamplerName = Literal["tpe", "random", "grid"]
+PrunerName = Literal["median", "hyperband", "none"]

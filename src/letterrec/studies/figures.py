@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,12 @@ from letterrec.progress import say
 from letterrec.runs.run import Run
 from letterrec.studies import FigureName
 from letterrec.studies.drawings import Panel, Series, as_csv, as_html, as_svg, check_html
+from letterrec.studies.findings import Swept
 from letterrec.studies.reproduce import check_overrides
-from letterrec.studies.rows import ROWS, settings_of
+from letterrec.studies.rows import ALONE, ROWS, settings_of
 from letterrec.studies.runs import finished_run
 from letterrec.studies.sheets import heading
-from letterrec.studies.sweep import sweep
+from letterrec.studies.sweep import PAPERS, sweep
 
 _GROUPS = 20  # of codes along the first axis of Fig. 3
 _TOP = 10  # items of a list that count as generated in Fig. 3
@@ -187,19 +188,21 @@ def _code_embeddings(study: Study) -> list[Panel]:
 def _sweeps(study: Study) -> list[Panel]:
     """Fig. 8: validation metrics along each setting, the others as in the row ``letter``."""
     row = ROWS["letter"]
-    settings = settings_of(row, study.recommender, 0, study.overrides)
     result = sweep(
         study.source,
         study.folder / "figure8" / study.recommender,
         over=study.over,
-        epochs=[settings.training.passes],
+        space=None if study.over else PAPERS,
+        one_at_a_time=True,
+        pruner="none",
         recipe=study.recommender,
-        overrides=[*row.budget, *study.overrides, *row.settings],
+        overrides=[ALONE, *row.budget, *study.overrides, *row.settings],
+        resume=True,
     )
     panels = []
     for metric in ("recall@10", "ndcg@10"):
-        for key, base in result["base"].items():
-            found = _along(key, base, result["points"], metric)
+        for key in result["space"]:
+            found = _along(key, result, metric)
             name = f"{heading(metric)}, validation"
             line = Series(name, "line", [value for _, value in found])
             labels = [f"{value:g}" for value, _ in found]
@@ -207,16 +210,13 @@ def _sweeps(study: Study) -> list[Panel]:
     return panels
 
 
-def _along(
-    key: str, base: float, points: Sequence[Mapping[str, Any]], metric: str
-) -> list[tuple[float, float]]:
+def _along(key: str, result: Swept, metric: str) -> list[tuple[float, float]]:
     """The values of a setting in their order, with what was measured; skipped ones left out."""
     found = []
-    for point in points:
-        name, _, value = point["name"].partition("=")
-        if point["rungs"] and name in (key, "base"):
-            measured = point["rungs"][-1]["valid"][metric]
-            found.append((float(value) if value else float(base), measured))
+    for tried in result["trials"]:
+        value = tried["settings"].get(key, None if tried["settings"] else result["base"][key])
+        if tried["value"] is not None and isinstance(value, int | float):
+            found.append((float(value), tried["valid"][metric]))
     return sorted(found)
 
 

@@ -11,10 +11,10 @@ from letterrec.config.settings import Settings
 from letterrec.data import check_source
 from letterrec.data.reading import read_split
 from letterrec.decoding.ranker import EventRanker
-from letterrec.runs import measuring, steps
 from letterrec.runs.layout import holds_run, run_folders
 from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
+from letterrec.stages import measuring, stages
 from letterrec.studies import Model
 from letterrec.training.devices import device
 
@@ -67,7 +67,7 @@ def fit_sasrec(source: str, folder: Path, settings: Settings, *, reuse: list[Pat
     if not run.is_done(_LAST):
         model = run.sasrec(dataset).to(device())
         ranker = EventRanker(model, device(), n_behaviours=dataset.n_behaviours)
-        run.step(steps.EVALUATION, dataset, partial(measuring.measure, run, dataset, ranker))
+        run.stage(stages.EVALUATION, dataset, partial(measuring.measure, run, dataset, ranker))
     return run
 
 

@@ -22,18 +22,26 @@ class Sheet:
     rows: list[list[str]] = field(default_factory=list)
     note: str = ""
 
-    def print(self, out: Terminal) -> None:
-        """Show it in the terminal."""
+    def print(self, out: Terminal, width: int | None = None) -> None:
+        """Show it in the terminal.
+
+        Args:
+            out: the terminal.
+            width: columns, at most; the last one of the table, words, is then wrapped, as is the
+                line below. None: as many as the terminal has.
+        """
         out.print()
         out.print(self.title, style="bold", soft_wrap=True)
         table = Table(box=None)
         for i, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+            is_words = i == 0 or (width is not None and i + 1 == len(self.columns))
+            table.add_column(column, justify="left" if is_words else "right", overflow="fold")
         for row in self.rows:
             table.add_row(*row)
-        out.print(table)
-        if self.note:
-            out.print(self.note, soft_wrap=True)
+        columns = None if width is None else min(width, out.width)
+        out.print(table, width=columns)
+        for line in self.note.splitlines():
+            out.print(line, width=columns, soft_wrap=columns is None)
 
     def markdown(self) -> str:
         """The same as Markdown, without a heading."""

@@ -1,6 +1,6 @@
 """What a run's settings make of its items: embeddings, a tokenizer, identifiers.
 
-Here, in `learning` and in `measuring` settings end: what they say of a step becomes the call that
+Here, in `learning` and in `measuring` settings end: what they say of a stage becomes the call that
 does it, and reaches classes as flat keywords.
 """
 
@@ -21,9 +21,9 @@ from letterrec.identifiers import titles
 from letterrec.identifiers.identifiers import Identifiers, parse_tokens
 from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders import RECOMMENDERS
-from letterrec.runs.learning import options_of
 from letterrec.runs.run import Run
-from letterrec.runs.steps import Embeddings, MadeCf, MadeIdentifiers, MadeTokenizer
+from letterrec.stages.learning import options_of
+from letterrec.stages.stages import Embeddings, MadeCf, MadeIdentifiers, MadeTokenizer
 from letterrec.tokenizers import TOKENIZERS, Items, Tokenizer
 from letterrec.tokenizers.assignment import assign
 from letterrec.tokenizers.base import Part

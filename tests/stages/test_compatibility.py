@@ -11,8 +11,8 @@ from letterrec.config.loading import load_settings
 from letterrec.data import read
 from letterrec.errors import DataError
 from letterrec.progress import shown
-from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.run import Run
+from letterrec.stages.compatibility import refuse_impossible
 
 QUICK = {
     "data.k_core": 0,

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from letterrec.baselines import is_baseline
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import Cut
 from letterrec.data.temporal import TEMPORAL
@@ -24,11 +25,11 @@ from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError, RunError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.progress import say
-from letterrec.runs import identifying, learning, preference, steps, wishes
 from letterrec.runs.records import Refitted
 from letterrec.runs.reuse import take_stage
 from letterrec.runs.run import Run
-from letterrec.runs.steps import Embeddings, MadeCf, MadeIdentifiers
+from letterrec.stages import identifying, learning, preference, stages, wishes
+from letterrec.stages.stages import Embeddings, MadeCf, MadeIdentifiers
 from letterrec.tokenizers import Items
 from letterrec.tokenizers.new_items import assign_new, estimate_cf
 from letterrec.training import distributed
@@ -104,17 +105,17 @@ def refit(
             the run's weights a third of it.
     """
     chosen = epochs_chosen(run)
-    if learning.is_baseline(run.settings):
+    if is_baseline(run.settings):
         weights = "nothing"
     elif weights == "run" and epochs is None:
         epochs = math.ceil(_SHARE_ON * chosen)
     refitted.note_refitted(Refitted(run=str(run.folder), epochs=epochs or chosen, weights=weights))
     stop = chosen if epochs is None and chosen else None
     learn = partial(learning.learn_all, refitted, dataset, stop=stop, epochs=epochs)
-    if learning.is_baseline(run.settings):
+    if is_baseline(run.settings):
         with distributed.together():
             baseline = learning.make_baseline(run.settings, dataset)
-            refitted.step(steps.RECOMMENDER, dataset, partial(learn, baseline))
+            refitted.stage(stages.RECOMMENDER, dataset, partial(learn, baseline))
         return
     rows = known.rows(dataset)
     with distributed.main_first():
@@ -124,13 +125,13 @@ def refit(
         recommender = learning.make_recommender(run.settings, dataset, identifiers, content, trie)
         if weights == "run":
             recommender.start_from(run.weights(), np.where(rows < known.n_trained, rows, -1))
-        refitted.step(steps.RECOMMENDER, dataset, partial(learn, recommender))
+        refitted.stage(stages.RECOMMENDER, dataset, partial(learn, recommender))
         if run.settings.preference.enabled:
             learning.load_weights(refitted, recommender)
             ranker = GenerativeRanker(recommender, trie, beam=run.settings.evaluation.beam)
             chosen = epochs_chosen(run, "preference")
             prefer = partial(preference.relearned, refitted, dataset, recommender, ranker, chosen)
-            refitted.step(steps.PREFERENCE, dataset, prefer)
+            refitted.stage(stages.PREFERENCE, dataset, prefer)
         remember = partial(
             learning.relearned_transitions,
             refitted,
@@ -138,11 +139,11 @@ def refit(
             content,
             run.transitions(known.n_trained) if run.is_done("transitions") else None,
         )
-        refitted.step(steps.TRANSITIONS, dataset, remember)
+        refitted.stage(stages.TRANSITIONS, dataset, remember)
         if recommender.wishes is not None:
             learning.load_weights(refitted, recommender)
-            refitted.step(
-                steps.WISHES,
+            refitted.stage(
+                stages.WISHES,
                 dataset,
                 partial(
                     wishes.relearned,
@@ -185,16 +186,16 @@ def _grown_catalogue(
         )
     if content is not None:
         kept = content
-        refitted.step(steps.CONTENT, dataset, lambda: kept)
+        refitted.stage(stages.CONTENT, dataset, lambda: kept)
     if cf is not None:
         late = is_new | (rows >= trained)
         grown = cf[np.where(late, 0, rows)]
         if late.any() and content is not None and known.content is not None:
             grown[late] = estimate_cf(known.content[:trained], cf, content[late])
         cf = grown
-        refitted.step(steps.COLLABORATIVE, dataset, lambda: MadeCf(grown))
+        refitted.stage(stages.COLLABORATIVE, dataset, lambda: MadeCf(grown))
     if run.is_done("tokenizer"):
         take_stage(refitted, run, "tokenizer")
     identifiers = replace(known.identifiers, codes=codes)
     resolved = MadeIdentifiers(identifiers, codes, cf)
-    return content, refitted.step(steps.IDENTIFIERS, dataset, lambda: resolved)
+    return content, refitted.stage(stages.IDENTIFIERS, dataset, lambda: resolved)

@@ -14,8 +14,8 @@ from command import letterrec as command
 from conftest import Cut, cut_at_step, small_settings
 from letterrec.data import Dataset
 from letterrec.errors import RunError, SettingsError
-from letterrec.runs import preference
 from letterrec.runs.run import Run
+from letterrec.stages import preference
 
 FAST = {
     "preference.training.epochs": 2,

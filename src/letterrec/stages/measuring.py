@@ -14,13 +14,13 @@ from letterrec.errors import RunError
 from letterrec.evaluation import cold_start
 from letterrec.evaluation.breakdowns import By, grouped
 from letterrec.evaluation.cases import measured_cases
-from letterrec.evaluation.metrics import Measures
+from letterrec.evaluation.metrics import measures_of
 from letterrec.evaluation.protocol import evaluate_split, popularity_metrics
 from letterrec.evaluation.results import Measured
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.runs.learning import trained_recommender
 from letterrec.runs.run import Run
-from letterrec.runs.steps import MadeMetrics
+from letterrec.stages.learning import trained_recommender
+from letterrec.stages.stages import MadeMetrics
 from letterrec.tokenizers import Items
 
 
@@ -85,11 +85,6 @@ def measure_split(
         cases = measured_cases(dataset, split, chosen.test_users, domain, behaviour)
         measured.metrics["groups"] = grouped(by, measured.ranks, cases, dataset, measures)
     return measured
-
-
-def measures_of(settings: Settings) -> Measures:
-    """Which metrics are taken at the end, and at which cuts."""
-    return Measures.with_more(settings.evaluation.cuts, settings.evaluation.metrics)
 
 
 def measured_as(

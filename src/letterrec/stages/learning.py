@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from letterrec.baselines import BASELINES, Baseline
+from letterrec.baselines import BASELINES, Baseline, is_baseline
 from letterrec.config.section import TrainingSettings
 from letterrec.config.settings import Settings
 from letterrec.data.dataset import Dataset
@@ -27,16 +27,11 @@ from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, Features, Recommender
 from letterrec.runs import tracking
 from letterrec.runs.run import Run
-from letterrec.runs.steps import Embeddings, MadeRecommender
+from letterrec.stages.stages import Embeddings, MadeRecommender
 from letterrec.training.devices import device, set_seed
 from letterrec.training.options import TrainingOptions
 
 Model = Recommender | Baseline
-
-
-def is_baseline(settings: Settings) -> bool:
-    """Whether the settings name a baseline, which needs neither identifiers nor embeddings."""
-    return settings.recommender.name in BASELINES
 
 
 def make_baseline(settings: Settings, dataset: Dataset) -> Baseline:

@@ -12,9 +12,9 @@ from letterrec.config.settings import Settings
 from letterrec.data.dataset import Dataset
 from letterrec.errors import RunError, SettingsError
 from letterrec.files import link_or_copy
-from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.reuse import take_learned
 from letterrec.runs.run import Run
+from letterrec.stages.compatibility import refuse_impossible
 from letterrec.training import distributed
 
 _CHANGING = {"preference", "transitions", "wishes", "evaluation", "tracker"}

@@ -1,7 +1,7 @@
-"""What each step of the pipeline leaves in a run, and how it is read back.
+"""What each stage leaves in a run, and how it is read back.
 
-`Run.step` does a step once: what a run has is loaded, what it lacks is made and kept. Here stands,
-for every step, what is made and which files of the run it becomes.
+`Run.stage` does a stage once: what a run has is loaded, what it lacks is made and kept. Here stands
+what each stage makes, and which files of the run that becomes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from letterrec.identifiers.identifiers import Identifiers
 from letterrec.linear.transitions import Transitions
 from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders.wishes.reader import WishReader
-from letterrec.runs.run import Facts, Run, Step
+from letterrec.runs.run import Facts, Run, Stage
 from letterrec.runs.tracking import tell_metrics
 from letterrec.tokenizers import Tokenizer
 from letterrec.training.checkpoints import TrainingLog
@@ -133,32 +133,32 @@ def _keep_evaluation(run: Run, dataset: Dataset, made: MadeMetrics) -> Facts:
     return {}
 
 
-CONTENT: Step[Embeddings, Embeddings | None] = Step(
+CONTENT: Stage[Embeddings, Embeddings | None] = Stage(
     "content", _keep_content, lambda run, dataset: run.embeddings("content", dataset.n_items)
 )
-COLLABORATIVE: Step[MadeCf, Embeddings | None] = Step(
+COLLABORATIVE: Stage[MadeCf, Embeddings | None] = Stage(
     "collaborative",
     _keep_cf,
     lambda run, dataset: run.embeddings("collaborative", dataset.n_items),
 )
-TOKENIZER: Step[MadeTokenizer, Tokenizer] = Step(
+TOKENIZER: Stage[MadeTokenizer, Tokenizer] = Stage(
     "tokenizer", _keep_tokenizer, lambda run, dataset: run.tokenizer()
 )
-IDENTIFIERS: Step[MadeIdentifiers, Identifiers] = Step(
+IDENTIFIERS: Stage[MadeIdentifiers, Identifiers] = Stage(
     "identifiers", _keep_identifiers, lambda run, dataset: run.identifiers(dataset)
 )
-RECOMMENDER: Step[MadeRecommender, Mapping[str, Tensor]] = Step(
+RECOMMENDER: Stage[MadeRecommender, Mapping[str, Tensor]] = Stage(
     "recommender", _keep_recommender, lambda run, dataset: run.weights()
 )
-PREFERENCE: Step[MadeRecommender, Mapping[str, Tensor]] = Step(
+PREFERENCE: Stage[MadeRecommender, Mapping[str, Tensor]] = Stage(
     "preference", _keep_preference, lambda run, dataset: run.weights()
 )
-TRANSITIONS: Step[Transitions | None, Transitions | None] = Step(
+TRANSITIONS: Stage[Transitions | None, Transitions | None] = Stage(
     "transitions", _keep_transitions, lambda run, dataset: run.transitions(dataset.n_items)
 )
-WISHES: Step[MadeRecommender, Mapping[str, Tensor]] = Step(
+WISHES: Stage[MadeRecommender, Mapping[str, Tensor]] = Stage(
     "wishes", _keep_wishes, lambda run, dataset: run.wishes()
 )
-EVALUATION: Step[MadeMetrics, Evaluation] = Step(
+EVALUATION: Stage[MadeMetrics, Evaluation] = Stage(
     "evaluation", _keep_evaluation, lambda run, dataset: run.metrics()
 )

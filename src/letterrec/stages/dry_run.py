@@ -22,9 +22,9 @@ from letterrec.data.reading import read_split
 from letterrec.errors import RunError
 from letterrec.files import link_or_copy
 from letterrec.progress import say, shown
-from letterrec.runs.compatibility import refuse_impossible
 from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
+from letterrec.stages.compatibility import refuse_impossible
 from letterrec.training.devices import device
 from letterrec.training.rehearsal import Rehearsal, Training, rehearsing
 

@@ -22,9 +22,9 @@ from letterrec.evaluation.ranking import rank_cases
 from letterrec.progress import say
 from letterrec.recommenders import Recommender
 from letterrec.recommenders.preferences import Preferences
-from letterrec.runs import learning, steps
 from letterrec.runs.run import Run
-from letterrec.runs.steps import MadeRecommender
+from letterrec.stages import learning, stages
+from letterrec.stages.stages import MadeRecommender
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.options import TrainingOptions
 
@@ -36,7 +36,7 @@ def learn(run: Run, dataset: Dataset, recommender: Recommender, ranker: Ranker) 
     """
     if run.settings.preference.enabled:
         make = partial(learned, run, dataset, recommender, ranker)
-        run.step(steps.PREFERENCE, dataset, make)
+        run.stage(stages.PREFERENCE, dataset, make)
         learning.load_weights(run, recommender)
 
 

@@ -26,9 +26,9 @@ from letterrec.progress import say
 from letterrec.recommenders import Recommender
 from letterrec.recommenders.wishes.parsing import Wish
 from letterrec.recommenders.wishes.wording import Described, described, wishes_of
-from letterrec.runs import learning, steps
 from letterrec.runs.run import Run
-from letterrec.runs.steps import Embeddings, MadeRecommender
+from letterrec.stages import learning, stages
+from letterrec.stages.stages import Embeddings, MadeRecommender
 from letterrec.training.devices import device
 
 _MEMORY = (0.0, 0.25, 0.5, 2.0, 4.0)  # beside 1
@@ -53,7 +53,7 @@ def teach(
     """
     if recommender.wishes is not None and content is not None:
         make = partial(learned, run, dataset, content, recommender, ranker)
-        run.step(steps.WISHES, dataset, make)
+        run.stage(stages.WISHES, dataset, make)
         learning.load_wishes(run, recommender)
 
 

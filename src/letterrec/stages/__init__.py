@@ -1,0 +1,1 @@
+"""What a fit does, stage by stage: settings and a data set become what `runs` keeps."""
