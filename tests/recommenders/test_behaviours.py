@@ -121,7 +121,7 @@ def test_weights_of_before_there_was_a_head_predict_no_behaviour() -> None:
 
 
 def test_transitions_of_views_and_of_buys() -> None:
-    """In the ring a buy speaks for the next item, a view for the one opposite."""
+    """In the ring a buy predicts the next item, a view the one opposite."""
     transitions, _ = learn_transitions(
         planted(300), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,)
     )

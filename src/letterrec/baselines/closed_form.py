@@ -1,4 +1,4 @@
-"""EASE and SLIST: how much each item of a history speaks for each other item, in closed form.
+"""EASE and SLIST: item-to-item weights in closed form, summed over a history.
 
 The weights are those of `linear.item_item`, which has the sources.
 """
@@ -32,7 +32,7 @@ class LinearBaseline(Baseline):
         decay: how much an item of the history counts, relative to the item after it.
     """
 
-    others: Tensor  # int64 (n_items, kept): the items that an item speaks for most
+    others: Tensor  # int64 (n_items, kept): the items that an item predicts most
     weights: Tensor  # float32 (n_items, kept): how much; 0 where there are fewer
 
     def __init__(self, *, n_users: int, n_items: int, max_history: int, decay: float) -> None:

@@ -1,4 +1,4 @@
-"""What wishes in words change in a search: which items may come back, and what memory counts."""
+"""What wishes in words change in a search: which items may come back, and their probabilities."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class WishEffect:
         """What was retrieved for the histories alone, as it counts beside a wish (Bayes' rule).
 
         The mass of an item is its share times what the wish says of it; the recommender, which has
-        read the wish, keeps the rest of the mass. So memory counts much where it holds what is
-        wished for, and little where it does not.
+        read the wish, keeps the rest of the mass. So what was retrieved counts much where it goes
+        with the wish, and little where it does not.
 
         >>> import torch
         >>> effect = WishEffect(torch.log(torch.tensor([[1.0, 4.0]])), torch.ones(1, 1))

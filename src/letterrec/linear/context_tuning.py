@@ -22,7 +22,7 @@ from letterrec.linear.transition_fitting import learn_transitions
 from letterrec.linear.transitions import Transitions
 
 _OWN = (0.4, 1.0)  # how far an item's behaviours may differ
-_CONTEXTS = (0.0, 0.5, 1.0)  # weight of speaking for items of other behaviours
+_CONTEXTS = (0.0, 0.5, 1.0)  # weight of predicting items of other behaviours
 _LIKE, _DECAY = 0.1, 0.85  # of the transitions that are tried
 _LATEST = 8  # targets of a user, at most, and a third of what he has
 _USERS = 2000  # at most

@@ -1,6 +1,6 @@
-"""A linear model of events: how much each item, come by each behaviour, speaks for each item.
+"""Item-to-item weights where there are several behaviours: each event predicts items.
 
-An event is an item and the behaviour by which it came (`Histories.events`).
+An event is an item together with its behaviour, such as view or buy (`Histories.events`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class EventWeights(NamedTuple):
     """Weights float32 ``(n_items * n_behaviours, n_items)``, events in rows, none negative.
 
     Attributes:
-        wanted: of speaking for items of the wanted behaviours, up to 200 of each event.
-        context: of speaking for items of the other behaviours; None where there are none.
+        wanted: of predicting items of the wanted behaviours, up to 200 of each event.
+        context: of predicting items of the other behaviours; None where there are none.
         similar: what similarity adds to ``wanted``; None without similarity.
     """
 

@@ -30,7 +30,7 @@ def fit_ease(
 
     Returns:
         float32 ``(n_items, n_items)``: the row is the item of the history, the column the item that
-        it speaks for. The diagonal is zero.
+        it predicts. The diagonal is zero.
 
     >>> weights = fit_ease(Histories.from_lists([[0, 1], [1, 0], [2]]), 3, ridge=2.0)
     >>> weights.toarray().round(3).tolist()  # items 0 and 1 share two histories: 2 / (2 + 2)

@@ -1,8 +1,8 @@
-"""How transitions are learned from what was chosen near what, and how much they come to count.
+"""Fitting transitions: item-to-item weights from histories, and their strengths from validation.
 
 A ridge regression predicts the items of a history from those near them (`window_moments`), and
-expects without data that an item speaks for those whose content is similar. How much all this
-counts is chosen on validation data.
+shrinks the weights towards the similarity of the items' contents. The strengths, such as the
+share in the search, are chosen on validation data.
 """
 
 from __future__ import annotations
@@ -58,11 +58,12 @@ def learn_transitions(
         similarity: from `similarity_of`; None where items have no content.
         window: places of a history from which on items do not count together.
         backwards: weight of predicting an item from one after it, relative to one before it.
-        ridge: evidence, in times that an item was used, by which its weights are halved.
+        ridge: penalty of the squared weights: an item used so many times has half the weights that
+            it would have without.
         neighbours: items that an item is predicted from, where not from all.
-        n_behaviours: kinds of interactions. Of more than one, events speak for items: the weights
-            of a view and of a buy are those of the item, which both share, and their own, and what
-            they speak for are items of a target behaviour.
+        n_behaviours: kinds of interactions. Of more than one, events predict items: the weights of
+            a view and of a buy are those of the item, which both share, and their own, and what
+            they predict are items of a target behaviour.
         targets: rows of the target behaviours; empty: all.
         own: of several behaviours, how far those of an item may differ; see `fit_events`.
 

@@ -1,7 +1,7 @@
-"""Transitions: which items speak for which others as the next, mixed into the search.
+"""Transitions: item-to-item weights for the next item, mixed into the search.
 
-A network that spells identifiers generalises well and remembers single transitions badly. So
-transitions are remembered beside it. For a history, the items that its items speak for most are
+A network that generates identifiers generalises well and remembers single transitions badly. So a
+table of transitions stands beside it: the items with the largest weights for a history are
 retrieved and mixed into the recommender's probabilities, as kNN-LM does for language models
 ("Generalization through Memorization", ICLR'20). `transition_fitting` says how they are learned.
 """
@@ -32,23 +32,23 @@ _STRENGTHS = ("seen", "like", "decay", "weight")
 
 @dataclass(frozen=True, eq=False)
 class Transitions:
-    """How much each item speaks for each other one, and how much that counts in the search.
+    """Item-to-item weights, and their share in the search.
 
     Attributes:
         table: float32 ``(n_items, n_items)``, none negative; the row is the item of the history. In
             runs of earlier versions these are counts of what followed what. Of more than one
             behaviour there is a row for each event: ``(n_items * n_behaviours, n_items)``.
         seen: weight of items that the history contains already, relative to others.
-        like: how much an item is expected to speak for those similar to it, in sum, where nothing
-            is known. This is part of ``table``.
+        like: weights that an item is expected to have for those similar to it, in sum, where
+            nothing is known. This is part of ``table``.
         decay: weight of an item of the history, relative to the item after it.
         weight: the share of the probability that retrieved items get, below 1.
         n_behaviours: kinds of interactions that are told apart.
         targets: rows of the behaviours of what is retrieved.
-        context: weight of speaking for an item of another behaviour, relative to one of a target.
+        context: weight of predicting an item of another behaviour, relative to one of a target.
             This is part of ``table``.
         own: how far an item's behaviours were let differ, from `learn_transitions`.
-        of_context: what speaks for items of other behaviours, of the shape of the table, from
+        of_context: weights that predict items of other behaviours, of the shape of the table, from
             `learn_transitions`; None where there are none, and in a run.
     """
 
@@ -76,7 +76,7 @@ class Transitions:
     def retrieve(
         self, histories: Tensor, seen: Tensor | None = None, behaviours: Tensor | None = None
     ) -> Retrieved:
-        """The items that those of histories speak for most, for `beam_search.search`.
+        """The items of the largest weights for each history, for `beam_search.search`.
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end.
@@ -142,7 +142,7 @@ class Transitions:
         return sp.coo_array(entries, shape=(len(rows), n_rows)).tocsr()
 
     def with_like(self, similar: sp.csr_array[np.float32], like: float) -> Transitions:
-        """The same transitions, with items expected to speak for those similar to them.
+        """The same transitions, with weights expected from each item to those similar to it.
 
         Args:
             similar: what similarity adds, from `learn_transitions`.
@@ -152,7 +152,7 @@ class Transitions:
         return replace(self, table=sp.csr_array(table), like=like)
 
     def with_context(self, context: float) -> Transitions:
-        """The same transitions, which speak for items of other behaviours too.
+        """The same transitions, which predict items of other behaviours too.
 
         Args:
             context: with which weight, relative to items of the targets.

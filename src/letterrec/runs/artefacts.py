@@ -174,12 +174,12 @@ class Artefacts:
         return read_tensors(self.weights_path)[0]
 
     def save_transitions(self, transitions: Transitions, dataset: Dataset) -> None:
-        """Keep which item speaks for which."""
+        """Keep the item-to-item weights."""
         about = {"items": fingerprint(dataset.item_ids)}
         transitions.save(self.files.transitions, about)
 
     def transitions(self, n_items: int) -> Transitions | None:
-        """Which of so many items speaks for which; None where the run does without.
+        """The item-to-item weights of so many items; None where the run does without.
 
         Raises:
             RunError: the file is missing or damaged, or of other items.

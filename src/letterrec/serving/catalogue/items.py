@@ -63,7 +63,7 @@ class Catalogue:
         generation: counts the edits since training.
         trie: of ``identifiers``, on the device of the model; None where they are of no levels, as
             a baseline has no use for them.
-        transitions: which item speaks for which; None where the run does without.
+        transitions: item-to-item weights for the next item; None where the run does without.
         added_texts: what was encoded of the added items.
         added_content: float32 ``(n_added, d_content)`` of the added items.
         lineage: of the edits; see `Changes`.
