@@ -20,15 +20,8 @@ from hypothesis import strategies as st
 
 import letterrec.files
 from letterrec.errors import RunError
-from letterrec.files import (
-    atomic_path,
-    fingerprint,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-    write_text,
-)
+from letterrec.files import atomic_path, fingerprint, read_json, write_json, write_text
+from letterrec.tensors import read_tensors, write_tensors
 
 
 def test_text_and_json_come_back_as_they_were(tmp_path: Path) -> None:
@@ -68,7 +61,7 @@ WRITER = """
 import sys
 import torch
 from pathlib import Path
-from letterrec.files import write_tensors
+from letterrec.tensors import write_tensors
 
 print("ready", flush=True)
 i = 0

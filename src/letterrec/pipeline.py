@@ -46,7 +46,7 @@ def fit(
     training and ranking. The arguments are those of `letterrec.fit`.
     """
     with distributed.main_first():
-        run = Run.start(folder, settings, source, resume=resume or not distributed.is_main())
+        run = Run.start(folder, settings, source, resume=resume)
         dataset, cold = read_split(source, settings.data, settings.seed)
         run.keep_data(dataset, cold)
         refuse_impossible(settings, dataset, run.is_done)

@@ -16,7 +16,8 @@ from letterrec.training.options import TrainingOptions
 class Baseline(nn.Module, ABC):
     """Scores all items of the catalogue as the next one of a history, without identifiers.
 
-    A baseline is one file with a subclass, and one line in `BASELINES`;
+    A baseline is a subclass in a file of its own, an entry in `BASELINES`, and its settings, a
+    class in `config/baselines.py` that is named in `BaselineSettings` there;
     `tests/contract_baseline.py` says what it must do. ``state_dict`` holds all that training
     decides.
 

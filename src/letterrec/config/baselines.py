@@ -125,3 +125,16 @@ class SlistSettings(RecommenderSection):
     ahead: float = Field(
         0.5, ge=0, le=1, description="how much an item later counts, relative to the one before it"
     )
+
+
+BaselineSettings = (
+    MfSettings
+    | CaserSettings
+    | HgnSettings
+    | Bert4RecSettings
+    | LightGcnSettings
+    | SasRecSettings
+    | EaseSettings
+    | SlistSettings
+    | PopularitySettings
+)

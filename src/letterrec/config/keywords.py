@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 Order = Literal["time", "rows"]
+Schedule = Literal["cosine", "constant"]  # of the learning rate, after its rise
 Role = Literal[  # of a column
     "user", "item", "timestamp", "rating", "behaviour", "title", "preference"
 ]
@@ -18,6 +19,30 @@ class Reading(TypedDict):
     grades: dict[str, float]
     order: Order
     columns: dict[str, str]
+
+
+class Training(TypedDict, total=False):
+    """How a network is trained, as `training.options.TrainingOptions` takes it."""
+
+    epochs: int
+    batch_size: int
+    most: int | None
+    largest_batch: int | None
+    learning_rate: float
+    schedule: Schedule
+    weight_decay: float
+    warmup: float
+    clip: float
+    patience: int
+
+
+class TransitionLearning(TypedDict):
+    """How transitions are learned, as `decoding.learning.learned` takes it."""
+
+    window: int
+    backwards: float
+    ridge: float
+    neighbours: int
 
 
 class Encoding(TypedDict, total=False):

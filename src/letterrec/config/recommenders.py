@@ -6,17 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from letterrec.config.baselines import (
-    Bert4RecSettings,
-    CaserSettings,
-    EaseSettings,
-    HgnSettings,
-    LightGcnSettings,
-    MfSettings,
-    PopularitySettings,
-    SasRecSettings,
-    SlistSettings,
-)
+from letterrec.config.baselines import BaselineSettings
 from letterrec.config.section import Dropout, RecommenderSection, Section, TransformerSettings
 
 Temperature = Annotated[
@@ -128,17 +118,6 @@ class LcRecSettings(RecommenderSection):
 
 
 RecommenderSettings = Annotated[
-    RqtSettings
-    | TigerSettings
-    | LcRecSettings
-    | MfSettings
-    | CaserSettings
-    | HgnSettings
-    | Bert4RecSettings
-    | LightGcnSettings
-    | SasRecSettings
-    | EaseSettings
-    | SlistSettings
-    | PopularitySettings,
+    RqtSettings | TigerSettings | LcRecSettings | BaselineSettings,
     Field(discriminator="name"),
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from letterrec.config.keywords import Schedule, Training
 
 Dropout = Annotated[
     float, Field(ge=0, lt=1, description="share of activations dropped in training")
@@ -87,7 +89,7 @@ class TrainingSettings(Section):
         gt=0,
         description="highest learning rate of AdamW; it rises during warm-up",
     )
-    schedule: Literal["cosine", "constant"] = Field(
+    schedule: Schedule = Field(
         "cosine", description="after warm-up the rate falls to zero along a cosine, or stays"
     )
     weight_decay: float = Field(0.01, ge=0, description="of AdamW, for weight matrices")
@@ -104,15 +106,20 @@ class TrainingSettings(Section):
         """``epochs``, or as many as there are where it is unset and the data are not large."""
         return self.usual["epochs"] if self.epochs is None else self.epochs
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Training:
         """These settings as keyword arguments of `TrainingOptions`."""
-        given = self.model_dump(exclude={"epochs", "batch_size"})
-        by_size = {
+        return {
+            "epochs": self.passes,
+            "batch_size": self.batch_size or self.usual["batch_size"],
             "most": self.most if self.epochs is None else None,
             "largest_batch": self.largest_batch if self.batch_size is None else None,
+            "learning_rate": self.learning_rate,
+            "schedule": self.schedule,
+            "weight_decay": self.weight_decay,
+            "warmup": self.warmup,
+            "clip": self.clip,
+            "patience": self.patience,
         }
-        size = self.usual["batch_size"] if self.batch_size is None else self.batch_size
-        return {**given, **by_size, "epochs": self.passes, "batch_size": size}
 
 
 class RecommenderSection(Section):

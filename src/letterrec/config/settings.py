@@ -15,7 +15,7 @@ import tomli_w
 from pydantic import Field, field_validator, model_validator
 
 from letterrec.config.embeddings import CollaborativeSettings, ContentSettings
-from letterrec.config.keywords import Order, Reading, Role
+from letterrec.config.keywords import Order, Reading, Role, TransitionLearning
 from letterrec.config.recommenders import RecommenderSettings, RqtSettings
 from letterrec.config.section import Section, TrainingSettings
 from letterrec.config.tokenizers import LetterSettings, TokenizerSettings
@@ -127,6 +127,15 @@ class TransitionSettings(Section):
     neighbours: int = Field(
         200, ge=1, description="items that predict an item, in catalogues of more than 4,096"
     )
+
+    def learning(self) -> TransitionLearning:
+        """These settings as keyword arguments of `decoding.learning.learned`."""
+        return {
+            "window": self.window,
+            "backwards": self.backwards,
+            "ridge": self.ridge,
+            "neighbours": self.neighbours,
+        }
 
 
 class WishSettings(Section):

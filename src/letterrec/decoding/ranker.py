@@ -20,6 +20,7 @@ from letterrec.data import Histories
 from letterrec.decoding.beam_search import Decoder, search
 from letterrec.decoding.topk import best
 from letterrec.decoding.trie import Trie
+from letterrec.decoding.wish_effect import WishEffect
 from letterrec.linear.transitions import Transitions, retrieved
 
 
@@ -82,10 +83,12 @@ class Ranking(NamedTuple):
         items: int64 ``(n, k)`` item rows, -1 where fewer than ``k`` are left.
         scores: float32 ``(n, k)``, higher is better, ``-inf`` where there is no item: natural
             log-probabilities of a generative recommender, scores of other models.
+        asked: what wishes in words changed in the search; None where there were none.
     """
 
     items: Tensor
     scores: Tensor
+    asked: WishEffect | None = None
 
 
 class Ranker(Protocol):
@@ -157,20 +160,19 @@ class GenerativeRanker:
             if allowed is not None:
                 allowed = allowed.to(device)
                 decoder.limit(allowed)
-            return Ranking(
-                *search(
-                    decoder,
-                    self.trie,
-                    beam=self.beam if queries.beam is None else queries.beam,
-                    k=queries.k,
-                    seen=None if seen is None else seen.to(device),
-                    allowed=allowed,
-                    retrieved=retrieved(
-                        self.transitions, recent, torch.from_numpy(events.padded()), behaviours
-                    ),
-                    allowed_before=queries.allowed_before,
-                )
+            items, scores = search(
+                decoder,
+                self.trie,
+                beam=self.beam if queries.beam is None else queries.beam,
+                k=queries.k,
+                seen=None if seen is None else seen.to(device),
+                allowed=allowed,
+                retrieved=retrieved(
+                    self.transitions, recent, torch.from_numpy(events.padded()), behaviours
+                ),
+                allowed_before=queries.allowed_before,
             )
+            return Ranking(items, scores, decoder.wish_effect)
 
     def _encoded(
         self, recent: Tensor, instructions: Sequence[str | None], behaviours: Tensor | None

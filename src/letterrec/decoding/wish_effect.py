@@ -49,6 +49,12 @@ class WishEffect:
         mass = shares * gain
         return Retrieved(retrieved.items, mass / (mass.sum(1, keepdim=True) + rest))
 
+    def of(self, place: int) -> WishEffect:
+        """What the wish of one query of the batch says."""
+        one = slice(place, place + 1)
+        permitted = None if self.permitted is None else self.permitted[one].clone()
+        return WishEffect(self.evidence[one].clone(), self.memory[one].clone(), permitted)
+
     def allowed(self, allowed: Tensor | None, n_items: int) -> Tensor | None:
         """What may come back: bool ``(n_items,)`` or ``(batch, n_items)``, None for all; the items
         that wishes rule out taken away.

@@ -23,9 +23,10 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.vectors import Order, file_of, read_vectors
 from letterrec.embeddings.encoders import TextEncoder, find, text_encoder
 from letterrec.errors import DataError, RunError
-from letterrec.files import fingerprint, read_tensors, write_tensors
+from letterrec.files import fingerprint
 from letterrec.processes import jobs
 from letterrec.progress import counting
+from letterrec.tensors import read_tensors, write_tensors
 from letterrec.training import rehearsal
 from letterrec.training.devices import has_bfloat16
 from letterrec.training.rehearsal import Rehearsal

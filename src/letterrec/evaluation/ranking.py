@@ -75,7 +75,7 @@ def rank_cases(
                 behaviours=None if behaviour < 0 else np.full(len(rows), behaviour),
                 seen_by=seen_by,
             )
-            items, _ = ranker.rank(queries)
+            items = ranker.rank(queries).items
             if mine < len(batches):
                 lists[rows] = items.cpu().numpy()
             if label:

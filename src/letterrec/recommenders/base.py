@@ -54,8 +54,10 @@ class Features:
 class Recommender(nn.Module, ABC):
     """Reads histories of items and spells the next item's identifier, code by code.
 
-    A recommender is a subclass, and one line in `RECOMMENDERS`; `tests/contract_recommender.py`
-    says what it must do. ``state_dict`` holds all that training decides.
+    A recommender is a subclass, an entry in `RECOMMENDERS`, and its settings, a class in
+    `config/recommenders.py` that is named in `RecommenderSettings` there;
+    `tests/contract_recommender.py` says what it must do. ``state_dict`` holds all that training
+    decides.
 
     Attributes:
         max_history: how many of the latest items of a history are read.
@@ -84,13 +86,23 @@ class Recommender(nn.Module, ABC):
     ) -> Self:
         """An untrained recommender of a catalogue, its weights drawn from PyTorch's random state.
 
+        Its constructor takes what `given` says it reads, and the settings.
+
         Args:
             identifiers: of all items.
             features: what else there is to read.
             trie: of the identifiers, for one that trains over legal codes; see `LegalCodes`.
             settings: flat keywords, ``max_history`` among them.
+
+        Raises:
+            TypeError: it has no such setting.
         """
-        return cls(identifiers, features.content, **settings)
+        return cls(identifiers, **cls.given(features, trie), **settings)
+
+    @classmethod
+    def given(cls, features: Features, trie: Trie | None) -> dict[str, object]:
+        """What the constructor takes of a catalogue besides identifiers, by its parameters."""
+        return {"content": features.content}
 
     @classmethod
     def check(cls, features: Features, settings: Mapping[str, object]) -> None:

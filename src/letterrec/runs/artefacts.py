@@ -18,20 +18,14 @@ from letterrec.data.splits import Split
 from letterrec.errors import RunError
 from letterrec.evaluation.metrics import Ranks
 from letterrec.evaluation.results import Evaluation
-from letterrec.files import (
-    fingerprint,
-    read_matrix,
-    read_tensors,
-    reading,
-    write_json,
-    write_tensors,
-)
+from letterrec.files import fingerprint, reading, write_json
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.linear.transitions import Transitions
 from letterrec.nn.sasrec import SASRec
-from letterrec.runs.layout import Layout
+from letterrec.runs.layout import EmbeddingKind, Layout
 from letterrec.runs.records import RunRecord, read_diagnostics, read_metrics
+from letterrec.tensors import read_matrix, read_tensors, write_tensors
 from letterrec.tokenizers import Tokenizer, load_tokenizer
 from letterrec.training.checkpoints import TrainingLog, read_log
 
@@ -114,19 +108,21 @@ class Artefacts:
         """
         return ColdItems.load(self.files.cold)
 
-    def save_embeddings(self, name: str, values: NDArray[np.float32], dataset: Dataset) -> None:
+    def save_embeddings(
+        self, kind: EmbeddingKind, values: NDArray[np.float32], dataset: Dataset
+    ) -> None:
         """Keep float32 ``(n_items, d)`` embeddings with the fingerprint of the item ids."""
         about = {"items": fingerprint(dataset.item_ids)}
-        path = self.files.embeddings(name)
+        path = self.files.embeddings(kind)
         write_tensors(path, {"embeddings": torch.from_numpy(values)}, about)
 
-    def embeddings(self, name: str, n_items: int) -> NDArray[np.float32] | None:
-        """Embeddings float32 ``(n_items, d)`` kept under a name; None where the run has none.
+    def embeddings(self, kind: EmbeddingKind, n_items: int) -> NDArray[np.float32] | None:
+        """Embeddings float32 ``(n_items, d)`` of a kind; None where the run has none.
 
         Raises:
             RunError: they are damaged, or not of so many items.
         """
-        path = self.files.embeddings(name)
+        path = self.files.embeddings(kind)
         return read_matrix(path, n_items) if path.exists() else None
 
     def save_identifiers(self, identifiers: Identifiers, dataset: Dataset) -> None:

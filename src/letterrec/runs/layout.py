@@ -1,4 +1,7 @@
-"""Where everything is in a run folder, and which folders hold a run; no other room knows names.
+"""Where everything is in a run folder, and which folders hold a run.
+
+No other module names what is in a run folder. What is in `data/`, `cold/` and `tokenizer/` is
+named by who writes it: `data.saved`, `data.cold` and `tokenizers`.
 
 ```
 RUN/
@@ -30,7 +33,9 @@ Every file is written whole or not at all.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
+EmbeddingKind = Literal["content", "collaborative"]
 _ABOUT = "run.json"
 
 
@@ -47,6 +52,8 @@ class Layout:
         self.settings = folder / "settings.toml"
         self.data = folder / "data"
         self.cold = folder / "cold"
+        self.content = folder / "content.safetensors"
+        self.collaborative = folder / "collaborative.safetensors"
         self.sasrec = folder / "sasrec.safetensors"
         self.tokenizer = folder / "tokenizer"
         self.identifiers = folder / "identifiers.parquet"
@@ -63,9 +70,23 @@ class Layout:
         self.catalogue_lock = folder / ".catalogue.lock"
         self.report = folder / "report.html"
 
-    def embeddings(self, name: str) -> Path:
-        """Of the embeddings of a name, such as ``content``."""
-        return self.folder / f"{name}.safetensors"
+    def embeddings(self, kind: EmbeddingKind) -> Path:
+        """Of the embeddings of a kind."""
+        return self.content if kind == "content" else self.collaborative
+
+    @property
+    def learned(self) -> dict[str, tuple[Path, ...]]:
+        """What may be taken over from another run: stages in their order, and what each leaves.
+
+        ``read`` never is: reading is what shows that the data are the same.
+        """
+        return {
+            "content": (self.content,),
+            "collaborative": (self.collaborative, self.sasrec),
+            "tokenizer": (self.tokenizer,),
+            "identifiers": (self.identifiers, self.diagnostics),
+            "recommender": (self.recommender,),
+        }
 
 
 def holds_run(folder: Path) -> bool:

@@ -11,15 +11,6 @@ from letterrec.files import link_or_copy
 from letterrec.progress import say
 from letterrec.runs.run import Run
 
-# stage -> its files; "read" is never taken over: reading is what shows that the data are the same
-_FILES = {
-    "content": ("content.safetensors",),
-    "collaborative": ("collaborative.safetensors", "sasrec.safetensors"),
-    "tokenizer": ("tokenizer/tokenizer.json", "tokenizer/tokenizer.safetensors"),
-    "identifiers": ("identifiers.parquet", "diagnostics.json"),
-    "recommender": ("recommender.safetensors",),
-}
-
 
 def take_over(run: Run, others: Iterable[Path]) -> None:
     """Take what other runs have learned where this one would learn exactly the same.
@@ -40,7 +31,7 @@ def take_over(run: Run, others: Iterable[Path]) -> None:
             continue
         if not _same_data(run, other):
             continue
-        for stage in _FILES:
+        for stage in run.files.learned:
             if stage not in run.stages or run.is_done(stage) or not other.is_done(stage):
                 continue
             ours, theirs = deciding(run.settings, stage), deciding(other.settings, stage)
@@ -51,16 +42,17 @@ def take_over(run: Run, others: Iterable[Path]) -> None:
 
 def take_learned(run: Run, other: Run) -> None:
     """Take all that another run has learned of the same data, whatever it was decided by."""
-    for stage in _FILES:
+    for stage in run.files.learned:
         if stage in run.stages and other.is_done(stage) and not run.is_done(stage):
             take_stage(run, other, stage)
 
 
 def take_stage(run: Run, other: Run, stage: str) -> None:
-    """Take what another run has of a stage."""
-    for name in _FILES[stage]:
-        if (other.folder / name).exists():
-            link_or_copy(other.folder / name, run.folder / name)
+    """Take what another run has of a stage: one that `Layout.learned` names."""
+    for left in other.files.learned[stage]:
+        for path in sorted(left.iterdir()) if left.is_dir() else [left]:
+            if path.is_file():
+                link_or_copy(path, run.folder / path.relative_to(other.folder))
     run.record(stage, {**other.about["stages"][stage], "from": str(other.folder)})
     say(f"  {stage}: taken over from {other.folder}")
 

@@ -102,13 +102,16 @@ class Run(Artefacts):
     ) -> Run:
         """Begin a run in an empty or new folder, or go on with the one that is there.
 
+        Of several processes the main one comes first (`distributed.main_first`); the others find
+        what it has begun, and go on with that whether ``resume`` is on or off.
+
         Raises:
             RunError: the folder holds a run and ``resume`` is off, or holds something else, or
                 the run there was started with other settings or another source, or nothing can
                 be written there.
         """
         try:
-            run = cls.begun(folder, settings, resume=resume)
+            run = cls.begun(folder, settings, resume=resume or not distributed.is_main())
             if run is not None:
                 for half_written in folder.rglob(".*.tmp"):  # by a process that was killed
                     half_written.unlink(missing_ok=True)

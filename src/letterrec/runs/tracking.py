@@ -27,7 +27,6 @@ from letterrec.evaluation.results import Evaluation
 from letterrec.files import read_json, write_json
 from letterrec.progress import say
 from letterrec.runs.layout import Layout
-from letterrec.training import distributed
 
 _PROJECT = "letterrec"  # experiment or project, where the environment names none
 _LONGEST = 500  # characters of a parameter that MLflow takes
@@ -135,10 +134,10 @@ def check(name: TrackerName) -> None:
 def epochs_to(files: Layout, settings: Settings, stage: str) -> Callable[[Values], None] | None:
     """A callback that reports each epoch of a stage to the settings' tracker and to a watcher.
 
-    None where there is neither, and in processes other than the main one.
+    None where there is neither. Of several processes the main one alone reports.
     """
     watcher, is_tracked = _watcher.get(), settings.tracker in _TRACKERS
-    if not (is_tracked or watcher) or not distributed.is_main():
+    if not (is_tracked or watcher):
         return None
 
     def tell(entry: Values) -> None:
@@ -161,8 +160,10 @@ def tell_metrics(files: Layout, settings: Settings, measured: Evaluation) -> Non
 
 
 def finish(files: Layout, settings: Settings, values: Values | None = None) -> None:
-    """Tell the tracker of the settings that a run is finished, and what it measured, if it did."""
-    if settings.tracker not in _TRACKERS or not distributed.is_main():
+    """Tell the tracker of the settings that a run is finished, and what it measured, if it did; of
+    several processes the main one does.
+    """
+    if settings.tracker not in _TRACKERS:
         return
     _tell(files, settings, values or {}, None).finish("FINISHED")
     del _open[str(files.folder)]

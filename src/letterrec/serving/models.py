@@ -14,7 +14,6 @@ from torch import Tensor
 from letterrec.baselines import Baseline
 from letterrec.data import Histories
 from letterrec.decoding.ranker import PersonalRanker, Ranker
-from letterrec.decoding.wish_effect import WishEffect
 from letterrec.errors import RequestError
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.recommenders import Recommender
@@ -100,14 +99,6 @@ class Model(ABC):
         """
         raise RequestError("the run's recommender does not predict behaviours")
 
-    def wish_effect(
-        self, histories: Histories, instructions: Sequence[str | None]
-    ) -> WishEffect | None:
-        """What instructions change beside histories in what memory counts; None where they change
-        nothing of that.
-        """
-        return None
-
     @abstractmethod
     def export(self, folder: Path) -> None:
         """Write the model as a folder that loads without LetterRec.
@@ -164,16 +155,6 @@ class GenerativeModel(Model):
         events = histories.events(recommender.n_behaviours).padded(recommender.max_history)
         found = recommender.next_behaviours(torch.from_numpy(events).to(device()))
         return np.asarray(found.cpu().numpy(), dtype=np.float32)
-
-    def wish_effect(
-        self, histories: Histories, instructions: Sequence[str | None]
-    ) -> WishEffect | None:
-        """See `Model.wish_effect`."""
-        recommender = self._recommender
-        if recommender.wishes is None:
-            return None
-        events = histories.events(recommender.n_behaviours).padded(recommender.max_history)
-        return recommender.encode(torch.from_numpy(events).to(device()), instructions).wish_effect
 
     def export(self, folder: Path) -> None:
         """See `Recommender.export`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -122,16 +122,16 @@ class Reasons:
         transitions = catalogue.transitions
         if transitions is None or not transitions.weight or not history or not items:
             return [{} for _ in items]
-        recent = history[-self._max_history :]
-        n = transitions.n_behaviours
-        kinds = behaviours if n > 1 else [0] * len(history)
-        events = [row * n + kind for row, kind in zip(history, kinds, strict=True)]
-        latest = events[-len(recent) :]
-        read, whole = (torch.tensor([each], device=device()) for each in (latest, events))
-        retrieved = transitions.retrieve(read, whole, torch.tensor([asked]))
+        of_each = np.array(behaviours, dtype=np.int8) if behaviours else None
+        items_of = replace(Histories.from_lists([history]), behaviours=of_each)
+        whole = items_of.events(transitions.n_behaviours)
+        latest = whole.latest(self._max_history)
+        read, seen = (torch.from_numpy(h.padded()).to(device()) for h in (latest, whole))
+        retrieved = transitions.retrieve(read, seen, torch.tensor([asked]))
         if wished is not None:
             retrieved = wished.weighed(retrieved)
-        parts = transitions.origins(latest, items, retrieved)  # (recent, items)
+        parts = transitions.origins(latest.items.tolist(), items, retrieved)  # (latest, items)
+        recent = items_of.latest(self._max_history).items.tolist()
         lines: list[dict[int, float]] = []
         for column in parts.T:
             line: dict[int, float] = {}

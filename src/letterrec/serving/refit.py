@@ -53,7 +53,7 @@ def refit_served(
         elif not isinstance(data, Dataset):
             data = read_parts(data, settings.data)
         dataset = refitting.everything(as_known(data, engine.dataset))
-        refitted = Run.start(folder, settings, source, resume=resume or not distributed.is_main())
+        refitted = Run.start(folder, settings, source, resume=resume)
         refitted.keep_data(dataset)
     content = engine.content
     if content is not None and len(changes.content):
@@ -69,8 +69,8 @@ def refit_served(
         weights=weights or ("nothing" if data is engine.dataset else "run"),
         epochs=epochs,
     )
-    tracking.finish(refitted.files, settings)
     if distributed.is_main():
+        tracking.finish(refitted.files, settings)
         _carry(changes, refitted, dataset)
     return refitted
 

@@ -67,8 +67,7 @@ def begin(run: Run, folder: Path, settings: Settings, *, resume: bool) -> tuple[
     with distributed.main_first():
         dataset = run.dataset()
         refuse_impossible(settings, dataset, run.is_done)
-        goes_on = resume or not distributed.is_main()
-        aligned = Run.start(folder, settings, run.about["source"], resume=goes_on)
+        aligned = Run.start(folder, settings, run.about["source"], resume=resume)
         aligned.keep_data(dataset)
         take_learned(aligned, run)
         if run.files.catalogue.exists() and not aligned.files.catalogue.exists():

@@ -64,7 +64,11 @@ def trained_cf(run: Run, dataset: Dataset) -> MadeCf:
     model = collaborative.train_cf(
         dataset,
         options_of(run, "collaborative", settings.training),
-        **settings.model_dump(exclude={"source", "ids", "order", "training"}),
+        dim=settings.dim,
+        layers=settings.layers,
+        heads=settings.heads,
+        dropout=settings.dropout,
+        norm_first=settings.norm_first,
         max_history=run.settings.data.max_history,
         validate=validate if cases else None,
     )

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec.baselines import BASELINES, Baseline, is_baseline
+from letterrec.config.keywords import Training
 from letterrec.config.section import TrainingSettings
 from letterrec.config.settings import Settings
 from letterrec.data.dataset import Dataset
@@ -28,6 +29,7 @@ from letterrec.recommenders import RECOMMENDERS, Features, Recommender
 from letterrec.runs import tracking
 from letterrec.runs.run import Run
 from letterrec.stages.stages import Embeddings, MadeRecommender
+from letterrec.training import distributed
 from letterrec.training.devices import device, set_seed
 from letterrec.training.options import TrainingOptions
 
@@ -195,7 +197,7 @@ def _learned(
         n_behaviours=dataset.n_behaviours,
         targets=dataset.targets,
         own=own,
-        **run.settings.transitions.model_dump(exclude={"enabled"}),
+        **run.settings.transitions.learning(),
     )
 
 
@@ -245,7 +247,7 @@ def _context(run: Run, dataset: Dataset, content: Embeddings | None) -> tuple[fl
         _similarity(content),
         n_behaviours=dataset.n_behaviours,
         targets=dataset.targets,
-        **run.settings.transitions.model_dump(exclude={"enabled"}),
+        **run.settings.transitions.learning(),
     )
 
 
@@ -262,11 +264,13 @@ def validation_of(run: Run, dataset: Dataset) -> Validation:
 
 def options_of(run: Run, stage: str, settings: TrainingSettings | None) -> TrainingOptions:
     """How a stage's network is trained; the defaults where it has no settings of its own."""
+    given: Training = {} if settings is None else settings.options()
+    is_main = distributed.is_main()
     return TrainingOptions(
-        **({} if settings is None else settings.options()),
+        **given,
         criterion=run.settings.evaluation.criterion,
         seed=run.settings.seed,
         folder=run.checkpoints(stage),
         events=run.settings.tracker == "tensorboard",
-        on_epoch=tracking.epochs_to(run.files, run.settings, stage),
+        on_epoch=tracking.epochs_to(run.files, run.settings, stage) if is_main else None,
     )

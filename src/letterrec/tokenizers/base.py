@@ -45,7 +45,8 @@ class Items:
 class Tokenizer(ABC):
     """Turns items into semantic IDs: one sequence of codes per item.
 
-    A tokenizer is one file with a subclass, and one line in `TOKENIZERS`;
+    A tokenizer is a subclass in a file of its own, an entry in `TOKENIZERS`, and its settings, a
+    class in `config/tokenizers.py` that is named in `TokenizerSettings` there;
     `tests/contract_tokenizer.py` says what it must do.
 
     Attributes:
@@ -57,8 +58,14 @@ class Tokenizer(ABC):
     name: ClassVar[str]
     reads: ClassVar[frozenset[Part]] = frozenset({"content", "cf"})
 
-    def __init__(self, **settings: object) -> None:  # noqa: B027
-        """Take the tokenizer's own settings, as flat keywords."""
+    def __init__(self, **settings: object) -> None:
+        """Take the tokenizer's own settings, as flat keywords, by a constructor that names them.
+
+        Raises:
+            TypeError: there are some that it does not name.
+        """
+        if settings:
+            raise TypeError(f"{type(self).__name__} has no settings {', '.join(settings)}")
 
     @property
     @abstractmethod

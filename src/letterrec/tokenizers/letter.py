@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec.errors import RunError
-from letterrec.files import read_tensors, write_json, write_tensors
+from letterrec.files import write_json
 from letterrec.identifiers.collisions import resolve
+from letterrec.tensors import read_tensors, write_tensors
 from letterrec.tokenizers.base import (
     Codes,
     Items,

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from letterrec.errors import RunError
-from letterrec.files import read_metadata, read_tensors, reading, write_tensors
+from letterrec.files import reading
+from letterrec.tensors import read_metadata, read_tensors, write_tensors
 from letterrec.training import distributed
 from letterrec.training.optimizers import Optimizers
 
@@ -128,7 +129,9 @@ class Checkpoint:
         self._saved_at = -math.inf
 
     def save(self, log: TrainingLog, best: Mapping[str, Tensor], now: bool = False) -> None:
-        """Write it at the end of an epoch, unless the last one is only seconds old."""
+        """Write it at the end of an epoch, unless the last one is only seconds old; of several
+        processes the main one calls this.
+        """
         if now or time.monotonic() - self._saved_at >= AFTER_EPOCH:
             self._write(log, best, None)
 
@@ -139,7 +142,9 @@ class Checkpoint:
         position: Position,
         every: float | None = None,
     ) -> None:
-        """Write it within an epoch if the last one is old enough; all processes call this.
+        """Write it within an epoch if the last one is old enough.
+
+        All processes call this, for each has a state to be kept, and the main one writes.
 
         Args:
             log: as it is after the epochs before.
@@ -156,13 +161,15 @@ class Checkpoint:
             mine = json.dumps({"sums": position.sums, **_random_states(self._stateful)})
             states = [json.loads(state) for state in distributed.gather(mine)]
             within = {"step": position.step, "seconds": position.seconds, "processes": states}
-            self._write(log, best, within)
+            self._saved_at = time.monotonic()
+            if distributed.is_main():
+                self._write(log, best, within)
 
     def _write(
         self, log: TrainingLog, best: Mapping[str, Tensor], within: dict[str, Any] | None
     ) -> None:
         self._saved_at = time.monotonic()
-        if self._path is None or not distributed.is_main():
+        if self._path is None:
             return
         state = self._optimizer.state()
         tensors = {f"module/{k}": v for k, v in weights_of(self._module).items()}

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.errors import SettingsError
-from letterrec.progress import counting
+from letterrec.progress import Counter, counting
 from letterrec.training import checkpoints, distributed, rehearsal
 from letterrec.training.checkpoints import Checkpoint, Position, Stateful, TrainingLog, weights_of
 from letterrec.training.devices import device, set_seed
@@ -126,69 +128,125 @@ def train(
     module.to(device())
     optimizer = Optimizers(module, options)
     checkpoint = Checkpoint(module, optimizer, options.folder, stateful)
-    log, best_weights, position = checkpoint.load()
-    is_main, trial = distributed.rank() == 0, rehearsal.current()
-    events = options.folder if is_main and options.events and trial is None else None
-    writer = _event_writer(events, len(log.epochs))
-
+    log, best, position = checkpoint.load()
+    keep = partial(checkpoint.save_within, log, best)
     first = batches(0)[: options.epoch_steps]
-    steps_per_epoch = len(first)
-    total = steps_per_epoch * options.epochs
+    steps = len(first)  # of an epoch
     end = options.epochs if options.stop is None else min(options.stop, options.epochs)
+    left = range(len(log.epochs), end)
     shared = len(first[0]) if in_threads and device().type == "cpu" else 0
-    with counting(label, steps_per_epoch * end) as counter, Team(shared) as team:
-        counter.advance(steps_per_epoch * len(log.epochs) + position.step)
-        stepper = _Stepper(module, collate, optimizer, team, options, total, label)
-        if trial is not None:
-            left = range(len(log.epochs), len(log.epochs) if _is_over(log, options) else end)
+    with counting(label, steps * end) as counter, Team(shared) as team:
+        counter.advance(steps * len(log.epochs) + position.step)
+        stepper = _Stepper(module, collate, optimizer, team, options, steps, label)
+        if (trial := rehearsal.current()) is not None:
+            left = range(0) if _is_over(log, options) else left
             return _rehearsed(trial, stepper, left, log, batches, validate, before_epoch)
-        for epoch in range(len(log.epochs), end):
-            if _is_over(log, options):
-                break
-            started = time.perf_counter() - position.seconds
-            _begin_epoch(module, options.seed, epoch, position, before_epoch)
-            rows_of_epoch = batches(epoch)[: options.epoch_steps]
-            if position.state is not None:
-                checkpoint.restore(position)
-            sums = position.sums
-            for i, rows in enumerate(rows_of_epoch[position.step :], start=position.step):
-                for name, part in stepper.step(rows, epoch, i, steps_per_epoch).items():
-                    sums[name] = sums.get(name, 0.0) + part
-                counter.advance(1)
-                position = Position(i + 1, sums, time.perf_counter() - started)
-                checkpoint.save_within(log, best_weights, position)
-            entry = {"epoch": epoch} | _means(sums, len(rows_of_epoch))
-            is_last = epoch + 1 == end
-            if validate is not None and (is_last or (epoch + 1) % options.every == 0):
-                # which may take long
-                checkpoint.save_within(log, best_weights, position, checkpoints.AFTER_EPOCH)
-                metrics = _validated(module, validate)
-                entry |= {f"valid/{k}": float(v) for k, v in metrics.items()}
-                value = float(metrics[options.criterion])
-                if math.isnan(log.best) or value > log.best:
-                    log.best, log.best_epoch = value, epoch
-                    best_weights = {k: v.detach().clone() for k, v in weights_of(module).items()}
-            entry["seconds"] = time.perf_counter() - started
-            log.seconds += entry["seconds"]
-            log.epochs.append(entry)
-            position = Position()
-            counter.advance(0, _note(entry, options.criterion))
-            if writer is not None:
-                for name, number in entry.items():
-                    writer.add_scalar(name, number, epoch)
-            if options.on_epoch is not None:
-                options.on_epoch(entry)
-            if is_main:
-                checkpoint.save(log, best_weights)
+        with _telling(options, len(log.epochs)) as tell:
+            for epoch in left:
+                if _is_over(log, options):
+                    break
+                started = time.perf_counter() - position.seconds
+                _begin_epoch(module, options.seed, epoch, position, before_epoch)
+                rows = batches(epoch)[: options.epoch_steps]
+                if position.state is not None:
+                    checkpoint.restore(position)
+                position = _run_epoch(stepper, rows, epoch, position, started, keep, counter)
+                entry = {"epoch": epoch} | _means(position.sums, len(rows))
+                if validate is not None and (epoch + 1 == end or (epoch + 1) % options.every == 0):
+                    keep(position, checkpoints.AFTER_EPOCH)  # validation may take long
+                    entry |= _validate_and_keep_best(module, validate, options, epoch, log, best)
+                entry["seconds"] = time.perf_counter() - started
+                log.seconds += entry["seconds"]
+                log.epochs.append(entry)
+                position = Position()
+                counter.advance(0, _note(entry, options.criterion))
+                tell(entry)
+                if distributed.is_main():
+                    checkpoint.save(log, best)
     if validate is None:
         log.best_epoch = len(log.epochs) - 1
-    if writer is not None:
-        writer.close()
-    if is_main:
-        checkpoint.save(log, best_weights, now=True)
-    module.load_state_dict(best_weights, strict=False)
+    if distributed.is_main():
+        checkpoint.save(log, best, now=True)
+    module.load_state_dict(best, strict=False)
     module.eval()
     return log
+
+
+def _run_epoch(
+    stepper: _Stepper,
+    batches: Sequence[Rows],
+    epoch: int,
+    position: Position,
+    started: float,
+    keep: Callable[[Position], None],
+    counter: Counter,
+) -> Position:
+    """Take the steps of an epoch, or those that are left of it.
+
+    Args:
+        stepper: takes them.
+        batches: all of the epoch's.
+        epoch: its number, from 0.
+        position: how far it is.
+        started: when it began, on ``time.perf_counter``.
+        keep: is told after each step how far the epoch is then.
+        counter: counts the steps.
+
+    Returns:
+        The position at its end, with the sums of the parts of the loss.
+    """
+    sums = position.sums
+    for i, rows in enumerate(batches[position.step :], start=position.step):
+        for name, part in stepper.step(rows, epoch, i).items():
+            sums[name] = sums.get(name, 0.0) + part
+        counter.advance(1)
+        position = Position(i + 1, sums, time.perf_counter() - started)
+        keep(position)
+    return position
+
+
+def _validate_and_keep_best(
+    module: nn.Module,
+    validate: Callable[[], Mapping[str, float]],
+    options: TrainingOptions,
+    epoch: int,
+    log: TrainingLog,
+    best: dict[str, Tensor],
+) -> dict[str, float]:
+    """Metrics for the log of an epoch; where they are the best so far, ``log`` says so, and
+    ``best`` has copies of the weights.
+    """
+    metrics = _validated(module, validate)
+    value = float(metrics[options.criterion])
+    if math.isnan(log.best) or value > log.best:
+        log.best, log.best_epoch = value, epoch
+        best.update({k: v.detach().clone() for k, v in weights_of(module).items()})
+    return {f"valid/{k}": float(v) for k, v in metrics.items()}
+
+
+@contextmanager
+def _telling(
+    options: TrainingOptions, first_epoch: int
+) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """What tells TensorBoard and whoever else listens of each epoch's entry in the log.
+
+    Of several processes the main one alone writes events.
+    """
+    has_events = options.events and options.folder is not None and distributed.is_main()
+    writer = _event_writer(options.folder if has_events else None, first_epoch)
+
+    def tell(entry: Mapping[str, float]) -> None:
+        if writer is not None:
+            for name, number in entry.items():
+                writer.add_scalar(name, number, int(entry["epoch"]))
+        if options.on_epoch is not None:
+            options.on_epoch(entry)
+
+    try:
+        yield tell
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 class _Stepper:
@@ -201,22 +259,22 @@ class _Stepper:
         optimizer: Optimizers,
         team: Team,
         options: TrainingOptions,
-        total: int,
+        steps_per_epoch: int,
         label: str,
     ) -> None:
         self.module, self.options, self.label = module, options, label
         self._collate, self._optimizer = collate, optimizer
-        self._team, self._total = team, total
+        self._team, self._steps = team, steps_per_epoch
 
     @property
     def optimizer_bytes(self) -> int:
         """Of what the optimizer remembers."""
         return sum(t.nbytes for kept in self._optimizer.state().values() for t in kept.values())
 
-    def step(self, rows: Rows, epoch: int, i: int, steps_per_epoch: int) -> dict[str, float]:
+    def step(self, rows: Rows, epoch: int, i: int) -> dict[str, float]:
         """One step on a batch; the parts of its loss, weighted for the mean over processes."""
         options = self.options
-        rate = _rate(epoch * steps_per_epoch + i, self._total, options)
+        rate = _rate(epoch * self._steps + i, self._steps * options.epochs, options)
         self._optimizer.set_rate(options.learning_rate * rate)
         mine, weight = _share(rows)
         parts = self._team.backward(self.module, self._collate, mine, weight)
@@ -257,7 +315,7 @@ def _rehearsed(
         rows = batches(epoch)[: options.epoch_steps]
         begun = trial.now()
         for batch in trial.sample(rows):
-            stepper.step(batch, 0, 0, len(rows))
+            stepper.step(batch, 0, 0)
         steps, stepped = steps + len(rows), stepped + trial.now() - begun
     trial.skip((trial.now() - started) * (len(left) / len(tried) - 1))
     validations = sum(e == left[-1] or (e + 1) % options.every == 0 for e in left)

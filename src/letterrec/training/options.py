@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
-Schedule = Literal["cosine", "constant"]
+from letterrec.config.keywords import Schedule
+
 _STEPS = 1024  # of an epoch, from which on its batches grow
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -145,25 +145,16 @@ class LcRec(Network, Recommender):
         self._legal = LegalCodes(identifiers, trie)
 
     @classmethod
-    def build(
-        cls,
-        identifiers: Identifiers,
-        features: Features,
-        trie: Trie | None = None,
-        **settings: object,
-    ) -> Self:
-        """An untrained recommender of a catalogue, with the words that its tasks read or write."""
-        make: Callable[..., Self] = cls
-        return make(
-            identifiers,
-            trie=trie,
-            behaviours=features.behaviours,
-            targets=features.targets,
-            titles=features.titles,
-            texts=features.texts,
-            preferences=features.preferences,
-            **settings,
-        )
+    def given(cls, features: Features, trie: Trie | None) -> dict[str, object]:
+        """The trie, the behaviours, and the words that its tasks read or write."""
+        return {
+            "trie": trie,
+            "behaviours": features.behaviours,
+            "targets": features.targets,
+            "titles": features.titles,
+            "texts": features.texts,
+            "preferences": features.preferences,
+        }
 
     @classmethod
     def check(cls, features: Features, settings: Mapping[str, object]) -> None:
@@ -383,7 +374,8 @@ class LcRec(Network, Recommender):
         open_ = [place for place, behaviour in enumerate(wanted) if behaviour < 0]
         likeliest = [self.targets[0]] * len(open_)
         if open_ and len(self.targets) > 1:
-            odds = behaviour_odds(self, histories[open_], [wishes[place] for place in open_])
+            said = [wishes[place] for place in open_]
+            odds = behaviour_odds(self, self.prompts, histories[open_], said, self.n_behaviours)
             likeliest = [self.targets[i] for i in odds[:, list(self.targets)].argmax(1).tolist()]
         for place, behaviour in zip(open_, likeliest, strict=True):
             wanted[place] = behaviour
@@ -394,4 +386,6 @@ class LcRec(Network, Recommender):
         `Recommender.next_behaviours`.
         """
         self.eval()
-        return behaviour_odds(self, histories, [None] * len(histories)).softmax(1)
+        unsaid = [None] * len(histories)
+        odds = behaviour_odds(self, self.prompts, histories, unsaid, self.n_behaviours)
+        return odds.softmax(1)

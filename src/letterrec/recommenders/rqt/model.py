@@ -129,23 +129,14 @@ class Rqt(Network, Recommender):
         self._present: Kept[Tensor] = Kept()
 
     @classmethod
-    def build(
-        cls,
-        identifiers: Identifiers,
-        features: Features,
-        trie: Trie | None = None,
-        **settings: object,
-    ) -> Self:
-        """An untrained recommender of a catalogue."""
-        make: Callable[..., Self] = cls
-        return make(
-            identifiers,
-            features.content,
-            trie=trie,
-            n_behaviours=max(1, len(features.behaviours)),
-            targets=features.targets,
-            **settings,
-        )
+    def given(cls, features: Features, trie: Trie | None) -> dict[str, object]:
+        """Content, the trie and the behaviours."""
+        return {
+            "content": features.content,
+            "trie": trie,
+            "n_behaviours": max(1, len(features.behaviours)),
+            "targets": features.targets,
+        }
 
     def set_catalogue(
         self,

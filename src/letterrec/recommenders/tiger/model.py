@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
@@ -87,17 +86,9 @@ class Tiger(Network, Recommender):
         self.register_buffer("item_tokens", self._tokens_of(identifiers), persistent=False)
 
     @classmethod
-    def build(
-        cls,
-        identifiers: Identifiers,
-        features: Features,
-        trie: Trie | None = None,
-        **settings: object,
-    ) -> Self:
-        """An untrained recommender of a catalogue."""
-        make: Callable[..., Self] = cls
-        n = max(1, len(features.behaviours))
-        return make(identifiers, n_behaviours=n, targets=features.targets, **settings)
+    def given(cls, features: Features, trie: Trie | None) -> dict[str, object]:
+        """The behaviours."""
+        return {"n_behaviours": max(1, len(features.behaviours)), "targets": features.targets}
 
     def _tokens_of(self, identifiers: Identifiers) -> Tensor:
         """int64 ``(n_items, n_levels)`` tokens of each item; of several behaviours those of each

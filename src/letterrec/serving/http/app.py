@@ -12,7 +12,6 @@ from importlib import resources
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-import letterrec
 from letterrec.serving.fleet import Fleet, standing
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http.admission import Admission
@@ -28,6 +27,7 @@ from letterrec.serving.http.recommending import add_recommending
 from letterrec.serving.http.showing import add_showing
 from letterrec.serving.http.tokens import Tokens
 from letterrec.serving.telemetry import event
+from letterrec.version import VERSION
 
 _PLOTLY = "plotly.js"
 
@@ -80,7 +80,7 @@ def create_app(
 
     app = FastAPI(
         title="LetterRec",
-        version=letterrec.__version__,
+        version=VERSION,
         description="Recommendations by generated item identifiers.",
         lifespan=lifespan,
         openapi_url=None,  # served below, as bytes

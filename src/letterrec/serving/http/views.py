@@ -7,7 +7,6 @@ from itertools import compress
 
 import numpy as np
 
-import letterrec
 from letterrec.data.splits import SPLITS
 from letterrec.errors import NotFound, RunError
 from letterrec.identifiers.diagnostics import code_counts, entropy
@@ -17,6 +16,7 @@ from letterrec.serving.catalogue.states import STATES
 from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Version
 from letterrec.serving.http import schemas as s
+from letterrec.version import VERSION
 
 
 def name(catalogue: Catalogue, row: int) -> dict[str, object]:
@@ -99,7 +99,7 @@ def run_info(version: Version, engine: Engine, catalogue: Catalogue) -> s.RunInf
         deleted=catalogue.count("deleted"),
         added=catalogue.n_items - catalogue.n_trained,
         created=run.about["started"],
-        letterrec=letterrec.__version__,
+        letterrec=VERSION,
         metrics=metrics,
         behaviours=list(engine.dataset.behaviours),
         targets=[engine.dataset.behaviours[t] for t in engine.dataset.targets],
