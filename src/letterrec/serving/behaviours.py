@@ -43,6 +43,7 @@ def named_for_each(
     Raises:
         RequestError: they are not one list for each.
     """
+    of_each: list[Sequence[str] | None]
     of_each = [None] * n if behaviours is None else list(behaviours)
     if len(of_each) != n:
         raise RequestError(f"{len(of_each)} lists of behaviours came for {n} histories")

@@ -74,7 +74,7 @@ def _categories(engine: Engine, rows: NDArray[np.int64]) -> list[str] | None:
 def _code_name(catalogue: Catalogue, rows: NDArray[np.int64], code: int) -> str:
     """A code with the most popular titles that have it."""
     own = rows[catalogue.identifiers.codes[rows, 0] == code]
-    best = own[np.argsort(-catalogue.popularity[own], group="stable")][:_TITLES]
+    best = own[np.argsort(-catalogue.popularity[own], kind="stable")][:_TITLES]
     titles = [catalogue.titles[row] for row in best]
     short = [t if len(t) <= _TITLE else f"{t[:_TITLE]}…" for t in titles]
     return f"a {code}: {', '.join(short)}"
