@@ -12,7 +12,7 @@ import letterrec
 
 FLOORS = (
     *("version", "errors", "progress", "files", "tensors", "processes", "config"),
-    *("data", "nn", "training", "embeddings", "identifiers", "tokenizers"),
+    *("data", "nn", "training", "embeddings", "identifiers", "tokenizers", "linear"),
     *("decoding", "recommenders", "baselines", "evaluation", "runs", "stages", "pipeline"),
     *("serving", "api", "reports", "cluster", "studies", "cli"),
 )

@@ -157,8 +157,8 @@ class SASRec(nn.Module):
         else:
             x = x + positions
         if self.behaviours is not None:
-            asked = self.behaviours.asked(histories) if following is None else following
-            x = x + self.behaviours(histories, asked)
+            wanted = self.behaviours.wanted(histories) if following is None else following
+            x = x + self.behaviours(histories, wanted)
         if not self.norm_first:
             x = self.norm(x)
         x = self.dropout(x)

@@ -113,7 +113,7 @@ def print_comparison(out: Terminal, found: Comparison) -> None:
 
 
 def print_cold_metrics(out: Terminal, result: ColdMetrics) -> None:
-    """How new items fare, from `cold.evaluate_cold`."""
+    """How new items fare, from `cold_start.evaluate_cold`."""
     table = empty_table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS))
     parts = ((result["cold"], "targets added by text"), (result["warm"], "targets trained on"))
     for part, words in parts:
@@ -189,7 +189,7 @@ def returning_note(share: float) -> str:
     """What to know where people come back to what they had; empty where few do.
 
     Args:
-        share: of held-out targets that are in the history; see `evaluation.returning_share`.
+        share: of held-out targets that are in the history; see `data.splits.returning_share`.
     """
     if share < _MANY_RETURN:
         return ""

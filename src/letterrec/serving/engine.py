@@ -22,10 +22,10 @@ from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.data.lookup import short
 from letterrec.decoding.ranker import Ranker
-from letterrec.decoding.transitions import Transitions
 from letterrec.errors import RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.runs.layout import Layout
 from letterrec.runs.notebook import ShownLists
 from letterrec.runs.run import Run

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.data.lookup import one_id, short
-from letterrec.decoding.asked import Asked
+from letterrec.decoding.wish_effect import WishEffect
 from letterrec.errors import RequestError
 from letterrec.serving.catalogue.filters import Where
 from letterrec.serving.catalogue.items import Catalogue
@@ -125,7 +125,7 @@ class Answered(NamedTuple):
 
     items: list[tuple[int, float]]
     note: str | None
-    wished: Asked | None
+    wished: WishEffect | None
     next_behaviour: dict[str, float] | None
 
 

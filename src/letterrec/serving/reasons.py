@@ -2,8 +2,8 @@
 
 The probability of an item is the share that transitions give it, and what the recommender gives it
 of the rest (`decoding.mixture`). The share of the transitions is a sum over the items of the
-history (`Transitions.origins`), which a wish weighs (`decoding.asked`). So an explanation is an
-exact account: its parts add up.
+history (`Transitions.origins`), which a wish weighs (`decoding.wish_effect`). So an explanation is
+an exact account: its parts add up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec.data import Histories
-from letterrec.decoding.asked import Asked
+from letterrec.decoding.wish_effect import WishEffect
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.tree import equal_codes, shared_codes
 from letterrec.training.devices import device
@@ -89,7 +89,7 @@ class Reasons:
         answer: Sequence[tuple[int, float]],
         behaviours: Sequence[int] = (),
         asked: int = -1,
-        wished: Asked | None = None,
+        wished: WishEffect | None = None,
     ) -> list[Account]:
         """An account of each recommended item.
 
@@ -116,7 +116,7 @@ class Reasons:
         items: list[int],
         behaviours: Sequence[int],
         asked: int,
-        wished: Asked | None,
+        wished: WishEffect | None,
     ) -> list[dict[int, float]]:
         """For each item the probability that it has from each row of the history."""
         transitions = catalogue.transitions

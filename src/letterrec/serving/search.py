@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from letterrec.data import Dataset, Histories
-from letterrec.decoding.asked import Asked
 from letterrec.decoding.ranker import Queries
+from letterrec.decoding.wish_effect import WishEffect
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.models import Model
 from letterrec.serving.queries import Prepared
@@ -31,7 +31,7 @@ class Found(NamedTuple):
     """
 
     items: list[tuple[int, float]]
-    wished: Asked | None = None
+    wished: WishEffect | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -315,7 +315,7 @@ class Rqt(Network, Recommender):
     def next_behaviours(self, histories: Tensor) -> Tensor:
         """See `Recommender.next_behaviours`."""
         assert self.behaviours is not None
-        states = self.read(histories, self.behaviours.asked(histories))
+        states = self.read(histories, self.behaviours.wanted(histories))
         latest = (histories >= 0).sum(1) - 1
         logits = self.behaviour_logits(histories, states)
         return logits[torch.arange(len(latest), device=latest.device), latest].float().softmax(1)

@@ -13,8 +13,8 @@ import scipy.sparse as sp
 import torch
 
 from letterrec.data.sequences import Histories
-from letterrec.decoding.transitions import Transitions
 from letterrec.errors import RunError
+from letterrec.linear.transitions import Transitions
 from letterrec.tensors import read_tensors, write_tensors
 
 HISTORIES = Histories.from_lists([[0, 1, 2, 3], [0, 1], [4], [], [1, 0]])
