@@ -60,7 +60,7 @@ def test_reading_data_loads_no_torch(tmp_path: Path) -> None:
 def test_inspecting_a_run_loads_nothing_that_trains_or_serves(shop_run: Path) -> None:
     rooms = "{'letterrec.recommenders', 'letterrec.pipeline', 'letterrec.serving'}"
     assert loaded(f"letterrec.inspect({str(shop_run)!r})", rooms) == "set()"
-    code = f"from letterrec.cli.asking import inspect; inspect({str(shop_run)!r}, True)"
+    code = f"from letterrec.cli.reviewing import inspect; inspect({str(shop_run)!r}, True)"
     assert loaded(code, rooms).endswith("\nset()")
 
 
