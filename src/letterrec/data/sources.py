@@ -57,7 +57,8 @@ def sources_of(given: object, *, named: bool = False) -> str | Dataset | Frames 
             if isinstance(one, list | tuple):
                 raise DataError(
                     f"source {str(called)!r} of a dict is a {type(one).__name__}; expected "
-                    "sources by name, each a path, a DataFrame or a Dataset; columns come in a DataFrame"
+                    "sources by name, each a path, a DataFrame or a Dataset; columns come in a "
+                    "DataFrame"
                 )
         return _all_named([(str(name), source) for name, source in given.items()])
     if isinstance(given, list | tuple):
