@@ -209,7 +209,7 @@ class Artefacts:
         write_tensors(self.files.ranks, tensors, about)
 
     def ranks(self, split: Split) -> Ranks:
-        """int64 ``(n_cases,)``: the ranks kept for a split, as `evaluation.evaluate_split` gives.
+        """int64 ``(n_cases,)``: the ranks kept for a split, as `evaluation.protocol.evaluate_split` gives.
 
         Raises:
             RunError: there are none; runs of older versions kept none.
