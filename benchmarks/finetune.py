@@ -28,7 +28,7 @@ from typing import Any
 
 import letterrec
 from letterrec.files import read_json, write_json
-from letterrec.tensors import read_tensors
+from letterrec.files.tensors import read_tensors
 from letterrec.training.devices import has_bfloat16
 from sides import circumstances, told
 

@@ -60,6 +60,8 @@ def test_reading_data_loads_no_torch(tmp_path: Path) -> None:
 def test_inspecting_a_run_loads_nothing_that_trains_or_serves(shop_run: Path) -> None:
     rooms = "{'letterrec.recommenders', 'letterrec.pipeline', 'letterrec.serving'}"
     assert loaded(f"letterrec.inspect({str(shop_run)!r})", rooms) == "set()"
+    code = f"from letterrec.cli.reviewing import inspect; inspect({str(shop_run)!r}, True)"
+    assert loaded(code, rooms).endswith("\nset()")
 
 
 def test_dir_lists_the_public_names() -> None:

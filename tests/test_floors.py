@@ -11,7 +11,7 @@ import pytest
 import letterrec
 
 FLOORS = (
-    *("version", "errors", "progress", "files", "tensors", "processes", "config"),
+    *("errors", "progress", "files", "processes", "config"),
     *("data", "nn", "training", "embeddings", "identifiers", "tokenizers", "linear"),
     *("decoding", "recommenders", "baselines", "evaluation", "runs", "stages", "pipeline"),
     *("serving", "api", "reports", "cluster", "studies", "cli"),

@@ -14,8 +14,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from letterrec.version import VERSION
-
 if TYPE_CHECKING:
     from letterrec.api import (
         align,
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from letterrec.errors import LetterRecError
     from letterrec.serving.engine import Engine
 
-__version__ = VERSION
+__version__ = "0.1.0"
 __all__ = [
     "Dataset",
     "Engine",

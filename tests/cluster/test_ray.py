@@ -29,12 +29,12 @@ from letterrec.data.readers import partitions
 from letterrec.data.text import ItemText
 from letterrec.embeddings.content import embed
 from letterrec.errors import LetterRecError, RequestError, RunError
+from letterrec.files.tensors import read_tensors
 from letterrec.processes import jobs
 from letterrec.runs.run import Run
 from letterrec.serving.bulk import recommend_all
 from letterrec.serving.editing.editor import Editor
 from letterrec.serving.editing.edits import AddItems
-from letterrec.tensors import read_tensors
 from letterrec.tokenizers import Items
 from letterrec.tokenizers.assignment import assign
 from snippets import DOCS, blocks

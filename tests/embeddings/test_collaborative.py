@@ -22,10 +22,10 @@ from letterrec.data.splits import HeldOut
 from letterrec.embeddings.collaborative import given_cf, train_cf
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import fingerprint
+from letterrec.files.tensors import write_tensors
 from letterrec.nn import sasrec
 from letterrec.nn.sasrec import SASRec, full_loss
 from letterrec.runs.run import Run
-from letterrec.tensors import write_tensors
 from letterrec.training.devices import set_seed
 from letterrec.training.options import TrainingOptions
 from ranking import metrics_of

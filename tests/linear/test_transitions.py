@@ -14,8 +14,8 @@ import torch
 
 from letterrec.data.sequences import Histories
 from letterrec.errors import RunError
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.linear.transitions import Transitions
-from letterrec.tensors import read_tensors, write_tensors
 
 HISTORIES = Histories.from_lists([[0, 1, 2, 3], [0, 1], [4], [], [1, 0]])
 

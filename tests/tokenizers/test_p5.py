@@ -16,10 +16,10 @@ from letterrec import api
 from letterrec.config.loading import load_settings
 from letterrec.data.text import item_text
 from letterrec.errors import DataError, IdentifierError, RunError, SettingsError
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.reports.html import write_report
 from letterrec.serving.editing.editor import Editor
 from letterrec.serving.editing.edits import AddItems
-from letterrec.tensors import read_tensors, write_tensors
 from letterrec.tokenizers import Items, load_tokenizer
 from letterrec.tokenizers.p5 import CategoryTokenizer, CooccurrenceTokenizer
 from letterrec.tokenizers.spectral import cluster_tree, spectral_clusters

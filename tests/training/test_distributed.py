@@ -17,8 +17,8 @@ from conftest import SMALL, steps_done
 from letterrec import api
 from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
+from letterrec.files.tensors import read_tensors
 from letterrec.runs.run import Run
-from letterrec.tensors import read_tensors
 
 pytestmark = pytest.mark.slow
 

@@ -244,7 +244,7 @@ def _read_torch(path: Path, where: str) -> _Found:
 
 
 def _read_safetensors(path: Path, where: str) -> _Found:
-    from letterrec.tensors import read_tensors
+    from letterrec.files.tensors import read_tensors
 
     tensors, about = read_tensors(path)
     return _Found(_only_matrix(tensors, where), items=about.get("items"))

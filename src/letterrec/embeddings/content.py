@@ -24,9 +24,9 @@ from letterrec.data.vectors import Order, file_of, read_vectors
 from letterrec.embeddings.encoders import TextEncoder, find, text_encoder
 from letterrec.errors import DataError, RunError
 from letterrec.files import fingerprint
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.processes import jobs
 from letterrec.progress import counting
-from letterrec.tensors import read_tensors, write_tensors
 from letterrec.training import rehearsal
 from letterrec.training.devices import has_bfloat16
 from letterrec.training.rehearsal import Rehearsal

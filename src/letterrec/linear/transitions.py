@@ -21,9 +21,9 @@ from torch import Tensor
 
 from letterrec.embeddings.similarity import as_matrix, most_similar
 from letterrec.files import reading
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.linear.events import expand_to_events
 from letterrec.linear.retrieved import Retrieved
-from letterrec.tensors import read_tensors, write_tensors
 
 _RETRIEVED = 100  # items retrieved per history
 SOFTNESS = 0.1  # of the weights of similar items, in units of cosine

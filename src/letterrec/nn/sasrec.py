@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from letterrec.errors import DataError, RunError, SettingsError
 from letterrec.files import fingerprint
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.nn.behaviours import BehaviourInputs, items_of
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
 from letterrec.nn.sampled import sampled_loss
-from letterrec.tensors import read_tensors, write_tensors
 
 FULL_SOFTMAX_ITEMS = 50_000  # beyond, training samples the softmax and touches a batch's items
 _EARLIER_NAMES = {  # of a block's layers -> the present ones

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
 from letterrec.data.splits import SPLITS
-from letterrec.evaluation.cold_start import ColdMetrics
 from letterrec.evaluation.results import Evaluation, SplitMetrics, parts_of
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import Terminal
 from letterrec.progress import table as empty_table
-from letterrec.runs.comparing import Comparison
-from letterrec.runs.inspecting import Weights
-from letterrec.serving.engine import Engine, Recommendations
+
+if TYPE_CHECKING:
+    from letterrec.evaluation.cold_start import ColdMetrics
+    from letterrec.runs.comparing import Comparison
+    from letterrec.runs.inspecting import Weights
+    from letterrec.serving.engine import Engine, Recommendations
 
 _MANY_RETURN = 0.2  # of held-out targets
 _METHODS: dict[Literal["letterrec", "content_knn", "popularity"], str] = {

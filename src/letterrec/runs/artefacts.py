@@ -19,13 +19,13 @@ from letterrec.errors import RunError
 from letterrec.evaluation.metrics import Ranks
 from letterrec.evaluation.results import Evaluation
 from letterrec.files import fingerprint, reading, write_json
+from letterrec.files.tensors import read_matrix, read_tensors, write_tensors
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.linear.transitions import Transitions
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.layout import EmbeddingKind, Layout
 from letterrec.runs.records import RunRecord, read_diagnostics, read_metrics
-from letterrec.tensors import read_matrix, read_tensors, write_tensors
 from letterrec.tokenizers import Tokenizer, load_tokenizer
 from letterrec.training.checkpoints import TrainingLog, read_log
 

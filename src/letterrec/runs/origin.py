@@ -13,8 +13,8 @@ import torch
 
 from letterrec.config.settings import Settings, dotted
 from letterrec.runs.records import FORMAT, RunRecord
-from letterrec.version import VERSION
 
+VERSION = metadata.version("letterrec")  # of the package
 _PACKAGES = ("numpy", "polars", "safetensors", "sentence-transformers", "torch")
 
 

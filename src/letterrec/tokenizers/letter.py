@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from letterrec.errors import RunError
 from letterrec.files import write_json
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.identifiers.collisions import resolve
-from letterrec.tensors import read_tensors, write_tensors
 from letterrec.tokenizers.base import (
     Codes,
     Items,

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from letterrec.errors import RunError
 from letterrec.files import write_json
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.identifiers.collisions import resolve
-from letterrec.tensors import read_tensors, write_tensors
 from letterrec.tokenizers.base import (
     Codes,
     Items,

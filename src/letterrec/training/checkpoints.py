@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from letterrec.errors import RunError
 from letterrec.files import reading
-from letterrec.tensors import read_metadata, read_tensors, write_tensors
+from letterrec.files.tensors import read_metadata, read_tensors, write_tensors
 from letterrec.training import distributed
 from letterrec.training.optimizers import Optimizers
 
@@ -144,7 +144,7 @@ class Checkpoint:
     ) -> None:
         """Write it within an epoch if the last one is old enough.
 
-        All processes call this, for each has a state to be kept, and the main one writes.
+        All processes call this, for each has a state to be kept; the main one writes.
 
         Args:
             log: as it is after the epochs before.

@@ -12,6 +12,7 @@ from importlib import resources
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from letterrec.runs.origin import VERSION
 from letterrec.serving.fleet import Fleet, standing
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http.admission import Admission
@@ -27,7 +28,6 @@ from letterrec.serving.http.recommending import add_recommending
 from letterrec.serving.http.showing import add_showing
 from letterrec.serving.http.tokens import Tokens
 from letterrec.serving.telemetry import event
-from letterrec.version import VERSION
 
 _PLOTLY = "plotly.js"
 

@@ -10,13 +10,13 @@ import numpy as np
 from letterrec.data.splits import SPLITS
 from letterrec.errors import NotFound, RunError
 from letterrec.identifiers.diagnostics import code_counts, entropy
+from letterrec.runs.origin import VERSION
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.states import STATES
 from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Version
 from letterrec.serving.http import schemas as s
-from letterrec.version import VERSION
 
 
 def name(catalogue: Catalogue, row: int) -> dict[str, object]:
