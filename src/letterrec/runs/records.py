@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from letterrec.errors import RunError
 from letterrec.evaluation.results import Evaluation
-from letterrec.files import read_json, reading
+from letterrec.files import read_json, refuse_damaged
 from letterrec.identifiers.diagnostics import Diagnosis
 
 FORMAT = 2  # of a run folder; runs made before there were numbers are of format 1
@@ -190,7 +190,7 @@ def _checked(path: Path, kind: type[Record]) -> object:
             f"{path.parent} was made by a newer version (format {str(made)[:9]}; this one reads up "
             f"to {FORMAT}); open it with that version of letterrec"
         )
-    with reading(path):
+    with refuse_damaged(path):
         try:
             kind.model_validate(value)
         except ValidationError as error:
