@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import letterrec
-from letterrec.files import read_json, read_tensors, write_json
+from letterrec.files import read_json, write_json
+from letterrec.files.tensors import read_tensors
 from letterrec.training.devices import has_bfloat16
 from sides import circumstances, told
 

@@ -172,9 +172,9 @@ class Group:
     """Histories that are decoded together."""
 
     def __init__(
-        self, model: TransformersTiger, tokens: Tensor, asked: Tensor | None = None
+        self, model: TransformersTiger, tokens: Tensor, behaviours: Tensor | None = None
     ) -> None:
-        assert asked is None  # one kind of interaction
+        assert behaviours is None  # one kind of interaction
         self._model, self._level = model, 0
         self._mask = (tokens != PAD_TOKEN).long()
         read = model.network.encoder(input_ids=tokens, attention_mask=self._mask)

@@ -156,7 +156,7 @@ class RandomScores:
 
     over_legal = True
     retrieved: None = None
-    asked: None = None
+    wish_effect: None = None
 
     def __init__(self) -> None:
         self._first = torch.randn(BATCH, 1, 256)

@@ -39,10 +39,29 @@ def test_all_is_pinned_and_importable() -> None:
         assert getattr(letterrec, name) is not None
 
 
+def loaded(code: str, modules: str) -> str:
+    """Which of some modules a fresh process has imported after running some code."""
+    code = f"import sys, letterrec; {code}; print({modules} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def test_importing_the_package_is_quick() -> None:
-    code = "import sys, letterrec; print('torch' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "False"
+    assert loaded("pass", "{'torch'}") == "set()"
+
+
+def test_reading_data_loads_no_torch(tmp_path: Path) -> None:
+    log = tmp_path / "interactions.csv"
+    log.write_text("user,item,timestamp\nu,a,1\nu,b,2\nu,c,3\nv,a,1\nv,b,2\nv,c,3\n")
+    code = f"letterrec.read({str(tmp_path)!r}, k_core=0)"
+    assert loaded(code, "{'torch', 'scipy'}") == "set()"
+
+
+def test_inspecting_a_run_loads_nothing_that_trains_or_serves(shop_run: Path) -> None:
+    rooms = "{'letterrec.recommenders', 'letterrec.pipeline', 'letterrec.serving'}"
+    assert loaded(f"letterrec.inspect({str(shop_run)!r})", rooms) == "set()"
+    code = f"from letterrec.cli.reviewing import inspect; inspect({str(shop_run)!r}, True)"
+    assert loaded(code, rooms).endswith("\nset()")
 
 
 def test_dir_lists_the_public_names() -> None:

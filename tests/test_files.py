@@ -20,15 +20,8 @@ from hypothesis import strategies as st
 
 import letterrec.files
 from letterrec.errors import RunError
-from letterrec.files import (
-    atomic_path,
-    fingerprint,
-    read_json,
-    read_tensors,
-    write_json,
-    write_tensors,
-    write_text,
-)
+from letterrec.files import atomic_path, fingerprint, read_json, write_json, write_text
+from letterrec.files.tensors import read_tensors, write_tensors
 
 
 def test_text_and_json_come_back_as_they_were(tmp_path: Path) -> None:
@@ -68,7 +61,7 @@ WRITER = """
 import sys
 import torch
 from pathlib import Path
-from letterrec.files import write_tensors
+from letterrec.files.tensors import write_tensors
 
 print("ready", flush=True)
 i = 0
@@ -199,7 +192,7 @@ def test_pickles_are_read_in_one_place_only_and_without_code() -> None:
     """A ``.pt`` from outside is read as plain tensors; nothing else unpickles, but what this
     program has just sent from one of its processes to another.
     """
-    source = Path(letterrec.files.__file__).parent
+    source = Path(letterrec.__file__).parent
     calls = [
         line.strip()
         for path in source.rglob("*.py")
@@ -225,7 +218,7 @@ def test_a_file_is_read_whole_while_it_is_replaced_by_longer_and_shorter_ones(
     script = (
         "import sys, torch\n"
         "from pathlib import Path\n"
-        "from letterrec.files import write_tensors\n"
+        "from letterrec.files.tensors import write_tensors\n"
         "for n in range(10**9):\n"
         "    size = 1 + n * 37 % 5000\n"
         "    values = torch.full((size,), float(n % 1000))\n"

@@ -1,12 +1,14 @@
-"""What people import: fit, align, refit, load, evaluate, inspect; arguments in all usual forms."""
+"""What people import: fit, align, refit, load, evaluate, inspect; arguments in all usual forms.
+
+What trains and what serves is imported by the calls that need it: to look at a run needs neither.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from letterrec import pipeline
 from letterrec.config.loading import AnySettings, as_settings
 from letterrec.config.settings import Settings
 from letterrec.data import AnySource, Dataset, Frame, Frames, Sources, as_frames, sources_of
@@ -15,23 +17,22 @@ from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.frames import check as check_frames
 from letterrec.data.splits import SPLITS, Split
 from letterrec.errors import RequestError, one_line
-from letterrec.evaluation.breakdowns import By
-from letterrec.evaluation.cold_start import ColdMetrics
 from letterrec.evaluation.results import SplitMetrics
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import shown
-from letterrec.runs import comparing, forgetting, hub, inspecting
+from letterrec.runs import hub, inspecting
 from letterrec.runs.inspecting import Weights
 from letterrec.runs.notebook import ShownDict, metrics_table
 from letterrec.runs.run import AnyRun, Run, as_folder
-from letterrec.serving import exporting, opening
-from letterrec.serving.behaviours import asked_behaviour, row_of
-from letterrec.serving.engine import Engine
-from letterrec.serving.refit import refit_served
-from letterrec.stages import aligning, dry_run
-from letterrec.stages.measuring import measure_cold, measure_split, measured_as
-from letterrec.stages.refitting import StartingWeights
 from letterrec.training import distributed
+
+if TYPE_CHECKING:
+    from letterrec.evaluation.breakdowns import By
+    from letterrec.evaluation.cold_start import ColdMetrics
+    from letterrec.runs import comparing
+    from letterrec.serving.engine import Engine
+    from letterrec.stages import dry_run
+    from letterrec.stages.refitting import StartingWeights
 
 
 def fit(
@@ -74,6 +75,8 @@ def fit(
     Raises:
         LetterRecError: source, settings and folder do not go together; in one line.
     """
+    from letterrec import pipeline
+
     chosen, folder = as_settings(settings, recipe), as_folder(out, "out")
     if isinstance(reuse, str | PathLike | Run):  # one is no list of them
         reuse = [reuse]
@@ -116,6 +119,9 @@ def estimate(
     Raises:
         LetterRecError: what `fit` would refuse.
     """
+    from letterrec import pipeline
+    from letterrec.stages import dry_run
+
     chosen = as_settings(settings, recipe)
     if isinstance(reuse, str | PathLike | Run):
         reuse = [reuse]
@@ -155,6 +161,8 @@ def load(folder: AnyRun, edits: bool = True, *, revision: str | None = None) -> 
     Raises:
         RunError: there is no run, or it is unfinished or damaged, or the Hub is out of reach.
     """
+    from letterrec.serving import opening
+
     path = as_folder(folder, "folder")
     run = Run.open(hub.fetch(str(path), revision) if hub.is_name(str(path)) else path)
     return opening.load(run, edits=edits)
@@ -174,6 +182,8 @@ def forget(folder: AnyRun, user: object) -> Run:
         NotFound: the run has no such user.
         RunError: there is no run, or it is damaged.
     """
+    from letterrec.runs import forgetting
+
     run = Run.open(as_folder(folder, "folder"))
     forgetting.forget(run, user)
     return run
@@ -235,6 +245,8 @@ def refit(
     Raises:
         LetterRecError: the run is unfinished, ``out`` is in use, or the data do not fit the run.
     """
+    from letterrec.serving.refit import refit_served
+
     if weights not in (None, "nothing", "run"):
         raise RequestError(f"weights = {one_line(weights)}: expected 'nothing', 'run' or None")
     if epochs is not None and (isinstance(epochs, bool) or epochs < 1):
@@ -282,6 +294,9 @@ def align(
         LetterRecError: the run is unfinished, ``out`` is in use, or a setting is none of those that
             can change.
     """
+    from letterrec import pipeline
+    from letterrec.stages import aligning
+
     path = as_folder(folder, "folder")
     target = path.with_name(f"{path.name}-aligned") if out is None else as_folder(out, "out")
     distributed.join()
@@ -332,6 +347,11 @@ def evaluate(
             interactions.
         SettingsError: a cut, a metric or the number of users is none.
     """
+    from letterrec.evaluation.breakdowns import By
+    from letterrec.serving import opening
+    from letterrec.serving.behaviours import asked_behaviour, row_of
+    from letterrec.stages.measuring import measure_split, measured_as
+
     beam = _as_beam(beam)
     if by is not None and by not in get_args(By):
         names = ", ".join(map(repr, get_args(By)))
@@ -376,6 +396,8 @@ def compare(first: AnyRun, second: AnyRun, split: Split = "test") -> comparing.C
         RunError: they are unfinished, or of other data or users.
         RequestError: there is no such split.
     """
+    from letterrec.runs import comparing
+
     if split not in SPLITS:
         raise RequestError(f"split = {one_line(split)}: expected 'test' or 'valid'")
     return comparing.compare(as_folder(first, "first"), as_folder(second, "second"), split)
@@ -387,6 +409,8 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> ColdMetrics:
     Raises:
         RunError: nothing was held out, or the run has no tokenizer of its own.
     """
+    from letterrec.stages.measuring import measure_cold
+
     beam = _as_beam(beam)
     return measure_cold(Run.open(as_folder(folder, "folder")), beam)
 
@@ -417,6 +441,8 @@ def export(folder: AnyRun, out: str | PathLike[str], *, embeddings: bool = False
         RequestError: the run has no language model, or the folder is in use.
         RunError: there is no run, or it is unfinished or damaged.
     """
+    from letterrec.serving import exporting
+
     exporting.export(load(folder), as_folder(out, "out"), embeddings=embeddings)
 
 

@@ -16,9 +16,9 @@ from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Frames, Sources
 from letterrec.data.reading import read_split
 from letterrec.decoding.ranker import GenerativeRanker, PersonalRanker, Ranker
-from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.progress import say
 from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run

@@ -28,7 +28,7 @@ from letterrec.data.readers import partitions
 from letterrec.data.text import ItemText
 from letterrec.embeddings.content import embed
 from letterrec.errors import LetterRecError, RequestError, RunError
-from letterrec.files import read_tensors
+from letterrec.files.tensors import read_tensors
 from letterrec.processes import jobs
 from letterrec.runs.run import Run
 from letterrec.serving.bulk import recommend_all

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from letterrec.decoding.beam_search import search
-from letterrec.decoding.mixture import Retrieved
 from letterrec.decoding.trie import Trie
 from letterrec.errors import RequestError
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.retrieved import Retrieved
 
 Score = Callable[[int, tuple[int, ...]], Tensor]
 
@@ -24,7 +24,7 @@ class TableDecoder:
 
     def __init__(self, score: Score, users: list[int], over_legal: bool = False) -> None:
         self._score, self._users, self.over_legal = score, users, over_legal
-        self.retrieved = self.asked = None
+        self.retrieved = self.wish_effect = None
         self._prefixes: list[list[tuple[int, ...]]] = [[()] for _ in users]
 
     def log_probs(self, is_open: Tensor | None = None) -> Tensor:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from letterrec.decoding.constraints import Constraints
-from letterrec.decoding.mixture import Retrieved
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.retrieved import Retrieved
 
 N, USERS = 30, 3
 RNG = np.random.default_rng(0)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from letterrec.decoding.mixture import Mixture, Retrieved
+from letterrec.decoding.mixture import Mixture
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.retrieved import Retrieved
 
 CODES = np.array([[0, 0], [0, 1], [1, 0], [1, 2], [1, 2]], dtype=np.int32)  # 3 and 4 share one
 RETRIEVED = Retrieved(

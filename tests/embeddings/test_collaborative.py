@@ -21,7 +21,8 @@ from letterrec.data.sequences import Histories
 from letterrec.data.splits import HeldOut
 from letterrec.embeddings.collaborative import given_cf, train_cf
 from letterrec.errors import DataError, RunError, SettingsError
-from letterrec.files import fingerprint, write_tensors
+from letterrec.files import fingerprint
+from letterrec.files.tensors import write_tensors
 from letterrec.nn import sasrec
 from letterrec.nn.sasrec import SASRec, full_loss
 from letterrec.runs.run import Run

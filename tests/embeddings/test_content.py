@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from letterrec.embeddings import content
 from letterrec.embeddings.content import cache_folder, embed
 from letterrec.errors import DataError, SettingsError
-from letterrec.files import read_tensors, write_tensors
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.training.devices import has_bfloat16
 
 WORDS = ["red", "nail", "polish", "shampoo", "for", "dry", "hair", "brush", "soft", "lip", "balm"]

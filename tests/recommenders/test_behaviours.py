@@ -23,9 +23,9 @@ from behaviours import (
     without_behaviours,
 )
 from letterrec.decoding.beam_search import search
-from letterrec.decoding.learning import learned
 from letterrec.decoding.ranker import EventRanker, Queries
 from letterrec.decoding.trie import Trie
+from letterrec.linear.transition_fitting import learn_transitions
 from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders.base import Features, Recommender
 from letterrec.recommenders.lcrec.model import LcRec
@@ -121,8 +121,10 @@ def test_weights_of_before_there_was_a_head_predict_no_behaviour() -> None:
 
 
 def test_transitions_of_views_and_of_buys() -> None:
-    """In the ring a buy speaks for the next item, a view for the one opposite."""
-    transitions, _ = learned(planted(300), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,))
+    """In the ring a buy predicts the next item, a view the one opposite."""
+    transitions, _ = learn_transitions(
+        planted(300), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,)
+    )
     items = np.arange(N_ITEMS)
     table = transitions.table.toarray().reshape(N_ITEMS, 2, N_ITEMS)
     assert (table[:, BUY].argmax(1) == (items + 1) % N_ITEMS).all()
@@ -134,7 +136,7 @@ def test_transitions_of_views_and_of_buys() -> None:
     assert transitions.of_context is not None  # what is viewed next: the other way round
     context = transitions.of_context.toarray().reshape(N_ITEMS, 2, N_ITEMS)
     assert (context[:, BUY].argmax(1) == (items + N_ITEMS // 2) % N_ITEMS).all()
-    other = transitions.retrieve(events, asked=torch.tensor([-1, VIEW]))
+    other = transitions.retrieve(events, behaviours=torch.tensor([-1, VIEW]))
     assert other.shares[0].sum() > 0
     assert other.shares[1].sum() == 0  # what will be viewed was not learned
 
@@ -143,7 +145,9 @@ def test_how_far_the_behaviours_of_an_item_may_differ() -> None:
     """Not at all, a little, or as far as items do; a little is enough to tell opposites apart."""
     rows: dict[float, np.ndarray[Any, Any]] = {}
     for own in (0.0, 0.4, 1.0):
-        made, _ = learned(planted(300), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(0,), own=own)
+        made, _ = learn_transitions(
+            planted(300), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(0,), own=own
+        )
         assert made.own == own
         rows[own] = made.table.toarray().reshape(N_ITEMS, 2, N_ITEMS)
     np.testing.assert_array_equal(rows[0.0][:, BUY], rows[0.0][:, VIEW])
@@ -153,7 +157,9 @@ def test_how_far_the_behaviours_of_an_item_may_differ() -> None:
 
 
 def test_transitions_come_back_and_grow(tmp_path: Path) -> None:
-    transitions, _ = learned(planted(100), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,))
+    transitions, _ = learn_transitions(
+        planted(100), N_ITEMS, ridge=10.0, n_behaviours=2, targets=(BUY,)
+    )
     wider = replace(transitions.with_context(0.5), own=0.4)
     wider.save(tmp_path / "t.safetensors", {})
     again = type(transitions).load(tmp_path / "t.safetensors")

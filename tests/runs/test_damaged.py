@@ -20,7 +20,8 @@ import torch
 from command import letterrec
 from letterrec import api
 from letterrec.errors import LetterRecError
-from letterrec.files import read_json, read_tensors, write_json, write_tensors
+from letterrec.files import read_json, write_json
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.runs.records import FORMAT
 from letterrec.runs.run import Run
 from letterrec.tokenizers import load_tokenizer

@@ -17,7 +17,8 @@ import torch
 from conftest import SMALL, steps_done
 from letterrec import api
 from letterrec.config.loading import load_settings
-from letterrec.files import read_json, read_metadata, read_tensors
+from letterrec.files import read_json
+from letterrec.files.tensors import read_metadata, read_tensors
 from letterrec.runs.run import STAGES
 
 KILLS = 10

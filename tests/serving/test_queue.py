@@ -138,7 +138,7 @@ def test_a_failing_search_is_told_to_its_requests_alone(shop_run: Path) -> None:
                 await ask(Failing(engine), batcher, "i00")
             return await ask(engine, batcher, "i00")
 
-    assert len(asyncio.run(main())[0]) == 3
+    assert len(asyncio.run(main())[0].items) == 3
 
 
 def test_an_overloaded_server_answers_200_or_503(serve: Callable[..., Any], own_run: Path) -> None:

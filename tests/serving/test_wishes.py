@@ -158,22 +158,22 @@ def test_wishes_are_read_where_searches_run(
 ) -> None:
     """What encodes a wish must not hold up the requests that the event loop takes."""
     with serve(wishing_run) as served, served.client() as client:
-        model, threads = served.service.engine.model, set()
-        meets, asked = model.meets, model.asked
+        engine, threads = served.service.engine, []
+        model, recommender = engine.model, engine.ranker.recommender
 
         def noted(work: Callable[..., Any]) -> Callable[..., Any]:
             def on_thread(*arguments: Any) -> Any:
-                threads.add(threading.current_thread().name)
+                threads.append(threading.current_thread().name)
                 return work(*arguments)
 
             return on_thread
 
-        monkeypatch.setattr(model, "meets", noted(meets))
-        monkeypatch.setattr(model, "asked", noted(asked))
+        monkeypatch.setattr(model, "meets", noted(model.meets))
+        monkeypatch.setattr(recommender, "encode", noted(recommender.encode))
         for explain in (False, True):
             body = {"user": "u1", "instruction": "some green tea", "explain": explain}
             client.post("/v1/recommend", json=body).raise_for_status()
-        assert threads == {"search"}
+        assert threads == ["search"] * 4  # each is looked at and read once, explained or not
 
 
 def test_an_item_added_later_is_found_and_ruled_out_by_its_words(

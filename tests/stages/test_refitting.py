@@ -13,8 +13,8 @@ import letterrec
 from command import letterrec as command
 from conftest import write_shop
 from letterrec.data import Histories
-from letterrec.decoding.learning import learned, strong_as
 from letterrec.errors import RequestError, RunError
+from letterrec.linear.transition_fitting import adopt_strengths, learn_transitions
 from letterrec.runs.layout import Layout
 from letterrec.runs.run import Run
 
@@ -90,8 +90,8 @@ def test_what_it_cannot_do_is_told_in_one_line(tmp_path: Path) -> None:
 
 def test_strengths_are_kept_and_what_they_weigh_is_new() -> None:
     strength = {"seen": 0.0, "like": 0.0, "decay": 0.85, "weight": 0.3}
-    chosen = replace(learned(Histories.from_lists([[0, 1]] * 9), 3)[0], **strength)
-    new = strong_as(learned(Histories.from_lists([[0, 1, 2]] * 9), 3)[0], chosen)
+    chosen = replace(learn_transitions(Histories.from_lists([[0, 1]] * 9), 3)[0], **strength)
+    new = adopt_strengths(learn_transitions(Histories.from_lists([[0, 1, 2]] * 9), 3)[0], chosen)
     assert new.strength == chosen.strength == strength
     assert new.table[1, 2] > 0
     assert chosen.table[1, 2] == 0

@@ -16,7 +16,7 @@ from letterrec import api
 from letterrec.config.loading import load_settings
 from letterrec.data.text import item_text
 from letterrec.errors import DataError, IdentifierError, RunError, SettingsError
-from letterrec.files import read_tensors, write_tensors
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.reports.html import write_report
 from letterrec.serving.editing.editor import Editor
 from letterrec.serving.editing.edits import AddItems

@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from conftest import Cut, cut_at_step, steps_done
 from letterrec.errors import RunError
-from letterrec.files import read_tensors, write_tensors
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.training import checkpoints
 from regression import EPOCHS, assert_equal, cut_at, fitted, state, told
 

@@ -17,7 +17,7 @@ from conftest import SMALL, steps_done
 from letterrec import api
 from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
-from letterrec.files import read_tensors
+from letterrec.files.tensors import read_tensors
 from letterrec.runs.run import Run
 
 pytestmark = pytest.mark.slow

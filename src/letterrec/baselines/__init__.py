@@ -8,9 +8,9 @@ from __future__ import annotations
 from letterrec.baselines.base import Baseline
 from letterrec.baselines.bert4rec import Bert4Rec
 from letterrec.baselines.caser import Caser
+from letterrec.baselines.closed_form import Ease, Slist
 from letterrec.baselines.hgn import Hgn
 from letterrec.baselines.lightgcn import LightGcn
-from letterrec.baselines.linear import Ease, Slist
 from letterrec.baselines.mf import MatrixFactorization
 from letterrec.baselines.popularity import Popularity
 from letterrec.baselines.sasrec import SasRecBaseline

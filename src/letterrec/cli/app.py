@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import typer
 
 import letterrec
-from letterrec.cli import asking, fitting, recommending, serving, sharing, studies
+from letterrec.cli import fitting, recommending, reviewing, serving, sharing, studies
 from letterrec.errors import LetterRecError
 from letterrec.progress import shown, visible
 
@@ -36,17 +36,17 @@ for command in (
     fitting.fit,
     fitting.align,
     fitting.refit,
-    asking.evaluate,
-    asking.compare,
+    reviewing.evaluate,
+    reviewing.compare,
     recommending.recommend,
     serving.serve,
-    asking.report,
-    asking.export,
+    reviewing.report,
+    reviewing.export,
     sharing.push,
     sharing.forget,
     serving.add_items,
     serving.edit_items,
-    asking.inspect,
+    reviewing.inspect,
     fitting.recipes,
     fitting.settings,
     studies.reproduce,

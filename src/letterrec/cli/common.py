@@ -63,7 +63,7 @@ def on_ray(address: str | None, workers: int | None, beside: Path) -> Iterator[N
     """Inside the block a Ray cluster does what divides into parts, where an address is given.
 
     Args:
-        address: as `cluster.connected` takes it; None: no cluster.
+        address: as `cluster.connection.connected` takes it; None: no cluster.
         workers: processes at work.
         beside: what is made; files of parts are in a folder beside it, which all machines see.
 

@@ -1,4 +1,4 @@
-"""The commands about who else has what is in a run: push, forget."""
+"""The commands that publish a run, and that remove users from it: push, forget."""
 
 from __future__ import annotations
 

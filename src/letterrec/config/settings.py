@@ -112,7 +112,7 @@ class IdentifierSettings(Section):
 
 
 class TransitionSettings(Section):
-    """Which item speaks for which as the next one, learned by a ridge regression and mixed into the
+    """Which items are predicted next from which, learned by a ridge regression and mixed into the
     recommender's probabilities; how much it counts is chosen on the validation split.
     """
 

@@ -125,19 +125,21 @@ class Dataset:
         chosen, of_each = self.target_behaviours, self.interactions.behaviours
         return None if chosen is None or of_each is None else chosen[of_each]
 
-    def seen_by(self, asked: int = -1) -> NDArray[np.bool_] | None:
+    def seen_by(self, behaviour: int = -1) -> NDArray[np.bool_] | None:
         """bool ``(n_behaviours,)``: the behaviours by which an item of a history counts as seen
         already; None: all do.
 
-        What was viewed may still be bought: seen is what the asked behaviour has come upon before.
+        What was viewed may still be bought: seen is what that behaviour has come upon before.
         A rating comes once: what has any grade is seen.
 
         Args:
-            asked: a behaviour's row; -1: those to be predicted.
+            behaviour: a behaviour's row; -1: those to be predicted.
         """
         if self.graded or self.interactions.behaviours is None:
             return None
-        return self.target_behaviours if asked < 0 else np.arange(self.n_behaviours) == asked
+        return (
+            self.target_behaviours if behaviour < 0 else np.arange(self.n_behaviours) == behaviour
+        )
 
     def training(self) -> Histories:
         """The interactions that are learned from, one sequence per user: by leave-one-out all but
@@ -160,10 +162,10 @@ class Dataset:
         """
         if split not in ("valid", "test"):
             raise DataError(f"unknown split {split!r}; expected 'valid' or 'test'")
-        asked, of_each = self.is_target, self.interactions.behaviours
+        wanted, of_each = self.is_target, self.interactions.behaviours
         if behaviour >= 0 and of_each is not None:
-            asked = of_each == behaviour
-        return self.bounds.cases(split, self.interactions, asked)
+            wanted = of_each == behaviour
+        return self.bounds.cases(split, self.interactions, wanted)
 
     @cached_property
     def returning(self) -> float:

@@ -10,14 +10,12 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from letterrec.data.dataset import Dataset
 from letterrec.data.ids import checked_id
 from letterrec.errors import DataError
-from letterrec.files import fingerprint, read_tensors
+from letterrec.files import fingerprint
 from letterrec.progress import say
 
 Order = Literal["ids", "rows"]
@@ -147,8 +145,8 @@ def checked(
 
 
 def _matrix(found: object, where: str, n_items: int, dim: int | None) -> NDArray[np.floating]:
-    if isinstance(found, Tensor) and found.is_floating_point():
-        found = found.detach().to_dense().float().cpu().numpy()
+    if not isinstance(found, np.ndarray):
+        found = _as_array(found)
     shape = tuple(getattr(found, "shape", ()))
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or len(shape) != 2:
         kind = getattr(found, "dtype", type(found).__name__)
@@ -228,13 +226,26 @@ def _read_npz(path: Path, where: str) -> _Found:
         return _Found(file[name], file["ids"].tolist() if "ids" in file else None)
 
 
+def _as_array(found: object) -> object:
+    """A tensor of floating-point numbers as an array; anything else as it is."""
+    from torch import Tensor
+
+    if isinstance(found, Tensor) and found.is_floating_point():
+        return found.detach().to_dense().float().cpu().numpy()
+    return found
+
+
 def _read_torch(path: Path, where: str) -> _Found:
+    import torch
+
     with warnings.catch_warnings():  # of an unusual pickle protocol: it is refused anyway
         warnings.simplefilter("ignore")
         return _Found(_only_matrix(torch.load(path, map_location="cpu", weights_only=True), where))
 
 
 def _read_safetensors(path: Path, where: str) -> _Found:
+    from letterrec.files.tensors import read_tensors
+
     tensors, about = read_tensors(path)
     return _Found(_only_matrix(tensors, where), items=about.get("items"))
 

@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from letterrec.decoding.asked import Asked
 from letterrec.decoding.constraints import Constraints
-from letterrec.decoding.mixture import Mixture, Retrieved
+from letterrec.decoding.mixture import Mixture
 from letterrec.decoding.topk import DEAD, best_log_probs
 from letterrec.decoding.trie import Trie, gather
+from letterrec.decoding.wish_effect import WishEffect
 from letterrec.errors import RequestError
+from letterrec.linear.retrieved import Retrieved
 
 _AT_ONCE = 2**17  # candidates per piece of work: what caches hold
 _ON_DEVICE = 2**24  # the same on an accelerator: some hundred MiB
@@ -34,7 +35,7 @@ class Decoder(Protocol):
     over_legal: bool
 
     @property
-    def asked(self) -> Asked | None:
+    def wish_effect(self) -> WishEffect | None:
         """What wishes change in the search; None where there is none."""
 
     @property
@@ -117,11 +118,11 @@ def search(
             f"{trie.n_items} items of the catalogue"
         )
     beam = max(beam, k)
-    if decoder.asked is not None:
-        narrowed = decoder.asked.allowed(allowed, trie.n_items)
+    if decoder.wish_effect is not None:
+        narrowed = decoder.wish_effect.allowed(allowed, trie.n_items)
         allowed_before = allowed_before if narrowed is allowed else None
         allowed = narrowed
-        retrieved = None if retrieved is None else decoder.asked.weighed(retrieved)
+        retrieved = None if retrieved is None else decoder.wish_effect.weighed(retrieved)
     valid = None
     if seen is not None or allowed is not None:
         valid = Constraints.of(trie, seen, allowed, allowed_before)

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from letterrec.decoding.mixture import Retrieved
 from letterrec.decoding.trie import Trie, gather
+from letterrec.linear.retrieved import Retrieved
 
 _NONE = torch.iinfo(torch.int32).max  # sorts behind every position and every node
 

@@ -19,8 +19,9 @@ from torch import Tensor
 from letterrec.data import Histories
 from letterrec.decoding.beam_search import Decoder, search
 from letterrec.decoding.topk import best
-from letterrec.decoding.transitions import Transitions, retrieved
 from letterrec.decoding.trie import Trie
+from letterrec.decoding.wish_effect import WishEffect
+from letterrec.linear.transitions import Transitions, retrieved
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +83,12 @@ class Ranking(NamedTuple):
         items: int64 ``(n, k)`` item rows, -1 where fewer than ``k`` are left.
         scores: float32 ``(n, k)``, higher is better, ``-inf`` where there is no item: natural
             log-probabilities of a generative recommender, scores of other models.
+        asked: what wishes in words changed in the search; None where there were none.
     """
 
     items: Tensor
     scores: Tensor
+    asked: WishEffect | None = None
 
 
 class Ranker(Protocol):
@@ -148,36 +151,35 @@ class GenerativeRanker:
         device = self.trie.items.device
         events = queries.histories.events(self.recommender.n_behaviours)
         recent = torch.from_numpy(events.padded(self.max_history)).to(device)
-        asked = None
+        behaviours = None
         if queries.behaviours is not None and self.recommender.n_behaviours > 1:
-            asked = torch.from_numpy(queries.behaviours).to(device)
+            behaviours = torch.from_numpy(queries.behaviours).to(device)
         seen, allowed = queries.seen(), queries.allowed
         with torch.no_grad():
-            decoder = self._encoded(recent, queries.instructions, asked)
+            decoder = self._encoded(recent, queries.instructions, behaviours)
             if allowed is not None:
                 allowed = allowed.to(device)
                 decoder.limit(allowed)
-            return Ranking(
-                *search(
-                    decoder,
-                    self.trie,
-                    beam=self.beam if queries.beam is None else queries.beam,
-                    k=queries.k,
-                    seen=None if seen is None else seen.to(device),
-                    allowed=allowed,
-                    retrieved=retrieved(
-                        self.transitions, recent, torch.from_numpy(events.padded()), asked
-                    ),
-                    allowed_before=queries.allowed_before,
-                )
+            items, scores = search(
+                decoder,
+                self.trie,
+                beam=self.beam if queries.beam is None else queries.beam,
+                k=queries.k,
+                seen=None if seen is None else seen.to(device),
+                allowed=allowed,
+                retrieved=retrieved(
+                    self.transitions, recent, torch.from_numpy(events.padded()), behaviours
+                ),
+                allowed_before=queries.allowed_before,
             )
+            return Ranking(items, scores, decoder.wish_effect)
 
     def _encoded(
-        self, recent: Tensor, instructions: Sequence[str | None], asked: Tensor | None
+        self, recent: Tensor, instructions: Sequence[str | None], behaviours: Tensor | None
     ) -> Decoder:
         words = instructions if any(instructions) else None
-        if asked is not None:
-            return self.recommender.encode(recent, words, asked)
+        if behaviours is not None:
+            return self.recommender.encode(recent, words, behaviours)
         if words is not None:
             return self.recommender.encode(recent, words)
         return self.recommender.encode(recent)

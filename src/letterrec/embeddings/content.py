@@ -23,7 +23,8 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.vectors import Order, file_of, read_vectors
 from letterrec.embeddings.encoders import TextEncoder, find, text_encoder
 from letterrec.errors import DataError, RunError
-from letterrec.files import fingerprint, read_tensors, write_tensors
+from letterrec.files import fingerprint
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.processes import jobs
 from letterrec.progress import counting
 from letterrec.training import rehearsal

@@ -22,12 +22,12 @@ from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import HeldOut
 from letterrec.decoding.ranker import GenerativeRanker, Ranker, ScoringRanker
-from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings.similarity import unit
 from letterrec.evaluation.metrics import Ranks, ranks_of, summarise
 from letterrec.evaluation.ranking import rank_cases
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.recommenders import Recommender
 from letterrec.tokenizers import Items, Tokenizer
 from letterrec.tokenizers.new_items import assign_new

@@ -63,19 +63,19 @@ def rank_cases(
             rows = batches[min(mine, len(batches) - 1)]
             histories = cases.histories.take(rows)
             users = cases.users[rows]
-            asked = [instructions[row] for row in rows] if instructions else ()
+            wishes = [instructions[row] for row in rows] if instructions else ()
             queries = Queries(
                 histories,
                 k,
                 exclude_seen,
                 among,
                 beam=beam,
-                instructions=asked,
+                instructions=wishes,
                 users=users,
                 behaviours=None if behaviour < 0 else np.full(len(rows), behaviour),
                 seen_by=seen_by,
             )
-            items, _ = ranker.rank(queries)
+            items = ranker.rank(queries).items
             if mine < len(batches):
                 lists[rows] = items.cpu().numpy()
             if label:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from letterrec.errors import IdentifierError
 
@@ -129,6 +128,8 @@ def _match(
     taken: NDArray[np.int32],
 ) -> None:
     """Give unsettled rows, in place, the last codes that cost least; settle those that got one."""
+    from scipy.optimize import linear_sum_assignment  # not for those who only read identifiers
+
     n_levels, n_codes, _ = codebooks.shape
     prefixes, sizes = group(np.concatenate([result, taken])[:, :-1])  # (n + m,), (prefixes,)
     order, ends = np.argsort(prefixes, kind="stable"), np.cumsum(sizes)

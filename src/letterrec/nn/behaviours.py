@@ -46,7 +46,7 @@ class BehaviourInputs(nn.Module):
         Args:
             events: int64 ``(batch, longest)``, -1 padded.
             following: int64 ``(batch, longest)`` behaviours that come next, as `between` and
-                `asked` give them.
+                `wanted` give them.
         """
         return cast(Tensor, self.had(events.remainder(self.n)) + self.following(following))
 
@@ -66,7 +66,7 @@ class BehaviourInputs(nn.Module):
             unnamed = unnamed | (is_target & drawn)
         return following.masked_fill(unnamed, self.any_target)
 
-    def asked(self, events: Tensor, wanted: Tensor | None = None) -> Tensor:
+    def wanted(self, events: Tensor, wanted: Tensor | None = None) -> Tensor:
         """The behaviour after each event, int64 ``(batch, longest)``: after the latest of a history
         the one that is asked for.
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from letterrec.errors import DataError, RunError, SettingsError
-from letterrec.files import fingerprint, read_tensors, write_tensors
+from letterrec.files import fingerprint
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.nn.behaviours import BehaviourInputs, items_of
 from letterrec.nn.causal import CausalBlock
 from letterrec.nn.dropout import Dropout
@@ -156,8 +157,8 @@ class SASRec(nn.Module):
         else:
             x = x + positions
         if self.behaviours is not None:
-            asked = self.behaviours.asked(histories) if following is None else following
-            x = x + self.behaviours(histories, asked)
+            wanted = self.behaviours.wanted(histories) if following is None else following
+            x = x + self.behaviours(histories, wanted)
         if not self.norm_first:
             x = self.norm(x)
         x = self.dropout(x)

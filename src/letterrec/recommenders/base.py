@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from letterrec.data.sequences import Histories
 from letterrec.decoding.beam_search import Decoder
 from letterrec.decoding.ranker import GenerativeRanker, Ranker
-from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.errors import DataError, IdentifierError, RequestError, SettingsError
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.recommenders.preferences import Preferences
 from letterrec.recommenders.wishes.following import Wishes
 from letterrec.training.checkpoints import TrainingLog

@@ -45,7 +45,7 @@ def _trained(stage: StageEstimate) -> str:
 def _time(seconds: float) -> str:
     """A duration, as precise as an estimate is.
 
-    >>> _time(0.02), _time(8.31), _time(75), _time(7300)
+    >>> _time(0.02), _time(8.31), _time(75), _time(7330)
     ('0.0 s', '8.3 s', '1 min 15 s', '2 h 2 min')
     """
     if seconds < 60:

@@ -12,8 +12,8 @@ from letterrec.reports.markup import label, legend, note, panels, section, switc
 from letterrec.reports.plots import HUES, Bars, Point, bars, scatter
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.tree import most_popular_titles
+from letterrec.serving.colour_groups import ColourGroups, colour_groups
 from letterrec.serving.engine import Engine
-from letterrec.serving.kinds import Kinds, kinds_of
 from letterrec.tokenizers import load_tokenizer
 
 _GROUPS = 16
@@ -120,14 +120,14 @@ def _code_map(
 
 
 def _item_maps(engine: Engine) -> list[str]:
-    """The items' content on its principal components, coloured by what kind they are of."""
+    """The items' content on its principal components, coloured by the group that they are of."""
     if engine.content is None:
         return []
     rows = sample(engine.dataset.n_items, _ITEMS)
     where, shares = principal_components(engine.content[rows])
     views = [
-        (kinds.title, _item_map(engine, rows, where, shares, kinds))
-        for kinds in kinds_of(engine, engine.catalogue, rows)
+        (groups.title, _item_map(engine, rows, where, shares, groups))
+        for groups in colour_groups(engine, engine.catalogue, rows)
     ]
     words = f"Content embeddings of {len(rows):,} items on their principal components."
     return ["<h3>Items</h3>", switch("Colour", views), note(words)]
@@ -138,15 +138,15 @@ def _item_map(
     rows: NDArray[np.int64],
     where: NDArray[np.float32],
     shares: list[float],
-    kinds: Kinds,
+    groups: ColourGroups,
 ) -> str:
     titles = engine.catalogue.titles
     hues = [*HUES, _OTHER]
     points = [
-        Point(2.2, hues[kind], label(titles[row]))
-        for row, kind in zip(rows, kinds.of_each, strict=True)
+        Point(2.2, hues[group], label(titles[row]))
+        for row, group in zip(rows, groups.of_each, strict=True)
     ]
-    entries = [(hues[min(i, len(HUES))], name) for i, name in enumerate(kinds.names)]
+    entries = [(hues[min(i, len(HUES))], name) for i, name in enumerate(groups.names)]
     return legend(entries) + _projections(points, where, shares)
 
 

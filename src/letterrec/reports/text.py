@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
 from letterrec.data.splits import SPLITS
-from letterrec.evaluation.cold_start import ColdMetrics
 from letterrec.evaluation.results import Evaluation, SplitMetrics, parts_of
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import Terminal
 from letterrec.progress import table as empty_table
-from letterrec.runs.comparing import Comparison
-from letterrec.runs.inspecting import Weights
-from letterrec.serving.engine import Engine, Recommendations
+
+if TYPE_CHECKING:
+    from letterrec.evaluation.cold_start import ColdMetrics
+    from letterrec.runs.comparing import Comparison
+    from letterrec.runs.inspecting import Weights
+    from letterrec.serving.engine import Engine, Recommendations
 
 _MANY_RETURN = 0.2  # of held-out targets
 _METHODS: dict[Literal["letterrec", "content_knn", "popularity"], str] = {
@@ -111,7 +113,7 @@ def print_comparison(out: Terminal, found: Comparison) -> None:
 
 
 def print_cold_metrics(out: Terminal, result: ColdMetrics) -> None:
-    """How new items fare, from `cold.evaluate_cold`."""
+    """How new items fare, from `cold_start.evaluate_cold`."""
     table = empty_table("", *(c.capitalize().replace("Ndcg", "NDCG") for c in _COLUMNS))
     parts = ((result["cold"], "targets added by text"), (result["warm"], "targets trained on"))
     for part, words in parts:
@@ -187,7 +189,7 @@ def returning_note(share: float) -> str:
     """What to know where people come back to what they had; empty where few do.
 
     Args:
-        share: of held-out targets that are in the history; see `evaluation.returning_share`.
+        share: of held-out targets that are in the history; see `data.splits.returning_share`.
     """
     if share < _MANY_RETURN:
         return ""

@@ -15,20 +15,14 @@ from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.saved import read_dataset
 from letterrec.data.splits import Split
-from letterrec.decoding.transitions import Transitions
 from letterrec.errors import RunError
 from letterrec.evaluation.metrics import Ranks
 from letterrec.evaluation.results import Evaluation
-from letterrec.files import (
-    fingerprint,
-    read_matrix,
-    read_tensors,
-    reading,
-    write_json,
-    write_tensors,
-)
+from letterrec.files import fingerprint, reading, write_json
+from letterrec.files.tensors import read_matrix, read_tensors, write_tensors
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.nn.sasrec import SASRec
 from letterrec.runs.layout import EmbeddingKind, Layout
 from letterrec.runs.records import RunRecord, read_diagnostics, read_metrics
@@ -177,12 +171,12 @@ class Artefacts:
         return read_tensors(self.weights_path)[0]
 
     def save_transitions(self, transitions: Transitions, dataset: Dataset) -> None:
-        """Keep which item speaks for which."""
+        """Keep the item-to-item weights."""
         about = {"items": fingerprint(dataset.item_ids)}
         transitions.save(self.files.transitions, about)
 
     def transitions(self, n_items: int) -> Transitions | None:
-        """Which of so many items speaks for which; None where the run does without.
+        """The item-to-item weights of so many items; None where the run does without.
 
         Raises:
             RunError: the file is missing or damaged, or of other items.

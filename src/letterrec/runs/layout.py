@@ -16,7 +16,7 @@ RUN/
   identifiers.parquet       one code sequence per item
   recommender.safetensors   the trained recommender
   preference.safetensors    the same after it has learned preferences, where that made it better
-  transitions.safetensors   which item speaks for which, mixed into its probabilities
+  transitions.safetensors   item-to-item weights, mixed into its probabilities
   wishes.safetensors        what reads wishes in words, where it was trained
   diagnostics.json          what the identifiers look like
   metrics.json              test and validation metrics, popularity beside them

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-import letterrec
 from letterrec.config.settings import Settings, dotted
 from letterrec.runs.records import FORMAT, RunRecord
 
+VERSION = metadata.version("letterrec")  # of the package
 _PACKAGES = ("numpy", "polars", "safetensors", "sentence-transformers", "torch")
 
 
@@ -22,7 +22,7 @@ def new_about(source: str, seed: int) -> RunRecord:
     """What run.json says of a run that begins now, here."""
     return {
         "format": FORMAT,
-        "letterrec": letterrec.__version__,
+        "letterrec": VERSION,
         "source": source,
         "seed": seed,
         "started": timestamp(),

@@ -132,8 +132,9 @@ def check(name: TrackerName) -> None:
 
 
 def epochs_to(files: Layout, settings: Settings, stage: str) -> Callable[[Values], None] | None:
-    """What tells the tracker of the settings, and whoever watches, of each epoch of a stage; None
-    where there are none. Of several processes the main one alone tells them.
+    """A callback that reports each epoch of a stage to the settings' tracker and to a watcher.
+
+    None where there is neither. Of several processes the main one alone reports.
     """
     watcher, is_tracked = _watcher.get(), settings.tracker in _TRACKERS
     if not (is_tracked or watcher):

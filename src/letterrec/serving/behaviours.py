@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from letterrec.data import Dataset
 from letterrec.data.lookup import short
@@ -33,6 +33,21 @@ def asked_behaviour(name: str | None, dataset: Dataset, *, any_of_them: bool) ->
         f"behaviour = {name!r}: the run ranks for {targets} alone; leave it out, or fit a "
         "recommender that tells behaviours apart: rqt, tiger or lcrec"
     )
+
+
+def named_for_each(
+    behaviours: Iterable[Sequence[str] | None] | None, n: int
+) -> list[Sequence[str] | None]:
+    """The behaviours of each of ``n`` histories; None for one of which none are said.
+
+    Raises:
+        RequestError: they are not one list for each.
+    """
+    of_each: list[Sequence[str] | None]
+    of_each = [None] * n if behaviours is None else list(behaviours)
+    if len(of_each) != n:
+        raise RequestError(f"{len(of_each)} lists of behaviours came for {n} histories")
+    return of_each
 
 
 def behaviours_in(

@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset
 from letterrec.data.lookup import short
-from letterrec.decoding.asked import Asked
 from letterrec.decoding.ranker import Ranker
-from letterrec.decoding.transitions import Transitions
 from letterrec.errors import RequestError
 from letterrec.files import fingerprint, reading
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.runs.layout import Layout
 from letterrec.runs.notebook import ShownLists
 from letterrec.runs.run import Run
+from letterrec.serving.behaviours import named_for_each
 from letterrec.serving.catalogue.changes import Changes
 from letterrec.serving.catalogue.filters import Where
 from letterrec.serving.catalogue.items import Catalogue
@@ -37,9 +37,9 @@ from letterrec.serving.catalogue.log import read_changes, version_of
 from letterrec.serving.catalogue.successor import successor
 from letterrec.serving.models import Model
 from letterrec.serving.preparation import Preparation, known_user
-from letterrec.serving.queries import Answered, Prepared, Query, Unknown, kind_of, listed
+from letterrec.serving.queries import Answered, Prepared, Query, Unknown, listed, type_and_value
 from letterrec.serving.reasons import Reasons
-from letterrec.serving.search import Search, histories_of
+from letterrec.serving.search import Found, Search, histories_of
 
 Recommendations = list[tuple[str, float]]
 _UNREAD = (-1, -1, -1)  # the version of no file
@@ -251,7 +251,8 @@ class Engine:
         """
         if isinstance(histories, str | bytes | Mapping) or not isinstance(histories, Iterable):
             raise RequestError(
-                f"histories is a list of lists of item ids; {kind_of(histories)} came instead"
+                "histories is a list of lists of item ids; "
+                f"{type_and_value(histories)} came instead"
             )
         one = instruction if isinstance(instruction, str) or instruction is None else None
         template = Query(
@@ -270,12 +271,9 @@ class Engine:
         preparation = self._preparation()
         among = preparation.filter(template)
         each = list(histories)
-        kinds = [None] * len(each) if behaviours is None else list(behaviours)
-        if len(kinds) != len(each):
-            raise RequestError(f"{len(kinds)} lists of behaviours came for {len(each)} histories")
         queries = [
             preparation.prepared(replace(template, history=h, behaviours=b), among)
-            for h, b in zip(each, kinds, strict=True)
+            for h, b in zip(each, named_for_each(behaviours, len(each)), strict=True)
         ]
         if not isinstance(instruction, str) and instruction is not None:
             queries = preparation.instructed(queries, template, instruction)
@@ -312,15 +310,13 @@ class Engine:
             RequestError: the run does not predict that, or one of `recommend`.
         """
         each = list(histories)
-        kinds = [None] * len(each) if behaviours is None else list(behaviours)
-        if len(kinds) != len(each):
-            raise RequestError(f"{len(kinds)} lists of behaviours came for {len(each)} histories")
+        of_each = named_for_each(behaviours, len(each))
         if not self.model.predicts_behaviours:
             raise RequestError(
                 "the run does not predict behaviours; fit a recommender that does (rqt, tiger or "
                 "lcrec) to data with a column 'behaviour', or with data.grades"
             )
-        queries = (Query(h, behaviours=b) for h, b in zip(each, kinds, strict=True))
+        queries = (Query(h, behaviours=b) for h, b in zip(each, of_each, strict=True))
         return [self.behaviour_odds(self.prepare(query)) for query in queries]
 
     def behaviour_odds(self, query: Prepared) -> dict[str, float] | None:
@@ -364,23 +360,20 @@ class Engine:
 
     def answer(self, queries: Sequence[Prepared]) -> list[list[tuple[int, float]]]:
         """The best items of prepared queries, as rows with log-probabilities or scores."""
+        return [found.items for found in self._found(queries)]
+
+    def _found(self, queries: Sequence[Prepared]) -> list[Found]:
         size = self.settings.evaluation.batch_size
-        return Search(self.catalogue, self.dataset, self.model, size).answers(queries)
+        return Search(self.catalogue, self.dataset, self.model, size).found(queries)
 
     def answered(self, queries: Sequence[Prepared]) -> list[Answered]:
         """The same, with what else the model has to work out for them."""
         return [
             Answered(
-                items,
+                found.items,
                 self.note_on(query),
-                self._wished(query) if query.explain else None,
+                found.wished,
                 self.behaviour_odds(query) if query.explain else None,
             )
-            for query, items in zip(queries, self.answer(queries), strict=True)
+            for query, found in zip(queries, self._found(queries), strict=True)
         ]
-
-    def _wished(self, query: Prepared) -> Asked | None:
-        """What the wish of a query changes in what memory counts; None where it has none."""
-        if query.instruction is None or not query.rows:
-            return None
-        return self.model.asked(histories_of([query], self.dataset), [query.instruction])

@@ -92,9 +92,8 @@ def write_embeddings(engine: Engine, run: Run, folder: Path) -> list[Path]:
 
 def _means(engine: Engine, items: Vectors) -> Vectors:
     """float32 ``(n_users, d)``: the mean of the vectors of each user's latest items."""
-    latest = engine.settings.data.max_history
-    histories = engine.dataset.interactions
-    return np.stack([items[history[-latest:]].mean(0) for history in histories])
+    histories = engine.dataset.interactions.latest(engine.settings.data.max_history)
+    return np.stack([items[history].mean(0) for history in histories])
 
 
 @torch.no_grad()

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from letterrec.baselines import Baseline
 from letterrec.data import Histories
-from letterrec.decoding.asked import Asked
 from letterrec.decoding.ranker import PersonalRanker, Ranker
 from letterrec.errors import RequestError
 from letterrec.identifiers.identifiers import Identifiers
@@ -100,12 +99,6 @@ class Model(ABC):
         """
         raise RequestError("the run's recommender does not predict behaviours")
 
-    def asked(self, histories: Histories, instructions: Sequence[str | None]) -> Asked | None:
-        """What instructions change beside histories in what memory counts; None where they change
-        nothing of that.
-        """
-        return None
-
     @abstractmethod
     def export(self, folder: Path) -> None:
         """Write the model as a folder that loads without LetterRec.
@@ -162,14 +155,6 @@ class GenerativeModel(Model):
         events = histories.events(recommender.n_behaviours).padded(recommender.max_history)
         found = recommender.next_behaviours(torch.from_numpy(events).to(device()))
         return np.asarray(found.cpu().numpy(), dtype=np.float32)
-
-    def asked(self, histories: Histories, instructions: Sequence[str | None]) -> Asked | None:
-        """See `Model.asked`."""
-        recommender = self._recommender
-        if recommender.wishes is None:
-            return None
-        events = histories.events(recommender.n_behaviours).padded(recommender.max_history)
-        return recommender.encode(torch.from_numpy(events).to(device()), instructions).asked
 
     def export(self, folder: Path) -> None:
         """See `Recommender.export`."""

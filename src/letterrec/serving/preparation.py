@@ -23,8 +23,8 @@ from letterrec.serving.queries import (
     checked,
     has_any,
     ids_of,
-    kind_of,
     listed,
+    type_and_value,
 )
 
 
@@ -123,8 +123,8 @@ class Preparation:
         """
         if not isinstance(instructions, Sequence) or len(instructions) != len(queries):
             raise RequestError(
-                f"instruction = {kind_of(instructions)}: expected one text for all histories, or a "
-                f"list of one for each of the {len(queries)}"
+                f"instruction = {type_and_value(instructions)}: expected one text for all "
+                f"histories, or a list of one for each of the {len(queries)}"
             )
         each = [checked(replace(template, instruction=one))[2] for one in instructions]
         if any(each):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.data.lookup import one_id, short
-from letterrec.decoding.asked import Asked
+from letterrec.decoding.wish_effect import WishEffect
 from letterrec.errors import RequestError
 from letterrec.serving.catalogue.filters import Where
 from letterrec.serving.catalogue.items import Catalogue
@@ -125,7 +125,7 @@ class Answered(NamedTuple):
 
     items: list[tuple[int, float]]
     note: str | None
-    wished: Asked | None
+    wished: WishEffect | None
     next_behaviour: dict[str, float] | None
 
 
@@ -171,7 +171,7 @@ def ids_of(items: Iterable[object], name: str, known: Container[str]) -> list[st
     is_history = name == "history"
     what = "histories is a list of lists" if is_history else f"{name} is a collection"
     if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
-        raise RequestError(f"{what} of item ids; {kind_of(items)} came instead")
+        raise RequestError(f"{what} of item ids; {type_and_value(items)} came instead")
     if is_history and isinstance(items, Set):
         raise RequestError("a history is in order, oldest first; a set, which has none, came")
     if not isinstance(items, list | tuple | Set) and hasattr(items, "columns"):
@@ -211,14 +211,14 @@ def has_any(items: object) -> bool:
         return True
 
 
-def kind_of(value: object) -> str:
+def type_and_value(value: object) -> str:
     """A value's type and content in a few words, for messages.
 
-    >>> kind_of("abc"), kind_of(3)
+    >>> type_and_value("abc"), type_and_value(3)
     ("a string ('abc')", 'int (3)')
     """
-    kind = "a string" if isinstance(value, str) else type(value).__name__
-    return f"{kind} ({short(repr(value))})"
+    name = "a string" if isinstance(value, str) else type(value).__name__
+    return f"{name} ({short(repr(value))})"
 
 
 def listed(ids: list[str]) -> str:

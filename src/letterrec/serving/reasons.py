@@ -2,22 +2,22 @@
 
 The probability of an item is the share that transitions give it, and what the recommender gives it
 of the rest (`decoding.mixture`). The share of the transitions is a sum over the items of the
-history (`Transitions.origins`), which a wish weighs (`decoding.asked`). So an explanation is an
-exact account: its parts add up.
+history (`Transitions.origins`), which a wish weighs (`decoding.wish_effect`). So an explanation is
+an exact account: its parts add up.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from letterrec.data import Histories
-from letterrec.decoding.asked import Asked
+from letterrec.decoding.wish_effect import WishEffect
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.tree import equal_codes, shared_codes
 from letterrec.training.devices import device
@@ -89,7 +89,7 @@ class Reasons:
         answer: Sequence[tuple[int, float]],
         behaviours: Sequence[int] = (),
         asked: int = -1,
-        wished: Asked | None = None,
+        wished: WishEffect | None = None,
     ) -> list[Account]:
         """An account of each recommended item.
 
@@ -116,22 +116,22 @@ class Reasons:
         items: list[int],
         behaviours: Sequence[int],
         asked: int,
-        wished: Asked | None,
+        wished: WishEffect | None,
     ) -> list[dict[int, float]]:
         """For each item the probability that it has from each row of the history."""
         transitions = catalogue.transitions
         if transitions is None or not transitions.weight or not history or not items:
             return [{} for _ in items]
-        recent = history[-self._max_history :]
-        n = transitions.n_behaviours
-        kinds = behaviours if n > 1 else [0] * len(history)
-        events = [row * n + kind for row, kind in zip(history, kinds, strict=True)]
-        latest = events[-len(recent) :]
-        read, whole = (torch.tensor([each], device=device()) for each in (latest, events))
-        retrieved = transitions.retrieve(read, whole, torch.tensor([asked]))
+        of_each = np.array(behaviours, dtype=np.int8) if behaviours else None
+        items_of = replace(Histories.from_lists([history]), behaviours=of_each)
+        whole = items_of.events(transitions.n_behaviours)
+        latest = whole.latest(self._max_history)
+        read, seen = (torch.from_numpy(h.padded()).to(device()) for h in (latest, whole))
+        retrieved = transitions.retrieve(read, seen, torch.tensor([asked]))
         if wished is not None:
             retrieved = wished.weighed(retrieved)
-        parts = transitions.origins(latest, items, retrieved)  # (recent, items)
+        parts = transitions.origins(latest.items.tolist(), items, retrieved)  # (latest, items)
+        recent = items_of.latest(self._max_history).items.tolist()
         lines: list[dict[int, float]] = []
         for column in parts.T:
             line: dict[int, float] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,12 +12,26 @@ from torch import Tensor
 
 from letterrec.data import Dataset, Histories
 from letterrec.decoding.ranker import Queries
+from letterrec.decoding.wish_effect import WishEffect
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.models import Model
 from letterrec.serving.queries import Prepared
 from letterrec.training.devices import device
 
 _MASKED = 2**24  # items times queries in one search, where queries bring filters of their own
+
+
+class Found(NamedTuple):
+    """What was found for a query.
+
+    Attributes:
+        items: rows with log-probabilities or scores, best first.
+        wished: what the query's wish changed in the search, where the answer is to be explained
+            and it has one.
+    """
+
+    items: list[tuple[int, float]]
+    wished: WishEffect | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,22 +50,22 @@ class Search:
     model: Model
     batch_size: int
 
-    def answers(self, queries: Sequence[Prepared]) -> list[list[tuple[int, float]]]:
-        """For each query its best items, as rows with log-probabilities or scores.
+    def found(self, queries: Sequence[Prepared]) -> list[Found]:
+        """The best items of each query.
 
         Queries are searched together where that changes no answer: those of one beam and domain.
         """
-        answers: list[list[tuple[int, float]]] = [[] for _ in queries]
+        answers = [Found([]) for _ in queries]
         groups: dict[tuple[int, str | None], list[int]] = {}
         for i, query in enumerate(queries):
             if query.rows or query.instruction:
                 groups.setdefault((query.beam, query.domain), []).append(i)
             else:
-                answers[i] = self._popular(query)
+                answers[i] = Found(self._popular(query))
         for (beam, domain), members in groups.items():
             members.sort(key=lambda i: len(queries[i].rows))  # batches of equal lengths pad little
             for batch in self._batches(queries, members):
-                found = self._found([queries[i] for i in batch], beam, domain)
+                found = self._searched([queries[i] for i in batch], beam, domain)
                 for i, answer in zip(batch, found, strict=True):
                     answers[i] = answer
         return answers
@@ -62,16 +77,14 @@ class Search:
         for start in range(0, len(members), size):
             yield members[start : start + size]
 
-    def _found(
-        self, queries: list[Prepared], beam: int, domain: str | None
-    ) -> list[list[tuple[int, float]]]:
+    def _searched(self, queries: list[Prepared], beam: int, domain: str | None) -> list[Found]:
         asked = seen_by = None
         if self.dataset.behaviours:
             asked = np.array([q.behaviour for q in queries], dtype=np.int64)
             everything = np.ones(self.dataset.n_behaviours, dtype=bool)
             seen_by = np.stack([everything if q.seen_by is None else q.seen_by for q in queries])
         allowed, before = self._allowed(queries, domain)
-        items, scores = self.model.ranker(self.catalogue).rank(
+        items, scores, wishes = self.model.ranker(self.catalogue).rank(
             Queries(
                 histories_of(queries, self.dataset),
                 max(q.k for q in queries),
@@ -85,10 +98,14 @@ class Search:
                 before,
             )
         )
-        return [
-            [(i, s) for i, s in zip(line, score, strict=True) if i >= 0][: query.k]
-            for line, score, query in zip(items.tolist(), scores.tolist(), queries, strict=True)
-        ]
+        found = []
+        lines = zip(queries, items.tolist(), scores.tolist(), strict=True)
+        for place, (query, line, score) in enumerate(lines):
+            best = [(i, s) for i, s in zip(line, score, strict=True) if i >= 0][: query.k]
+            is_told = query.explain and query.instruction is not None and len(query.rows) > 0
+            told = wishes.of(place) if wishes is not None and is_told else None
+            found.append(Found(best, told))
+        return found
 
     def _allowed(
         self, queries: list[Prepared], domain: str | None

@@ -15,15 +15,15 @@ from letterrec.config.section import TrainingSettings
 from letterrec.config.settings import Settings
 from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
-from letterrec.decoding import learning
-from letterrec.decoding.contexts import chosen_context
 from letterrec.decoding.ranker import GenerativeRanker, Ranker
-from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.evaluation.protocol import Validation
 from letterrec.files import reading
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear import transition_fitting
+from letterrec.linear.context_tuning import tune_context
+from letterrec.linear.transitions import Transitions
 from letterrec.progress import say
 from letterrec.recommenders import RECOMMENDERS, Features, Recommender
 from letterrec.runs import tracking
@@ -183,14 +183,14 @@ def relearned_transitions(
     if chosen is None:
         return None
     transitions, similar = _learned(run, dataset, content, chosen.own)
-    return learning.strong_as(transitions, chosen, similar)
+    return transition_fitting.adopt_strengths(transitions, chosen, similar)
 
 
 def _learned(
     run: Run, dataset: Dataset, content: Embeddings | None, own: float
 ) -> tuple[Transitions, sp.csr_array[np.float32] | None]:
-    """Transitions of what is trained on, and what similarity adds; see `learning.learned`."""
-    return learning.learned(
+    """Transitions of what is trained on, and what similarity adds; see `learn_transitions`."""
+    return transition_fitting.learn_transitions(
         dataset.training(),
         dataset.n_items,
         _similarity(content),
@@ -202,7 +202,9 @@ def _learned(
 
 
 def _similarity(content: Embeddings | None) -> sp.csr_array[np.float32] | None:
-    return None if content is None or len(content) < 2 else learning.similarity_of(content)
+    return (
+        None if content is None or len(content) < 2 else transition_fitting.similarity_of(content)
+    )
 
 
 def fit_transitions(
@@ -225,7 +227,9 @@ def fit_transitions(
     transitions, similar = _learned(run, dataset, content, 1.0 if found is None else found[0])
     if found is not None:
         transitions = replace(transitions.with_context(found[1]), of_context=None)
-    chosen = learning.chosen(transitions, score, similar) if cases else transitions
+    chosen = (
+        transition_fitting.tune_strengths(transitions, score, similar) if cases else transitions
+    )
     of_behaviours = f", context {chosen.context:g}, behaviours apart {chosen.own:g}"
     say(
         f"  chosen on validation: seen items {chosen.seen:g}, like items {chosen.like:g}, "
@@ -236,8 +240,8 @@ def fit_transitions(
 
 
 def _context(run: Run, dataset: Dataset, content: Embeddings | None) -> tuple[float, float] | None:
-    """How transitions treat the behaviours of a data set; see `contexts.chosen_context`."""
-    return chosen_context(
+    """How transitions treat the behaviours of a data set; see `tune_context`."""
+    return tune_context(
         dataset.training(),
         dataset.n_items,
         _similarity(content),

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import Split
-from letterrec.decoding.transitions import Transitions
 from letterrec.evaluation.results import Evaluation, Measured
 from letterrec.identifiers.diagnostics import diagnose
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders.wishes.reader import WishReader
 from letterrec.runs.run import Facts, Run, Stage

@@ -216,10 +216,10 @@ def _by_category(dataset: Dataset) -> dict[str, NDArray[np.bool_]]:
 def _agreement(recommender: Recommender, named: Mapping[str, NDArray[np.bool_]]) -> float:
     """How well what "no CATEGORY" rules out is the items of that category: the mean F1."""
     nothing = torch.full((len(named), 1), -1, device=device())
-    asked = recommender.encode(nothing, [f"no {name}" for name in named]).asked
-    assert asked is not None
-    assert asked.permitted is not None
-    ruled_out = ~asked.permitted.cpu().numpy()  # (n, n_items)
+    effect = recommender.encode(nothing, [f"no {name}" for name in named]).wish_effect
+    assert effect is not None
+    assert effect.permitted is not None
+    ruled_out = ~effect.permitted.cpu().numpy()  # (n, n_items)
     meant = np.stack(list(named.values()))
     both = (ruled_out & meant).sum(1)
     return float((2 * both / (ruled_out.sum(1) + meant.sum(1))).mean())

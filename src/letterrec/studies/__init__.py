@@ -1,7 +1,7 @@
 """Many runs at once: the paper's tables (`reproduce`), figures and hyper-parameter study (`sweep`).
 
-`rows` says what is compared; `paper` holds the paper's figures; `bootstrap` says which differences
-are more than chance; `sheets` shows it all.
+`rows` says what is compared; `paper` holds the paper's figures; `evaluation.significance` says
+which differences are more than chance; `sheets` shows it all.
 
 What users choose from by name stands here, where the command line reads it without loading the
 rest.

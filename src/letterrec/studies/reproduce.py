@@ -71,7 +71,7 @@ def reproduce(
         ``valid`` and ``seconds`` of a run; ``unavailable``: rows that the data or the machine do
         not allow, each with ``row``, ``label``, ``paper_row``, ``paper`` and the ``reason``;
         ``differences``: each with ``row``, ``against``,
-        ``metric`` and what `bootstrap.Difference` has.
+        ``metric`` and what `significance.Difference` has.
 
     Raises:
         DataError: there are no data.

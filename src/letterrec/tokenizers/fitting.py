@@ -60,7 +60,7 @@ def prepare_cf(cf: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Fitting:
-    """What `training.train` asks for while a tokenizer is fitted."""
+    """What `training.loop.train` asks for while a tokenizer is fitted."""
 
     def __init__(
         self,

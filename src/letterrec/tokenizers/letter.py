@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from letterrec.errors import RunError
-from letterrec.files import read_tensors, write_json, write_tensors
+from letterrec.files import write_json
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.identifiers.collisions import resolve
 from letterrec.tokenizers.base import (
     Codes,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.errors import RunError
-from letterrec.files import read_tensors, write_json, write_tensors
+from letterrec.files import write_json
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.identifiers.collisions import resolve
 from letterrec.tokenizers.base import (
     Codes,

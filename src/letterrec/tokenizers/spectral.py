@@ -1,4 +1,4 @@
-"""Spectral clustering of a graph of items, once and again and again within the clusters."""
+"""Spectral clustering of a graph of items, repeated within each cluster: a tree of clusters."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from letterrec.embeddings.similarity import unit
 from letterrec.errors import IdentifierError, RunError
-from letterrec.files import read_tensors, write_json, write_tensors
+from letterrec.files import write_json
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.identifiers.collisions import group
 from letterrec.tokenizers.base import (
     Codes,

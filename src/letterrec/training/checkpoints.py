@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from letterrec.errors import RunError
-from letterrec.files import read_metadata, read_tensors, reading, write_tensors
+from letterrec.files import reading
+from letterrec.files.tensors import read_metadata, read_tensors, write_tensors
 from letterrec.training import distributed
 from letterrec.training.optimizers import Optimizers
 

@@ -22,9 +22,9 @@ import torch
 import letterrec
 from letterrec import api
 from letterrec.data.text import ItemText, item_text
-from letterrec.decoding.transitions import Transitions
 from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.serving.catalogue.changes import Receipt
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import read_changes

@@ -17,7 +17,7 @@ import httpx
 import pytest
 import torch
 
-from letterrec.files import read_tensors, write_tensors
+from letterrec.files.tensors import read_tensors, write_tensors
 from served import process
 
 

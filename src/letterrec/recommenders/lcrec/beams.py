@@ -23,7 +23,7 @@ class Beams:
     """
 
     over_legal = True
-    asked: None = None
+    wish_effect: None = None
     retrieved: None = None
 
     @torch.no_grad()

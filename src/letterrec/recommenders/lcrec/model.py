@@ -24,10 +24,10 @@ from letterrec.config.recommenders import LcRecSettings
 from letterrec.data.sequences import Histories
 from letterrec.data.targets import predicted
 from letterrec.decoding.ranker import EventRanker, Ranker
-from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import DataError
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.recommenders.base import (
     Features,
     LegalCodes,
@@ -353,9 +353,9 @@ class LcRec(Network, Recommender):
         """
         self.eval()
         wishes = instructions or [None] * len(histories)
-        asked = self._asked(histories, wishes, behaviours)
+        wanted = self._wanted(histories, wishes, behaviours)
         examples = []
-        for row, wish, behaviour in zip(histories.tolist(), wishes, asked, strict=True):
+        for row, wish, behaviour in zip(histories.tolist(), wishes, wanted, strict=True):
             items = [item for item in row if item >= 0]
             example = self.prompts.example(history(items, wish))
             if self.n_behaviours > 1:
@@ -366,23 +366,26 @@ class LcRec(Network, Recommender):
         device = histories.device
         return Beams(self, tokens.to(device), lengths.to(device))
 
-    def _asked(
+    def _wanted(
         self, histories: Tensor, wishes: Sequence[str | None], behaviours: Tensor | None
     ) -> list[int]:
         """The behaviour of each history that is asked for, or the likeliest of the targets."""
-        asked = [-1] * len(histories) if behaviours is None else behaviours.tolist()
-        open_ = [place for place, behaviour in enumerate(asked) if behaviour < 0]
+        wanted = [-1] * len(histories) if behaviours is None else behaviours.tolist()
+        open_ = [place for place, behaviour in enumerate(wanted) if behaviour < 0]
         likeliest = [self.targets[0]] * len(open_)
         if open_ and len(self.targets) > 1:
-            odds = behaviour_odds(self, histories[open_], [wishes[place] for place in open_])
+            said = [wishes[place] for place in open_]
+            odds = behaviour_odds(self, self.prompts, histories[open_], said, self.n_behaviours)
             likeliest = [self.targets[i] for i in odds[:, list(self.targets)].argmax(1).tolist()]
         for place, behaviour in zip(open_, likeliest, strict=True):
-            asked[place] = behaviour
-        return asked
+            wanted[place] = behaviour
+        return wanted
 
     def next_behaviours(self, histories: Tensor) -> Tensor:
         """The probabilities of the words that stand before an item; see
         `Recommender.next_behaviours`.
         """
         self.eval()
-        return behaviour_odds(self, histories, [None] * len(histories)).softmax(1)
+        unsaid = [None] * len(histories)
+        odds = behaviour_odds(self, self.prompts, histories, unsaid, self.n_behaviours)
+        return odds.softmax(1)

@@ -100,8 +100,8 @@ def history(items: Sequence[int], query: str | None = None) -> list[Part]:
     """
     parts = [Part("Chosen so far, oldest first: "), Part(items=tuple(items))] if items else []
     if query is not None:
-        asked = f"Wanted now: {_cut(query)}\nNext: "
-        parts.append(Part(f"\n{asked}" if items else asked))
+        request = f"Wanted now: {_cut(query)}\nNext: "
+        parts.append(Part(f"\n{request}" if items else request))
     return parts
 
 

@@ -7,8 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from letterrec.decoding.asked import Asked
-from letterrec.decoding.mixture import Retrieved
+from letterrec.decoding.wish_effect import WishEffect
+from letterrec.linear.retrieved import Retrieved
 from letterrec.recommenders.rqt.likely import Finder
 from letterrec.recommenders.rqt.network import Network
 
@@ -20,15 +20,19 @@ class RqtDecoder:
         network: that scores.
         hidden: ``(batch, dim)`` states after the histories.
         likely: finds the items that have a share of the probability beside the codes; None: none.
-        asked: what wishes change in the search.
+        wish_effect: what wishes change in the search.
     """
 
     over_legal = True
 
     def __init__(
-        self, network: Network, hidden: Tensor, likely: Finder | None, asked: Asked | None = None
+        self,
+        network: Network,
+        hidden: Tensor,
+        likely: Finder | None,
+        wish_effect: WishEffect | None = None,
     ) -> None:
-        self.asked = asked
+        self.wish_effect = wish_effect
         self._likely = likely
         self._allowed: Tensor | None = None
         self._network = network

@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from letterrec.decoding.mixture import Retrieved
+from letterrec.linear.retrieved import Retrieved
 from letterrec.training.devices import has_bfloat16
 
 _LIKELY = 50  # items that are mixed in

@@ -160,8 +160,8 @@ class Rqt(Network, Recommender):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """As of any module; weights of an earlier version predict no behaviour."""
-        if not any(name.startswith("next_behaviour.") for name in state_dict):
+        """As of any module; whole weights of an earlier version predict no behaviour."""
+        if strict and not any(name.startswith("next_behaviour.") for name in state_dict):
             self.next_behaviour = None
         return super().load_state_dict(state_dict, strict, assign)
 
@@ -315,7 +315,7 @@ class Rqt(Network, Recommender):
     def next_behaviours(self, histories: Tensor) -> Tensor:
         """See `Recommender.next_behaviours`."""
         assert self.behaviours is not None
-        states = self.read(histories, self.behaviours.asked(histories))
+        states = self.read(histories, self.behaviours.wanted(histories))
         latest = (histories >= 0).sum(1) - 1
         logits = self.behaviour_logits(histories, states)
         return logits[torch.arange(len(latest), device=latest.device), latest].float().softmax(1)

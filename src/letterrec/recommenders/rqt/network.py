@@ -195,8 +195,8 @@ class Network(nn.Module):
             behaviours: int64 ``(batch,)`` that are asked for; -1, or None: the targets.
         """
         lengths = (histories >= 0).sum(1)
-        asked = None if self.behaviours is None else self.behaviours.asked(histories, behaviours)
-        state = self._embed(histories, asked)  # (batch, longest, dim)
+        wanted = None if self.behaviours is None else self.behaviours.wanted(histories, behaviours)
+        state = self._embed(histories, wanted)  # (batch, longest, dim)
         for block in self.body[:-1]:
             state = block(state)
         last = cast(CausalBlock, self.body[-1])

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from letterrec.decoding.asked import Asked
-from letterrec.decoding.mixture import Retrieved
+from letterrec.decoding.wish_effect import WishEffect
+from letterrec.linear.retrieved import Retrieved
 from letterrec.nn.behaviours import items_of
 from letterrec.recommenders.rqt.decoder import RqtDecoder
 from letterrec.recommenders.rqt.likely import Likely, Table
@@ -63,8 +63,8 @@ class Wished:
             spoken_for = self._spoken_for(self.wishes.embedded(ruled_out, device))
             permitted = self.wishes.permitted(read.excluded, spoken_for)
         memory = torch.where(read.has_wish[:, None], reader.memory, 1.0)
-        asked = Asked(evidence * reader.sharpness, memory, permitted)
-        return RqtDecoder(network, hidden, find if self.share else None, asked)
+        effect = WishEffect(evidence * reader.sharpness, memory, permitted)
+        return RqtDecoder(network, hidden, find if self.share else None, effect)
 
     def _spoken_for(self, phrases: Tensor) -> Tensor:
         """float32 ``(n, n_items)``: the evidence of phrases ``(n, d_content)`` alone."""

@@ -22,22 +22,26 @@ class Beams:
     Args:
         network: that scores.
         tokens: int64 ``(batch, s)`` histories, as `spelling.spell` makes them.
-        asked: int64 ``(batch,)`` behaviours that are asked for, where they are told apart; for -1
-            the likeliest of the targets is predicted.
+        behaviours: int64 ``(batch,)`` that are asked for, where they are told apart; for -1 the
+            likeliest of the targets is predicted.
     """
 
     over_legal = False
-    asked: None = None
+    wish_effect: None = None
     retrieved: None = None
 
-    def __init__(self, network: Network, tokens: Tensor, asked: Tensor | None = None) -> None:
+    def __init__(self, network: Network, tokens: Tensor, behaviours: Tensor | None = None) -> None:
         together = _TOGETHER if tokens.device.type == "cpu" else len(tokens)
         lengths = (tokens != PAD_TOKEN).sum(1)
         order = lengths.argsort(stable=True)
         self._rows = torch.split(order, together)
         self._back = order.argsort()
         self._groups = [
-            _Group(network, tokens[r, : int(lengths[r].max())], None if asked is None else asked[r])
+            _Group(
+                network,
+                tokens[r, : int(lengths[r].max())],
+                None if behaviours is None else behaviours[r],
+            )
             for r in self._rows
         ]
 
@@ -63,7 +67,7 @@ class _Group:
     """
 
     @torch.no_grad()
-    def __init__(self, network: Network, tokens: Tensor, asked: Tensor | None) -> None:
+    def __init__(self, network: Network, tokens: Tensor, behaviours: Tensor | None) -> None:
         self._network = network
         self._level = 0
         self._blocks = network.decoder.blocks
@@ -72,15 +76,17 @@ class _Group:
         states = network.encoder(network.shared(tokens), self._mask)
         attentions = [block.cross.EncDecAttention for block in self._blocks]
         self._source = [(a.split(a.k(states)), a.split(a.v(states))) for a in attentions]
-        n_places = len(network.sizes) + (asked is not None)
+        n_places = len(network.sizes) + (behaviours is not None)
         self._bias = network.decoder.position_bias(n_places)  # (h, t, t)
         # Per layer and level, keys and values (b, beams of the level, h, e).
         self._past: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self._blocks]
         # Per token behind the start, rows (b, beams) of the ancestors there.
         self._ancestors: list[Tensor] = []
         self._state = self._step(tokens.new_full((len(tokens), 1), PAD_TOKEN))
-        if asked is not None:
-            self._extend(torch.zeros_like(asked)[:, None], self._behaviours(asked)[:, None])
+        if behaviours is not None:
+            self._extend(
+                torch.zeros_like(behaviours)[:, None], self._behaviours(behaviours)[:, None]
+            )
 
     @torch.no_grad()
     def log_probs(self) -> Tensor:
@@ -97,14 +103,14 @@ class _Group:
         self._level += 1
         self._extend(parents, tokens)
 
-    def _behaviours(self, asked: Tensor) -> Tensor:
+    def _behaviours(self, behaviours: Tensor) -> Tensor:
         """int64 ``(b,)`` tokens of the behaviours asked for, or, where -1, of the likeliest of the
         targets.
         """
         network = self._network
-        tokens = network.first_behaviour + torch.tensor(network.targets, device=asked.device)
+        tokens = network.first_behaviour + torch.tensor(network.targets, device=behaviours.device)
         likeliest = tokens[network.tokens_of(self._state[:, 0])[:, tokens].argmax(1)]
-        return torch.where(asked < 0, likeliest, network.first_behaviour + asked)
+        return torch.where(behaviours < 0, likeliest, network.first_behaviour + behaviours)
 
     def _extend(self, parents: Tensor, tokens: Tensor) -> None:
         """Append ``tokens`` to the beams ``parents``, both int64 ``(b, beams)``."""

@@ -81,8 +81,8 @@ class Tiger(Network, Recommender):
         )
         self.max_history = max_history
         self.temperature = temperature
-        asked = [f"<behaviour_{i}>" for i in range(n_behaviours)] if n_behaviours > 1 else []
-        self._vocabulary = [*identifiers.vocabulary, *asked]
+        behaviours = [f"<behaviour_{i}>" for i in range(n_behaviours)] if n_behaviours > 1 else []
+        self._vocabulary = [*identifiers.vocabulary, *behaviours]
         self.register_buffer("item_tokens", self._tokens_of(identifiers), persistent=False)
 
     @classmethod
@@ -183,10 +183,10 @@ class Tiger(Network, Recommender):
                 targets is predicted.
         """
         self.eval()
-        asked = None
+        wanted = None
         if self.n_behaviours > 1:
-            asked = histories.new_full((len(histories),), -1) if behaviours is None else behaviours
-        return Beams(self, spell(histories, self.item_tokens), asked)
+            wanted = histories.new_full((len(histories),), -1) if behaviours is None else behaviours
+        return Beams(self, spell(histories, self.item_tokens), wanted)
 
     @torch.no_grad()
     def next_behaviours(self, histories: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Wishes in words: how they are worded, read, excluded by and learned."""
+"""Wishes in words: wording them for training, parsing, encoding, and excluding items by them."""

@@ -69,13 +69,13 @@ class Wishes:
     def permitted(self, excluded: Sequence[tuple[str, ...]], evidence: Tensor) -> Tensor:
         """bool ``(batch, n_items)``: the items that wishes do not rule out.
 
-        A phrase rules out the items that have its words, and those that it speaks for; not those
+        A phrase rules out the items that have its words, and those that it predicts; not those
         that say they are free of it.
 
         Args:
             excluded: for each query phrases.
             evidence: float32 ``(n_phrases, n_items)``: in nats, by how much each distinct phrase,
-                in the order of `phrases`, speaks for each item.
+                in the order of `phrases`, predicts each item.
         """
         n_items, distinct = evidence.shape[1], phrases(excluded)
         ruled_out = evidence > self.reader.excluded_from

@@ -27,7 +27,7 @@ class WishReader(nn.Module):
     """
 
     strengths: ClassVar = ("memory", "sharpness", "near", "excluded_from")
-    memory: Tensor  # float32 (): chosen on validation, see `Asked`
+    memory: Tensor  # float32 (): chosen on validation, see `WishEffect`
     sharpness: Tensor  # float32 (): of what a wish says of retrieved items; chosen likewise
     near: Tensor  # float32 (): cosine from which on an item answers a wish
     taken_once: Tensor  # bool (): whether items of the history are not looked for

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from letterrec.data import Dataset
 from letterrec.decoding.constraints import counted
-from letterrec.decoding.transitions import Transitions
 from letterrec.decoding.trie import Trie
 from letterrec.errors import NotFound
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.serving.catalogue.changes import Words
 from letterrec.serving.catalogue.directory import Directory
 from letterrec.serving.catalogue.filters import Attributes, Key
@@ -63,7 +63,7 @@ class Catalogue:
         generation: counts the edits since training.
         trie: of ``identifiers``, on the device of the model; None where they are of no levels, as
             a baseline has no use for them.
-        transitions: which item speaks for which; None where the run does without.
+        transitions: item-to-item weights for the next item; None where the run does without.
         added_texts: what was encoded of the added items.
         added_content: float32 ``(n_added, d_content)`` of the added items.
         lineage: of the edits; see `Changes`.

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.decoding.transitions import Transitions
 from letterrec.identifiers.identifiers import Identifiers
+from letterrec.linear.transitions import Transitions
 from letterrec.serving.catalogue.changes import Changes
 from letterrec.serving.catalogue.items import Catalogue, trie_of
 from letterrec.serving.catalogue.states import GONE, STATES

@@ -12,7 +12,7 @@ from importlib import resources
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-import letterrec
+from letterrec.runs.origin import VERSION
 from letterrec.serving.fleet import Fleet, standing
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http.admission import Admission
@@ -80,7 +80,7 @@ def create_app(
 
     app = FastAPI(
         title="LetterRec",
-        version=letterrec.__version__,
+        version=VERSION,
         description="Recommendations by generated item identifiers.",
         lifespan=lifespan,
         openapi_url=None,  # served below, as bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -52,7 +53,10 @@ _FILE = {
 def add_catalogue(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
     """Add the routes to the application."""
     _add_looking(app, fleet, drawings)
-    _add_editing(app, fleet)
+    edits = _Edits(fleet)
+    _add_adding(app, edits)
+    _add_changing(app, edits)
+    _add_bulk(app, edits)
 
 
 def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
@@ -112,26 +116,40 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         )
 
 
-def _add_editing(app: FastAPI, fleet: Fleet) -> None:
-    async def edited(http: Request, model: str | None, edit: Edit) -> tuple[Made, Version]:
-        service = fleet.changed(model)
+@dataclass(frozen=True)
+class _Edits:
+    """Edits that requests ask for, made by the service of the model that each names."""
+
+    fleet: Fleet
+
+    async def made(self, http: Request, model: str | None, edit: Edit) -> tuple[Made, Version]:
+        """Make an edit."""
+        service = self.fleet.changed(model)
         made = await service.edit(edit, ends_of(http))
         version = Version(service.name, service.engine.run_id, made.receipt.generation)
         served_by(http, version)
         return made, version
 
-    def known_id(model: str | None, item: str) -> str:
-        return one_id(item, "item", fleet.changed(model).engine.catalogue.rows)
+    def engine(self, model: str | None) -> Engine:
+        """What serves the items that are to be edited."""
+        return self.fleet.changed(model).engine
 
-    def changed(made: Made, version: Version, item: str) -> s.ChangedItem:
-        catalogue = made.catalogue
-        row = catalogue.rows[item]
-        return s.ChangedItem(
-            **version._asdict(),
-            **views.name(catalogue, row),
-            state=STATES[catalogue.states[row]],
-        )
+    def known_id(self, model: str | None, item: str) -> str:
+        """An id as the catalogue has it."""
+        return one_id(item, "item", self.engine(model).catalogue.rows)
 
+
+def _changed(made: Made, version: Version, item: str) -> s.ChangedItem:
+    catalogue = made.catalogue
+    row = catalogue.rows[item]
+    return s.ChangedItem(
+        **version._asdict(),
+        **views.name(catalogue, row),
+        state=STATES[catalogue.states[row]],
+    )
+
+
+def _add_adding(app: FastAPI, edits: _Edits) -> None:
     @app.post(
         "/v1/items", status_code=201, responses=problems(403, 404, 409, 503), tags=["catalogue"]
     )
@@ -145,10 +163,10 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         if len(new) < len(request.items):
             raise RequestError("an item id comes twice in one request; give each once")
         said = {i.item: i.domain for i in request.items if i.domain is not None}
-        new, domains = placed(new, said, fleet.changed(model).engine)
+        new, domains = placed(new, said, edits.engine(model))
         kind = PutItems if request.upsert else AddItems
         edit = kind(new, _key(key, http, request.model_dump_json), domains)
-        made, version = await edited(http, model, edit)
+        made, version = await edits.made(http, model, edit)
         catalogue = made.catalogue
         return s.AddedItems(
             **version._asdict(),
@@ -174,14 +192,16 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         """Add an item, or give one that is there this title, text and image; its identifier
         stays.
         """
-        item = known_id(model, item)
+        item = edits.known_id(model, item)
         text = _words(words.title, words.text, words.image)
         edit = PutItems({item: text}, _key(key, http, words.model_dump_json))
-        made, version = await edited(http, model, edit)
+        made, version = await edits.made(http, model, edit)
         if made.receipt.added:
             response.status_code = 201
-        return changed(made, version, item)
+        return _changed(made, version, item)
 
+
+def _add_changing(app: FastAPI, edits: _Edits) -> None:
     @app.patch("/v1/items/{item:path}", responses=problems(403, 404, 409, 503), tags=["catalogue"])
     async def change_item(
         item: ItemId,
@@ -193,7 +213,7 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         """Block an item, delete it, or bring it back; edit its title, its text or its image."""
         if not change.model_dump(exclude_none=True):
             raise RequestError("nothing is to change; give state, title, text or image")
-        item = known_id(model, item)
+        item = edits.known_id(model, item)
         edit = ChangeItem(
             item,
             change.title,
@@ -202,19 +222,21 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
             change.state,
             _key(key, http, change.model_dump_json),
         )
-        made, version = await edited(http, model, edit)
-        return changed(made, version, item)
+        made, version = await edits.made(http, model, edit)
+        return _changed(made, version, item)
 
     @app.delete("/v1/items/{item:path}", responses=problems(403, 404, 409, 503), tags=["catalogue"])
     async def delete_item(
         item: ItemId, http: Request, model: ModelName = None, key: IdempotencyKey = None
     ) -> s.ChangedItem:
         """Delete an item; its id and its identifier stay taken."""
-        item = known_id(model, item)
+        item = edits.known_id(model, item)
         edit = ChangeItem(item, state="deleted", key=_key(key, http, str))
-        made, version = await edited(http, model, edit)
-        return changed(made, version, item)
+        made, version = await edits.made(http, model, edit)
+        return _changed(made, version, item)
 
+
+def _add_bulk(app: FastAPI, edits: _Edits) -> None:
     @app.post(BULK, responses=problems(403, 404, 409, 503), openapi_extra=_FILE, tags=["catalogue"])
     async def import_items(
         http: Request, model: ModelName = None, key: IdempotencyKey = None
@@ -226,11 +248,11 @@ def _add_editing(app: FastAPI, fleet: Fleet) -> None:
         suffix = table_suffix(http.headers.get("content-type", ""))
         if suffix is None:
             raise RequestError("there is no table; send one as the body, with its content-type")
-        engine = fleet.changed(model).engine
+        engine = edits.engine(model)
         items, domains = await asyncio.to_thread(_items_of, body, suffix, engine)
         repeated = await asyncio.to_thread(_key, key, http, lambda: fingerprint(body))
         edit = PutItems(items, repeated, domains)
-        made, version = await edited(http, model, edit)
+        made, version = await edits.made(http, model, edit)
         receipt = made.receipt
         return s.ImportedItems(
             **version._asdict(), rows=len(items), added=receipt.added, changed=receipt.changed

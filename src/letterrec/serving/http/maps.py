@@ -24,10 +24,10 @@ from letterrec.identifiers.diagnostics import code_counts
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.states import STATES
 from letterrec.serving.catalogue.tree import most_popular_titles
+from letterrec.serving.colour_groups import colour_groups
 from letterrec.serving.engine import Engine
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http.views import name
-from letterrec.serving.kinds import kinds_of
 from letterrec.tokenizers import load_tokenizer
 
 Method = Literal["pca", "tsne"]
@@ -92,7 +92,7 @@ def embedding_map(
         size=catalogue.popularity[rows].tolist(),
         explained=shares,
         total=catalogue.n_trained,
-        colours=[asdict(kinds) for kinds in kinds_of(engine, catalogue, rows)],
+        colours=[asdict(groups) for groups in colour_groups(engine, catalogue, rows)],
     )
 
 

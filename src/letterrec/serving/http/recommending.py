@@ -191,14 +191,14 @@ def _response(
     items = []
     generates = engine.model.generates
     accounts: list[Account] = []
-    names = kinds = None
+    names = behaviours = None
     if query.explain:
         accounts = engine.reasons.explain(
             catalogue, history, answer.items, query.behaviours, query.behaviour, answer.wished
         )
         names = [s.ItemName(**views.name(catalogue, row)) for row in history]
         if query.behaviours:
-            kinds = [engine.dataset.behaviours[b] for b in query.behaviours]
+            behaviours = [engine.dataset.behaviours[b] for b in query.behaviours]
     for i, (row, score) in enumerate(answer.items):
         item = s.Recommendation(
             **views.name(catalogue, row),
@@ -222,7 +222,7 @@ def _response(
         **version_of(service, engine, catalogue)._asdict(),
         items=items,
         history=names,
-        behaviours=kinds,
+        behaviours=behaviours,
         next_behaviour=answer.next_behaviour,
         skipped=list(query.skipped),
         note=answer.note,

@@ -7,10 +7,10 @@ from itertools import compress
 
 import numpy as np
 
-import letterrec
 from letterrec.data.splits import SPLITS
 from letterrec.errors import NotFound, RunError
 from letterrec.identifiers.diagnostics import code_counts, entropy
+from letterrec.runs.origin import VERSION
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.states import STATES
@@ -99,7 +99,7 @@ def run_info(version: Version, engine: Engine, catalogue: Catalogue) -> s.RunInf
         deleted=catalogue.count("deleted"),
         added=catalogue.n_items - catalogue.n_trained,
         created=run.about["started"],
-        letterrec=letterrec.__version__,
+        letterrec=VERSION,
         metrics=metrics,
         behaviours=list(engine.dataset.behaviours),
         targets=[engine.dataset.behaviours[t] for t in engine.dataset.targets],

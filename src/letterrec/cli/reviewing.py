@@ -1,4 +1,4 @@
-"""The commands that ask a finished run: evaluate, compare, inspect, report, export."""
+"""The commands that look at a finished run: evaluate, compare, inspect, report, export."""
 
 from __future__ import annotations
 

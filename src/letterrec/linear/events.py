@@ -1,6 +1,6 @@
-"""A linear model of events: how much each item, come by each behaviour, speaks for each item.
+"""Item-to-item weights where there are several behaviours: each event predicts items.
 
-An event is an item and the behaviour by which it came (`Histories.events`).
+An event is an item together with its behaviour, such as view or buy (`Histories.events`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from letterrec.data.sequences import Histories
-from letterrec.decoding.linear import KEPT, fitted, largest, nearby, positive
+from letterrec.linear.moments import window_moments
+from letterrec.linear.ridge import KEPT, fit_ridge, keep_largest, keep_positive
 
 
 class EventWeights(NamedTuple):
     """Weights float32 ``(n_items * n_behaviours, n_items)``, events in rows, none negative.
 
     Attributes:
-        wanted: of speaking for items of the wanted behaviours, up to 200 of each event.
-        context: of speaking for items of the other behaviours; None where there are none.
+        wanted: of predicting items of the wanted behaviours, up to 200 of each event.
+        context: of predicting items of the other behaviours; None where there are none.
         similar: what similarity adds to ``wanted``; None without similarity.
     """
 
@@ -29,7 +30,7 @@ class EventWeights(NamedTuple):
     similar: sp.csr_array[np.float32] | None
 
 
-def event_weights(
+def fit_events(
     histories: Histories,
     n_items: int,
     similarity: sp.csr_array[np.float32] | None,
@@ -54,27 +55,27 @@ def event_weights(
         is_wanted: bool ``(n_behaviours,)``.
         own: scale of the event as a predictor, relative to its item: the smaller, the more evidence
             it takes until an item's behaviours differ.
-        window: of `linear.nearby`, as is ``backwards``.
+        window: of `window_moments`, as is ``backwards``.
         backwards: weight of predicting an event from one after it.
         ridge: penalty of the squared weights.
-        exact: of `linear.fitted`, as is ``neighbours``; in predictors: an item has one more than
+        exact: of `fit_ridge`, as is ``neighbours``; in predictors: an item has one more than
             there are behaviours.
         neighbours: predictors of each event, where not all.
     """
     n = len(is_wanted)
     one = sp.eye_array(n_items, format="csr", dtype=np.float32)
-    as_predictors = per_event(one, np.hstack([np.ones((n, 1)), own * np.eye(n)]))
-    of_items = per_event(one, np.ones((n + 1, 1)))
-    gram, cross = nearby(histories.events(n), n_items * n, window, backwards)
+    as_predictors = expand_to_events(one, np.hstack([np.ones((n, 1)), own * np.eye(n)]))
+    of_items = expand_to_events(one, np.ones((n + 1, 1)))
+    gram, cross = window_moments(histories.events(n), n_items * n, window, backwards)
     targets = []
     for chosen in [is_wanted] if is_wanted.all() else [is_wanted, ~is_wanted]:
-        as_targets = per_event(one, np.hstack([np.zeros((n, 1)), np.diag(chosen)]))
+        as_targets = expand_to_events(one, np.hstack([np.zeros((n, 1)), np.diag(chosen)]))
         targets.append(sp.csr_array(as_predictors.T @ cross @ as_targets))
     if similarity is not None:
         alike = np.zeros((n + 1, n + 1))
         alike[0, 1:] = is_wanted / is_wanted.sum()  # of the item, whatever the behaviour
-        targets.append(sp.csr_array(np.float32(ridge) * per_event(similarity, alike)))
-    found = fitted(
+        targets.append(sp.csr_array(np.float32(ridge) * expand_to_events(similarity, alike)))
+    found = fit_ridge(
         sp.csr_array(as_predictors.T @ gram @ as_predictors),
         targets,
         ridge=ridge,
@@ -82,13 +83,13 @@ def event_weights(
         exact=exact,
         neighbours=neighbours,
     )
-    tables = [positive(sp.csr_array(as_predictors @ (w @ of_items))) for w in found]
+    tables = [keep_positive(sp.csr_array(as_predictors @ (w @ of_items))) for w in found]
     similar = None if similarity is None else tables.pop()
-    wanted, *context = (largest(table, KEPT) for table in tables)
+    wanted, *context = (keep_largest(table, KEPT) for table in tables)
     return EventWeights(wanted, context[0] if context else None, similar)
 
 
-def per_event(
+def expand_to_events(
     matrix: sp.csr_array[np.float32], behaviours: NDArray[np.generic]
 ) -> sp.csr_array[np.float32]:
     """A matrix of items as one of events: each entry times a matrix of behaviours. Where that has

@@ -8,7 +8,7 @@ import torch
 
 from contract_baseline import BaselineContract
 from letterrec.baselines import Baseline
-from letterrec.baselines.linear import Ease, LinearBaseline, Slist
+from letterrec.baselines.closed_form import Ease, LinearBaseline, Slist
 from letterrec.data.sequences import Histories
 from letterrec.training.options import TrainingOptions
 

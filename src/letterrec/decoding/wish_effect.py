@@ -1,4 +1,4 @@
-"""What wishes in words change in a search: which items may come back, and what memory counts."""
+"""What wishes in words change in a search: which items may come back, and their probabilities."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from letterrec.decoding.mixture import Retrieved
+from letterrec.linear.retrieved import Retrieved
 
 _MOST = 12.0  # nats by which a wish raises or lowers an item that was retrieved, at most
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class WishEffect:
     """What the wishes of a batch of queries say of every item; some of the queries may have none.
 
     Attributes:
@@ -32,13 +32,13 @@ class Asked:
         """What was retrieved for the histories alone, as it counts beside a wish (Bayes' rule).
 
         The mass of an item is its share times what the wish says of it; the recommender, which has
-        read the wish, keeps the rest of the mass. So memory counts much where it holds what is
-        wished for, and little where it does not.
+        read the wish, keeps the rest of the mass. So what was retrieved counts much where it goes
+        with the wish, and little where it does not.
 
         >>> import torch
-        >>> asked = Asked(torch.log(torch.tensor([[1.0, 4.0]])), torch.ones(1, 1))
+        >>> effect = WishEffect(torch.log(torch.tensor([[1.0, 4.0]])), torch.ones(1, 1))
         >>> before = Retrieved(torch.tensor([[0, 1]]), torch.tensor([[0.3, 0.2]]))
-        >>> asked.weighed(before).shares.round(decimals=3).tolist()  # of .3, .8 and the rest, .5
+        >>> effect.weighed(before).shares.round(decimals=3).tolist()  # of .3, .8 and the rest, .5
         [[0.18799999356269836, 0.5]]
         """
         is_item = retrieved.items >= 0
@@ -48,6 +48,12 @@ class Asked:
         rest = 1 - shares.sum(1, keepdim=True)
         mass = shares * gain
         return Retrieved(retrieved.items, mass / (mass.sum(1, keepdim=True) + rest))
+
+    def of(self, place: int) -> WishEffect:
+        """What the wish of one query of the batch says."""
+        one = slice(place, place + 1)
+        permitted = None if self.permitted is None else self.permitted[one].clone()
+        return WishEffect(self.evidence[one].clone(), self.memory[one].clone(), permitted)
 
     def allowed(self, allowed: Tensor | None, n_items: int) -> Tensor | None:
         """What may come back: bool ``(n_items,)`` or ``(batch, n_items)``, None for all; the items

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from letterrec.data.sequences import Histories
 from letterrec.data.targets import predicted
-from letterrec.decoding.learning import learned
-from letterrec.decoding.linear import NEIGHBOURS
-from letterrec.decoding.transitions import Transitions
+from letterrec.linear.ridge import NEIGHBOURS
+from letterrec.linear.transition_fitting import learn_transitions
+from letterrec.linear.transitions import Transitions
 
 _OWN = (0.4, 1.0)  # how far an item's behaviours may differ
-_CONTEXTS = (0.0, 0.5, 1.0)  # weight of speaking for items of other behaviours
+_CONTEXTS = (0.0, 0.5, 1.0)  # weight of predicting items of other behaviours
 _LIKE, _DECAY = 0.1, 0.85  # of the transitions that are tried
 _LATEST = 8  # targets of a user, at most, and a third of what he has
 _USERS = 2000  # at most
@@ -31,7 +31,7 @@ _READ = 20  # latest events of a history
 _TOP = 10
 
 
-def chosen_context(
+def tune_context(
     histories: Histories,
     n_items: int,
     similarity: sp.csr_array[np.float32] | None,
@@ -43,19 +43,20 @@ def chosen_context(
     ridge: float,
     neighbours: int = NEIGHBOURS,
 ) -> tuple[float, float] | None:
-    """``own`` and ``context`` of transitions (see `learned` and `Transitions`); None where there is
-    too little to choose by.
+    """Choose ``own`` and ``context`` of transitions (see `learn_transitions` and `Transitions`).
+
+    None where there are too few cases to choose by.
 
     Args:
         histories: of training.
         n_items: in the catalogue.
-        similarity: as of `learned`.
+        similarity: as of `learn_transitions`.
         n_behaviours: kinds of interactions.
         targets: rows of the target behaviours; empty: all.
-        window: of `learned`, as are ``backwards`` and ``ridge``.
-        backwards: of `learned`.
-        ridge: of `learned`.
-        neighbours: of `learned`.
+        window: of `learn_transitions`, as are ``backwards`` and ``ridge``.
+        backwards: of `learn_transitions`.
+        ridge: of `learn_transitions`.
+        neighbours: of `learn_transitions`.
     """
     wanted = np.isin(np.arange(n_behaviours), predicted(targets, n_behaviours))
     user, place = _latest(histories, wanted)
@@ -69,7 +70,7 @@ def chosen_context(
     answers = histories.items[place]
     best, highest = (1.0, 0.0), -np.inf
     for own in _OWN:
-        made, similar = learned(
+        made, similar = learn_transitions(
             before,
             n_items,
             similarity,

@@ -1,6 +1,6 @@
-"""EASE and SLIST: how much each item of a history speaks for each other item, in closed form.
+"""EASE and SLIST: item-to-item weights in closed form, summed over a history.
 
-The weights are those of `decoding.linear`, which has the sources.
+The weights are those of `linear.item_item`, which has the sources.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from letterrec.baselines.base import Baseline
 from letterrec.data.sequences import Histories
-from letterrec.decoding.linear import KEPT, ease, slist
+from letterrec.linear.item_item import fit_ease, fit_slist
+from letterrec.linear.ridge import KEPT
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.devices import device
 from letterrec.training.options import TrainingOptions
@@ -31,7 +32,7 @@ class LinearBaseline(Baseline):
         decay: how much an item of the history counts, relative to the item after it.
     """
 
-    others: Tensor  # int64 (n_items, kept): the items that an item speaks for most
+    others: Tensor  # int64 (n_items, kept): the items that an item predicts most
     weights: Tensor  # float32 (n_items, kept): how much; 0 where there are fewer
 
     def __init__(self, *, n_users: int, n_items: int, max_history: int, decay: float) -> None:
@@ -92,7 +93,7 @@ class Ease(LinearBaseline):
 
     def solve(self, histories: Histories) -> sp.csr_array:
         """Each item of a history predicted from the others."""
-        return ease(histories, self.n_items, ridge=self.ridge)
+        return fit_ease(histories, self.n_items, ridge=self.ridge)
 
 
 class Slist(LinearBaseline):
@@ -122,4 +123,6 @@ class Slist(LinearBaseline):
 
     def solve(self, histories: Histories) -> sp.csr_array:
         """What comes later in a history, predicted from what came before."""
-        return slist(histories, self.n_items, ridge=self.ridge, decay=self.decay, ahead=self.ahead)
+        return fit_slist(
+            histories, self.n_items, ridge=self.ridge, decay=self.decay, ahead=self.ahead
+        )

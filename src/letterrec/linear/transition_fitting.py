@@ -1,8 +1,8 @@
-"""How transitions are learned from what was chosen near what, and how much they come to count.
+"""Fitting transitions: item-to-item weights from histories, and their strengths from validation.
 
-A ridge regression predicts the items of a history from those near them (`linear.nearby`), and
-expects without data that an item speaks for those whose content is similar. How much all this
-counts is chosen on validation data.
+A ridge regression predicts the items of a history from those near them (`window_moments`), and
+shrinks the weights towards the similarity of the items' contents. The strengths, such as the
+share in the search, are chosen on validation data.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from letterrec.data.sequences import Histories
 from letterrec.data.targets import predicted
-from letterrec.decoding.events import event_weights
-from letterrec.decoding.linear import KEPT, NEIGHBOURS, fitted, largest, nearby, positive
-from letterrec.decoding.transitions import SOFTNESS, Transitions
 from letterrec.embeddings.similarity import as_matrix, similar_items
+from letterrec.linear.events import fit_events
+from letterrec.linear.moments import window_moments
+from letterrec.linear.ridge import KEPT, NEIGHBOURS, fit_ridge, keep_largest, keep_positive
+from letterrec.linear.transitions import SOFTNESS, Transitions
 from letterrec.progress import counting
 
 _EXACT = 4096  # the largest catalogue whose regression is solved as a whole, in seconds
@@ -31,7 +32,7 @@ _CONTEXTS = (0.5, 1.0)
 _WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9)
 
 
-def learned(
+def learn_transitions(
     histories: Histories,
     n_items: int,
     similarity: sp.csr_array[np.float32] | None = None,
@@ -57,13 +58,14 @@ def learned(
         similarity: from `similarity_of`; None where items have no content.
         window: places of a history from which on items do not count together.
         backwards: weight of predicting an item from one after it, relative to one before it.
-        ridge: evidence, in times that an item was used, by which its weights are halved.
+        ridge: penalty of the squared weights: an item used so many times has half the weights that
+            it would have without.
         neighbours: items that an item is predicted from, where not from all.
-        n_behaviours: kinds of interactions. Of more than one, events speak for items: the weights
-            of a view and of a buy are those of the item, which both share, and their own, and what
-            they speak for are items of a target behaviour.
+        n_behaviours: kinds of interactions. Of more than one, events predict items: the weights of
+            a view and of a buy are those of the item, which both share, and their own, and what
+            they predict are items of a target behaviour.
         targets: rows of the target behaviours; empty: all.
-        own: of several behaviours, how far those of an item may differ; see `event_weights`.
+        own: of several behaviours, how far those of an item may differ; see `fit_events`.
 
     Returns:
         The transitions without similarity, up to 200 of each item; and float32 ``(n_items,
@@ -72,7 +74,7 @@ def learned(
     """
     if n_behaviours > 1:
         wanted = predicted(targets, n_behaviours)
-        table, of_context, alike = event_weights(
+        table, of_context, alike = fit_events(
             histories,
             n_items,
             similarity,
@@ -87,17 +89,17 @@ def learned(
         made = Transitions(
             table, n_behaviours=n_behaviours, targets=wanted, own=own, of_context=of_context
         )
-        return made, None if alike is None else largest(alike, _SIMILAR)
-    gram, cross = nearby(histories, n_items, window, backwards)
+        return made, None if alike is None else keep_largest(alike, _SIMILAR)
+    gram, cross = window_moments(histories, n_items, window, backwards)
     expected = [] if similarity is None else [sp.csr_array(np.float32(ridge) * similarity)]
-    found = fitted(
+    found = fit_ridge(
         gram, [cross, *expected], ridge=ridge, kept=KEPT, exact=_EXACT, neighbours=neighbours
     )
-    table, *similar = map(positive, found)
-    return Transitions(table), largest(similar[0], _SIMILAR) if similar else None
+    table, *similar = map(keep_positive, found)
+    return Transitions(table), keep_largest(similar[0], _SIMILAR) if similar else None
 
 
-def chosen(
+def tune_strengths(
     transitions: Transitions,
     score: Callable[[Transitions], float],
     similar: sp.csr_array[np.float32] | None = None,
@@ -108,7 +110,7 @@ def chosen(
     ``decay``, ``weight``. Of equal scores the earlier one is kept.
 
     Args:
-        transitions: from `learned`, as is ``similar``.
+        transitions: from `learn_transitions`, as is ``similar``.
         score: of transitions on validation cases; higher is better.
         similar: what similarity adds; None where items have no content.
     """
@@ -133,7 +135,7 @@ def chosen(
     return best
 
 
-def strong_as(
+def adopt_strengths(
     transitions: Transitions, other: Transitions, similar: sp.csr_array[np.float32] | None = None
 ) -> Transitions:
     """The same transitions with the weights that were chosen for others.
@@ -142,8 +144,8 @@ def strong_as(
     becomes the largest that is tried now.
 
     Args:
-        transitions: from `learned`, as is ``similar``.
-        other: as `chosen` gave them.
+        transitions: from `learn_transitions`, as is ``similar``.
+        other: as `tune_strengths` gave them.
         similar: what similarity adds; None where items have no content.
     """
     same = replace(transitions, seen=other.seen, decay=other.decay, weight=other.weight)

@@ -13,9 +13,9 @@ import scipy.sparse as sp
 import torch
 
 from letterrec.data.sequences import Histories
-from letterrec.decoding.transitions import Transitions
 from letterrec.errors import RunError
-from letterrec.files import read_tensors, write_tensors
+from letterrec.files.tensors import read_tensors, write_tensors
+from letterrec.linear.transitions import Transitions
 
 HISTORIES = Histories.from_lists([[0, 1, 2, 3], [0, 1], [4], [], [1, 0]])
 

@@ -9,7 +9,7 @@ import pytest
 
 from behaviours import BUY, N_ITEMS, planted
 from letterrec.data import Histories
-from letterrec.decoding.contexts import chosen_context
+from letterrec.linear.context_tuning import tune_context
 
 SETTINGS: dict[str, Any] = {"window": 20, "backwards": 0.5, "ridge": 10.0}
 
@@ -27,7 +27,7 @@ def noisy_walks(n_users: int, n_items: int, length: int = 14) -> Histories:
 
 
 def test_a_context_that_means_the_opposite_counts_nothing() -> None:
-    found = chosen_context(
+    found = tune_context(
         planted(300, length=14), N_ITEMS, None, n_behaviours=2, targets=(BUY,), **SETTINGS
     )
     assert found is not None
@@ -36,7 +36,7 @@ def test_a_context_that_means_the_opposite_counts_nothing() -> None:
 
 def test_a_context_that_means_the_same_counts() -> None:
     walks = noisy_walks(300, 150)
-    found = chosen_context(walks, 150, None, n_behaviours=2, targets=(BUY,), **SETTINGS)
+    found = tune_context(walks, 150, None, n_behaviours=2, targets=(BUY,), **SETTINGS)
     assert found is not None
     assert found[1] > 0
     assert found[0] < 1  # and what a behaviour says of an item is what the other one says
@@ -45,4 +45,4 @@ def test_a_context_that_means_the_same_counts() -> None:
 @pytest.mark.parametrize("n_users", [1, 40])
 def test_nothing_is_chosen_by_a_few_cases(n_users: int) -> None:
     walks = noisy_walks(n_users, 50)
-    assert chosen_context(walks, 50, None, n_behaviours=2, targets=(), **SETTINGS) is None
+    assert tune_context(walks, 50, None, n_behaviours=2, targets=(), **SETTINGS) is None

@@ -1,9 +1,9 @@
-"""Transitions: which items speak for which others as the next, mixed into the search.
+"""Transitions: item-to-item weights for the next item, mixed into the search.
 
-A network that spells identifiers generalises well and remembers single transitions badly. So
-transitions are remembered beside it. For a history, the items that its items speak for most are
+A network that generates identifiers generalises well and remembers single transitions badly. So a
+table of transitions stands beside it: the items with the largest weights for a history are
 retrieved and mixed into the recommender's probabilities, as kNN-LM does for language models
-("Generalization through Memorization", ICLR'20). `learning` says how they are learned.
+("Generalization through Memorization", ICLR'20). `transition_fitting` says how they are learned.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from letterrec.decoding.events import per_event
-from letterrec.decoding.mixture import Retrieved
 from letterrec.embeddings.similarity import as_matrix, most_similar
-from letterrec.files import read_tensors, reading, write_tensors
+from letterrec.files import reading
+from letterrec.files.tensors import read_tensors, write_tensors
+from letterrec.linear.events import expand_to_events
+from letterrec.linear.retrieved import Retrieved
 
 _RETRIEVED = 100  # items retrieved per history
 SOFTNESS = 0.1  # of the weights of similar items, in units of cosine
@@ -32,24 +33,24 @@ _STRENGTHS = ("seen", "like", "decay", "weight")
 
 @dataclass(frozen=True, eq=False)
 class Transitions:
-    """How much each item speaks for each other one, and how much that counts in the search.
+    """Item-to-item weights, and their share in the search.
 
     Attributes:
         table: float32 ``(n_items, n_items)``, none negative; the row is the item of the history. In
             runs of earlier versions these are counts of what followed what. Of more than one
             behaviour there is a row for each event: ``(n_items * n_behaviours, n_items)``.
         seen: weight of items that the history contains already, relative to others.
-        like: how much an item is expected to speak for those similar to it, in sum, where nothing
-            is known. This is part of ``table``.
+        like: weights that an item is expected to have for those similar to it, in sum, where
+            nothing is known. This is part of ``table``.
         decay: weight of an item of the history, relative to the item after it.
         weight: the share of the probability that retrieved items get, below 1.
         n_behaviours: kinds of interactions that are told apart.
         targets: rows of the behaviours of what is retrieved.
-        context: weight of speaking for an item of another behaviour, relative to one of a target.
+        context: weight of predicting an item of another behaviour, relative to one of a target.
             This is part of ``table``.
-        own: how far an item's behaviours were let differ, from `learning.learned`.
-        of_context: what speaks for items of other behaviours, of the shape of the table, from
-            `learning.learned`; None where there are none, and in a run.
+        own: how far an item's behaviours were let differ, from `learn_transitions`.
+        of_context: weights that predict items of other behaviours, of the shape of the table, from
+            `learn_transitions`; None where there are none, and in a run.
     """
 
     table: sp.csr_array[np.float32]
@@ -70,21 +71,21 @@ class Transitions:
 
     @property
     def strength(self) -> dict[str, float]:
-        """What `learning.chosen` tunes: ``seen``, ``like``, ``decay`` and ``weight``."""
+        """What `tune_strengths` tunes: ``seen``, ``like``, ``decay`` and ``weight``."""
         return {name: getattr(self, name) for name in _STRENGTHS}
 
     def retrieve(
-        self, histories: Tensor, seen: Tensor | None = None, asked: Tensor | None = None
+        self, histories: Tensor, seen: Tensor | None = None, behaviours: Tensor | None = None
     ) -> Retrieved:
-        """The items that those of histories speak for most, for `beam_search.search`.
+        """The items of the largest weights for each history, for `beam_search.search`.
 
         Args:
             histories: int64 ``(batch, longest)`` item rows, left-aligned, ``-1`` after the end.
                 Rows beyond the table retrieve nothing. Events (`Histories.events`) where behaviours
                 are told apart.
             seen: the same with all items of each history, where ``histories`` are the latest.
-            asked: int64 ``(batch,)`` behaviours that are asked for; nothing is retrieved for one
-                that is no target. -1, or None: the targets.
+            behaviours: int64 ``(batch,)`` that are asked for; nothing is retrieved for one that is
+                no target. -1, or None: the targets.
 
         Returns:
             Up to 100 items for each history, whose shares sum to `weight`; all shares are 0 for a
@@ -103,8 +104,8 @@ class Transitions:
         best = _top(scores, _RETRIEVED)
         items, scores = items.gather(1, best), scores.gather(1, best)
         shares = self.weight * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
-        if asked is not None:
-            others = ~torch.isin(asked.cpu(), torch.tensor([-1, *self.targets]))
+        if behaviours is not None:
+            others = ~torch.isin(behaviours.cpu(), torch.tensor([-1, *self.targets]))
             shares = shares.masked_fill(others[:, None], 0.0)
         return Retrieved(items.to(histories.device), shares.to(histories.device))
 
@@ -142,17 +143,17 @@ class Transitions:
         return sp.coo_array(entries, shape=(len(rows), n_rows)).tocsr()
 
     def with_like(self, similar: sp.csr_array[np.float32], like: float) -> Transitions:
-        """The same transitions, with items expected to speak for those similar to them.
+        """The same transitions, with weights expected from each item to those similar to it.
 
         Args:
-            similar: what similarity adds, from `learning.learned`.
+            similar: what similarity adds, from `learn_transitions`.
             like: how much, in sum over the similar items of an item.
         """
         table = self.table + np.float32(like - self.like) * similar
         return replace(self, table=sp.csr_array(table), like=like)
 
     def with_context(self, context: float) -> Transitions:
-        """The same transitions, which speak for items of other behaviours too.
+        """The same transitions, which predict items of other behaviours too.
 
         Args:
             context: with which weight, relative to items of the targets.
@@ -173,9 +174,9 @@ class Transitions:
             new: float32 ``(m, d)`` of items added to those of the table.
         """
         similarity = as_matrix(most_similar(content, new, SOFTNESS), self.n_items)  # (m, n)
-        onwards = per_event(similarity, np.eye(self.n_behaviours)) @ self.table
+        onwards = expand_to_events(similarity, np.eye(self.n_behaviours)) @ self.table
         likes = np.isin(np.arange(self.n_behaviours), self.targets)[:, None]
-        alike, back = per_event(similarity, likes), per_event(similarity.T, likes)
+        alike, back = expand_to_events(similarity, likes), expand_to_events(similarity.T, likes)
         blocks = [
             [self.table, (self.table @ similarity.T) + _NEW * self.like * back],
             [onwards + self.like * alike, onwards @ similarity.T],
@@ -253,14 +254,14 @@ def retrieved(
     transitions: Transitions | None,
     histories: Tensor,
     seen: Tensor | None = None,
-    asked: Tensor | None = None,
+    behaviours: Tensor | None = None,
 ) -> Retrieved | None:
     """The items retrieved for histories (see `Transitions.retrieve`); None without transitions, or
     where they have no weight.
     """
     if transitions is None or not transitions.weight:
         return None
-    return transitions.retrieve(histories, seen, asked)
+    return transitions.retrieve(histories, seen, behaviours)
 
 
 def _lines(matrix: sp.csr_array[np.float32]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Kinds of items, for the colours of a map: by domain, category or first code."""
+"""Groups of items that have a colour each on a map: by domain, category or first code."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.engine import Engine
 
-NAMED = 6  # kinds with a colour of their own; all others share one
+NAMED = 6  # groups with a colour of their own; all others share one
 _TITLES = 2  # that stand for a code
 _TITLE = 28  # characters of one
 _LARGEST = 0.8  # share of one category beyond which the level below it is more telling
 
 
 @dataclass(frozen=True)
-class Kinds:
-    """Which kind each of some items is of.
+class ColourGroups:
+    """Which group each of some items is of.
 
     Attributes:
         title: by what they are told apart.
-        names: of the kinds, the commonest first; at most `NAMED`, and one for all others.
+        names: of the groups, the commonest first; at most `NAMED`, and one for all others.
         of_each: per item its place in ``names``; `NAMED` for all others.
     """
 
@@ -33,7 +33,9 @@ class Kinds:
     of_each: list[int]
 
 
-def kinds_of(engine: Engine, catalogue: Catalogue, rows: NDArray[np.int64]) -> list[Kinds]:
+def colour_groups(
+    engine: Engine, catalogue: Catalogue, rows: NDArray[np.int64]
+) -> list[ColourGroups]:
     """The ways to tell items apart that a run has, the most telling first.
 
     Args:
@@ -44,13 +46,13 @@ def kinds_of(engine: Engine, catalogue: Catalogue, rows: NDArray[np.int64]) -> l
     found = []
     if engine.dataset.domains is not None:
         domains = [catalogue.domains[row] for row in rows]
-        found.append(_kinds("domain", domains, lambda name: name))
+        found.append(_grouped("domain", domains, lambda name: name))
     if (each := _categories(engine, rows)) is not None:
-        found.append(_kinds("category", each, lambda name: name))
+        found.append(_grouped("category", each, lambda name: name))
     if catalogue.identifiers.n_levels:
         codes = [str(code) for code in catalogue.identifiers.codes[rows, 0]]
         found.append(
-            _kinds("first code", codes, lambda code: _code_name(catalogue, rows, int(code)))
+            _grouped("first code", codes, lambda code: _code_name(catalogue, rows, int(code)))
         )
     return found
 
@@ -78,12 +80,12 @@ def _code_name(catalogue: Catalogue, rows: NDArray[np.int64], code: int) -> str:
     return f"a {code}: {', '.join(short)}"
 
 
-def _kinds(title: str, each: Sequence[str], name: Callable[[str], str]) -> Kinds:
-    common = [kind for kind, _ in Counter(each).most_common(NAMED + 1)]
+def _grouped(title: str, each: Sequence[str], name: Callable[[str], str]) -> ColourGroups:
+    common = [group for group, _ in Counter(each).most_common(NAMED + 1)]
     named = common if len(common) <= NAMED else common[:NAMED]
-    place = {kind: i for i, kind in enumerate(named)}
-    names = [name(kind) or "none" for kind in named]
-    of_each = [place.get(kind, NAMED) for kind in each]
+    place = {group: i for i, group in enumerate(named)}
+    names = [name(group) or "none" for group in named]
+    of_each = [place.get(group, NAMED) for group in each]
     if NAMED in of_each:
         names.append("others")
-    return Kinds(title, names, of_each)
+    return ColourGroups(title, names, of_each)
