@@ -79,7 +79,8 @@ class Artefacts:
     @property
     def data_fingerprint(self) -> str | None:
         """Of the data that the run was made from; None where it has read none, or does not say."""
-        return self.about["stages"].get("read", {}).get("fingerprint")
+        read = self.about["stages"].get("read")
+        return None if read is None else read.get("fingerprint")
 
     def dataset(self) -> Dataset:
         """The run's data.

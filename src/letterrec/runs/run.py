@@ -189,7 +189,8 @@ class Run(Artefacts):
         same ones.
         """
         about = self.about
-        trained = about["stages"].get("recommender", {}).get("finished", "")
+        recommender = about["stages"].get("recommender")
+        trained = "" if recommender is None else recommender.get("finished", "")
         with refuse_damaged(self.files.settings):
             settings = self.files.settings.read_text("utf-8")
         made = (about["started"], about["source"], trained, self.data_fingerprint or "")
