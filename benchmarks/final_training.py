@@ -38,7 +38,9 @@ def logs(full: Dataset, ends: list[float]) -> Iterator[tuple[Dataset, HeldOut]]:
     plain = replace(full, times=None, warnings=())
     if full.times is None:
         users = np.flatnonzero(full.interactions.lengths >= 4)
-        past = full.interactions.drop_last(1)
+        sequences = full.interactions
+        stops = sequences.offsets[1:] - (sequences.lengths > 0)
+        past = sequences.slice(sequences.offsets[:-1], stops)  # without the latest of each
         last = full.interactions.items[full.interactions.offsets[users + 1] - 1]
         yield replace(plain, interactions=past), HeldOut(users, past.take(users), last)
         return

@@ -66,7 +66,8 @@ class BaselineContract(RankerContract):
         return self.fit()
 
     def asked(self, model: Baseline, users: np.ndarray | None) -> Tensor:
-        histories = rings().drop_last(3)
+        rounds = rings()
+        histories = rounds.slice(rounds.offsets[:-1], rounds.offsets[1:] - 3)
         queries = Queries(histories, 5, exclude_seen=True, users=users)
         return PersonalRanker(model, torch.device("cpu")).rank(queries).items
 

@@ -73,6 +73,7 @@ WRONG: list[tuple[dict[str, Any], type[LetterRecError], str]] = [
     ({"source": pl.DataFrame({"user": ["a"], "item": ["b"]})}, DataError, "timestamp"),
     ({"source": pl.Series(["a"])}, DataError, "source is a polars.Series"),
     ({"source": None}, DataError, "source is None; expected the path"),
+    ({"source": {"user": [1]}}, DataError, "source 'user' of a dict is a list"),
     ({"source": ""}, DataError, "source is ''"),
     ({"source": ["a"]}, DataError, "a does not exist"),
     ({"out": None}, RunError, "out = None"),

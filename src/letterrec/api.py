@@ -173,19 +173,20 @@ def forget(folder: AnyRun, user: object) -> Run:
 
     Args:
         folder: of a run, or the run.
-        user: his id.
+        user: his id; or a list of ids, all of which are forgotten, or none.
 
     Returns:
         The run, without him.
 
     Raises:
         NotFound: the run has no such user.
+        RequestError: it has no other, or it is no id.
         RunError: there is no run, or it is damaged.
     """
     from letterrec.runs import forgetting
 
     run = Run.open(as_folder(folder, "folder"))
-    forgetting.forget(run, user)
+    forgetting.forget(run, user if isinstance(user, list | tuple) else [user])
     return run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -36,6 +37,7 @@ from letterrec.serving.editing.editor import Editor
 from letterrec.serving.editing.edits import AddItems
 from letterrec.tokenizers import Items
 from letterrec.tokenizers.assignment import assign
+from snippets import DOCS, blocks
 
 pytestmark = [
     pytest.mark.ray,
@@ -252,6 +254,19 @@ def test_training_goes_on_when_a_node_dies(nodes: TwoNodes, shop: Path, tmp_path
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_block_of_the_page_runs(tmp_path: Path) -> None:
+    (example,) = [b.text for b in blocks(DOCS / "CLUSTER.md") if b.language == "python"]
+    shutil.copytree(DOCS / "shop", tmp_path / "my-data")
+    small = f"letterrec.load_settings(None, {SMALL!r})"
+    code = example.replace("letterrec.load_settings()", small)
+    assert code != example
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert Run.open(tmp_path / "runs" / "first").settings.training.epochs
 
 
 def mistaken(_part: int) -> int:

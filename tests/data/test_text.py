@@ -131,3 +131,8 @@ def test_amazon_titles_that_are_markup_or_scripts(tmp_path: Path) -> None:
     assert dataset.titles == ("B0", "Mild lotion")
     assert dataset.texts == ("Soft", "Mild lotion. Soft")
     assert "1 item without title: shown by id" in dataset.warnings
+
+
+def test_an_image_is_no_attribute() -> None:
+    found = item_text("Soap", {"brand": "Suds", "image": "https://shop.example/a.jpg"})
+    assert (found.attributes, found.image) == ({"brand": ("Suds",)}, "https://shop.example/a.jpg")

@@ -45,7 +45,7 @@ class TestGenerative(RankerContract):
 
 def test_the_highest_scores_come_first_and_ties_by_row() -> None:
     ranker = ScoringRanker(Distance(), torch.device("cpu"))
-    items, scores, _ = ranker.rank(Queries(Histories.from_lists([[9, 4]]), 4))
+    items, scores = ranker.rank(Queries(Histories.from_lists([[9, 4]]), 4))
     assert items.tolist() == [[4, 3, 5, 2]]
     assert scores.tolist() == [[0.0, -1.0, -1.0, -2.0]]
 

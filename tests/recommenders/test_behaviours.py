@@ -29,7 +29,7 @@ from letterrec.linear.transition_fitting import learn_transitions
 from letterrec.nn.sasrec import SASRec
 from letterrec.recommenders.base import Features, Recommender
 from letterrec.recommenders.lcrec.model import LcRec
-from letterrec.recommenders.lcrec.tasks import TASKS, Case, Part, history
+from letterrec.recommenders.lcrec.tasks import TASKS, Case, PromptPart, history
 from letterrec.recommenders.rqt.model import Rqt
 from letterrec.recommenders.tiger.model import Tiger
 from letterrec.training.options import TrainingOptions
@@ -225,7 +225,7 @@ def test_a_word_stands_before_each_item_of_a_prompt(tiny_model: Path) -> None:
     model = LcRec.build(identifiers(), features, model=str(tiny_model), dtype="float32")
     tokenizer = model.prompts.tokenizer
 
-    def words(parts: list[Part]) -> str:
+    def words(parts: list[PromptPart]) -> str:
         """What a prompt says, with ``#`` for each code."""
         tokens = model.prompts.example(parts).tokens
         return "".join("#" if t >= model.first_code else tokenizer.decode([t]) for t in tokens)

@@ -93,6 +93,27 @@ def test_who_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "'nobody' is not among the 150 users" in capsys.readouterr().err
 
 
+def test_of_several_users_all_are_forgotten_or_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = fitted(tmp_path, "popularity")
+    users = set(run.dataset().user_ids)
+    several = ["--user", "u2", "--user", "u3"]
+    assert command("forget", run.folder, *several, "--user", "nobody") == 2
+    assert set(Run.open(run.folder).dataset().user_ids) == users
+    with pytest.raises(NotFound, match="'nobody'"):
+        letterrec.forget(run, ["u4", "nobody"])
+    assert set(Run.open(run.folder).dataset().user_ids) == users
+    capsys.readouterr()
+    assert command("forget", run.folder, *several) == 0
+    assert "forgotten users u2, u3; 148 users are left" in capsys.readouterr().out
+    letterrec.forget(run, ("u5", "u7", "u5"))
+    left = Run.open(run.folder).dataset()
+    assert set(left.user_ids) == users - {"u2", "u3", "u5", "u7"}
+    with pytest.raises(RequestError, match="has no other user than"):
+        letterrec.forget(run, list(left.user_ids))
+
+
 def test_a_user_of_one_domain_is_found_by_his_id_alone(tmp_path: Path) -> None:
     sources = write_domains(tmp_path)
     with (sources[1] / "interactions.csv").open("a") as log:
@@ -112,6 +133,6 @@ def test_a_user_of_one_domain_is_found_by_his_id_alone(tmp_path: Path) -> None:
 
 def test_what_is_no_id_is_refused_in_a_line(tmp_path: Path) -> None:
     run = fitted(tmp_path, "slist")
-    for value in (True, None, 1.5e300, ["u77"]):
-        with pytest.raises(RequestError, match="user: "):
+    for value in (True, None, 1.5e300, {"u77"}, [["u77"]], []):
+        with pytest.raises(RequestError, match=r"user: |no user is given"):
             letterrec.forget(run, value)

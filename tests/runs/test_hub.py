@@ -85,6 +85,7 @@ def test_the_card_has_metrics_settings_and_how_to_use_it(run: Run) -> None:
     front = yaml.safe_load(card.split("---")[1])
     assert "A baseline, which scores all items" in card
     assert "generative" not in card
+    assert "pypi.org" not in card
     assert front["tags"] == ["recommendation"]
     assert front["library_name"] == "letterrec"
     metrics = run.metrics()["test"]["metrics"]
@@ -110,6 +111,11 @@ def test_only_a_refitted_run_is_said_to_have_learned_everything(run: Run, tmp_pa
     (killed / "run.json").write_text(json.dumps(about))
     with pytest.raises(RunError, match="stage 'evaluation' is missing"):
         model_card(Run.open(killed), NAME)
+
+
+def test_a_name_that_is_none_is_refused_in_a_line(run: Run) -> None:
+    with pytest.raises(RequestError, match="None: expected USER/NAME"):
+        letterrec.push(run, None)  # type: ignore[arg-type]
 
 
 def test_which_texts_name_a_run_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def forget(
     His interactions and preference leave the data, his rank those behind the metrics, and a
     baseline loses the vector that it learned of him. What was averaged over everybody stays: the
     weights of networks, embeddings, transitions and metrics. `letterrec refit RUN` then learns the
-    recommender anew without him.
+    recommender anew without him. Of several users all are forgotten, or none where one is not there.
 
     A running server forgets him when it is told to reload. Not reached: the log that the run was
     made from, runs that were refitted or pushed from this one, and files of recommendations.
@@ -56,6 +56,6 @@ def forget(
     """
     from letterrec import api
 
-    for one in user:
-        left = api.forget(run, one).about["stages"]["read"]["users"]
-        out.print(f"{run} has forgotten user {one}; {left} users are left", soft_wrap=True)
+    left = api.forget(run, user).about["stages"]["read"]["users"]
+    who = f"user{'s' if len(user) > 1 else ''} {', '.join(user)}"
+    out.print(f"{run} has forgotten {who}; {left} users are left", soft_wrap=True)

@@ -37,7 +37,7 @@ class Training(TypedDict, total=False):
 
 
 class TransitionLearning(TypedDict):
-    """How transitions are learned, as `decoding.learning.learned` takes it."""
+    """How transitions are learned, as `linear.transition_fitting.learn_transitions` takes it."""
 
     window: int
     backwards: float

@@ -129,7 +129,7 @@ class TransitionSettings(Section):
     )
 
     def learning(self) -> TransitionLearning:
-        """These settings as keyword arguments of `decoding.learning.learned`."""
+        """These settings as keyword arguments of `linear.transition_fitting.learn_transitions`."""
         return {
             "window": self.window,
             "backwards": self.backwards,

@@ -68,7 +68,7 @@ class ColdItems:
                 f"{folder.parent} has seen all its items in training; hold some out with: "
                 "letterrec fit SOURCE --out RUN --set data.cold_share=0.05"
             )
-        with files.reading(folder):
+        with files.refuse_damaged(folder):
             items = pl.read_parquet(folder / "items.parquet", glob=False)
             cases = pl.read_parquet(folder / "cases.parquet", glob=False)
             return cls(

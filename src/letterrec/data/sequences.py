@@ -86,14 +86,6 @@ class Histories:
         offsets = np.append(0, np.cumsum(stays, dtype=np.int64))[self.offsets]
         return Histories(offsets, self.items[stays], self.behaviours[stays])
 
-    def drop_last(self, n: int) -> Histories:
-        """Each sequence without its ``n`` latest items (empty where it is shorter).
-
-        >>> [h.tolist() for h in Histories.from_lists([[1, 2, 3], [4]]).drop_last(2)]
-        [[1], []]
-        """
-        return self.slice(self.offsets[:-1], np.maximum(self.offsets[:-1], self.offsets[1:] - n))
-
     def latest(self, n: int) -> Histories:
         """Each sequence cut to its ``n`` latest items.
 

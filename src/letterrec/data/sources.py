@@ -53,6 +53,12 @@ def sources_of(given: object, *, named: bool = False) -> str | Dataset | Frames 
             none that an item's id may begin with.
     """
     if isinstance(given, Mapping):
+        for called, one in given.items():
+            if isinstance(one, list | tuple):
+                raise DataError(
+                    f"source {str(called)!r} of a dict is a {type(one).__name__}; expected "
+                    "sources by name, each a path, a DataFrame or a Dataset; columns come in a DataFrame"
+                )
         return _all_named([(str(name), source) for name, source in given.items()])
     if isinstance(given, list | tuple):
         parts = [_split(source) for source in given]

@@ -92,14 +92,15 @@ def item_text(
     {'categories': ('Beauty', 'Nails')}
     """
     named = fields if isinstance(fields, Mapping) else {}
-    image = image_of([v for k, v in named.items() if _is_image(k)])
+    image = image_of([v for k, v in named.items() if is_image(k)])
     if categories is None:
         categories = next((v for k, v in named.items() if is_category(k) and v), None)
     shown = title_of(title)
     further = worded(fields) if isinstance(fields, Mapping) else map(words_of, fields)
     texts = [printable(t) for t in (title_words(shown), *further) if t]
     text = ". ".join(dict.fromkeys(texts))
-    return ItemText(shown, text, category_path(categories), attributes_in(named), image)
+    kept = {k: v for k, v in named.items() if not is_image(k)}
+    return ItemText(shown, text, category_path(categories), attributes_in(kept), image)
 
 
 def category_path(value: object) -> tuple[str, ...]:
@@ -135,7 +136,8 @@ def image_of(value: object) -> str:
     return value.strip() if isinstance(value, str) and _IMAGE.fullmatch(value.strip()) else ""
 
 
-def _is_image(name: object) -> bool:
+def is_image(name: object) -> bool:
+    """Whether a column of this name has the addresses of images."""
     return isinstance(name, str) and name.casefold() in _IMAGES
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -76,19 +76,35 @@ class Queries:
         return whole.masked_fill(~excluding[:, None], -1)
 
 
-class Ranking(NamedTuple):
-    """The answer to `Queries`, best first.
+class Ranking(tuple[Tensor, Tensor]):
+    """The answer to `Queries`, best first: a pair of items and scores.
 
     Attributes:
         items: int64 ``(n, k)`` item rows, -1 where fewer than ``k`` are left.
         scores: float32 ``(n, k)``, higher is better, ``-inf`` where there is no item: natural
             log-probabilities of a generative recommender, scores of other models.
-        asked: what wishes in words changed in the search; None where there were none.
+        wish_effect: what wishes in words changed in the search; None where there were none.
     """
 
-    items: Tensor
-    scores: Tensor
-    asked: WishEffect | None = None
+    wish_effect: WishEffect | None
+
+    def __new__(
+        cls, items: Tensor, scores: Tensor, wish_effect: WishEffect | None = None
+    ) -> Ranking:
+        """Of both, and of what wishes changed."""
+        self = super().__new__(cls, (items, scores))
+        self.wish_effect = wish_effect
+        return self
+
+    @property
+    def items(self) -> Tensor:
+        """See the class."""
+        return self[0]
+
+    @property
+    def scores(self) -> Tensor:
+        """See the class."""
+        return self[1]
 
 
 class Ranker(Protocol):

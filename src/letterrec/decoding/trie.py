@@ -141,12 +141,6 @@ class Trie:
         mask.scatter_(1, torch.where(inside & (codes >= 0), codes, size), True)
         return mask[:, :size]
 
-    @property
-    def n_bytes(self) -> int:
-        """Size of the tensors in memory, in bytes."""
-        tensors = (self.items, self.position, *self.codes, *self.first_child, *self.first_item)
-        return sum(t.nbytes for t in (*tensors, *self.tables) if t is not None)
-
     def to(self, device: torch.device | str) -> Trie:
         """The same trie on another device."""
         return Trie(

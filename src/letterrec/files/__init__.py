@@ -86,7 +86,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def refuse_damaged(path: Path) -> Iterator[None]:
     """Read a run's file in the block: whatever is wrong with its content becomes a `RunError`.
 
     Raises:
@@ -111,7 +111,7 @@ def read_json(path: Path) -> Any:
     Raises:
         RunError: the file is missing, may not be read, or is no JSON.
     """
-    with reading(path):
+    with refuse_damaged(path):
         return json.loads(path.read_text("utf-8"))
 
 

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from letterrec.errors import RunError
-from letterrec.files import atomic_path, reading
+from letterrec.files import atomic_path, refuse_damaged
 
 
 def write_tensors(
@@ -51,7 +51,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    with reading(path), _one_file(path) as file:
+    with refuse_damaged(path), _one_file(path) as file:
         yield file
 
 

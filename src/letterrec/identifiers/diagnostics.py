@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NotRequired, TypedDict, final
+from typing import NotRequired, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from letterrec.embeddings.similarity import EXACT, unit
 from letterrec.errors import IdentifierError

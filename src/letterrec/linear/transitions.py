@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from letterrec.embeddings.similarity import as_matrix, most_similar
-from letterrec.files import reading
+from letterrec.files import refuse_damaged
 from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.linear.events import expand_to_events
 from letterrec.linear.retrieved import Retrieved
@@ -228,7 +228,7 @@ class Transitions:
             RunError: the file is missing or damaged.
         """
         tensors, about = read_tensors(path)
-        with reading(path):
+        with refuse_damaged(path):
             counts, items, offsets = (tensors[n].numpy() for n in ("counts", "items", "offsets"))
             n_behaviours = int(about.get("behaviours", 1))
             targets = tuple(json.loads(about.get("targets", "[0]")))

@@ -18,7 +18,7 @@ from letterrec.data.splits import Split
 from letterrec.errors import RunError
 from letterrec.evaluation.metrics import Ranks
 from letterrec.evaluation.results import Evaluation
-from letterrec.files import fingerprint, reading, write_json
+from letterrec.files import fingerprint, refuse_damaged, write_json
 from letterrec.files.tensors import read_matrix, read_tensors, write_tensors
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.identifiers.identifiers import Identifiers
@@ -79,7 +79,8 @@ class Artefacts:
     @property
     def data_fingerprint(self) -> str | None:
         """Of the data that the run was made from; None where it has read none, or does not say."""
-        return self.about["stages"].get("read", {}).get("fingerprint")
+        read = self.about["stages"].get("read")
+        return None if read is None else read.get("fingerprint")
 
     def dataset(self) -> Dataset:
         """The run's data.
@@ -88,7 +89,7 @@ class Artefacts:
             RunError: they are missing or damaged, or not those that the run was made from.
         """
         self.require("read")
-        with reading(self.files.data):
+        with refuse_damaged(self.files.data):
             dataset = read_dataset(self.files.data)
             if not all(isinstance(t, str) for t in (*dataset.titles, *(dataset.texts or ()))):
                 raise ValueError("a title or a text is none")
@@ -183,7 +184,7 @@ class Artefacts:
         path = self.files.transitions
         if not self.settings.transitions.enabled:
             return None
-        with reading(path):
+        with refuse_damaged(path):
             found = Transitions.load(path)
             if found.n_items != n_items:
                 raise ValueError(f"{found.n_items} items, the run has {n_items}")
@@ -209,14 +210,16 @@ class Artefacts:
         write_tensors(self.files.ranks, tensors, about)
 
     def ranks(self, split: Split) -> Ranks:
-        """int64 ``(n_cases,)``: the ranks kept for a split, as `evaluation.evaluate_split` gives.
+        """int64 ``(n_cases,)``: the ranks kept for a split.
+
+        They are those of `evaluation.protocol.evaluate_split`.
 
         Raises:
             RunError: there are none; runs of older versions kept none.
         """
         self.require("evaluation")
         path = self.files.ranks
-        with reading(path):
+        with refuse_damaged(path):
             return read_tensors(path)[0][split].numpy().astype(np.int64)
 
     def save_metrics(self, metrics: Evaluation) -> None:

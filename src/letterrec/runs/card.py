@@ -65,8 +65,7 @@ def model_card(run: Run, name: str) -> str:
 
 def _kind(settings: Settings) -> str:
     kind = "baseline, which scores all items" if is_baseline(settings) else "generative recommender"
-    library = "[LetterRec](https://pypi.org/project/letterrec/)"
-    return f"A {kind}, of {library} (`{settings.recommender.name}`)"
+    return f"A {kind}, of LetterRec (`{settings.recommender.name}`)"
 
 
 def _metrics(measured: Evaluation) -> str:

@@ -10,6 +10,7 @@ recommender's order of equals, and the figures of ``metrics.json``. A refit with
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,25 +30,39 @@ from letterrec.progress import say
 from letterrec.runs.run import Run
 
 
-def forget(run: Run, user: object) -> None:
-    """Take a user out of all files of a run.
+def forget(run: Run, users: Sequence[object]) -> None:
+    """Take users out of all files of a run; where one of them is refused, none is.
 
     Args:
-        run: has read its data. A server of it forgets him when it is told to reload.
-        user: his id; in a run of several domains it may stand alone if he is in one of them.
+        run: has read its data. A server of it forgets them when it is told to reload.
+        users: their ids; in a run of several domains one may stand alone if he is in one of them.
 
     Raises:
         NotFound: the run has no such user, or one in each of several domains.
-        RequestError: it has no other, or it is no id.
+        RequestError: it has no others, one is no id, or there are none.
         RunError: its data are damaged.
     """
     dataset = run.dataset()
+    if not users:
+        raise RequestError("no user is given; expected an id, or a list of ids")
+    rows = sorted({_row_of(user, dataset, run) for user in users}, reverse=True)
+    if len(rows) == dataset.n_users:
+        names = " and ".join(map(repr, users[:3]))
+        raise RequestError(f"{run.folder} has no other user than {names}; delete the folder")
+    for row in rows:  # from the last, so that the rows before stay where they are
+        _forget_row(run, row)
+
+
+def _row_of(user: object, dataset: Dataset, run: Run) -> int:
     row = user_row(user, dataset)
     if row is None:
         of_all = f"user {user!r} is not among the {dataset.n_users} users of {run.folder}"
         raise NotFound(f"{of_all}{_hint(dataset)}")
-    if dataset.n_users == 1:
-        raise RequestError(f"{run.folder} has no other user than {user!r}; delete the folder")
+    return row
+
+
+def _forget_row(run: Run, row: int) -> None:
+    dataset = run.dataset()
     rest = without(dataset, row)
     if run.files.ranks.exists():
         _drop_ranks(run, dataset, rest, row)

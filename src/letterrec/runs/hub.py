@@ -39,7 +39,7 @@ def push(run: Run, name: str, *, public: bool = False, message: str | None = Non
         RunError: the run is unfinished.
     """
     run.require("recommender")
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(str(name)):  # a call may bring anything
         raise RequestError(f"{name!r}: expected USER/NAME, the name of a repository on the Hub")
     from huggingface_hub import HfApi
 

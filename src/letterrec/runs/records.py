@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
+from typing import Annotated, NotRequired, Required, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from letterrec.errors import RunError
 from letterrec.evaluation.results import Evaluation
-from letterrec.files import read_json, reading
+from letterrec.files import read_json, refuse_damaged
 from letterrec.identifiers.diagnostics import Diagnosis
 
 FORMAT = 2  # of a run folder; runs made before there were numbers are of format 1
+Checked = TypeVar("Checked")
 
 
 class StageRecord(TypedDict, total=False):
     """A stage that is done: what is read of it again, among other facts."""
 
-    seconds: float
+    seconds: Required[float]
     finished: str
     best_epoch: int
     users: int
@@ -33,14 +35,14 @@ class Refitted(TypedDict):
     """
 
     run: str
-    epochs: int
+    epochs: Annotated[int, Field(ge=0)]
     weights: str
 
 
 class RunRecord(TypedDict):
-    """``run.json``, as it stands there."""
+    """``run.json``; runs of format 1 do not say theirs."""
 
-    format: int
+    format: NotRequired[Annotated[int, Field(ge=1)]]
     letterrec: str
     source: str
     seed: int
@@ -54,43 +56,9 @@ class RunRecord(TypedDict):
 
 
 class Record(BaseModel):
-    """A JSON object."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
-class Stage(Record):
-    """A stage that is done; of ``read`` also what the data were."""
-
-    seconds: float
-    fingerprint: str | None = None
-    side_fingerprint: str | None = None
-    side_fingerprints: dict[str, str] | None = None
-    best_epoch: int | None = None
-
-
-class Learned(Record):
-    """``refitted``."""
-
-    run: str
-    epochs: int = Field(ge=0)
-    weights: str
-
-
-class About(Record):
-    """``run.json``."""
-
-    format: int = Field(1, ge=1)
-    letterrec: str
-    source: str
-    seed: int
-    started: str
-    commit: str | None
-    python: str
-    packages: dict[str, str]
-    machine: dict[str, object]
-    stages: dict[str, Stage]
-    refitted: Learned | None = None
+    """An object of ``metrics.json``: what readers rely on. Its type has more, which runs of earlier
+    versions do not say.
+    """
 
 
 class Figures(Record):
@@ -127,57 +95,27 @@ class Metrics(Record):
     popularity: PopularityBySplit
 
 
-class Level(Record):
-    """The codes of a level."""
-
-    codes_used: int
-    entropy: float
-    largest_share: float
-
-
-class CollisionRate(Record):
-    """Shares of the items."""
-
-    before: float
-    after: float
-
-
-class DomainUse(Record):
-    """How the items of a domain use the codes."""
-
-    items: int
-    levels: list[Level]
-    shared: float
-
-
-class Diagnostics(Record):
-    """``diagnostics.json``."""
-
-    levels: list[Level]
-    collision_rate: CollisionRate
-    cf_overlap: float | None = None
-    cf_overlap_any: float | None = None
-    cf_overlap_items: int | None = None
-    random_overlap_any: float | None = None
-    domains: dict[str, DomainUse] | None = None
+_ABOUT = TypeAdapter(RunRecord)
+_DIAGNOSTICS = TypeAdapter(Diagnosis)
+_METRICS = TypeAdapter(Metrics)
 
 
 def read_about(path: Path) -> RunRecord:
     """``run.json``; see `_checked` for what is raised."""
-    return cast(RunRecord, _checked(path, About))
+    return cast(RunRecord, _checked(path, _ABOUT))
 
 
 def read_metrics(path: Path) -> Evaluation:
     """``metrics.json``, which has both splits and popularity; see `_checked`."""
-    return cast(Evaluation, _checked(path, Metrics))
+    return cast(Evaluation, _checked(path, _METRICS))
 
 
 def read_diagnostics(path: Path) -> Diagnosis:
     """``diagnostics.json``; see `_checked`."""
-    return cast(Diagnosis, _checked(path, Diagnostics))
+    return cast(Diagnosis, _checked(path, _DIAGNOSTICS))
 
 
-def _checked(path: Path, kind: type[Record]) -> object:
+def _checked(path: Path, kind: TypeAdapter[Checked]) -> object:
     """A JSON object of a run, as it stands in the file.
 
     Raises:
@@ -185,14 +123,14 @@ def _checked(path: Path, kind: type[Record]) -> object:
     """
     value: object = read_json(path)
     made = value.get("format") if isinstance(value, dict) else None
-    if kind is About and isinstance(made, int) and made > FORMAT:
+    if kind is _ABOUT and isinstance(made, int) and made > FORMAT:
         raise RunError(
             f"{path.parent} was made by a newer version (format {str(made)[:9]}; this one reads up "
             f"to {FORMAT}); open it with that version of letterrec"
         )
-    with reading(path):
+    with refuse_damaged(path):
         try:
-            kind.model_validate(value)
+            kind.validate_python(value, strict=True)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "all of it"

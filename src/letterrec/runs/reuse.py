@@ -82,7 +82,9 @@ def deciding(settings: Settings, stage: str) -> object:
 
 def _same_data(run: Run, other: Run) -> bool:
     """Whether both have read the same: interactions, texts, embeddings that came with them."""
-    ours, theirs = (r.about["stages"].get("read", {}) for r in (run, other))
+    ours, theirs = (r.about["stages"].get("read") for r in (run, other))
+    if ours is None or theirs is None:
+        return False
     data, sides = ours.get("fingerprint"), ours.get("side_fingerprint")
     if data is None or sides is None:
         return False

@@ -24,7 +24,7 @@ from letterrec.data.readers.frames import Frames
 from letterrec.data.saved import write_dataset
 from letterrec.data.sources import Sources
 from letterrec.errors import RunError, SettingsError, one_line
-from letterrec.files import fingerprint, reading, write_json, write_text
+from letterrec.files import fingerprint, refuse_damaged, write_json, write_text
 from letterrec.progress import say
 from letterrec.runs import tracking
 from letterrec.runs.artefacts import Artefacts
@@ -165,7 +165,7 @@ class Run(Artefacts):
             RunError: there is none, it is damaged, or it may not be read.
         """
         files = Layout(folder)
-        with reading(files.about):
+        with refuse_damaged(files.about):
             if folder.is_file():
                 raise RunError(f"{folder} is a file; expected the folder of a run")
             if not files.about.exists():
@@ -175,7 +175,7 @@ class Run(Artefacts):
                 )
         about = read_about(files.about)
         try:
-            with reading(files.settings):
+            with refuse_damaged(files.settings):
                 settings = parse_kept_settings(tomllib.loads(files.settings.read_text("utf-8")))
         except SettingsError as error:
             raise RunError(
@@ -189,8 +189,9 @@ class Run(Artefacts):
         same ones.
         """
         about = self.about
-        trained = about["stages"].get("recommender", {}).get("finished", "")
-        with reading(self.files.settings):
+        recommender = about["stages"].get("recommender")
+        trained = "" if recommender is None else recommender.get("finished", "")
+        with refuse_damaged(self.files.settings):
             settings = self.files.settings.read_text("utf-8")
         made = (about["started"], about["source"], trained, self.data_fingerprint or "")
         return fingerprint(settings, *made)[:12]

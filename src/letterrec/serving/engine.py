@@ -23,7 +23,7 @@ from letterrec.data import Dataset
 from letterrec.data.lookup import short
 from letterrec.decoding.ranker import Ranker
 from letterrec.errors import RequestError
-from letterrec.files import fingerprint, reading
+from letterrec.files import fingerprint, refuse_damaged
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.linear.transitions import Transitions
 from letterrec.runs.layout import Layout
@@ -133,7 +133,7 @@ class Engine:
             self._version = version
             if changes.lineage == self.catalogue.lineage:
                 return False
-            with reading(self.files.catalogue):
+            with refuse_damaged(self.files.catalogue):
                 self._apply(changes)
             return True
 

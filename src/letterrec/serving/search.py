@@ -84,7 +84,7 @@ class Search:
             everything = np.ones(self.dataset.n_behaviours, dtype=bool)
             seen_by = np.stack([everything if q.seen_by is None else q.seen_by for q in queries])
         allowed, before = self._allowed(queries, domain)
-        items, scores, wishes = self.model.ranker(self.catalogue).rank(
+        ranking = self.model.ranker(self.catalogue).rank(
             Queries(
                 histories_of(queries, self.dataset),
                 max(q.k for q in queries),
@@ -99,7 +99,8 @@ class Search:
             )
         )
         found = []
-        lines = zip(queries, items.tolist(), scores.tolist(), strict=True)
+        wishes = ranking.wish_effect
+        lines = zip(queries, ranking.items.tolist(), ranking.scores.tolist(), strict=True)
         for place, (query, line, score) in enumerate(lines):
             best = [(i, s) for i, s in zip(line, score, strict=True) if i >= 0][: query.k]
             is_told = query.explain and query.instruction is not None and len(query.rows) > 0

@@ -80,6 +80,7 @@ class Service:
         self.metrics = metrics or ServerMetrics()
         self.engine = engine or opened(load)
         self.before: Engine | None = None  # that was served before
+        self.left: str | None = None  # id of the run that a rollback left, until one is loaded
         # Exempt the libraries' many objects from garbage collection, which would block all
         # requests. Only at the start: later, this would also exempt objects of open requests, and
         # those in reference cycles would never be freed.
@@ -222,6 +223,7 @@ class Service:
         engine = opened(self._load)
         if engine.run_id != self.engine.run_id:  # else the version before stays what it was
             self.before = self.engine
+        self.left = None
         self.engine, self._editor = engine, Editor(engine)
         return engine
 
@@ -231,6 +233,8 @@ class Service:
             raise Conflict("no version was served before this one; reload another run first")
         with suppress(RunError):  # its folder may be gone by now
             engine.refresh()
+        is_back = engine.run_id == self.left  # the run that was left is served again
+        self.left = None if is_back else self.engine.run_id
         self.before = self.engine
         self.engine, self._editor = engine, Editor(engine)
         return engine

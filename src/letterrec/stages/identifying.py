@@ -26,7 +26,7 @@ from letterrec.stages.learning import options_of
 from letterrec.stages.stages import Embeddings, MadeCf, MadeIdentifiers, MadeTokenizer
 from letterrec.tokenizers import TOKENIZERS, Items, Tokenizer
 from letterrec.tokenizers.assignment import assign
-from letterrec.tokenizers.base import Part
+from letterrec.tokenizers.base import InputName
 from letterrec.training.devices import device
 
 
@@ -82,7 +82,7 @@ def given_cf(run: Run, dataset: Dataset) -> MadeCf:
     return MadeCf(collaborative.given_cf(source, dataset, ids=ids, order=order))
 
 
-def tokenizer_reads(settings: Settings, part: Part) -> bool:
+def tokenizer_reads(settings: Settings, part: InputName) -> bool:
     """Whether there is a tokenizer to be fitted that reads a part of what the items bring."""
     is_learned = settings.identifiers.source == "learned"
     return is_learned and part in TOKENIZERS[settings.tokenizer.name].reads

@@ -19,7 +19,7 @@ from letterrec.decoding.ranker import GenerativeRanker, Ranker
 from letterrec.decoding.trie import Trie
 from letterrec.embeddings.query_encoder import QueryEncoder
 from letterrec.evaluation.protocol import Validation
-from letterrec.files import reading
+from letterrec.files import refuse_damaged
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.linear import transition_fitting
 from letterrec.linear.context_tuning import tune_context
@@ -109,7 +109,7 @@ def load_weights(run: Run, recommender: Model) -> None:
         RunError: the weights are missing, damaged, or of another shape.
     """
     weights = run.weights()
-    with reading(run.weights_path):
+    with refuse_damaged(run.weights_path):
         recommender.load_state_dict(weights)
     recommender.to(device()).eval()
 
@@ -124,7 +124,7 @@ def load_wishes(run: Run, recommender: Recommender) -> None:
         return
     weights = run.wishes()
     reader = recommender.wishes.reader
-    with reading(run.files.wishes):
+    with refuse_damaged(run.files.wishes):
         reader.load_state_dict(weights)
     reader.to(device()).eval()
     recommender.eval()  # what it keeps of the reader is made anew

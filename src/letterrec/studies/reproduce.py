@@ -24,7 +24,7 @@ from letterrec.progress import say
 from letterrec.runs.run import Run
 from letterrec.studies import TableName
 from letterrec.studies.quantized import PROBE, at_scale_of, linear_probe, over_rotations
-from letterrec.studies.rows import ROWS, TABLES, Table, rows_for, settings_of
+from letterrec.studies.rows import ROWS, TABLES, PaperTable, rows_for, settings_of
 from letterrec.studies.runs import finished_run, seconds_of
 from letterrec.tokenizers import Items
 from letterrec.training.devices import device
@@ -235,7 +235,7 @@ _MEASURES: Mapping[TableName, Callable[[str, Runs, Dataset], SeedResult]] = {
 }
 
 
-def _names(row_name: str, table: Table, data_name: str) -> dict[str, Any]:
+def _names(row_name: str, table: PaperTable, data_name: str) -> dict[str, Any]:
     """What a row is called, here and in the paper, and the paper's figures for it."""
     paper_row = table.rows[row_name]
     return {

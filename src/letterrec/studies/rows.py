@@ -19,7 +19,7 @@ from letterrec.training.devices import device
 
 
 @dataclass(frozen=True)
-class Row:
+class StudyRow:
     """One method.
 
     Attributes:
@@ -93,37 +93,41 @@ _LCREC_COST = "about 29 hours of one core on Beauty (docs/LLM.md)"
 _BIGREC_COST = "about two days of one core on Beauty (estimated from LC-Rec's)"
 _P5_TID_COST = "about six hours of two cores on Beauty (estimated from TIGER's)"
 
-ROWS: Mapping[str, Row] = {
-    "popularity": Row("popularity", model="popularity"),
-    "sasrec": Row("SASRec, full cross-entropy", recommender="sasrec"),
-    "mf": Row("MF (BPR)", recommender="mf"),
-    "caser": Row("Caser, full cross-entropy", recommender="caser"),
-    "hgn": Row("HGN, full cross-entropy", recommender="hgn"),
-    "bert4rec": Row("BERT4Rec", recommender="bert4rec"),
-    "lightgcn": Row("LightGCN", recommender="lightgcn"),
-    "ease": Row("EASE", recommender="ease"),
-    "slist": Row("SLIST", recommender="slist"),
-    "host": Row("SASRec's own embeddings", recommender="rqt", model="sasrec"),
-    "bigrec": Row(
+ROWS: Mapping[str, StudyRow] = {
+    "popularity": StudyRow("popularity", model="popularity"),
+    "sasrec": StudyRow("SASRec, full cross-entropy", recommender="sasrec"),
+    "mf": StudyRow("MF (BPR)", recommender="mf"),
+    "caser": StudyRow("Caser, full cross-entropy", recommender="caser"),
+    "hgn": StudyRow("HGN, full cross-entropy", recommender="hgn"),
+    "bert4rec": StudyRow("BERT4Rec", recommender="bert4rec"),
+    "lightgcn": StudyRow("LightGCN", recommender="lightgcn"),
+    "ease": StudyRow("EASE", recommender="ease"),
+    "slist": StudyRow("SLIST", recommender="slist"),
+    "host": StudyRow("SASRec's own embeddings", recommender="rqt", model="sasrec"),
+    "bigrec": StudyRow(
         "BIGRec with SmolLM2-135M", recommender="bigrec", needs_text=True, cost=_BIGREC_COST
     ),
-    "p5-tid": Row("P5-TID", recommender="p5-tid", needs_text=True, cost=_P5_TID_COST),
-    "p5-semid": Row("P5-SemID", ("tokenizer.name=p5-semid", _PLAIN_LOSS), needs_categories=True),
-    "p5-cid": Row("P5-CID", ("tokenizer.name=p5-cid", _PLAIN_LOSS)),
-    "plain": Row(
+    "p5-tid": StudyRow("P5-TID", recommender="p5-tid", needs_text=True, cost=_P5_TID_COST),
+    "p5-semid": StudyRow(
+        "P5-SemID", ("tokenizer.name=p5-semid", _PLAIN_LOSS), needs_categories=True
+    ),
+    "p5-cid": StudyRow("P5-CID", ("tokenizer.name=p5-cid", _PLAIN_LOSS)),
+    "plain": StudyRow(
         "plain RQ-VAE identifiers", (*_PAPER, _NO_CF, _NO_DIVERSITY, _PLAIN_LOSS), _BUDGET
     ),
-    "collaborative": Row("+ collaborative term", (*_PAPER, _NO_DIVERSITY, _PLAIN_LOSS), _BUDGET),
-    "diversity": Row("+ diversity term", (*_PAPER, _NO_CF, _PLAIN_LOSS), _BUDGET),
-    "both": Row("+ both terms", (*_PAPER, _PLAIN_LOSS), _BUDGET),
-    "letter": Row(
+    "collaborative": StudyRow(
+        "+ collaborative term", (*_PAPER, _NO_DIVERSITY, _PLAIN_LOSS), _BUDGET
+    ),
+    "diversity": StudyRow("+ diversity term", (*_PAPER, _NO_CF, _PLAIN_LOSS), _BUDGET),
+    "both": StudyRow("+ both terms", (*_PAPER, _PLAIN_LOSS), _BUDGET),
+    "letter": StudyRow(
         "LETTER, as in the paper but for encoder and epochs", (*_PAPER, _RANKING_LOSS), _BUDGET
     ),
-    "rqkmeans": Row("RQ-KMeans identifiers", ("tokenizer.name=rqkmeans", _PLAIN_LOSS)),
-    "published": Row(
+    "rqkmeans": StudyRow("RQ-KMeans identifiers", ("tokenizer.name=rqkmeans", _PLAIN_LOSS)),
+    "published": StudyRow(
         "published identifiers", ("identifiers.source=given",), given_identifiers=True
     ),
-    "lcrec": Row(
+    "lcrec": StudyRow(
         "LC-Rec with SmolLM2-135M, plain RQ-VAE identifiers",
         (*_PAPER, _NO_CF, _NO_DIVERSITY, _PLAIN_LOSS),
         _BUDGET,
@@ -131,7 +135,7 @@ ROWS: Mapping[str, Row] = {
         needs_text=True,
         cost=_LCREC_COST,
     ),
-    "letter-lcrec": Row(
+    "letter-lcrec": StudyRow(
         "LETTER-LC-Rec with SmolLM2-135M",
         (*_PAPER, _RANKING_LOSS),
         _BUDGET,
@@ -139,13 +143,13 @@ ROWS: Mapping[str, Row] = {
         needs_text=True,
         cost=_LCREC_COST,
     ),
-    "alone": Row("LetterRec's recipe without transitions", recommender="rqt"),
-    "ours": Row("LetterRec's recipe (rqt)", ("transitions.enabled=true",), recommender="rqt"),
+    "alone": StudyRow("LetterRec's recipe without transitions", recommender="rqt"),
+    "ours": StudyRow("LetterRec's recipe (rqt)", ("transitions.enabled=true",), recommender="rqt"),
 }
 
 
 @dataclass(frozen=True)
-class Table:
+class PaperTable:
     """Rows side by side.
 
     Attributes:
@@ -167,8 +171,8 @@ class Table:
 
 _FOUR = ("recall@5", "recall@10", "ndcg@5", "ndcg@10")
 
-TABLES: Mapping[TableName, Table] = {
-    "table1": Table(
+TABLES: Mapping[TableName, PaperTable] = {
+    "table1": PaperTable(
         title="Overall performance (the paper's Table 1)",
         rows={
             "popularity": "",
@@ -204,7 +208,7 @@ TABLES: Mapping[TableName, Table] = {
         metrics=_FOUR,
         paper=paper.TABLE_1,
     ),
-    "table2": Table(
+    "table2": PaperTable(
         title="Ablation (the paper's Table 2)",
         rows={
             "plain": "(0): TIGER",
@@ -223,7 +227,7 @@ TABLES: Mapping[TableName, Table] = {
         metrics=("recall@10", "ndcg@10"),
         paper=paper.TABLE_2,
     ),
-    "table3": Table(
+    "table3": PaperTable(
         title="Quantized embeddings in place of SASRec's (the paper's Table 3)",
         rows={"host": "", "plain": "TIGER", "letter": "LETTER", "ours": ""},
         differences=(("letter", "plain"), ("ours", "plain")),
@@ -231,7 +235,7 @@ TABLES: Mapping[TableName, Table] = {
         paper=paper.TABLE_3,
         until="identifiers",
     ),
-    "table4": Table(
+    "table4": PaperTable(
         title="Items with a code of their CF neighbour (the paper's Table 4)",
         rows={
             "plain": "TIGER",
@@ -256,12 +260,12 @@ TABLES: Mapping[TableName, Table] = {
 }
 
 
-def rows_for(table: Table, dataset: Dataset) -> list[str]:
+def rows_for(table: PaperTable, dataset: Dataset) -> list[str]:
     """Names of the table's rows that these data and this machine allow."""
     return [name for name in table.rows if ROWS[name].unavailable(dataset) is None]
 
 
-def settings_of(row: Row, recommender: str, seed: int, overrides: Sequence[str]) -> Settings:
+def settings_of(row: StudyRow, recommender: str, seed: int, overrides: Sequence[str]) -> Settings:
     """The settings of a row's run.
 
     Args:

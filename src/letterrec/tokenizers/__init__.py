@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from letterrec.errors import RunError
-from letterrec.files import read_json, reading
+from letterrec.files import read_json, refuse_damaged
 from letterrec.tokenizers.base import Items, Tokenizer
 from letterrec.tokenizers.letter import LetterTokenizer
 from letterrec.tokenizers.p5 import CategoryTokenizer, CooccurrenceTokenizer
@@ -41,7 +41,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         RunError: there is none, or none that this version knows.
     """
     path = folder / "tokenizer.json"
-    with reading(path):
+    with refuse_damaged(path):
         about = read_json(path)
         name = about.get("name")
         for key, value in about.items():

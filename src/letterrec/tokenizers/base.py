@@ -17,7 +17,7 @@ from letterrec.files import read_json
 from letterrec.training.options import TrainingOptions
 
 Codes = NDArray[np.int32]
-Part = Literal["content", "cf", "categories", "cooccurrence"]  # of `Items`
+InputName = Literal["content", "cf", "categories", "cooccurrence"]  # of `Items`
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Tokenizer(ABC):
     """
 
     name: ClassVar[str]
-    reads: ClassVar[frozenset[Part]] = frozenset({"content", "cf"})
+    reads: ClassVar[frozenset[InputName]] = frozenset({"content", "cf"})
 
     def __init__(self, **settings: object) -> None:
         """Take the tokenizer's own settings, as flat keywords, by a constructor that names them.

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from letterrec.errors import RunError
-from letterrec.files import reading
+from letterrec.files import refuse_damaged
 from letterrec.files.tensors import read_metadata, read_tensors, write_tensors
 from letterrec.training import distributed
 from letterrec.training.optimizers import Optimizers
@@ -233,7 +233,7 @@ def read_log(folder: Path) -> TrainingLog:
         RunError: there is no checkpoint, or it is damaged.
     """
     path = folder / _FILE
-    with reading(path):
+    with refuse_damaged(path):
         return TrainingLog(**read_metadata(path)["log"])
 
 

@@ -23,7 +23,7 @@ from letterrec.identifiers.titles import title_identifiers
 from letterrec.recommenders.lcrec import llm
 from letterrec.recommenders.lcrec.grounding import embed_titles, title_end, write_titles
 from letterrec.recommenders.lcrec.model import LcRec
-from letterrec.recommenders.lcrec.tasks import Part, history
+from letterrec.recommenders.lcrec.tasks import PromptPart, history
 
 COLOURS = ("red", "green", "blue", "white", "black", "grey", "brown", "pink")
 TITLES = [f"{colour} {thing}" for thing in ("lamp", "chair") for colour in COLOURS]
@@ -88,7 +88,7 @@ def test_a_title_that_is_written_exactly_is_the_nearest(tiny_model: Path) -> Non
 
 def test_the_loss_is_over_all_words_of_titles(tiny_model: Path) -> None:
     model = grounded(tiny_model, temperature=0.7).eval()
-    parts = [Part("Chosen: "), Part(items=(2,)), Part(items=(9,), wanted=True)]
+    parts = [PromptPart("Chosen: "), PromptPart(items=(2,)), PromptPart(items=(9,), wanted=True)]
     example = model.prompts.example(parts)
     words = [code for code in model.item_codes[9].tolist() if code >= 0]
     with torch.no_grad():

@@ -33,7 +33,7 @@ from letterrec.identifiers.titles import title_identifiers
 from letterrec.recommenders.lcrec import llm
 from letterrec.recommenders.lcrec.export import export, merged
 from letterrec.recommenders.lcrec.model import LcRec
-from letterrec.recommenders.lcrec.tasks import TASKS, Case, Part, history
+from letterrec.recommenders.lcrec.tasks import TASKS, Case, PromptPart, history
 from letterrec.training.options import TrainingOptions
 from ranking import assert_same_rankings
 
@@ -95,7 +95,12 @@ def test_titles_are_ranked_as_exhaustive_scoring_ranks_them(tiny_model: Path) ->
 
 
 def test_loss_on_the_answer_or_on_the_whole_text(tiny_model: Path) -> None:
-    parts = [Part("Seen: "), Part(items=(3,)), Part("\nNext: "), Part(items=(5,), wanted=True)]
+    parts = [
+        PromptPart("Seen: "),
+        PromptPart(items=(3,)),
+        PromptPart("\nNext: "),
+        PromptPart(items=(5,), wanted=True),
+    ]
     settings = {"model": str(tiny_model), "max_history": 4}
     answer = LcRec(planted_identifiers(), **settings)
     whole = LcRec(planted_identifiers(), **settings, loss_on="text")
@@ -216,20 +221,20 @@ def test_every_task_asks_for_something_that_can_be_learned(name: str, tiny_model
 
 def test_tasks_say_what_they_should() -> None:
     assert TASKS["seqrec"](case()) == [
-        Part("Chosen so far, oldest first: "),
-        Part(items=(4,)),
-        Part(items=(5, 6), wanted=True),
+        PromptPart("Chosen so far, oldest first: "),
+        PromptPart(items=(4,)),
+        PromptPart(items=(5, 6), wanted=True),
     ]
     assert TASKS["preference"](case())[1:] == [
-        Part(items=(4, 5, 6)),
-        Part("\nLikes: "),
-        Part("bright lamps", wanted=True),
+        PromptPart(items=(4, 5, 6)),
+        PromptPart("\nLikes: "),
+        PromptPart("bright lamps", wanted=True),
     ]
     silent = replace(case(), preference="")
     assert TASKS["preference"](silent) == TASKS["seqrec"](silent)
     for seed in range(5):
         *_, titles, answer = TASKS["titles2index"](case(seed))
-        assert answer in [Part(items=(5,), wanted=True), Part(items=(6,), wanted=True)]
+        assert answer in [PromptPart(items=(5,), wanted=True), PromptPart(items=(6,), wanted=True)]
         assert f"Lamp number {answer.items[0] - 1}\nNext: " in titles.text
         *_, known, answer = TASKS["item2index"](case(seed))
         item = answer.items[0]
@@ -246,7 +251,12 @@ def test_the_loss_counts_wanted_tokens_among_legal_ones(tiny_model: Path) -> Non
         identifiers, model=str(tiny_model), dtype="float32", temperature=0.7, dropout=0.0
     ).eval()
     prompts, trie = recommender.prompts, Trie.build(identifiers)
-    parts = [Part("Given "), Part(items=(2,)), Part(items=(9,), wanted=True), Part("red", (), True)]
+    parts = [
+        PromptPart("Given "),
+        PromptPart(items=(2,)),
+        PromptPart(items=(9,), wanted=True),
+        PromptPart("red", (), True),
+    ]
     batch = prompts.batch([prompts.example(parts), prompts.example(parts[:3])])
     with torch.no_grad():
         loss = recommender(*batch)["loss"]

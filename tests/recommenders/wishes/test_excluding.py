@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from letterrec.recommenders.wishes.excluding import ItemWords
+from letterrec.recommenders.wishes.excluding import WordIndex
 
-WORDS = ItemWords(
+WORDS = WordIndex(
     [
         "Rose perfumes",
         "Lotion, perfume-free",

@@ -62,3 +62,88 @@ def test_files_of_edits_without_images_load(own_run: Path, serve: Callable[..., 
     catalogue = letterrec.load(own_run).catalogue
     assert not any(catalogue.images)
     assert catalogue.titles[1] == "a hose"
+
+
+def test_what_a_put_does_not_give_stays(serve: Callable[..., Any], own_run: Path) -> None:
+    with serve(own_run) as served, served.client() as client:
+
+        def words(item: str) -> tuple[str, str]:
+            found = client.get(f"/v1/items/{item}").raise_for_status().json()
+            return found["title"], found["text"]
+
+        def upsert(**item: str) -> dict[str, Any]:
+            body = {"items": [item], "upsert": True}
+            return dict(client.post("/v1/items", json=body).raise_for_status().json())
+
+        new = {"title": "red lipstick", "text": "brand 1"}
+        client.put("/v1/items/n1", json=new).raise_for_status()
+        client.put("/v1/items/n1", json={"text": "brand 2"}).raise_for_status()
+        assert words("n1") == ("red lipstick", "red lipstick. brand 2")
+        client.put("/v1/items/n1", json={"title": "blue lipstick"}).raise_for_status()
+        assert words("n1") == ("blue lipstick", "blue lipstick. brand 2")
+        client.put("/v1/items/n1", json={"image": RED}).raise_for_status()
+        assert words("n1") == ("blue lipstick", "blue lipstick. brand 2")
+        upsert(item="n1", text="brand 3")
+        assert words("n1") == ("blue lipstick", "blue lipstick. brand 3")
+        table = "item,title,brand\nn1,,brand 4\ni12,a balm,\n"
+        at = {"content-type": "text/csv"}
+        client.post("/v1/bulk", content=table, headers=at).raise_for_status()
+        assert words("n1") == ("blue lipstick", "blue lipstick. brand 4")
+        assert words("i12") == ("a balm", "a balm. brand 0")
+        client.put("/v1/items/n2", json={"text": "green tea"}).raise_for_status()  # no title
+        client.put("/v1/items/n2", json={"text": "black tea"}).raise_for_status()
+        assert words("n2") == ("n2", "black tea")
+        for nothing in ({}, {"title": "", "text": ""}):
+            assert client.put("/v1/items/n1", json=nothing).status_code == 422
+        assert client.put("/v1/items/n3", json={"image": RED}).status_code == 422
+
+
+def test_an_upsert_says_what_it_did(serve: Callable[..., Any], own_run: Path) -> None:
+    with serve(own_run) as served, served.client() as client:
+        rows = [{"item": "n1", "title": "red lipstick"}, {"item": "i01", "title": "a hose"}]
+
+        def upserted() -> tuple[int, int, int]:
+            answer = client.post("/v1/items", json={"items": rows, "upsert": True})
+            found = answer.raise_for_status().json()
+            return answer.status_code, found["added"], found["changed"]
+
+        assert upserted() == (201, 1, 1)
+        assert upserted() == (200, 0, 0)
+        rows[0]["title"] = "blue lipstick"
+        assert upserted() == (200, 0, 1)
+
+
+def test_control_characters_in_titles_are_refused(serve: Callable[..., Any], own_run: Path) -> None:
+    with serve(own_run) as served, served.client() as client:
+        for sign in ("\0", "\x1b", "\u202e", "\u2066"):
+            title = {"title": f"red {sign}lipstick"}
+            refused = [
+                client.put("/v1/items/i01", json=title),
+                client.put("/v1/items/n1", json=title),
+                client.patch("/v1/items/i01", json=title),
+                client.post("/v1/items", json={"items": [{"item": "n1", **title}]}),
+            ]
+            assert [answer.status_code for answer in refused] == [422] * 4
+            for answer in refused:
+                assert f"control character U+{ord(sign):04X}" in answer.json()["detail"]
+        kept = "\u05e9\u05dc\u05d5\u05dd\u200f \U0001f469\u200d\U0001f680"  # an emoji of two
+        assert client.patch("/v1/items/i01", json={"title": kept}).json()["title"] == kept
+
+
+def test_tables_with_doubtful_rows_are_refused(serve: Callable[..., Any], own_run: Path) -> None:
+    with serve(own_run) as served, served.client() as client:
+        for table, words in (
+            ("item,title\n77001,a\n7,b\n77001.0,c\n", "rows 1 and 3 are both of item '77001'"),
+            ("item,title\nn1,a\n,b\n", "row 2 has no item id"),
+            (f"item,title,image\nn1,a,{RED}\nn2,b,javascript:x\n", "row 2: image 'javascript:x'"),
+            ("item,title,image\nn1,a,ftp://a/b.png\n", "begins with https://"),
+            ("item,name of it\nn1,a\n", "add a column 'title'"),
+        ):
+            at = {"content-type": "text/csv"}
+            refused = client.post("/v1/bulk", content=table, headers=at)
+            assert refused.status_code == 422
+            assert words in refused.json()["detail"]
+            assert "--columns" not in refused.json()["detail"]
+        table = f"item,title,image\nn1,a hose,{RED}\nn2,a tea,\n"
+        made = client.post("/v1/bulk", content=table, headers=at).raise_for_status().json()
+        assert made["added"] == 2

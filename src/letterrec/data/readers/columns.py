@@ -69,6 +69,7 @@ def find_columns(
     told: Mapping[str, str],
     notes: list[str],
     file: str = "",
+    has_option: bool = True,
 ) -> dict[str, str]:
     """Role -> column, for every one of ``roles``.
 
@@ -79,6 +80,7 @@ def find_columns(
         told: role -> column, as the caller has it; this decides.
         notes: gets a line for each column that is read under another name than its own.
         file: the file's name in these lines.
+        has_option: whether the caller takes ``--columns``, which errors then name.
 
     Raises:
         DataError: a role has no column, or several could have it.
@@ -101,8 +103,12 @@ def find_columns(
             if len(candidates) > 1:
                 raise DataError(
                     f"{where} has several columns that may be {role!r}: "
-                    f"{' and '.join(map(repr, candidates))}; choose with --columns "
-                    f"{role}={candidates[0]}"
+                    f"{' and '.join(map(repr, candidates))}; "
+                    + (
+                        f"choose with --columns {role}={candidates[0]}"
+                        if has_option
+                        else f"call the right one {role!r}"
+                    )
                 )
             if candidates:
                 columns[role] = candidates[0]
@@ -113,7 +119,7 @@ def find_columns(
                 f"{role!r} with --columns {role}=NAME"
             )
         if role not in columns:
-            raise missing_column(where, role, found, columns.values())
+            raise missing_column(where, role, found, columns.values(), has_option=has_option)
     notes += [
         f"{file}: column {column!r} is read as {role!r}"
         for role, column in columns.items()
@@ -145,9 +151,16 @@ def item_of_catalogue(found: Sequence[str], log_item: str) -> str | None:
 
 
 def missing_column(
-    where: object, role: Role, found: Sequence[str], used: Collection[str] = ()
+    where: object,
+    role: Role,
+    found: Sequence[str],
+    used: Collection[str] = (),
+    *,
+    has_option: bool = True,
 ) -> DataError:
-    """The error for a role that no column has, with the free column that comes closest."""
+    """The error for a role that no column has, with the free column that comes closest; and with
+    the option ``--columns`` where there is one.
+    """
     if len(found) == 1 and (other := _OTHER.search(found[0].strip())):
         return DataError(
             f"{where}: its first line {found[0][:80]!r} has fields separated by {other[0]!r}; "
@@ -161,9 +174,12 @@ def missing_column(
     }
     best = max(similarity, key=lambda c: similarity[c], default=None)
     if best is not None and similarity[best] >= 0.7:
-        hint = f"rename {best!r} to {role!r}, or give --columns {role}={best}"
+        hint = f"rename {best!r} to {role!r}"
+        option = f", or give --columns {role}={best}"
     else:
-        hint = f"add a column {role!r}, or say which it is with --columns {role}=NAME"
+        hint = f"add a column {role!r}"
+        option = f", or say which it is with --columns {role}=NAME"
+    hint += option if has_option else ""
     if role == "timestamp":
         hint += "; if the rows are in the order of time, --set data.order=rows takes that instead"
     elif role == "rating":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
@@ -17,7 +17,7 @@ from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.columns import candidates_for, find_columns, item_of_catalogue
 from letterrec.data.readers.side_tables import LookUp, Rows, SideTable, counted, look_up_in
 from letterrec.data.readers.table_files import TableFile, hive_keys, kind_of, open_table, plain_name
-from letterrec.data.text import ItemText, is_year, item_text
+from letterrec.data.text import ItemText, is_image, is_year, item_text, title_of
 from letterrec.errors import DataError
 
 
@@ -42,7 +42,8 @@ def read_items(path: Path) -> dict[str, ItemText]:
     """Read one table of items (columns item, title and further texts), whatever its name is.
 
     Raises:
-        DataError: the file is missing, of another type or without items, or a column is missing.
+        DataError: the file is missing, of another type or without items, a column is missing, a row
+            has no id or that of another row, or an image is no address that a page may show.
     """
     return _read(path, by_domain=False)[0]
 
@@ -72,21 +73,41 @@ def _read(path: Path, *, by_domain: bool) -> tuple[dict[str, ItemText], dict[str
     of_each: dict[str, str] = {}
     has_domains = by_domain and "domain" in table.names(of_all=True)
     domains = (r.get("domain") for r in table.rows(["domain"])) if has_domains else repeat(None)
-    rows = zip(_items(table, _item_columns(table, "", {}, [])), domains, strict=False)
-    for row, ((value, make), domain) in enumerate(rows, start=1):
+    columns = _item_columns(table, "", {}, [], has_option=False)
+    row_of: dict[str, int] = {}
+    rows = zip(_cells(table, columns), domains, strict=False)
+    for row, ((value, title, further), domain) in enumerate(rows, start=1):
         item = checked_id(value, path, f"row {row}")
-        if item is not None and has_domains:
+        if item is None:
+            raise DataError(f"{path}: row {row} has no item id; give it one, or leave the row out")
+        if has_domains:
             if not isinstance(domain, str) or not domain:
                 raise DataError(f"{path}: row {row}: item {item!r} has no domain; give it one")
             if "/" in domain:
                 raise DataError(f"{path}: row {row}: domain {domain!r}: expected one without '/'")
             item = item if item.startswith(qualified(domain, "")) else qualified(domain, item)
-            of_each.setdefault(item, domain)
-        if item is not None and item not in items:
-            items[item] = make()
+            of_each[item] = domain
+        if item in row_of:
+            raise DataError(
+                f"{path}: rows {row_of[item]} and {row} are both of item {item!r}; keep one of them"
+            )
+        row_of[item] = row
+        items[item] = item_text(title, further)
+        if not items[item].image:
+            _check_images(further, path, row)
     if not items:
         raise DataError(f"{path} holds no items; expected a row for each, with item and title")
     return items, of_each
+
+
+def _check_images(further: Mapping[str, object], path: Path, row: int) -> None:
+    """Refuse what stands for an image and is none that a page may show."""
+    for name, value in further.items():
+        if is_image(name) and title_of(value):
+            raise DataError(
+                f"{path}: row {row}: {name} {title_of(value)[:60]!r}: expected an address that "
+                "begins with https://, or with one / on the host"
+            )
 
 
 def catalogue_beside(
@@ -202,7 +223,12 @@ def titles_in(log: TableFile, item: str, title: str) -> LookUp[ItemText]:
 
 
 def _item_columns(
-    table: TableFile, log_item: str, told: Mapping[str, str], notes: list[str]
+    table: TableFile,
+    log_item: str,
+    told: Mapping[str, str],
+    notes: list[str],
+    *,
+    has_option: bool = True,
 ) -> dict[str, str]:
     """The columns of ids and titles in a catalogue; ids may be named as in the log."""
     found = table.names(of_all=True)
@@ -219,6 +245,7 @@ def _item_columns(
         told=told,
         notes=notes,
         file=table.path.name,
+        has_option=has_option,
     )
 
 
@@ -229,12 +256,20 @@ def _items(
 
     Titles that are JSON objects go to ``objects``.
     """
+    for item, title, further in _cells(table, columns):
+        if objects is not None and isinstance(title, Mapping):
+            objects.append(title)
+        yield item, partial(item_text, title, further)
+
+
+def _cells(
+    table: TableFile, columns: Mapping[str, str]
+) -> Iterator[tuple[object, object, dict[str, object]]]:
+    """Of each row the id, the title and the further columns."""
     item, title = columns["item"], columns["title"]
     for row in table.rows(None if table.kind == "jsonl" else _texts(table, (item, title))):
         further = {k: v for k, v in row.items() if k not in (item, title)}
-        if objects is not None and isinstance(row.get(title), Mapping):
-            objects.append(row[title])
-        yield row.get(item), partial(item_text, row.get(title), further)
+        yield row.get(item), row.get(title), further
 
 
 def _texts(table: TableFile, keys: Collection[str]) -> list[str]:

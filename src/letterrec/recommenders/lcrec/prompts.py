@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
-from letterrec.recommenders.lcrec.tasks import Part
+from letterrec.recommenders.lcrec.tasks import PromptPart
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -88,7 +88,7 @@ class Prompts:
         """Spell items by these identifiers from now on."""
         self._spelled = identifiers.tokens
 
-    def example(self, parts: Sequence[Part]) -> Example:
+    def example(self, parts: Sequence[PromptPart]) -> Example:
         """The tokens of a prompt. A wanted part's text is followed by the tokenizer's end token."""
         example = Example()
         example.add(self._start)

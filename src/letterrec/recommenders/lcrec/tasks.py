@@ -22,7 +22,7 @@ _TITLES = 5  # at most, of the latest items in a prompt that has titles for iden
 
 
 @dataclass(frozen=True)
-class Part:
+class PromptPart:
     """A piece of a prompt: either text, or items, which are spelled by their identifiers.
 
     Attributes:
@@ -91,93 +91,107 @@ class Case:
         return " ".join(words[start : start + length]).strip(".,;:")
 
 
-def history(items: Sequence[int], query: str | None = None) -> list[Part]:
+def history(items: Sequence[int], query: str | None = None) -> list[PromptPart]:
     """The prompt that the next item continues, in training as in recommending.
 
     Args:
         items: item rows, oldest first; may be empty where there is a query.
         query: what the user asks for, in words.
     """
-    parts = [Part("Chosen so far, oldest first: "), Part(items=tuple(items))] if items else []
+    parts = (
+        [PromptPart("Chosen so far, oldest first: "), PromptPart(items=tuple(items))]
+        if items
+        else []
+    )
     if query is not None:
         request = f"Wanted now: {_cut(query)}\nNext: "
-        parts.append(Part(f"\n{request}" if items else request))
+        parts.append(PromptPart(f"\n{request}" if items else request))
     return parts
 
 
-def seqrec(case: Case) -> list[Part]:
+def seqrec(case: Case) -> list[PromptPart]:
     """Identifiers of the history -> identifier of the next item.
 
     The prompt is a list that the next item continues, so one text trains the model to predict
     every item of the window but the first.
     """
     first, *others = case.window
-    return [*history([first]), Part(items=tuple(others), wanted=True)]
+    return [*history([first]), PromptPart(items=tuple(others), wanted=True)]
 
 
-def item2index(case: Case) -> list[Part]:
+def item2index(case: Case) -> list[PromptPart]:
     """Title or description of an item, either in half of the cases -> its identifier."""
     item = case.any_item()
     described = case.random.random() < 0.5
     known = case.description(item) if described else case.title(item)
-    return [Part(f"{known}\nIdentifier: "), Part(items=(item,), wanted=True, alone=True)]
-
-
-def index2item(case: Case) -> list[Part]:
-    """Identifier of an item -> its title."""
-    item = case.any_item()
     return [
-        Part("Identifier: "),
-        Part(items=(item,), alone=True),
-        Part("\nTitle: "),
-        Part(case.title(item), wanted=True),
+        PromptPart(f"{known}\nIdentifier: "),
+        PromptPart(items=(item,), wanted=True, alone=True),
     ]
 
 
-def titled(case: Case) -> list[Part]:
+def index2item(case: Case) -> list[PromptPart]:
+    """Identifier of an item -> its title."""
+    item = case.any_item()
+    return [
+        PromptPart("Identifier: "),
+        PromptPart(items=(item,), alone=True),
+        PromptPart("\nTitle: "),
+        PromptPart(case.title(item), wanted=True),
+    ]
+
+
+def titled(case: Case) -> list[PromptPart]:
     """Identifiers of the history and the title of its latest item -> identifier of the next."""
     items, target = case.cut()
     return _with_words(items, case.title(items[-1]), target)
 
 
-def described(case: Case) -> list[Part]:
+def described(case: Case) -> list[PromptPart]:
     """Identifiers of the history and a description of its latest item -> identifier of the next."""
     items, target = case.cut()
     return _with_words(items, case.description(items[-1]), target)
 
 
-def index2title(case: Case) -> list[Part]:
+def index2title(case: Case) -> list[PromptPart]:
     """Identifiers of the history -> title of the next item."""
     items, target = case.cut()
-    return [*history(items), Part("\nNext title: "), Part(case.title(target), wanted=True)]
+    return [
+        *history(items),
+        PromptPart("\nNext title: "),
+        PromptPart(case.title(target), wanted=True),
+    ]
 
 
-def titles2index(case: Case) -> list[Part]:
+def titles2index(case: Case) -> list[PromptPart]:
     """Titles of the latest items of the history -> identifier of the next item."""
     items, target = case.cut()
     titles = "; ".join(case.title(item) for item in items[-_TITLES:])
-    return [Part(f"Chosen so far: {titles}\nNext: "), Part(items=(target,), wanted=True)]
+    return [
+        PromptPart(f"Chosen so far: {titles}\nNext: "),
+        PromptPart(items=(target,), wanted=True),
+    ]
 
 
-def query(case: Case) -> list[Part]:
+def query(case: Case) -> list[PromptPart]:
     """A query in words, after a history in three of four cases -> identifier of the item.
 
     Queries are made up from the texts of items. A user's wishes are worded the same (`history`).
     """
     items, target = case.cut()
     known = items if case.random.random() < 0.75 else ()
-    return [*history(known, case.query(target)), Part(items=(target,), wanted=True)]
+    return [*history(known, case.query(target)), PromptPart(items=(target,), wanted=True)]
 
 
-def preference(case: Case) -> list[Part]:
+def preference(case: Case) -> list[PromptPart]:
     """Identifiers of the history -> what the user likes, in words; `seqrec` where it is unknown."""
     if not case.preference:
         return seqrec(case)
     summary = _cut(case.preference, _PREFERENCE_WORDS)
-    return [*history(case.window), Part("\nLikes: "), Part(summary, wanted=True)]
+    return [*history(case.window), PromptPart("\nLikes: "), PromptPart(summary, wanted=True)]
 
 
-TASKS: dict[str, Callable[[Case], list[Part]]] = {
+TASKS: dict[str, Callable[[Case], list[PromptPart]]] = {
     "seqrec": seqrec,
     "item2index": item2index,
     "index2item": index2item,
@@ -217,9 +231,9 @@ def refuse_tasks_without_text(
         )
 
 
-def _with_words(items: tuple[int, ...], words: str, target: int) -> list[Part]:
-    aside = Part(f"\nThe latest is: {words}\nNext: ")
-    return [*history(items), aside, Part(items=(target,), wanted=True)]
+def _with_words(items: tuple[int, ...], words: str, target: int) -> list[PromptPart]:
+    aside = PromptPart(f"\nThe latest is: {words}\nNext: ")
+    return [*history(items), aside, PromptPart(items=(target,), wanted=True)]
 
 
 def _cut(text: str, words: int = _WORDS) -> str:

@@ -40,7 +40,7 @@ class Kept(Generic[Made]):
         self._kept = None
 
 
-class Table(NamedTuple):
+class ItemTable(NamedTuple):
     """What stands for each item in the softmax over items.
 
     Attributes:
@@ -52,7 +52,7 @@ class Table(NamedTuple):
     rough: Tensor
 
     @classmethod
-    def of(cls, items: Tensor) -> Table:
+    def of(cls, items: Tensor) -> ItemTable:
         """A table of items ``(n_items, d)`` and of its rough copy."""
         return cls(items, items.to(torch.bfloat16) if has_bfloat16() else items)
 
@@ -80,11 +80,11 @@ class Likely:
     Attributes:
         table: of the items.
         query: ``(batch, d)``.
-        scores: float32 ``(batch, n_items)`` of `Table.scores`; exact ones take their place.
+        scores: float32 ``(batch, n_items)`` of `ItemTable.scores`; exact ones take their place.
         share: of the probability that all items have together.
     """
 
-    table: Table
+    table: ItemTable
     query: Tensor
     scores: Tensor
     share: float

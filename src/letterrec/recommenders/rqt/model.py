@@ -39,10 +39,10 @@ from letterrec.recommenders.base import Features, LegalCodes, Recommender
 from letterrec.recommenders.preferences import Preferences, fit_preferences
 from letterrec.recommenders.rqt import network
 from letterrec.recommenders.rqt.decoder import RqtDecoder
-from letterrec.recommenders.rqt.likely import Finder, Kept, Likely, Table
+from letterrec.recommenders.rqt.likely import Finder, ItemTable, Kept, Likely
 from letterrec.recommenders.rqt.network import Network
+from letterrec.recommenders.rqt.packing import are_taken_once, collate
 from letterrec.recommenders.rqt.scoring import code_loss, item_log_probs
-from letterrec.recommenders.rqt.sequences import are_taken_once, collate
 from letterrec.recommenders.rqt.wished import Wished, present, wished_items
 from letterrec.recommenders.wishes.following import Wishes
 from letterrec.recommenders.wishes.reader import WishReader
@@ -124,8 +124,8 @@ class Rqt(Network, Recommender):
         self.behaviour_weight = behaviour_weight
         self.item_weight, self.item_share = item_weight, item_share
         self._legal = LegalCodes(identifiers, trie)
-        self._ranked: Kept[Table] = Kept()
-        self._wished: Kept[Table] = Kept()
+        self._ranked: Kept[ItemTable] = Kept()
+        self._wished: Kept[ItemTable] = Kept()
         self._present: Kept[Tensor] = Kept()
 
     @classmethod
@@ -366,9 +366,9 @@ class Rqt(Network, Recommender):
         taken = items_of(histories, self.n_behaviours) if self.taken_once else None
         return Likely(table, query, table.scores(query, self.gone, taken), self.item_share).among
 
-    def _ranked_items(self) -> Table:
+    def _ranked_items(self) -> ItemTable:
         """What stands for the items in the softmax over items."""
-        return self._ranked.of(self.tokens, lambda: Table.of(self.items()))
+        return self._ranked.of(self.tokens, lambda: ItemTable.of(self.items()))
 
     def _beside(self, wishes: Wishes) -> Wished:
         """What reads histories and wishes together."""

@@ -13,7 +13,7 @@ from letterrec.decoding.wish_effect import WishEffect
 from letterrec.linear.retrieved import Retrieved
 from letterrec.nn.behaviours import items_of
 from letterrec.recommenders.rqt.decoder import RqtDecoder
-from letterrec.recommenders.rqt.likely import Likely, Table
+from letterrec.recommenders.rqt.likely import ItemTable, Likely
 from letterrec.recommenders.rqt.network import Network
 from letterrec.recommenders.wishes.following import ReadWishes, Wishes, phrases
 from letterrec.recommenders.wishes.reader import WishReader
@@ -33,8 +33,8 @@ class Wished:
 
     network: Network
     wishes: Wishes
-    ranked: Table | None
-    table: Table
+    ranked: ItemTable | None
+    table: ItemTable
     share: float
 
     def decoder(
@@ -99,11 +99,11 @@ class Wished:
         return query, scores, gained.masked_fill(~gained.isfinite(), 0.0)
 
 
-def wished_items(network: Network, reader: WishReader, ranked: Table | None) -> Table:
+def wished_items(network: Network, reader: WishReader, ranked: ItemTable | None) -> ItemTable:
     """What stands for items where wishes are read: behind that of the softmax over items."""
     assert network.content is not None
     items = reader.items(network.content)
-    return Table.of(items if ranked is None else torch.cat([ranked.items, items], 1))
+    return ItemTable.of(items if ranked is None else torch.cat([ranked.items, items], 1))
 
 
 def present(network: Network) -> Tensor:

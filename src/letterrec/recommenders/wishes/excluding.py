@@ -16,7 +16,7 @@ Rows = NDArray[np.int64]
 _KEPT = 1000  # phrases looked up
 
 
-class ItemWords:
+class WordIndex:
     """The words of a catalogue's items, looked up when a wish first rules something out.
 
     Args:
@@ -31,7 +31,7 @@ class ItemWords:
         """int64 rows of the items whose texts have all words of a phrase, and of those whose texts
         say that they are free of it.
 
-        >>> words = ItemWords(["Rose perfumes", "Lotion, perfume-free", "Soap"])
+        >>> words = WordIndex(["Rose perfumes", "Lotion, perfume-free", "Soap"])
         >>> [rows.tolist() for rows in words.having("perfume")]
         [[0], [1]]
         """

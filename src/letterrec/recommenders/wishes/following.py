@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from letterrec.embeddings.query_encoder import QueryEncoder
-from letterrec.recommenders.wishes.excluding import ItemWords
+from letterrec.recommenders.wishes.excluding import WordIndex
 from letterrec.recommenders.wishes.parsing import Wish
 from letterrec.recommenders.wishes.reader import WishReader
 
@@ -40,7 +40,7 @@ class Wishes:
     def __init__(self, reader: WishReader, encoder: QueryEncoder, texts: Sequence[str]) -> None:
         self.reader = reader
         self.encoder = encoder
-        self.words = ItemWords(texts)
+        self.words = WordIndex(texts)
 
     def read(self, instructions: Sequence[str | None], device: torch.device) -> ReadWishes:
         """The wishes of queries; None where one has none."""

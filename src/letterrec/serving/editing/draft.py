@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.data.text import ItemText, item_text, title_words
+from letterrec.data.text import ItemText, item_text, printable, title_words
 from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError
 from letterrec.serving.catalogue.changes import Changes, Receipt, Words
 from letterrec.serving.catalogue.states import State
@@ -21,6 +22,7 @@ from letterrec.tokenizers.base import Codes
 
 Embedding = NDArray[np.float32]  # (d_content,)
 _LONGEST_ID = 256  # characters
+_DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they reorder what follows
 
 
 class Draft:
@@ -138,8 +140,12 @@ class Draft:
         return len(new), sum(self._show(item, self._put_words(item, items[item])) for item in known)
 
     def _put_words(self, item: str, new: ItemText) -> Words:
-        """What an item is given; its image stays where none comes."""
-        return Words(new.title, new.text, new.image or self._words_of(item).image)
+        """What an item is given: its title, text and image each stay where none comes."""
+        old = self._words_of(item)
+        title = new.title or ("" if old.title == item else old.title)
+        further = _further(new.title, new.text) or _further(old.title, old.text)
+        texts = [t for t in (printable(title_words(title)), further) if t]
+        return Words(title, ". ".join(dict.fromkeys(texts)), new.image or old.image)
 
     def _change(self, edit: ChangeItem) -> int:
         item = edit.item
@@ -151,6 +157,8 @@ class Draft:
             words = self._edited(item, edit)
             if not words.text.strip():
                 raise _wordless(item)
+            if edit.title is not None:
+                _check_title(item, words.title)
             changed += self._show(item, words)
         if edit.state is not None:
             changed += self._set_states({item: edit.state})
@@ -162,9 +170,7 @@ class Draft:
         image = old.image if edit.image is None else edit.image
         if edit.title is None and edit.text is None:
             return old._replace(image=image)
-        further = edit.text
-        if further is None:
-            further = old.text.removeprefix(title_words(old.title)).removeprefix(". ")
+        further = _further(old.title, old.text) if edit.text is None else edit.text
         made = item_text(old.title if edit.title is None else edit.title, [further])
         return Words(made.title or item, made.text, image)
 
@@ -202,8 +208,10 @@ class Draft:
         for item, words in items.items():
             if self._states.get(item) == "deleted":
                 raise _deleted(item)
-            if not words.text.strip():
+            is_given = words.text.strip() or (words.image and self._is_known(item))
+            if not is_given:
                 raise _wordless(item)
+            _check_title(item, words.title)
 
     def _check_new(self, items: Mapping[str, ItemText]) -> None:
         """Refuse items that no identifier can be made for, or whose ids are taken."""
@@ -234,6 +242,7 @@ class Draft:
                 )
             if not words.text.strip():
                 raise _wordless(item)
+            _check_title(item, words.title)
 
     def _set_states(self, states: dict[str, State]) -> int:
         """Set the states of items, or of none; deleting twice is a mistake."""
@@ -291,6 +300,26 @@ class Draft:
             domains=(*old.domains, *self._domains),
             images=old.images + tuple(w.image for w in self._new.values()),
         )
+
+
+def _further(title: str, text: str) -> str:
+    """A text without the words of the title, if it begins with them."""
+    words = printable(title_words(title))
+    return "" if text == words else text.removeprefix(f"{words}. ")
+
+
+def _check_title(item: str, title: str) -> None:
+    """Refuse characters that are not shown but change what is shown.
+
+    Raises:
+        RequestError: the title has one.
+    """
+    for character in title:
+        if unicodedata.category(character) == "Cc" or character in _DIRECTIONS:
+            raise RequestError(
+                f"item {item!r}: its title has the control character U+{ord(character):04X}; "
+                "expected printable characters"
+            )
 
 
 def _deleted(item: str) -> Conflict:

@@ -34,8 +34,8 @@ class AddItems:
 
 @dataclass(frozen=True)
 class PutItems:
-    """Add items, or give those that are there this title and text: id -> title and text; and
-    id -> domain, where that is said (`placing`).
+    """Add items, or give those that are there this title, text and image, each where it is not
+    empty: id -> title and text; and id -> domain, where that is said (`placing`).
     """
 
     items: dict[str, ItemText]

@@ -152,13 +152,23 @@ def _changed(made: Made, version: Version, item: str) -> s.ChangedItem:
 
 def _add_adding(app: FastAPI, edits: _Edits) -> None:
     @app.post(
-        "/v1/items", status_code=201, responses=problems(403, 404, 409, 503), tags=["catalogue"]
+        "/v1/items",
+        status_code=201,
+        responses={
+            **problems(403, 404, 409, 503),
+            200: {"model": s.AddedItems, "description": "All items were there already"},
+        },
+        tags=["catalogue"],
     )
     async def add_items(
-        request: s.NewItems, http: Request, model: ModelName = None, key: IdempotencyKey = None
+        request: s.NewItems,
+        http: Request,
+        response: Response,
+        model: ModelName = None,
+        key: IdempotencyKey = None,
     ) -> s.AddedItems:
         """Add items; they can be recommended as soon as this is answered. With `upsert`, those
-        that are there get these titles, texts and images instead of being refused.
+        that are there get the titles, texts and images given here instead of being refused.
         """
         new = {i.item: _words(i.title, i.text, i.image) for i in request.items}
         if len(new) < len(request.items):
@@ -168,9 +178,13 @@ def _add_adding(app: FastAPI, edits: _Edits) -> None:
         kind = PutItems if request.upsert else AddItems
         edit = kind(new, _key(key, http, request.model_dump_json), domains)
         made, version = await edits.made(http, model, edit)
-        catalogue = made.catalogue
+        catalogue, receipt = made.catalogue, made.receipt
+        if not receipt.added:
+            response.status_code = 200
         return s.AddedItems(
             **version._asdict(),
+            added=receipt.added,
+            changed=receipt.changed,
             items=[s.ItemName(**views.name(catalogue, catalogue.rows[i])) for i in new],
         )
 
@@ -190,8 +204,8 @@ def _add_adding(app: FastAPI, edits: _Edits) -> None:
         model: ModelName = None,
         key: IdempotencyKey = None,
     ) -> s.ChangedItem:
-        """Add an item, or give one that is there this title, text and image; its identifier
-        stays.
+        """Add an item, or give one that is there this title, text and image; what is not given
+        stays, and so does its identifier.
         """
         item = edits.known_id(model, item)
         text = _words(words.title, words.text, words.image)
@@ -243,7 +257,7 @@ def _add_bulk(app: FastAPI, edits: _Edits) -> None:
         http: Request, model: ModelName = None, key: IdempotencyKey = None
     ) -> s.ImportedItems:
         """Take a table of items (csv, tsv, jsonl, parquet; columns item, title, further text): new
-        ones are added, those there get its titles, texts and images; all or none.
+        ones are added, those there get the titles, texts and images that it has; all or none.
         """
         body = await http.body()
         suffix = table_suffix(http.headers.get("content-type", ""))

@@ -1,7 +1,7 @@
 """Runs in service in one process: what is loaded, who may change it, what signals do to it.
 
-It reloads, and reads the tokens again, on SIGHUP, and stops on SIGTERM and SIGINT: requests in
-progress are still answered.
+On SIGHUP it reads the tokens again and reloads, but for a run that was rolled back. It stops on
+SIGTERM and SIGINT: requests in progress are still answered.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from letterrec.errors import LetterRecError, RequestError
+from letterrec.runs.run import Run
 from letterrec.serving.editing.editor import Editor
 from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Fleet
@@ -158,7 +159,7 @@ class Serving:
                 def reload() -> None:
                     self._read_tokens()
                     if is_first:
-                        task = loop.create_task(_reload(self.fleet))
+                        task = loop.create_task(_reload(self.fleet, self._runs))
                         tasks.add(task)
                         task.add_done_callback(tasks.discard)
 
@@ -209,6 +210,20 @@ def _load(load: Callable[[Path], Engine], folder: Path) -> Engine:
     return load(folder.resolve())
 
 
-async def _reload(fleet: Fleet) -> None:
-    with suppress(LetterRecError):  # logged by the service, which goes on with what it has
-        await fleet.reload(None)
+async def _reload(fleet: Fleet, runs: Mapping[str, Path]) -> None:
+    """Reload all runs, but those that a rollback left and that are still in their folders."""
+    for name, folder in runs.items():
+        left = fleet.named(name).left
+        with suppress(LetterRecError):  # logged by the service, which goes on with what it has
+            if left is not None and await asyncio.to_thread(_id_in, folder) == left:
+                event("not reloaded", model=name, run=left, reason="it was rolled back")
+            else:
+                await fleet.reload(name)
+
+
+def _id_in(folder: Path) -> str | None:
+    """The id of the run in a folder; None where there is none."""
+    try:
+        return Run.open(folder).id
+    except LetterRecError:
+        return None

@@ -73,19 +73,19 @@ class NewItems(Strict):
 
 
 class AddedItems(Versioned):
-    """The identifiers that new items got."""
+    """The items, with the identifiers that new ones got."""
 
+    added: int
+    changed: int = Field(description="items whose title, text or image is another now")
     items: list[ItemName]
 
 
 class ItemWords(Strict):
-    """What an item is called and described by."""
+    """What an item is called and described by; of an item that is there, what is empty stays."""
 
     title: Text = ""
     text: Text = Field("", description="whatever else describes it: brand, categories, ...")
-    image: Image = Field(
-        "", description="address of its image, on https or this server; it stays if not given"
-    )
+    image: Image = Field("", description="address of its image, on https or this server")
 
 
 class ItemChange(Strict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sys
@@ -97,6 +98,44 @@ def test_a_signal_replaces_the_tokens(alone: Alone) -> None:
     alone.admin.write_text(f"{SECOND}\n")
     read_again("tokens read")
     assert [status(t) for t in (FIRST, SECOND, READ)] == [401, 200, 200]
+
+
+def test_new_tokens_do_not_undo_a_rollback(own_run: Path, tmp_path: Path) -> None:
+    """The link may point to the run that was left; a third run is loaded."""
+    live = tmp_path / "live"
+    runs = [shutil.copytree(own_run, tmp_path / f"v{number}") for number in (1, 2, 3)]
+    for number, run in enumerate(runs, start=1):
+        about = json.loads((run / "run.json").read_text("utf-8"))
+        about["started"] = f"2026-01-0{number}T00:00:00+00:00"
+        (run / "run.json").write_text(json.dumps(about), "utf-8")
+    first, second, third = (Run.open(run).id for run in runs)
+
+    def point(to: Path) -> None:
+        (tmp_path / "next").symlink_to(to)
+        os.replace(tmp_path / "next", live)
+
+    point(runs[0])
+    with process(live, LETTERREC_TOKEN=FIRST) as served:
+        served.client.headers["authorization"] = f"Bearer {FIRST}"
+
+        def answers() -> str:
+            return str(served.client.get("/v1/run").json()["run"])
+
+        def told(event: str) -> str:
+            served.events.clear()
+            served.process.send_signal(signal.SIGHUP)
+            served.wait_for(event)
+            return answers()
+
+        point(runs[1])
+        assert told("reloaded") == second
+        served.client.post("/v1/rollback").raise_for_status()
+        assert told("not reloaded") == first
+        served.client.post("/v1/rollback").raise_for_status()  # forward again
+        assert told("reloaded") == second
+        served.client.post("/v1/rollback").raise_for_status()
+        point(runs[2])
+        assert told("reloaded") == third
 
 
 def test_a_server_is_not_ready_before_it_stops(alone: Alone) -> None:
