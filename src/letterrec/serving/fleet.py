@@ -85,6 +85,11 @@ class Fleet:
     def __len__(self) -> int:
         return len(self._services)
 
+    @property
+    def only(self) -> Service | None:
+        """The model that answers whatever is asked; None where there are several."""
+        return self.default if len(self) == 1 else None
+
     def share(self, name: str) -> float:
         """Of the requests that name no model, the share that a model gets."""
         if not self._weights:
@@ -158,7 +163,7 @@ class Fleet:
             with nullcontext() if self._switches is None else self._switches.turn():
                 for service in services:
                     try:
-                        await self._make(service.name, switch)
+                        await self._make(service.name, switch, follows=False)
                         await self._tell(service.name, switch)
                     except LetterRecError as error:
                         refused = refused or error
@@ -173,21 +178,25 @@ class Fleet:
                 "right and reload"
             )
 
-    async def _make(self, name: str, switch: Switch) -> Engine:
+    async def _make(self, name: str, switch: Switch, *, follows: bool) -> Engine:
         service = self.named(name)
-        return await (service.reload() if switch == "reload" else service.rollback())
+        make = service.reload if switch == "reload" else service.rollback
+        return await make(follows=follows)
+
+    async def _follow(self, name: str, switch: Switch) -> Engine:
+        return await self._make(name, switch, follows=True)
 
     async def watch(self) -> None:
         """Follow edits and switches of other processes, until cancelled."""
         watching = [service.watch() for service in self]
         if self._switches is not None:
-            watching.append(self._switches.follow(self._make))
+            watching.append(self._switches.follow(self._follow))
         await asyncio.gather(*watching)
 
     async def catch_up(self) -> None:
         """Do what other processes have switched since this server was started."""
         if self._switches is not None:
-            await self._switches.catch_up(self._make)
+            await self._switches.catch_up(self._follow)
 
     async def close(self) -> None:
         """Finish what was begun and stop."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -130,8 +131,11 @@ class Service:
                     self._edits.remove(waiting)
             raise
 
-    async def reload(self) -> Engine:
+    async def reload(self, *, follows: bool = False) -> Engine:
         """Open the run again and go on with it; on failure the engine stays.
+
+        Args:
+            follows: do what another process did, which has counted and logged it.
 
         Raises:
             LetterRecError: why the run on the disk cannot be served.
@@ -139,22 +143,35 @@ class Service:
         try:
             engine = await asyncio.wrap_future(self._keeper.submit(self._reload))
         except LetterRecError as error:
-            self.metrics.reloads.labels("refused").inc()
-            event("reload refused", reason=str(error))
+            name = "reload not followed" if follows else "reload refused"
+            event(name, logging.ERROR, model=self.name, reason=str(error))
+            if not follows:
+                self.metrics.reloads.labels("refused").inc()
             raise
-        self.metrics.reloads.labels("done").inc()
-        event("reloaded", **self._described(engine))
+        if not follows:
+            self.metrics.reloads.labels("done").inc()
+            event("reloaded", **self._described(engine))
         return engine
 
-    async def rollback(self) -> Engine:
+    async def rollback(self, *, follows: bool = False) -> Engine:
         """Go back to the engine before the last reload, and forward again when called once more.
+
+        Args:
+            follows: see `reload`.
 
         Raises:
             Conflict: there was none before.
         """
-        engine = await asyncio.wrap_future(self._keeper.submit(self._rollback))
-        self.metrics.reloads.labels("rolled back").inc()
-        event("rolled back", **self._described(engine))
+        try:
+            engine = await asyncio.wrap_future(self._keeper.submit(self._rollback))
+        except Conflict as error:
+            if follows:
+                reason = str(error)
+                event("rollback not followed", logging.ERROR, model=self.name, reason=reason)
+            raise
+        if not follows:
+            self.metrics.reloads.labels("rolled back").inc()
+            event("rolled back", **self._described(engine))
         return engine
 
     def _described(self, engine: Engine) -> dict[str, object]:
@@ -177,7 +194,7 @@ class Service:
             except LetterRecError as error:
                 if str(error) != problem:
                     problem = str(error)
-                    event("edits on the disk are not usable", reason=problem)
+                    event("edits on the disk are not usable", logging.ERROR, reason=problem)
 
     def close(self) -> None:
         """Finish what was begun and stop."""
@@ -227,7 +244,8 @@ class Service:
         if self.engine.refresh():
             after = self.engine.catalogue
             if after.generation <= before.generation:
-                event("edits were replaced", generation=after.generation, was=before.generation)
+                was, now = before.generation, after.generation
+                event("edits were replaced", logging.WARNING, generation=now, was=was)
 
 
 def opened(load: Callable[[], Engine]) -> Engine:

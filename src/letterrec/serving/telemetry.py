@@ -141,9 +141,11 @@ def gauges_of(models: Sequence[Gauges]) -> Iterator[Metric]:
     yield from (waiting, items, generation, run)
 
 
-def event(name: str, **fields: object) -> None:
-    """Log an event with its fields."""
-    log.info(name, extra={"fields": fields})
+def event(name: str, level: int = logging.INFO, /, **fields: object) -> None:
+    """Log an event with its fields, at a level of `logging`: warnings and errors are for someone
+    to look at.
+    """
+    log.log(level, name, extra={"fields": fields})
 
 
 class JsonLines(logging.Formatter):

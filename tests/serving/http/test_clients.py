@@ -599,7 +599,7 @@ def test_signals_while_the_run_is_loading(own_run: Path, how: str) -> None:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as served:
         assert served.stderr is not None
         for line in served.stderr:
-            if line.startswith("loading"):
+            if json.loads(line)["event"] == "loading":
                 break
         served.send_signal(signal.Signals[how])
         if how == "SIGHUP":

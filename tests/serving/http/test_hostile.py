@@ -19,7 +19,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
 
 # name -> method, path, body (bytes are sent as they are), status, words of the answer
 BAD: dict[str, tuple[str, str, Any, int, str]] = {
-    "no body": ("POST", RECOMMEND, b"", 422, "body"),
+    "no body": ("POST", RECOMMEND, b"", 422, "the body is empty; expected a JSON object"),
     "no JSON": ("POST", RECOMMEND, b"history=i01", 400, "not JSON"),
     "cut JSON": ("POST", RECOMMEND, b'{"history": ["i0', 400, "not JSON"),
     "not UTF-8": ("POST", RECOMMEND, b'{"history": ["\xff\xfe"]}', 400, "JSON"),
@@ -54,7 +54,16 @@ BAD: dict[str, tuple[str, str, Any, int, str]] = {
     "k negative": ("POST", RECOMMEND, {"history": [], "k": -5}, 422, "k = -5"),
     "k huge": ("POST", RECOMMEND, {"history": [], "k": 10**9}, 422, "less than or equal to 200"),
     "k beyond integers": ("POST", RECOMMEND, b'{"history":[],"k":%s}' % (b"9" * 400), 422, "k ="),
-    "k endless": ("POST", RECOMMEND, b'{"history":[],"k":%s}' % (b"9" * 5000), 400, "JSON"),
+    "k endless": (
+        "POST",
+        RECOMMEND,
+        b'{"history":[],"k":%s}' % (b"9" * 5000),
+        400,
+        "5000 digits; at",
+    ),
+    "where nothing": ("POST", RECOMMEND, {"where": {"a": []}}, 422, "body.where.a = []: expected"),
+    "where a half": ("POST", RECOMMEND, {"where": {"a": 0.5}}, 422, "where.a = 0.5: expected text"),
+    "an empty split key": ("POST", RECOMMEND, {"history": [], "split_key": ""}, 422, "split_key ="),
     "k a fraction": ("POST", RECOMMEND, {"history": [], "k": 2.5}, 422, "k = 2.5"),
     "k a string": ("POST", RECOMMEND, {"history": [], "k": "10"}, 422, "k = '10'"),
     "k a boolean": ("POST", RECOMMEND, {"history": [], "k": True}, 422, "k = True"),

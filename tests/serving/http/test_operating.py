@@ -103,11 +103,62 @@ def test_answers_and_metrics_say_what_answered(operated: httpx.Client, runs: Pat
             assert response.headers["x-run"] == run
         look = operated.get("/v1/run", params={"model": name})
         assert (look.json()["run"], look.headers["x-model"]) == (run, name)
-    assert operated.get("/v1/nothing").headers["x-run"] == ids["default"]
+    assert "x-run" not in operated.get("/v1/nothing").headers  # nobody was asked
     metrics = operated.get("/metrics").text
     assert f'letterrec_run_info{{model="new",run="{ids["new"]}"}} 0.25' in metrics
     assert 'letterrec_catalogue_generation{model="new"}' in metrics
     assert operated.post("/v1/recommend", json={"history": [], "model": "x"}).status_code == 404
+
+
+def test_the_address_names_the_model_too(operated: httpx.Client) -> None:
+    question = {"history": ["i05"], "k": 3}
+    batch = {"requests": [question, question | {"model": "new"}, question | {"model": "default"}]}
+    for model in ("new", "default"):
+        asked = {"params": {"model": model}}
+        assert operated.post("/v1/recommend", json=question, **asked).json()["model"] == model
+        answers = operated.post("/v1/recommend/batch", json=batch, **asked).json()["answers"]
+        assert [a.get("model") for a in answers].count(model) == 2
+        assert [a["error"]["status"] for a in answers if "error" in a] == [422]
+    other = operated.post("/v1/recommend?model=new", json=question | {"model": "default"})
+    assert other.status_code == 422
+    assert operated.post("/v1/recommend?model=nix", json=question).status_code == 404
+
+
+def test_a_refusal_names_the_model_that_was_asked(operated: httpx.Client, runs: Path) -> None:
+    ids = run_ids(runs)
+    refused = operated.post("/v1/recommend", json={"history": [], "model": "new", "k": 0})
+    assert (refused.status_code, refused.headers["x-model"]) == (422, "new")
+    assert refused.headers["x-run"] == ids["new"]
+    unserved = operated.post("/v1/recommend", json={"history": [], "model": "nix"})
+    assert unserved.status_code == 404
+    assert not {"x-model", "x-run", "x-generation"} & set(unserved.headers)
+    questions = [{"history": [], "model": model} for model in ("new", "default", "nix")]
+    mixed = operated.post("/v1/recommend/batch", json={"requests": questions})
+    assert mixed.headers["x-model"] == "mixed"
+    assert not {"x-run", "x-generation"} & set(mixed.headers)
+    assert [mixed.json()[name] for name in ("model", "run", "generation")] == [None] * 3
+    one = operated.post("/v1/recommend/batch", json={"requests": questions[::2]})
+    assert one.headers["x-model"] == one.json()["model"] == "new"
+    found = operated.get("/v1/search", params={"q": "lipstick", "model": "new"}).json()
+    assert (found["model"], found["run"]) == ("new", ids["new"])
+    assert type(found["generation"]) is int
+
+
+def test_a_person_may_have_a_number(operated: httpx.Client) -> None:
+    def chosen(key: int | str) -> set[str]:
+        question = {"history": [], "k": 1, "split_key": key}
+        body = {"requests": [question] * 20}
+        answers = operated.post("/v1/recommend/batch", json=body).json()["answers"]
+        return {answer["model"] for answer in answers}
+
+    for key in range(5):
+        assert chosen(key) == chosen(str(key))
+        assert len(chosen(key)) == 1
+
+
+def test_every_answer_varies_with_the_origin_where_some_are_named(operated: httpx.Client) -> None:
+    for headers in ({}, {"origin": "https://elsewhere.example"}, {"origin": SHOP}):
+        assert "origin" in operated.get("/v1/run", headers=headers).headers["vary"].lower()
 
 
 def test_models_are_split_by_weight_and_stay_with_a_person(operated: httpx.Client) -> None:

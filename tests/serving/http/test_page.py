@@ -273,6 +273,16 @@ def test_a_history_has_an_address_and_a_command(visit: Callable[..., Page]) -> N
     assert answers(page).locator(".link").all_inner_texts() == titles
 
 
+def test_items_of_an_address_that_are_not_there_are_named(visit: Callable[..., Page]) -> None:
+    page = visit()
+    page.goto(page.url.split("#")[0] + "#recommend/item=i00&item=gone-1&item=gone-2")
+    expect(page.locator("#status")).to_contain_text(
+        "does not have, of this address: gone-1, gone-2"
+    )
+    page.click("#history li .remove")
+    expect(page.locator("#status")).not_to_contain_text("gone")
+
+
 def test_the_map_marks_what_is_shown_and_found(visit: Callable[..., Page]) -> None:
     page = visit()
     page.goto(page.url.split("#")[0] + "#map/item=i00&item=i12")

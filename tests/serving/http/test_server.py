@@ -171,13 +171,17 @@ def test_processes_share_memory_edits_and_reloads(alone: Alone, own_run: Path) -
 
         served.process.send_signal(signal.SIGHUP)
         ends = time.monotonic() + 60
-        while {e["worker"] for e in list(served.events) if e["event"] == "reloaded"} < {0, 1, 2, 3}:
+        counted = 'letterrec_reloads_total{result="done"} 1.0'
+        while counted not in served.client.get("/metrics").text:
             assert time.monotonic() < ends
             time.sleep(0.05)
 
         next(iter(first.children())).kill()
         served.wait_for("a worker ended")
         assert set(statuses(served, "/v1/items/i33", 12)) == {404}  # also of the one started anew
+        assert counted in served.client.get("/metrics").text  # which did not count it again
+        assert [e["worker"] for e in served.events if e["event"] == "reloaded"] == [0]
+        assert [e["level"] for e in served.events if e["event"] == "a worker ended"] == ["error"]
         assert served.process.poll() is None
         count = sum(
             float(line.split()[-1])

@@ -97,7 +97,7 @@ def create_app(
         metrics=fleet.metrics,
         admission=Admission(tokens, may_change, body_limit, hosts, origins),
         deadline=deadline,
-        version=lambda: standing(fleet.default).version,
+        version=lambda: None if fleet.only is None else standing(fleet.only).version,
         root_path=root_path,
     )
     app.router.route_class = StrictRoute

@@ -18,6 +18,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
+_DIGITS = 640  # of a whole number; Python reads as many whatever limit it is given
 _SMALL = 16_384  # bytes; larger bodies are parsed on a thread
 
 
@@ -39,6 +40,7 @@ def parse(body: bytes) -> object:
             object_pairs_hook=_unique,
             parse_constant=_no_constant,
             parse_float=_finite,
+            parse_int=_whole,
         )
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is no UTF-8") from None
@@ -46,6 +48,12 @@ def parse(body: bytes) -> object:
         raise ValueError(f"{error.msg.lower()} at character {error.pos}") from None
     except RecursionError:
         raise ValueError("its nesting is too deep") from None
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits; at most {_DIGITS} are read")
+    return int(digits)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -68,9 +68,10 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         model: ModelName = None,
     ) -> s.SearchResponse:
         """Items whose titles hold all words, case and accents aside."""
-        catalogue = answering(http, fleet.named(model)).catalogue
+        _, catalogue, version = answering(http, fleet.named(model))
         rows = await drawings.run(lambda: catalogue.directory.search(q, limit))
         return s.SearchResponse(
+            **version._asdict(),
             items=[
                 s.Found(
                     **views.name(catalogue, row),
@@ -78,7 +79,7 @@ def _add_looking(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
                     interactions=int(catalogue.popularity[row]),
                 )
                 for row in rows
-            ]
+            ],
         )
 
     @app.get("/v1/items", responses=problems(404), tags=["catalogue"])

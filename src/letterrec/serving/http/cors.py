@@ -11,12 +11,19 @@ _SENT = b"authorization, content-type, idempotency-key, x-request-id"
 _SEEN = b"retry-after, x-generation, x-model, x-request-id, x-run"
 
 
-def cors_headers(origin: bytes) -> Headers:
-    """Headers with which a page of a named origin may read an answer."""
+def cors_headers(origin: bytes | None) -> Headers:
+    """Headers with which a page of a named origin may read an answer.
+
+    Where origins are named, every answer varies with the origin, also for a request without one: a
+    cache would else give it to a page, which could not read it.
+    """
+    varies = (b"vary", b"origin")
+    if origin is None:
+        return [varies]
     return [
         (b"access-control-allow-origin", origin),
         (b"access-control-expose-headers", _SEEN),
-        (b"vary", b"origin"),
+        varies,
     ]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -68,12 +69,21 @@ class DrainingServer(uvicorn.Server):
         config: of uvicorn.
         app: whose ``state.ready`` is what `/readyz` tells.
         drain: seconds to wait; a second signal ends the wait.
+        begun: called when requests are answered.
     """
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, drain: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: FastAPI, drain: float, begun: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._app, self._drain = app, drain
+        self._app, self._drain, self._begun = app, drain, begun
         self._draining = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        if self.started:
+            self._begun()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came."""
@@ -106,7 +116,7 @@ def end_in_time(server: uvicorn.Server) -> None:
     while not server.should_exit:
         time.sleep(0.1)
     time.sleep(_STOPPING)
-    event("ended without waiting any longer", seconds=_STOPPING)
+    event("ended without waiting any longer", logging.WARNING, seconds=_STOPPING)
     logging.shutdown()  # which writes it
     os._exit(0)
 

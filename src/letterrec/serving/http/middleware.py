@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +22,7 @@ from letterrec.serving.http.cors import cors_headers, preflight_headers
 from letterrec.serving.service import Service
 from letterrec.serving.telemetry import ServerMetrics, event, log
 
+MIXED = "mixed"  # what is called the model of a batch that several answer
 _BODY_SECONDS = 10.0  # in which a body must arrive, where the deadline is later
 _DRAINED = 64 * 2**20  # bytes of a refused body that are read, so that the client sees the answer
 _ROOM = 0.5  # seconds before the deadline at which a request is given up: its 503 must be in time
@@ -53,7 +54,8 @@ class RequestMiddleware:
     time until the response was written to the connection as ``sent_ms``.
 
     Every answer says what the request is called (``X-Request-ID``: the client's, or one made here)
-    and what answered it (``X-Model``, ``X-Run``, ``X-Generation``); so does the log.
+    and what answered it (``X-Model``, ``X-Run``, ``X-Generation``); so does the log. Where several
+    models are served and none was chosen, neither names one.
 
     Args:
         app: the application behind it.
@@ -62,7 +64,7 @@ class RequestMiddleware:
         deadline: seconds within which a request is answered; edits and reloads have a minute,
             tables of items ten. A request is given up half a second earlier (for short deadlines, a
             quarter) and answered with 503.
-        version: what serves where a route does not say; see `served_by`.
+        version: what serves where a route does not say (see `served_by`); None for nothing.
         root_path: the path under which a proxy has this server, such as ``/rec``; requests may
             come with it or without.
     """
@@ -74,7 +76,7 @@ class RequestMiddleware:
         metrics: ServerMetrics,
         admission: Admission,
         deadline: float,
-        version: Callable[[], Version],
+        version: Callable[[], Version | None],
         root_path: str = "",
     ) -> None:
         self._app, self._metrics, self._admission = app, metrics, admission
@@ -107,8 +109,8 @@ class RequestMiddleware:
                     *message.get("headers", []),
                     *_HEADERS,
                     (b"x-request-id", request_id),
-                    *_version_headers(state.setdefault("served", self._version())),
-                    *(cors_headers(origin) if origin is not None else ()),
+                    *_version_headers(self._served(state)),
+                    *(cors_headers(origin) if self._admission.origins else ()),
                 ]
                 if state.get("arriving"):  # the rest of the body is not the next request
                     message["headers"].append((b"connection", b"close"))
@@ -156,17 +158,24 @@ class RequestMiddleware:
             route = getattr(inner.get("route"), "path", "unmatched")
             self._metrics.requests.labels(route, method, status).inc()
             self._metrics.seconds.labels(route).observe(seconds)
-            served = state.get("served") or self._version()
             event(
                 "request",
                 request_id=request_id.decode(),
                 method=method,
                 route=route,
                 status=status,
-                **served._asdict(),
+                **self._served(state),
                 ms=round(1000 * seconds, 2),
                 sent_ms=round(1000 * (ended - arrived), 2),
             )
+
+    def _served(self, state: dict[str, Any]) -> Mapping[str, object]:
+        """What answers a request, as fields; from the first call on it stays."""
+        if "served" not in state:
+            version = self._version()
+            state["served"] = {} if version is None else version._asdict()
+        served: Mapping[str, object] = state["served"]
+        return served
 
     def _below_root(self, scope: Scope) -> Scope:
         """A request as it would be without the root path, which some proxies strip and some not."""
@@ -240,12 +249,8 @@ def _request_id(scope: Scope) -> bytes:
     return uuid4().hex.encode()
 
 
-def _version_headers(served: Version) -> list[tuple[bytes, bytes]]:
-    return [
-        (b"x-model", served.model.encode()),
-        (b"x-run", served.run.encode()),
-        (b"x-generation", str(served.generation).encode()),
-    ]
+def _version_headers(served: Mapping[str, object]) -> list[tuple[bytes, bytes]]:
+    return [(f"x-{name}".encode(), str(value).encode()) for name, value in served.items()]
 
 
 def _body_ends(arrived: float, ends: float) -> float:
@@ -291,9 +296,16 @@ async def _drained(scope: Scope, receive: Receive, arrived: float, ends: float) 
     return not more
 
 
-def served_by(request: Request, version: Version) -> None:
-    """Say what answers a request."""
-    request.scope["state"]["served"] = version
+def served_by(request: Request, *versions: Version) -> None:
+    """Say what answers a request; of several versions only that they are several."""
+    fields = [version._asdict() for version in versions]
+    if fields:
+        request.scope["state"]["served"] = fields[0] if len(fields) == 1 else {"model": MIXED}
+
+
+def is_served(request: Request) -> bool:
+    """Whether it has been said what answers a request."""
+    return "served" in request.scope["state"]
 
 
 def answering(request: Request, service: Service) -> Standing:

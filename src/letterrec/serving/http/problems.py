@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -15,6 +16,7 @@ from letterrec.errors import Conflict, LetterRecError, NotFound, Overloaded, Req
 from letterrec.serving import queries
 from letterrec.serving.fleet import Fleet
 from letterrec.serving.http import schemas as s
+from letterrec.serving.http.middleware import answering, is_served
 from letterrec.serving.telemetry import log
 
 _STATUS: list[tuple[type[LetterRecError], int]] = [
@@ -57,6 +59,7 @@ def add_error_handlers(app: FastAPI, fleet: Fleet) -> None:
     async def refused(request: Request, error: LetterRecError) -> JSONResponse:
         status = status_of(error)
         headers = {"retry-after": "1"} if status == 503 else None
+        _say_who_was_asked(request, fleet)
         if isinstance(error, RunError):
             log.warning("the run's folder", extra={"fields": {"reason": str(error)}})
         detail = without_folders(error, fleet)
@@ -64,6 +67,7 @@ def add_error_handlers(app: FastAPI, fleet: Fleet) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        _say_who_was_asked(request, fleet, error.body)
         return JSONResponse({"detail": s.why_invalid(error.errors())}, 422)
 
     @app.exception_handler(HTTPException)
@@ -78,6 +82,16 @@ def add_error_handlers(app: FastAPI, fleet: Fleet) -> None:
                 return Response(status_code=204, headers=headers)
             detail = f"{request.method} is not allowed here; use {methods}"
         return JSONResponse({"detail": queries.one_line(detail)}, error.status_code, headers)
+
+
+def _say_who_was_asked(request: Request, fleet: Fleet, body: object = None) -> None:
+    """Let a refusal name the model that was asked, where the address or the body names one."""
+    named = request.query_params.get("model")
+    if named is None and isinstance(body, dict):
+        named = body.get("model")
+    if isinstance(named, str) and not is_served(request):
+        with suppress(NotFound):
+            answering(request, fleet.named(named))
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:

@@ -7,6 +7,7 @@ SIGTERM and SIGINT: requests in progress are still answered.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -131,7 +132,7 @@ class Serving:
     def run(
         self,
         listener: socket.socket,
-        described: Mapping[str, object] | None,
+        begun: Callable[[], None],
         *,
         is_first: bool = True,
         gone: Callable[[Callable[[], None]], None] | None = None,
@@ -140,7 +141,7 @@ class Serving:
 
         Args:
             listener: bound, and perhaps listening.
-            described: to log when clients can connect; None logs nothing.
+            begun: called in the event loop when requests are answered.
             is_first: whether SIGHUP reloads the runs; it reads the tokens again in any case.
             gone: called in the event loop with what stops the server.
         """
@@ -148,7 +149,7 @@ class Serving:
             self.options.workers == 1 and "OMP_NUM_THREADS" not in os.environ
         ):  # requests need a core beside the search
             torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-        server = DrainingServer(uvicorn_config(self.app), self.app, self.options.drain)
+        server = DrainingServer(uvicorn_config(self.app), self.app, self.options.drain, begun)
 
         async def run_server() -> None:
             loop = asyncio.get_running_loop()
@@ -179,9 +180,7 @@ class Serving:
         # signals that it caught once more: with these handlers the process then still exits with 0.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
-        listener.listen(BACKLOG)  # clients can connect once the log says so
-        if described is not None:
-            event("serving", **described)
+        listener.listen(BACKLOG)
         threading.Thread(target=end_in_time, args=(server,), daemon=True).start()
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(run_server())
@@ -190,7 +189,7 @@ class Serving:
         try:
             self.tokens.reload()
         except RequestError as error:
-            event("tokens refused", reason=str(error))
+            event("tokens refused", logging.ERROR, reason=str(error))
         else:
             event("tokens read")
 

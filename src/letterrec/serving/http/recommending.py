@@ -17,6 +17,7 @@ from letterrec.serving.fleet import Fleet, Version, version_of
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
 from letterrec.serving.http.drawings import Drawings
+from letterrec.serving.http.exploring import ModelName
 from letterrec.serving.http.middleware import ends_of, served_by
 from letterrec.serving.http.problems import problems, status_of, without_folders
 from letterrec.serving.queries import Answered, Prepared
@@ -33,7 +34,15 @@ class _Asked:
 
     service: Service
     engine: Engine
-    query: Prepared | LetterRecError
+    query: Prepared
+
+
+@dataclass(frozen=True)
+class _Declined:
+    """Why a request was refused, and which model was to answer it; None if that is not known."""
+
+    service: Service | None
+    error: LetterRecError
 
 
 def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
@@ -44,20 +53,27 @@ def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         return work() if size <= _FEW else await drawings.run(work)
 
     async def answers_to(
-        requests: Sequence[s.RecommendRequest | ValidationError], ends: float
-    ) -> tuple[list[bytes | LetterRecError], Version]:
-        """For each request its answer as JSON, or the error that refused it; and what answered."""
+        requests: Sequence[s.RecommendRequest | ValidationError], model: str | None, ends: float
+    ) -> tuple[list[bytes | LetterRecError], list[Version]]:
+        """For each request its answer as JSON, or the error that refused it; and what answered.
+
+        Args:
+            requests: what is asked.
+            model: which is asked, where a request does not say.
+            ends: the deadline.
+        """
         engines = {service.name: service.engine for service in fleet}  # also for the whole batch
         asked = await worked_out(
-            lambda: [_asked(fleet, engines, request) for request in requests],
+            lambda: [_asked(fleet, engines, request, model) for request in requests],
             sum(map(_ids, requests)),
         )
         found: dict[int, Answered] = {}
-        for service in dict.fromkeys(each.service for each in asked):
+        services = [each.service for each in asked if each.service is not None]
+        for service in dict.fromkeys(services):
             own = {
                 i: each.query
                 for i, each in enumerate(asked)
-                if each.service is service and isinstance(each.query, Prepared)
+                if each.service is service and isinstance(each, _Asked)
             }
             if own:
                 engine = engines[service.name]
@@ -68,16 +84,16 @@ def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         def responses() -> list[bytes | LetterRecError]:
             return [
                 _response(each.service, each.engine, each.query, found[i], ends)
-                if isinstance(each.query, Prepared)
-                else each.query
+                if isinstance(each, _Asked)
+                else each.error
                 for i, each in enumerate(asked)
             ]
 
-        explained = any(isinstance(e.query, Prepared) and e.query.explain for e in asked)
+        explained = any(isinstance(each, _Asked) and each.query.explain for each in asked)
         size = _FEW + 1 if explained else sum(len(answer.items) for answer in found.values())
-        first = asked[0]
-        version = version_of(first.service, first.engine, first.engine.catalogue)
-        return await worked_out(responses, size), version
+        chosen = [(service, engines[service.name]) for service in dict.fromkeys(services)]
+        versions = [version_of(each, engine, engine.catalogue) for each, engine in chosen]
+        return await worked_out(responses, size), versions
 
     @app.post(
         "/v1/recommend",
@@ -85,10 +101,12 @@ def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         responses=problems(404, 503),
         tags=["recommend"],
     )
-    async def recommend(request: s.RecommendRequest, http: Request) -> Response:
+    async def recommend(
+        request: s.RecommendRequest, http: Request, model: ModelName = None
+    ) -> Response:
         """The best next items for a history, or for a user of the run."""
-        (answer,), version = await answers_to([request], ends_of(http))
-        served_by(http, version)
+        (answer,), versions = await answers_to([request], model, ends_of(http))
+        served_by(http, *versions)
         if isinstance(answer, LetterRecError):
             raise answer
         return Response(answer, media_type="application/json")
@@ -99,12 +117,16 @@ def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
         responses=problems(503),
         tags=["recommend"],
     )
-    async def recommend_batch(request: s.BatchRequest, http: Request) -> Response:
+    async def recommend_batch(
+        request: s.BatchRequest, http: Request, model: ModelName = None
+    ) -> Response:
         """The same for several requests at once: an answer or an error for each."""
-        answers, version = await answers_to(request.parsed(), ends_of(http))
-        served_by(http, version)
+        answers, versions = await answers_to(request.parsed(), model, ends_of(http))
+        served_by(http, *versions)
         each = [a if isinstance(a, bytes) else _refused(a, fleet) for a in answers]
-        body = b'{"answers":[' + b",".join(each) + b"]}"  # a `s.BatchResponse`
+        one = versions[0]._asdict() if len(versions) == 1 else {}
+        head = s.BatchResponse(answers=[], **one).model_dump_json(exclude={"answers"}).encode()
+        body = head[:-1] + b',"answers":[' + b",".join(each) + b"]}"  # a `s.BatchResponse`
         return Response(body, media_type="application/json")
 
 
@@ -116,19 +138,28 @@ def _ids(request: s.RecommendRequest | ValidationError) -> int:
 
 
 def _asked(
-    fleet: Fleet, engines: Mapping[str, Engine], request: s.RecommendRequest | ValidationError
-) -> _Asked:
-    service = fleet.default
+    fleet: Fleet,
+    engines: Mapping[str, Engine],
+    request: s.RecommendRequest | ValidationError,
+    model: str | None,
+) -> _Asked | _Declined:
+    service = fleet.only
     if isinstance(request, ValidationError):
-        error = RequestError(s.why_invalid(request.errors()))
-        return _Asked(service, engines[service.name], error)
-    query: Prepared | LetterRecError
+        return _Declined(service, RequestError(s.why_invalid(request.errors())))
     try:
-        service = fleet.chosen(request.model, request.split_key or request.user)
-        query = _prepared(engines[service.name], request)
+        name = _name_of(request, model)
+        service = fleet.chosen(name, request.split_key or request.user)
+        engine = engines[service.name]
+        return _Asked(service, engine, _prepared(engine, request))
     except LetterRecError as error:
-        query = error
-    return _Asked(service, engines[service.name], query)
+        return _Declined(service, error)
+
+
+def _name_of(request: s.RecommendRequest, model: str | None) -> str | None:
+    """The model that is asked, by the body or by the address."""
+    if model is not None and request.model not in (None, model):
+        raise RequestError("the address asks another model than the body; name it once")
+    return model if request.model is None else request.model
 
 
 def _prepared(engine: Engine, request: s.RecommendRequest) -> Prepared:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from letterrec.progress import say
 from letterrec.runs.run import Run
 from letterrec.serving.http.lifecycle import until_served
 from letterrec.serving.http.options import ServerOptions
@@ -16,7 +15,7 @@ from letterrec.serving.http.process import Loading, Serving
 from letterrec.serving.http.sockets import listen
 from letterrec.serving.http.tokens import Tokens, TokenSource
 from letterrec.serving.http.workers import serve_together
-from letterrec.serving.telemetry import log_to_stderr
+from letterrec.serving.telemetry import event, log_to_stderr
 
 _M_ARENA_MAX = -8  # of mallopt, in malloc.h
 
@@ -45,10 +44,11 @@ def serve(runs: Mapping[str, Path], loading: Loading, options: ServerOptions) ->
         return
     listener = listen(options.host, options.port)
     with until_served():
-        say(f"loading {' '.join(map(str, runs.values()))} ...")
+        log_to_stderr(at_once=True)
+        event("loading", run=" ".join(map(str, runs.values())))
         serving = Serving(runs, loading, options, tokens, listener.getsockname()[0])
     log_to_stderr()
-    serving.run(listener, serving.describe(listener))
+    serving.run(listener, lambda: event("serving", **serving.describe(listener)))
 
 
 def _share_arenas() -> None:

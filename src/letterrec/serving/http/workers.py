@@ -25,7 +25,6 @@ from types import FrameType
 import torch
 
 from letterrec.errors import LetterRecError, RequestError
-from letterrec.progress import say
 from letterrec.serving.editing.editor import Editor
 from letterrec.serving.http.app import page_files
 from letterrec.serving.http.lifecycle import BACKLOG, until_served
@@ -67,7 +66,8 @@ def serve_together(
         threads = torch.get_num_threads()
         switches = Switches(list(runs), options.workers, Path(folder) / "lock")
         with until_served():
-            say(f"loading {' '.join(map(str, runs.values()))} ...")
+            log_to_stderr(at_once=True)
+            event("loading", run=" ".join(map(str, runs.values())))
             torch.set_num_threads(1)  # threads of this process would be missing in the others
             serving = Serving(
                 runs,
@@ -80,7 +80,7 @@ def serve_together(
             )
             page_files()
 
-        def work(worker: int, alive: int) -> None:
+        def work(worker: int, alive: int, begun: Callable[[], None]) -> None:
             log_to_stderr(worker=worker)
             torch.set_num_threads(max(1, threads // options.workers))
             switches.begin(worker)
@@ -88,17 +88,16 @@ def serve_together(
                 service.engine.refresh()
             serving.run(
                 listeners[worker],
-                None,
+                begun,
                 is_first=worker == 0,
                 gone=partial(_call_at_end, alive),
             )
 
-        log_to_stderr(at_once=True)
         for listener in listeners:
             listener.listen(BACKLOG)
+        described = serving.describe(first)
         supervisor = _Supervisor(work, options)
-        supervisor.start()
-        event("serving", **serving.describe(first), workers=options.workers)
+        supervisor.start(lambda: event("serving", **described, workers=options.workers))
         supervisor.run()
 
 
@@ -124,23 +123,39 @@ class _Supervisor:
     """Starts the processes, and starts them anew until it is told to stop.
 
     Args:
-        work: what a process does, given its number and a pipe that ends with this process.
+        work: what a process does, given its number, a pipe that ends with this process, and what
+            it calls when it answers requests.
         options: of the server.
     """
 
-    def __init__(self, work: Callable[[int, int], None], options: ServerOptions) -> None:
+    def __init__(
+        self, work: Callable[[int, int, Callable[[], None]], None], options: ServerOptions
+    ) -> None:
         self._work, self._options = work, options
         self._alive, self._held = os.pipe()
+        self._beginning, self._begun = os.pipe()  # a byte from each process that has begun
         self._workers: dict[int, int] = {}  # by process id
         self._stopping = threading.Event()
 
-    def start(self) -> None:
-        """Start all processes, and pass signals on to them from now on."""
+    def start(self, begun: Callable[[], None]) -> None:
+        """Start all processes, and pass signals on to them from now on.
+
+        Args:
+            begun: called, on a thread, when all answer requests.
+        """
         for worker in range(self._options.workers):
             self._fork(worker)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, lambda *_: self._pass_on(signal.SIGHUP))
+
+        def wait() -> None:
+            there: set[int] = set()
+            while len(there) < self._options.workers:
+                there |= set(os.read(self._beginning, 64))
+            begun()
+
+        threading.Thread(target=wait, name="beginning", daemon=True).start()
 
     def run(self) -> None:
         """Wait until all have ended after a signal to stop."""
@@ -150,7 +165,8 @@ class _Supervisor:
             worker = self._workers.pop(pid, None)
             if worker is None or self._stopping.is_set():
                 continue
-            event("a worker ended", of=worker, status=os.waitstatus_to_exitcode(status))
+            code = os.waitstatus_to_exitcode(status)
+            event("a worker ended", logging.ERROR, of=worker, status=code)
             if time.monotonic() - begun < _PAUSE:
                 time.sleep(_PAUSE)
             begun = time.monotonic()
@@ -169,15 +185,18 @@ class _Supervisor:
                 signal.signal(number, lambda *_: os._exit(0))
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             os.close(self._held)
-            self._work(worker, self._alive)
+            self._work(worker, self._alive, lambda: self._say_begun(worker))
             code = 0
         except LetterRecError as error:
-            event("a worker could not start", reason=str(error))
+            event("a worker could not start", logging.ERROR, reason=str(error))
         except Exception:  # logged, and seen by the first process
             log.exception("defect")
         finally:
             logging.shutdown()
             os._exit(code)
+
+    def _say_begun(self, worker: int) -> None:
+        os.write(self._begun, bytes([worker]))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._pass_on(signal.SIGTERM if number == signal.SIGTERM else signal.SIGINT)

@@ -14,6 +14,7 @@ let usual = ""; // the behaviour of an item that is added
 let unfolded = false;
 let exampleUser = ""; // until the run is known
 let answered = []; // the items that are recommended now
+let lost = []; // ids of the address that the catalogue does not have
 let latest = 0; // number of the latest request: answers that come late are dropped
 
 export function startRecommending() {
@@ -62,7 +63,9 @@ export async function openAddress() {
   const { history: named, skipped } = await ask("/v1/recommend", { history, explain: true, k: 1 });
   const by = asked.getAll("by");
   const kinds = by.length === history.length ? by.filter((_, i) => !skipped.includes(history[i])) : [];
-  setHistory(named.map((item, i) => (behaviours.includes(kinds[i]) ? { ...item, behaviour: kinds[i] } : withUsual(item))));
+  setHistory(
+    named.map((item, i) => (behaviours.includes(kinds[i]) ? { ...item, behaviour: kinds[i] } : withUsual(item))),
+    skipped);
 }
 
 const withUsual = (item) => (usual ? { ...item, behaviour: usual } : item);
@@ -109,8 +112,9 @@ function remove(place) {
   if (at >= 0 && shown) (buttons[Math.min(at, buttons.length - 1)] ?? $("search")).focus();
 }
 
-function setHistory(next) {
+function setHistory(next, unknown = []) {
   items = next;
+  lost = unknown;
   if (items.length <= LATEST) unfolded = false;
   $("examples").hidden = items.length > 0;
   drawHistory();
@@ -204,6 +208,7 @@ function show(found, skipped, instruction, note) {
       : "Without a history: what is most popular. Find an item to begin.";
   if (note) $("status").textContent += `: ${note}`;
   if (skipped) $("status").textContent += `; ${skipped} of them no longer in the catalogue, left out`;
+  if (lost.length) $("status").textContent += `; the catalogue does not have, of this address: ${lost.join(", ")}`;
   if (!found.length) $("status").textContent +=
     `. Everything else is in the history${$("domain").value ? ", of another domain" : ""}, ` +
     (instruction ? "blocked, deleted or ruled out." : "blocked or deleted.");

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from letterrec.serving.catalogue.states import State
 from letterrec.serving.http.schemas.values import Image, ItemName, NewId, Strict, Text, Versioned
@@ -38,7 +38,7 @@ class Found(ItemName):
     interactions: int
 
 
-class SearchResponse(BaseModel):
+class SearchResponse(Versioned):
     """What a search found, best first."""
 
     items: list[Found]

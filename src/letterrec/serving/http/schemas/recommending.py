@@ -82,7 +82,7 @@ class RecommendRequest(Strict):
     model: Annotated[str, Field(max_length=MAX_NAME)] | None = Field(
         None, description="which of the served models answers; without it, split by weight"
     )
-    split_key: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+    split_key: Id | None = Field(
         None,
         description="what stays with one model where requests are split, such as an id of a person "
         "or a session; without it, the user, and without that each request is drawn anew",
@@ -178,4 +178,11 @@ class Refused(BaseModel):
 class BatchResponse(BaseModel):
     """An answer or an error for each request, in their order."""
 
+    model: str | None = Field(
+        None, description="the model's name; null where several models answered, or none"
+    )
+    run: str | None = Field(None, description="the id of its run, likewise")
+    generation: int | None = Field(
+        None, description="edits of its catalogue since training, likewise"
+    )
     answers: list[RecommendResponse | Refused]

@@ -14,6 +14,7 @@ from letterrec.data.text import image_of
 from letterrec.serving.queries import one_line
 
 MAX_NAME = 64
+_BRANCHES = ("constrained-str", "list[union[constrained-str,int,bool]]")  # pydantic's, in a place
 
 
 def _as_text(value: object) -> object:
@@ -104,8 +105,13 @@ class Health(BaseModel):
 def why_invalid(errors: Sequence[ErrorDetails]) -> str:
     """The first of pydantic's errors as one line: where, what came, what was expected."""
     first = errors[0]
-    where = one_line(".".join(str(part) for part in first["loc"]) or "request", 60)
+    if first["type"] == "missing" and first["loc"] == ("body",):
+        return "the body is empty; expected a JSON object"
+    parts = [str(part) for part in first["loc"] if part not in _BRANCHES]
+    where = one_line(".".join(parts) or "request", 60)
     value = repr(first.get("input"))
     value = value if len(value) <= 60 else value[:57] + "..."
     message = one_line(first["msg"].removeprefix("Value error, "), 150)
+    if len(parts) < len(first["loc"]):
+        message = "expected text, a whole number, true or false, or a list of these; nothing empty"
     return one_line(f"{where} = {value}: {message[:1].lower()}{message[1:]}")
