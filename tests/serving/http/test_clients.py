@@ -212,17 +212,17 @@ def is_closed(connection: socket.socket) -> bool:
 def slow_search(served: Any, seconds: float) -> Iterator[None]:
     """Every search takes this long more."""
     engine = served.service.engine
-    search = engine.answer
+    search = engine.answered
 
     def slowly(queries: Any) -> Any:
         time.sleep(seconds)
         return search(queries)
 
-    engine.answer = slowly
+    engine.answered = slowly
     try:
         yield
     finally:
-        del engine.answer
+        del engine.answered
 
 
 def test_no_answer_comes_after_its_deadline(serve: Callable[..., Any], own_run: Path) -> None:
