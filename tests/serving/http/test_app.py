@@ -111,7 +111,7 @@ def test_search_finds_titles_by_their_words(client: httpx.Client, words: str) ->
 
 
 def test_search_without_a_hit_is_empty(client: httpx.Client) -> None:
-    assert client.get("/v1/search", params={"q": "submarine"}).json() == {"items": []}
+    assert client.get("/v1/search", params={"q": "submarine"}).json()["items"] == []
 
 
 def test_the_run_and_its_codes_are_told(client: httpx.Client) -> None:
