@@ -12,7 +12,7 @@ finds likely has a share of the probability of every prefix that leads there, be
 What reads wishes in words (`wishes`) is trained behind all this, which stays as it is: so without a
 wish a recommender ranks as one that was never taught any.
 
-`network` has the weights, `sequences` the batches, `decoder` answers beam search, `likely` finds
+`network` has the weights, `packing` the batches, `decoder` answers beam search, `likely` finds
 items by the softmax over items, `wished` by wishes, and `scoring` says how likely given items are.
 """
 

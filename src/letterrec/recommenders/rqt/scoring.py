@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -25,23 +26,10 @@ def code_loss(
         following: int64 ``(n,)`` rows of items.
         temperature: tau of the loss.
     """
-    prefix = network.prefix_embedding(network.tokens[following])  # (n_targets, levels, dim)
-    before = prefix.cumsum(1) - prefix  # sum over the levels before each level
-    trie, prefixes = legal.on(hidden.device)
     loss = hidden.new_zeros(())
-    for level, size in enumerate(network.sizes):
-        nodes = prefixes[following, level]
-        # Where a prefix leaves no choice there is nothing to learn.
-        open_ = trie.n_children(level, nodes) > 1
-        n_open = int(open_.sum())
-        if n_open == 0:
-            continue
-        state = network.descend(hidden[open_] + before[open_, level], level)
-        allowed = trie.legal(level, nodes[open_], size)
-        logits = network.code_logits(state, level).masked_fill(~allowed, -torch.inf)
-        targets = network.targets[following[open_], level]
-        share = n_open / len(following)
-        loss = loss + share * ranking_guided_loss(logits, targets, temperature)
+    for open_, logits, codes in _choices(network, legal, hidden, following):
+        share = len(open_) / len(following)
+        loss = loss + share * ranking_guided_loss(logits, codes, temperature)
     return loss
 
 
@@ -86,19 +74,37 @@ def _code_log_probs(network: Network, legal: LegalCodes, hidden: Tensor, items: 
     """float32 ``(n,)``: the log-probabilities of the codes of items ``(n,)`` after states
     ``(n, dim)``, over the legal codes of each level.
     """
+    total = hidden.new_zeros(len(items), dtype=torch.float32)
+    for open_, logits, codes in _choices(network, legal, hidden, items):
+        found = logits.float().log_softmax(1).gather(1, codes[:, None])[:, 0]
+        total = total.index_add(0, open_, found)
+    return total
+
+
+def _choices(
+    network: Network, legal: LegalCodes, hidden: Tensor, items: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Level by level, the items whose prefix leaves a choice; elsewhere there is nothing to learn.
+
+    Args:
+        network: that scores.
+        legal: which codes may follow which.
+        hidden: ``(n, dim)`` states that the items follow.
+        items: int64 ``(n,)`` rows.
+
+    Yields:
+        The places int64 ``(m,)`` of these items, the logits ``(m, codes of the level)``, ``-inf``
+        of codes that are not legal, and the items' own codes int64 ``(m,)``; ``m`` at least 1.
+    """
     prefix = network.prefix_embedding(network.tokens[items])  # (n, levels, dim)
     before = prefix.cumsum(1) - prefix  # sum over the levels before each level
     trie, prefixes = legal.on(hidden.device)
-    total = hidden.new_zeros(len(items), dtype=torch.float32)
     for level, size in enumerate(network.sizes):
         nodes = prefixes[items, level]
-        at = (trie.n_children(level, nodes) > 1).nonzero()[:, 0]  # where there is a choice
-        if not len(at):
+        open_ = (trie.n_children(level, nodes) > 1).nonzero()[:, 0]
+        if not len(open_):
             continue
-        state = network.descend(hidden[at] + before[at, level], level)
-        allowed = trie.legal(level, nodes[at], size)
-        logits = network.code_logits(state, level).float().masked_fill(~allowed, -torch.inf)
-        codes = network.targets[items[at], level]
-        found = logits.log_softmax(1).gather(1, codes[:, None])[:, 0]
-        total = total.index_add(0, at, found)
-    return total
+        state = network.descend(hidden[open_] + before[open_, level], level)
+        allowed = trie.legal(level, nodes[open_], size)
+        logits = network.code_logits(state, level).masked_fill(~allowed, -torch.inf)
+        yield open_, logits, network.targets[items[open_], level]
