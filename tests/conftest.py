@@ -155,19 +155,19 @@ class Cut(Exception):
 
 def cut_at_step(patch: pytest.MonkeyPatch, count: int) -> None:
     """Keep a checkpoint after every step of a training, and end it after ``count`` of them."""
-    from letterrec.training import checkpoints, loop
+    from letterrec.training import checkpoints, steps
 
-    steps: set[int] = set()
-    rate = loop._rate
+    taken: set[int] = set()
+    rate = steps._rate
 
     def step(number: int, *arguments: Any) -> float:
-        steps.add(number)
-        if len(steps) > count:
+        taken.add(number)
+        if len(taken) > count:
             raise Cut
         return rate(number, *arguments)
 
     patch.setattr(checkpoints, "WITHIN_EPOCH", 0.0)
-    patch.setattr(loop, "_rate", step)
+    patch.setattr(steps, "_rate", step)
 
 
 def steps_done(folder: Path) -> int:

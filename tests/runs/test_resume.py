@@ -74,15 +74,15 @@ KEEPS_EVERY_STEP = """
 import sys, time
 from letterrec.training import checkpoints
 from letterrec.cli import app as cli
-from letterrec.training import loop
+from letterrec.training import steps
 
-share = loop._share
+share = steps._share
 
 def slow_share(rows):
     time.sleep(0.02)  # so that ten kills find the epoch unfinished
     return share(rows)
 
-checkpoints.WITHIN_EPOCH, loop._share = 0.0, slow_share
+checkpoints.WITHIN_EPOCH, steps._share = 0.0, slow_share
 cli.main()
 """
 

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 import letterrec.training.checkpoints
-import letterrec.training.loop
+import letterrec.training.steps
 from conftest import Cut, cut_at_step, steps_done
 from contract_tokenizer import CF, CONTENT, CodebookContract, training
 from letterrec.config.tokenizers import LetterSettings
@@ -294,7 +294,7 @@ def test_an_interrupted_training_resumes_to_the_same_identifiers(
     whole = small().fit(Items(CONTENT, CF), training(seed=3, epochs=EPOCHS))
     with monkeypatch.context() as patch:
         patch.setattr(letterrec.training.checkpoints, "AFTER_EPOCH", 0.0)
-        patch.setattr(letterrec.training.loop, "set_seed", interrupt)
+        patch.setattr(letterrec.training.steps, "set_seed", interrupt)
         with pytest.raises(Interrupted):
             small().fit(Items(CONTENT, CF), training(seed=3, epochs=EPOCHS, folder=tmp_path))
     assert (tmp_path / "checkpoint.safetensors").exists()

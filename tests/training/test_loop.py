@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from letterrec.errors import SettingsError
-from letterrec.training import loop
+from letterrec.training import loop, steps
 from letterrec.training.devices import set_seed
 from letterrec.training.loop import batches_by_length, train
 from letterrec.training.options import TrainingOptions
@@ -96,17 +96,17 @@ def test_the_last_epoch_is_validated() -> None:
 def test_the_schedule_rises_linearly_and_falls_along_a_cosine() -> None:
     # 10 steps, 20 % of them rising: 1/2, 1, then cos from 0 to pi over 8 steps
     options = TrainingOptions(warmup=0.2)
-    rates = [loop._rate(step, 10, options) for step in range(10)]
+    rates = [steps._rate(step, 10, options) for step in range(10)]
     cosine = [0.5 * (1 + math.cos(math.pi * i / 8)) for i in range(8)]
     assert rates == pytest.approx([0.5, 1.0, *cosine])
     assert rates[6] == pytest.approx(0.5)  # half way down
-    assert loop._rate(0, 1, TrainingOptions(warmup=0.05)) == 1.0
-    assert loop._rate(0, 100, TrainingOptions(warmup=0.0)) == 1.0  # no warm-up: full at once
+    assert steps._rate(0, 1, TrainingOptions(warmup=0.05)) == 1.0
+    assert steps._rate(0, 100, TrainingOptions(warmup=0.0)) == 1.0  # no warm-up: full at once
 
 
 def test_a_constant_rate_rises_and_stays() -> None:
     options = TrainingOptions(warmup=0.2, schedule="constant")
-    assert [loop._rate(step, 10, options) for step in range(10)] == [0.5, *[1.0] * 9]
+    assert [steps._rate(step, 10, options) for step in range(10)] == [0.5, *[1.0] * 9]
 
 
 def test_without_a_bound_gradients_are_as_they_come() -> None:

@@ -13,8 +13,9 @@ from letterrec.baselines.base import Baseline
 from letterrec.data.sequences import Histories
 from letterrec.errors import DataError
 from letterrec.training.checkpoints import TrainingLog
-from letterrec.training.loop import Rows, batches_by_length, random_batches, train
+from letterrec.training.loop import batches_by_length, random_batches, train
 from letterrec.training.options import TrainingOptions
+from letterrec.training.steps import Rows
 
 
 def train_on_sequences(

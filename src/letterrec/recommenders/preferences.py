@@ -19,8 +19,9 @@ from letterrec.data.sequences import Histories
 from letterrec.recommenders.losses import preference_loss
 from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.devices import device
-from letterrec.training.loop import Rows, random_batches, train
+from letterrec.training.loop import random_batches, train
 from letterrec.training.options import TrainingOptions
+from letterrec.training.steps import Rows
 
 _AT_ONCE = 256  # cases whose probabilities are computed at a time before training
 

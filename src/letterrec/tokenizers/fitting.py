@@ -24,7 +24,7 @@ from letterrec.tokenizers.rqvae import (
     quantized_of,
     reconstruction_error_of,
 )
-from letterrec.training.loop import Rows
+from letterrec.training.steps import Rows
 
 SAMPLE = 65_536  # items that linear paths and codebooks are found on, at most
 _BLOCK = 1024  # items whose neighbours are averaged at a time

@@ -27,20 +27,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from letterrec.errors import SettingsError
 from letterrec.progress import Counter, counting
 from letterrec.training import checkpoints, distributed, rehearsal
 from letterrec.training.checkpoints import Checkpoint, Position, Stateful, TrainingLog, weights_of
-from letterrec.training.devices import device, set_seed
+from letterrec.training.devices import device
 from letterrec.training.optimizers import Optimizers
 from letterrec.training.options import TrainingOptions
 from letterrec.training.rehearsal import Rehearsal
+from letterrec.training.steps import Rows, Stepper, begin_epoch, validated
 from letterrec.training.threads import Team
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-Rows = NDArray[np.int64]
 
 
 def batches_by_length(
@@ -137,7 +135,7 @@ def train(
     shared = len(first[0]) if in_threads and device().type == "cpu" else 0
     with counting(label, steps * end) as counter, Team(shared) as team:
         counter.advance(steps * len(log.epochs) + position.step)
-        stepper = _Stepper(module, collate, optimizer, team, options, steps, label)
+        stepper = Stepper(module, collate, optimizer, team, options, steps, label)
         if (trial := rehearsal.current()) is not None:
             left = range(0) if _is_over(log, options) else left
             return _rehearsed(trial, stepper, left, log, batches, validate, before_epoch)
@@ -146,13 +144,13 @@ def train(
                 if _is_over(log, options):
                     break
                 started = time.perf_counter() - position.seconds
-                _begin_epoch(module, options.seed, epoch, position, before_epoch)
+                begin_epoch(module, options.seed, epoch, position, before_epoch)
                 rows = batches(epoch)[: options.epoch_steps]
                 if position.state is not None:
                     checkpoint.restore(position)
                 position = _run_epoch(stepper, rows, epoch, position, started, keep, counter)
                 entry = {"epoch": epoch} | _means(position.sums, len(rows))
-                if validate is not None and (epoch + 1 == end or (epoch + 1) % options.every == 0):
+                if validate is not None and _is_validated(epoch, end, options):
                     keep(position, checkpoints.AFTER_EPOCH)  # validation may take long
                     entry |= _validate_and_keep_best(module, validate, options, epoch, log, best)
                 entry["seconds"] = time.perf_counter() - started
@@ -173,7 +171,7 @@ def train(
 
 
 def _run_epoch(
-    stepper: _Stepper,
+    stepper: Stepper,
     batches: Sequence[Rows],
     epoch: int,
     position: Position,
@@ -216,7 +214,7 @@ def _validate_and_keep_best(
     """Metrics for the log of an epoch; where they are the best so far, ``log`` says so, and
     ``best`` has copies of the weights.
     """
-    metrics = _validated(module, validate)
+    metrics = validated(module, validate)
     value = float(metrics[options.criterion])
     if math.isnan(log.best) or value > log.best:
         log.best, log.best_epoch = value, epoch
@@ -249,45 +247,9 @@ def _telling(
             writer.close()
 
 
-class _Stepper:
-    """Takes the steps of a training: forward, backward, clipped, at the scheduled rate."""
-
-    def __init__(
-        self,
-        module: nn.Module,
-        collate: Callable[[Rows], tuple[Tensor, ...]],
-        optimizer: Optimizers,
-        team: Team,
-        options: TrainingOptions,
-        steps_per_epoch: int,
-        label: str,
-    ) -> None:
-        self.module, self.options, self.label = module, options, label
-        self._collate, self._optimizer = collate, optimizer
-        self._team, self._steps = team, steps_per_epoch
-
-    @property
-    def optimizer_bytes(self) -> int:
-        """Of what the optimizer remembers."""
-        return sum(t.nbytes for kept in self._optimizer.state().values() for t in kept.values())
-
-    def step(self, rows: Rows, epoch: int, i: int) -> dict[str, float]:
-        """One step on a batch; the parts of its loss, weighted for the mean over processes."""
-        options = self.options
-        rate = _rate(epoch * self._steps + i, self._steps * options.epochs, options)
-        self._optimizer.set_rate(options.learning_rate * rate)
-        mine, weight = _share(rows)
-        parts = self._team.backward(self.module, self._collate, mine, weight)
-        self._optimizer.average_gradients()
-        norm = self._optimizer.clip_gradients()
-        _check_finite(self.label, options.learning_rate, epoch, i, parts["loss"], norm)
-        self._optimizer.step()
-        return {name: weight * float(part) for name, part in parts.items()}
-
-
 def _rehearsed(
     trial: Rehearsal,
-    stepper: _Stepper,
+    stepper: Stepper,
     left: range,
     log: TrainingLog,
     batches: Callable[[int], Sequence[Rows]],
@@ -311,18 +273,18 @@ def _rehearsed(
     tried = sorted({left[0], left[len(left) // 2], left[-1]})
     started = trial.now()
     for epoch in tried:
-        _begin_epoch(module, options.seed, epoch, Position(), before_epoch)
+        begin_epoch(module, options.seed, epoch, Position(), before_epoch)
         rows = batches(epoch)[: options.epoch_steps]
         begun = trial.now()
         for batch in trial.sample(rows):
             stepper.step(batch, 0, 0)
         steps, stepped = steps + len(rows), stepped + trial.now() - begun
     trial.skip((trial.now() - started) * (len(left) / len(tried) - 1))
-    validations = sum(e == left[-1] or (e + 1) % options.every == 0 for e in left)
+    validations = sum(_is_validated(epoch, left.stop, options) for epoch in left)
     best = {name: weight.clone() for name, weight in weights_of(module).items()}  # as `train` has
     started = trial.now()
     if validate is not None:
-        _validated(module, validate)
+        validated(module, validate)
     validation = trial.now() - started
     trial.skip(validation * (validations - 1))
     trial.trained(
@@ -343,22 +305,6 @@ def _rehearsed(
     return TrainingLog([*log.epochs, {"epoch": left[-1], "loss": math.nan}], left[-1])
 
 
-def _begin_epoch(
-    module: nn.Module,
-    seed: int,
-    epoch: int,
-    position: Position,
-    before_epoch: Callable[[int], None] | None,
-) -> None:
-    """Set the random state of an epoch, or of its rest, and what comes before its first step."""
-    rank = [distributed.rank()] if distributed.rank() else []
-    set_seed(seed, epoch, *rank, *([position.step] if position.step else []))
-    if before_epoch is not None and position.state is None:
-        module.eval()
-        before_epoch(epoch)
-    module.train()
-
-
 def _means(sums: Mapping[str, float], n_batches: int) -> dict[str, float]:
     """The means over the batches of an epoch, and over the processes."""
     means = torch.tensor(list(sums.values()), dtype=torch.float64) / n_batches
@@ -366,42 +312,9 @@ def _means(sums: Mapping[str, float], n_batches: int) -> dict[str, float]:
     return dict(zip(sums, means.tolist(), strict=True))
 
 
-@torch.no_grad()
-def _validated(
-    module: nn.Module, validate: Callable[[], Mapping[str, float]]
-) -> Mapping[str, float]:
-    module.eval()
-    return validate()
-
-
-def _share(rows: Rows) -> tuple[Rows, float]:
-    """The rows of a batch that are this process's, and their weight in the mean over processes."""
-    count = distributed.count()
-    mine = rows[distributed.rank() :: count]
-    if len(mine) == 0:  # all must take a step, if only for the sake of the others
-        return rows[:1], 0.0
-    return mine, len(mine) * count / len(rows)
-
-
-def _check_finite(
-    label: str, learning_rate: float, epoch: int, batch: int, loss: Tensor, norm: Tensor
-) -> None:
-    for name, value in (("loss", float(loss)), ("gradient norm", float(norm))):
-        if not math.isfinite(value):
-            raise SettingsError(
-                f"{label}: the {name} became {value} in epoch {epoch + 1}, batch {batch + 1}, "
-                f"with learning_rate = {learning_rate:g}; lower learning_rate or raise warmup"
-            )
-
-
-def _rate(step: int, total: int, options: TrainingOptions) -> float:
-    """Share of the full learning rate at a step: linear rise, then a cosine to 0 or none."""
-    rise = max(1, round(total * options.warmup))
-    if step < rise:
-        return (step + 1) / rise
-    if options.schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+def _is_validated(epoch: int, end: int, options: TrainingOptions) -> bool:
+    """Whether an epoch, of those below ``end``, is one after which the module is validated."""
+    return epoch + 1 == end or (epoch + 1) % options.every == 0
 
 
 def _is_over(log: TrainingLog, options: TrainingOptions) -> bool:

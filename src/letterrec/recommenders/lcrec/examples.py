@@ -12,7 +12,7 @@ from letterrec.data.sequences import Histories
 from letterrec.recommenders.lcrec.prompts import Prompts
 from letterrec.recommenders.lcrec.tasks import TASKS, Case
 from letterrec.training import distributed
-from letterrec.training.loop import Rows
+from letterrec.training.steps import Rows
 
 
 class Examples:

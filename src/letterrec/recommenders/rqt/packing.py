@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from letterrec.data.sequences import Histories
-from letterrec.training.loop import Rows
+from letterrec.training.steps import Rows
 
 _GROUPS = 4  # of similar length, in a batch
 _FEW_REPEATS = 0.01  # share of interactions with an item of the own history that is called none

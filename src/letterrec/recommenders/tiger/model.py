@@ -24,8 +24,9 @@ from letterrec.recommenders.tiger.export import write_t5
 from letterrec.recommenders.tiger.network import Network
 from letterrec.recommenders.tiger.spelling import spell
 from letterrec.training.checkpoints import TrainingLog
-from letterrec.training.loop import Rows, batches_by_length, train
+from letterrec.training.loop import batches_by_length, train
 from letterrec.training.options import TrainingOptions
+from letterrec.training.steps import Rows
 
 _IGNORED = -100  # a target position without a token
 
