@@ -120,7 +120,7 @@ def fit_preferences(
         on = device()
         return log_probs(padded(rows).to(on), items[rows].clamp_min(0).to(on)).cpu()
 
-    parts = np.array_split(np.arange(len(items)), max(1, len(items) // _AT_ONCE))
+    parts = np.array_split(np.arange(len(items)), max(1, -(-len(items) // _AT_ONCE)))
     reference = torch.cat([before(rows) for rows in parts])
     options = options.sized(len(items))
     return train(
