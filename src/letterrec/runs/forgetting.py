@@ -104,13 +104,13 @@ def without(dataset: Dataset, gone: Sequence[int]) -> Dataset:
 
 def _drop_ranks(run: Run, dataset: Dataset, rest: Dataset, gone: Sequence[int]) -> None:
     """Keep the ranks of the others; none where a sample was measured, which is another one now."""
-    if run.settings.evaluation.test_users is not None:
+    users = {split: dataset.held_out(split).users for split in SPLITS}
+    before = {split: run.ranks(split) for split in SPLITS}
+    is_sample = any(len(before[split]) < len(users[split]) for split in SPLITS)
+    if is_sample or run.settings.evaluation.test_users is not None:
         run.files.ranks.unlink()
         return
-    ranks = {
-        str(split): run.ranks(split)[~np.isin(dataset.held_out(split).users, gone)]
-        for split in SPLITS
-    }
+    ranks = {str(split): before[split][~np.isin(users[split], gone)] for split in SPLITS}
     run.save_ranks(ranks, rest)
 
 
