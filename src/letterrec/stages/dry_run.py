@@ -26,7 +26,7 @@ from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
 from letterrec.stages.compatibility import refuse_impossible
 from letterrec.training.devices import device
-from letterrec.training.rehearsal import Rehearsal, Training, rehearsing
+from letterrec.training.rehearsal import Rehearsal, Stage, Training, rehearsing
 
 _TABLES = ("content", "collaborative", "identifiers", "transitions")  # files of a row per item
 
@@ -181,14 +181,14 @@ def _of_stage(run: Run, stage: str, rehearsal: Rehearsal, kept: set[str]) -> Sta
     is_taken = "from" in run.about["stages"].get(stage, {})
     state: Literal["to do", "kept", "taken over"]
     state = "to do" if stage not in kept else "taken over" if is_taken else "kept"
-    found = rehearsal.stages.get(stage)
+    found = rehearsal.stages.get(stage, Stage())  # nothing is measured of one that is skipped
     return {
         "stage": stage,
         "state": state,
-        "seconds": 0.0 if found is None else found.seconds,
-        "peak_bytes": 0 if found is None else found.peak_bytes,
-        "device_bytes": 0 if found is None else found.device_bytes,
-        "trainings": [] if found is None else [_of_training(t) for t in found.trainings],
+        "seconds": found.seconds,
+        "peak_bytes": found.peak_bytes,
+        "device_bytes": found.device_bytes,
+        "trainings": [_of_training(t) for t in found.trainings],
     }
 
 
