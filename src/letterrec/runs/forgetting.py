@@ -67,8 +67,8 @@ def forget(run: Run, users: Sequence[object]) -> None:
     run.files.report.unlink(missing_ok=True)  # it may show their lists
     write_dataset(rest, run.files.data)
     run.note_data(rest)
-    for left, row in zip(range(dataset.n_users - 1, -1, -1), reversed(rows), strict=False):
-        say(f"  user {dataset.user_ids[row]} is forgotten; {left} users are left")
+    for n, row in enumerate(reversed(rows), start=1):
+        say(f"  user {dataset.user_ids[row]} is forgotten; {dataset.n_users - n} users are left")
 
 
 def _row_of(user: object, dataset: Dataset, run: Run) -> int:
