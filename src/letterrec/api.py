@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from letterrec.config.loading import AnySettings, as_settings
@@ -78,9 +79,7 @@ def fit(
     from letterrec import pipeline
 
     chosen, folder = as_settings(settings, recipe), as_folder(out, "out")
-    if isinstance(reuse, str | PathLike | Run):  # one is no list of them
-        reuse = [reuse]
-    others = [as_folder(other, "reuse") for other in reuse]
+    others = _as_folders(reuse)
     distributed.join()
     with distributed.main_first():  # whose message of a source that is not there is enough
         given = _as_source(source, items, chosen)
@@ -123,13 +122,17 @@ def estimate(
     from letterrec.stages import dry_run
 
     chosen = as_settings(settings, recipe)
-    if isinstance(reuse, str | PathLike | Run):
-        reuse = [reuse]
-    others = [as_folder(other, "reuse") for other in reuse]
+    others = _as_folders(reuse)
     folder = None if out is None else as_folder(out, "out")
     given = _as_source(source, items, chosen)
     with shown(progress):
         return dry_run.estimate(given, folder, chosen, pipeline.go_on, resume=resume, reuse=others)
+
+
+def _as_folders(reuse: AnyRun | Iterable[AnyRun]) -> list[Path]:
+    """The folders of the runs to take from; one run is no list of them."""
+    runs = [reuse] if isinstance(reuse, str | PathLike | Run) else reuse
+    return [as_folder(run, "reuse") for run in runs]
 
 
 def _as_source(

@@ -14,16 +14,14 @@ from typing import Literal
 from letterrec.baselines import is_baseline
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Frames, Sources
-from letterrec.data.reading import read_split
 from letterrec.decoding.ranker import GenerativeRanker, PersonalRanker, Ranker
 from letterrec.decoding.trie import Trie
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.linear.transitions import Transitions
 from letterrec.progress import say
-from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
 from letterrec.stages import identifying, learning, measuring, preference, stages, wishes
-from letterrec.stages.compatibility import refuse_impossible
+from letterrec.stages.beginning import begin
 from letterrec.stages.stages import Embeddings
 from letterrec.training import distributed
 from letterrec.training.devices import device
@@ -46,11 +44,7 @@ def fit(
     training and ranking. The arguments are those of `letterrec.fit`.
     """
     with distributed.main_first():
-        run = Run.start(folder, settings, source, resume=resume)
-        dataset, cold = read_split(source, settings.data, settings.seed)
-        run.keep_data(dataset, cold)
-        refuse_impossible(settings, dataset, run.is_done)
-        take_over(run, reuse)
+        run, dataset = begin(source, folder, settings, resume=resume, reuse=reuse)
     return go_on(run, dataset, until)
 
 

@@ -114,6 +114,14 @@ def test_of_several_users_all_are_forgotten_or_none(
         letterrec.forget(run, list(left.user_ids))
 
 
+def test_ranks_of_a_sample_go_whole(tmp_path: Path) -> None:
+    run = fitted(tmp_path, "popularity")
+    run.save_ranks({str(split): run.ranks(split)[:20] for split in SPLITS}, run.dataset())
+    letterrec.forget(run, "u2")
+    assert not run.files.ranks.exists()
+    assert "u2" not in Run.open(run.folder).dataset().user_ids
+
+
 def test_a_user_of_one_domain_is_found_by_his_id_alone(tmp_path: Path) -> None:
     sources = write_domains(tmp_path)
     with (sources[1] / "interactions.csv").open("a") as log:

@@ -107,7 +107,7 @@ def fit(
 
         letterrec fit Instruments/ --out runs/given --set identifiers.source=given
 
-            letterrec fit Beauty/ Books=old-shop/ --out runs/both --set data.join_users=true
+        letterrec fit Beauty/ Books=old-shop/ --out runs/both --set data.join_users=true
 
         letterrec fit my-data/ --out runs/first --dry-run
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from letterrec.data.sequences import Histories
 from letterrec.data.splits import Cut, HeldOut, Split, returning_share
 from letterrec.errors import DataError
+from letterrec.files import fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,8 +179,6 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """Changes whenever an id, a row, a sequence, a behaviour or what is held out does."""
-        from letterrec.files import fingerprint
-
         sequences = (self.interactions.offsets, self.interactions.items)
         bounds = () if self.cut is None else (self.cut.valid, self.cut.test)
         of_each = self.interactions.behaviours
@@ -191,8 +190,6 @@ class Dataset:
         """Changes whenever what came beside the interactions does: texts, preferences, tokens,
         embeddings.
         """
-        from letterrec.files import fingerprint
-
         tokens = self.given_tokens or ()
         cf = () if self.given_cf is None else (self.given_cf,)
         said = () if self.preferences is None else (self.preferences,)
@@ -201,8 +198,6 @@ class Dataset:
     @property
     def side_fingerprints(self) -> dict[str, str]:
         """The same of each of them alone."""
-        from letterrec.files import fingerprint
-
         cf = () if self.given_cf is None else (self.given_cf,)
         return {
             "texts": fingerprint(self.titles, self.texts or ()),

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import platformdirs
@@ -30,9 +29,6 @@ from letterrec.progress import counting
 from letterrec.training import rehearsal
 from letterrec.training.devices import has_bfloat16
 from letterrec.training.rehearsal import Rehearsal
-
-if TYPE_CHECKING:
-    pass
 
 _REHEARSED = 32  # texts that are encoded together where the time that all take is estimated
 _CHUNK = 512  # texts per file of the cache: a killed run loses no more than these

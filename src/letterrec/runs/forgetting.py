@@ -45,12 +45,30 @@ def forget(run: Run, users: Sequence[object]) -> None:
     dataset = run.dataset()
     if not users:
         raise RequestError("no user is given; expected an id, or a list of ids")
-    rows = sorted({_row_of(user, dataset, run) for user in users}, reverse=True)
+    rows = sorted({_row_of(user, dataset, run) for user in users})
     if len(rows) == dataset.n_users:
         names = " and ".join(map(repr, users[:3]))
         raise RequestError(f"{run.folder} has no other user than {names}; delete the folder")
-    for row in rows:  # from the last, so that the rows before stay where they are
-        _forget_row(run, row)
+    rest = without(dataset, rows)
+    if run.files.ranks.exists():
+        _drop_ranks(run, dataset, rest, rows)
+    if run.files.cold.is_dir():
+        _drop_cases(run, [dataset.interactions[row] for row in rows])
+    tables = _tables_of(run)
+    if tables and run.is_done("recommender"):
+        run.save_weights(
+            {
+                name: _without_rows(tensor, rows) if name in tables else tensor
+                for name, tensor in run.weights().items()
+            }
+        )
+    if tables:  # checkpoints have their rows, too
+        shutil.rmtree(run.files.training, ignore_errors=True)
+    run.files.report.unlink(missing_ok=True)  # it may show their lists
+    write_dataset(rest, run.files.data)
+    run.note_data(rest)
+    for n, row in enumerate(reversed(rows), start=1):
+        say(f"  user {dataset.user_ids[row]} is forgotten; {dataset.n_users - n} users are left")
 
 
 def _row_of(user: object, dataset: Dataset, run: Run) -> int:
@@ -61,29 +79,6 @@ def _row_of(user: object, dataset: Dataset, run: Run) -> int:
     return row
 
 
-def _forget_row(run: Run, row: int) -> None:
-    dataset = run.dataset()
-    rest = without(dataset, row)
-    if run.files.ranks.exists():
-        _drop_ranks(run, dataset, rest, row)
-    if run.files.cold.is_dir():
-        _drop_case(run, dataset.interactions[row])
-    tables = _tables_of(run)
-    if tables and run.is_done("recommender"):
-        run.save_weights(
-            {
-                name: _without_row(tensor, row) if name in tables else tensor
-                for name, tensor in run.weights().items()
-            }
-        )
-    if tables:  # checkpoints have his row, too
-        shutil.rmtree(run.files.training, ignore_errors=True)
-    run.files.report.unlink(missing_ok=True)  # it may show his list
-    write_dataset(rest, run.files.data)
-    run.note_data(rest)
-    say(f"  user {dataset.user_ids[row]} is forgotten; {rest.n_users} users are left")
-
-
 def _hint(dataset: Dataset) -> str:
     """How a user of several domains is called; nothing where the run has one."""
     first = dataset.user_ids[0]
@@ -92,9 +87,9 @@ def _hint(dataset: Dataset) -> str:
     return f"; write domain and id, as in {first!r}"
 
 
-def without(dataset: Dataset, row: int) -> Dataset:
-    """A data set without one of its users."""
-    rows = np.delete(np.arange(dataset.n_users), row)
+def without(dataset: Dataset, gone: Sequence[int]) -> Dataset:
+    """A data set without some of its users, given by their rows."""
+    rows = np.delete(np.arange(dataset.n_users), gone)
     cut = dataset.cut
     return replace(
         dataset,
@@ -107,25 +102,31 @@ def without(dataset: Dataset, row: int) -> Dataset:
     )
 
 
-def _drop_ranks(run: Run, dataset: Dataset, rest: Dataset, row: int) -> None:
+def _drop_ranks(run: Run, dataset: Dataset, rest: Dataset, gone: Sequence[int]) -> None:
     """Keep the ranks of the others; none where a sample was measured, which is another one now."""
-    if run.settings.evaluation.test_users is not None:
+    users = {split: dataset.held_out(split).users for split in SPLITS}
+    before = {split: run.ranks(split) for split in SPLITS}
+    is_sample = any(len(before[split]) < len(users[split]) for split in SPLITS)
+    if is_sample or run.settings.evaluation.test_users is not None:
         run.files.ranks.unlink()
         return
-    ranks = {str(split): run.ranks(split)[dataset.held_out(split).users != row] for split in SPLITS}
+    ranks = {str(split): before[split][~np.isin(users[split], gone)] for split in SPLITS}
     run.save_ranks(ranks, rest)
 
 
-def _drop_case(run: Run, history: NDArray[np.int32]) -> None:
-    """Take his case out of those of held-out items: the one with his history."""
+def _drop_cases(run: Run, histories: Sequence[NDArray[np.int32]]) -> None:
+    """Take their cases out of those of held-out items: for each history the first that has it."""
     cold = run.cold()
-    for case, of_case in enumerate(cold.histories):
-        if np.array_equal(of_case, history):
-            rows = np.delete(np.arange(len(cold.histories)), case)
-            kept: Histories = cold.histories.take(rows)
-            left: ColdItems = replace(cold, histories=kept, targets=cold.targets[rows])
-            left.save(run.files.cold)
-            return
+    left = list(range(len(cold.histories)))
+    for history in histories:
+        case = next((c for c in left if np.array_equal(cold.histories[c], history)), None)
+        if case is not None:
+            left.remove(case)
+    if len(left) < len(cold.histories):
+        rows = np.array(left, dtype=np.int64)
+        kept: Histories = cold.histories.take(rows)
+        others: ColdItems = replace(cold, histories=kept, targets=cold.targets[rows])
+        others.save(run.files.cold)
 
 
 def _tables_of(run: Run) -> tuple[str, ...]:
@@ -134,5 +135,5 @@ def _tables_of(run: Run) -> tuple[str, ...]:
     return BASELINES[name].user_tables if name in BASELINES else ()
 
 
-def _without_row(tensor: torch.Tensor, row: int) -> torch.Tensor:
-    return torch.cat([tensor[:row], tensor[row + 1 :]]).contiguous()
+def _without_rows(tensor: torch.Tensor, gone: Sequence[int]) -> torch.Tensor:
+    return tensor[torch.from_numpy(np.delete(np.arange(len(tensor)), gone))]

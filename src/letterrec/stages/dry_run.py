@@ -18,15 +18,13 @@ import torch
 
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset, Frames, Sources
-from letterrec.data.reading import read_split
 from letterrec.errors import RunError
 from letterrec.files import link_or_copy
 from letterrec.progress import say, shown
-from letterrec.runs.reuse import take_over
 from letterrec.runs.run import Run
-from letterrec.stages.compatibility import refuse_impossible
+from letterrec.stages.beginning import begin
 from letterrec.training.devices import device
-from letterrec.training.rehearsal import Rehearsal, Training, rehearsing
+from letterrec.training.rehearsal import Rehearsal, Stage, Training, rehearsing
 
 _TABLES = ("content", "collaborative", "identifiers", "transitions")  # files of a row per item
 
@@ -111,7 +109,8 @@ def estimate(
         if begun is not None:
             _link(begun.folder, trial)
         with rehearsing() as rehearsal:
-            run, dataset = _read(source, trial, settings, rehearsal, reuse)
+            run, dataset = begin(source, trial, settings, resume=True, reuse=reuse)
+            run = Run(trial, settings.model_copy(update={"tracker": "none"}), run.about)
             kept = {stage for stage in run.stages if run.is_done(stage)} - {"read"}
             say("  a few steps of each stage are taken and measured; none of them is kept")
             with shown(False):
@@ -158,37 +157,19 @@ def _link(folder: Path, target: Path) -> None:
             link_or_copy(path, copy)
 
 
-def _read(
-    source: str | Dataset | Frames | Sources,
-    folder: Path,
-    settings: Settings,
-    rehearsal: Rehearsal,
-    reuse: Iterable[Path],
-) -> tuple[Run, Dataset]:
-    """The run in its temporary folder with its data, checked, and what it need not do again."""
-    run = Run.start(folder, settings, source, resume=True)
-    with rehearsal.stage("read"):
-        dataset, cold = read_split(source, settings.data, settings.seed)
-        run.keep_data(dataset, cold)
-    refuse_impossible(settings, dataset, run.is_done)
-    take_over(run, reuse)
-    quiet = settings.model_copy(update={"tracker": "none"})
-    return Run(folder, quiet, run.about), dataset
-
-
 def _of_stage(run: Run, stage: str, rehearsal: Rehearsal, kept: set[str]) -> StageEstimate:
     """What a stage takes; nothing where it is done already."""
     is_taken = "from" in run.about["stages"].get(stage, {})
     state: Literal["to do", "kept", "taken over"]
     state = "to do" if stage not in kept else "taken over" if is_taken else "kept"
-    found = rehearsal.stages.get(stage)
+    found = rehearsal.stages.get(stage, Stage())  # nothing is measured of one that is skipped
     return {
         "stage": stage,
         "state": state,
-        "seconds": 0.0 if found is None else found.seconds,
-        "peak_bytes": 0 if found is None else found.peak_bytes,
-        "device_bytes": 0 if found is None else found.device_bytes,
-        "trainings": [] if found is None else [_of_training(t) for t in found.trainings],
+        "seconds": found.seconds,
+        "peak_bytes": found.peak_bytes,
+        "device_bytes": found.device_bytes,
+        "trainings": [_of_training(t) for t in found.trainings],
     }
 
 

