@@ -153,9 +153,14 @@ def _report(env: Environment) -> None:
 
 def _mlflow(env: Environment) -> None:
     env.fit("run", "--recipe", "mf", "--set", "training.epochs=2", "--set", "tracker=mlflow")
-    (record,) = (env.folder / "mlruns").glob("*/*/meta.yaml")
-    assert "status: 3" in record.read_text("utf-8")  # finished
-    assert list(record.parent.glob("metrics/test/recall_at_10"))
+    assert (env.folder / "mlflow.db").is_file()
+    code = (
+        "from mlflow import MlflowClient; client = MlflowClient(); "
+        "groups = [group.experiment_id for group in client.search_experiments()]; "
+        "(record,) = client.search_runs(groups); "
+        "print(record.info.status, 'test/recall_at_10' in record.data.metrics)"
+    )
+    assert env.python(code).split() == ["FINISHED", "True"]
 
 
 def _wandb(env: Environment) -> None:

@@ -10,7 +10,6 @@ from typing import TypedDict
 
 from optuna.trial import FrozenTrial, TrialState
 
-from letterrec.config.loading import load_settings
 from letterrec.errors import RunError
 from letterrec.files import write_json, write_text
 from letterrec.progress import visible
@@ -177,7 +176,7 @@ def _as_arguments(plan: Plan, tuned: Chosen) -> str:
 
 def _as_recipe(plan: Plan, tuned: Chosen) -> str:
     """A recipe file of a trial's settings."""
-    settings = load_settings(plan.recipe, [*plan.overrides, *as_overrides(tuned)])
+    settings = plan.with_values(tuned)
     told = ", ".join(as_overrides(tuned)) or "the recipe as it is"
     return f"# The best of a sweep on {visible(plan.source)}: {told}.\n{settings.to_toml()}"
 

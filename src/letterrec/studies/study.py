@@ -31,7 +31,7 @@ from letterrec.config.settings import Settings, dotted
 from letterrec.errors import RunError
 from letterrec.runs.layout import holds_run
 from letterrec.studies import PrunerName, SamplerName
-from letterrec.studies.spaces import Space, Value, as_value, domain_of, value_of
+from letterrec.studies.spaces import Space, Value, as_overrides, as_value, domain_of, value_of
 
 NAME = "sweep"  # of the study in its database
 RECIPE = "recipe"  # user attribute of the trial of the recipe as it is
@@ -68,7 +68,11 @@ class Plan:
 
     def base(self) -> Settings:
         """The recipe as it is."""
-        return load_settings(self.recipe, self.overrides)
+        return self.with_values({})
+
+    def with_values(self, chosen: Chosen) -> Settings:
+        """The recipe with the values of a trial."""
+        return load_settings(self.recipe, [*self.overrides, *as_overrides(chosen)])
 
     def domains(self) -> Space:
         """The space."""

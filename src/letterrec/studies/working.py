@@ -16,7 +16,6 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from letterrec.baselines import is_baseline
-from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings
 from letterrec.errors import LetterRecError
 from letterrec.files import fingerprint
@@ -27,7 +26,7 @@ from letterrec.runs.run import Run
 from letterrec.runs.tracking import Values, watched_by
 from letterrec.studies.rows import is_known
 from letterrec.studies.runs import finished_run, seconds_of
-from letterrec.studies.spaces import Value, as_overrides, brief, changed
+from letterrec.studies.spaces import Value, brief, changed
 from letterrec.studies.study import RECIPE, VARIED, Chosen, Plan, Queue
 
 RUNS = "runs"  # folder of the trials' runs
@@ -78,8 +77,7 @@ def _attempt(queue: Queue, study: Study, plan: Plan, trial: Trial) -> None:
     said = "the recipe as it is" if is_recipe else values
     say(f"trial {trial.number} ({len(trials)} in all): {said}")
     try:
-        differing = as_overrides(changed(plan.base(), chosen))
-        settings = load_settings(plan.recipe, [*plan.overrides, *differing])
+        settings = plan.with_values(changed(plan.base(), chosen))
         folder = _run_folder(queue.folder, settings)
         trial.set_user_attr("run", folder.name)
         known, criterion = trials[trial.number].intermediate_values, settings.evaluation.criterion
@@ -154,7 +152,7 @@ def _suggested(plan: Plan, trial: Trial) -> Chosen:
         if is_known(key, settings):
             chosen[key] = domains[key].suggest(trial, key)
             if key.endswith(".name"):
-                settings = load_settings(plan.recipe, [*plan.overrides, *as_overrides(chosen)])
+                settings = plan.with_values(chosen)
     return chosen
 
 
