@@ -17,7 +17,7 @@ from letterrec.cli.common import (
     out,
     print_json,
 )
-from letterrec.errors import DataError, MissingExtra, RequestError
+from letterrec.errors import MissingExtra, RequestError
 from letterrec.progress import table
 
 
@@ -141,14 +141,14 @@ def add_items(
     with these items.
     """
     from letterrec import api
+    from letterrec.data.readers.item_tables import check_table
     from letterrec.serving.editing.editor import Editor
     from letterrec.serving.editing.edits import AddItems, PutItems
     from letterrec.serving.editing.placing import placed_table
 
     if domain is not None and not domain:
         raise RequestError("--domain is empty; expected a name")
-    if not items.exists():  # said before the run is loaded for it
-        raise DataError(f"{items} does not exist; expected a table of items")
+    check_table(items)  # before the run is loaded for it
     engine = api.load(run)
     before = engine.catalogue.domain_names
     new, domains = placed_table(items, engine, domain)

@@ -39,16 +39,12 @@ class Standing(NamedTuple):
     version: Version
 
 
-def version_of(service: Service, engine: Engine, catalogue: Catalogue) -> Version:
-    """The version of an engine and its catalogue."""
-    return Version(service.name, engine.run_id, catalogue.generation)
-
-
-def standing(service: Service) -> Standing:
-    """A model as it stands now."""
-    engine = service.engine
+def standing(service: Service, engine: Engine | None = None) -> Standing:
+    """A model as it stands now; with the engine that a request began with, if that is given."""
+    engine = engine or service.engine
     catalogue = engine.catalogue
-    return Standing(engine, catalogue, version_of(service, engine, catalogue))
+    version = Version(service.name, engine.run_id, catalogue.generation)
+    return Standing(engine, catalogue, version)
 
 
 class Fleet:

@@ -61,13 +61,22 @@ def read_by_domain(path: Path) -> tuple[dict[str, ItemText], dict[str, str]]:
     return _read(path, by_domain=True)
 
 
-def _read(path: Path, *, by_domain: bool) -> tuple[dict[str, ItemText], dict[str, str]]:
+def check_table(path: Path) -> None:
+    """Refuse what cannot be a table of items, before anything is read.
+
+    Raises:
+        DataError: the file is missing, or of another type.
+    """
     if not path.exists():
         raise DataError(f"{path} does not exist; expected a table of items")
     if kind_of(path) is None:
         raise DataError(
             f"{path} is no table of items; expected a .csv, .tsv, .jsonl or .parquet file"
         )
+
+
+def _read(path: Path, *, by_domain: bool) -> tuple[dict[str, ItemText], dict[str, str]]:
+    check_table(path)
     table = open_table(path, notes=[])
     items: dict[str, ItemText] = {}
     of_each: dict[str, str] = {}

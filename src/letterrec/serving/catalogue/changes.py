@@ -80,7 +80,7 @@ class Changes:
             learned: ids of the items that it was trained on.
         """
         rows = [row for row, item in enumerate(self.item_ids) if item not in learned]
-        added = [self.item_ids[row] for row in rows]
+        added = dict.fromkeys(self.item_ids[row] for row in rows)
         return replace(
             self,
             item_ids=tuple(added),

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from letterrec.errors import LetterRecError, Overloaded, RequestError
 from letterrec.serving import queries
 from letterrec.serving.engine import Engine
-from letterrec.serving.fleet import Fleet, Version, version_of
+from letterrec.serving.fleet import Fleet, Standing, Version, standing
 from letterrec.serving.http import schemas as s
 from letterrec.serving.http import views
 from letterrec.serving.http.drawings import Drawings
@@ -30,10 +30,9 @@ _FEW = 500  # ids or recommendations; larger requests are processed on a thread
 
 @dataclass(frozen=True)
 class _Asked:
-    """A request with the engine that answers it: prepared, or why it was refused."""
+    """A request that was prepared, and which model is to answer it."""
 
     service: Service
-    engine: Engine
     query: Prepared
 
 
@@ -68,8 +67,8 @@ def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
             sum(map(_ids, requests)),
         )
         found: dict[int, Answered] = {}
-        services = [each.service for each in asked if each.service is not None]
-        for service in dict.fromkeys(services):
+        services = dict.fromkeys(each.service for each in asked if each.service is not None)
+        for service in services:
             own = {
                 i: each.query
                 for i, each in enumerate(asked)
@@ -81,9 +80,12 @@ def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
                 found |= dict(zip(own, answers, strict=True))
                 fleet.metrics.answers.labels(service.name, engine.run_id).inc(len(own))
 
+        # Looked up after the searches, which may have found items that were added meanwhile.
+        now = {each.name: standing(each, engines[each.name]) for each in services}
+
         def responses() -> list[bytes | LetterRecError]:
             return [
-                _response(each.service, each.engine, each.query, found[i], ends)
+                _response(now[each.service.name], each.query, found[i], ends)
                 if isinstance(each, _Asked)
                 else each.error
                 for i, each in enumerate(asked)
@@ -91,9 +93,7 @@ def add_recommending(app: FastAPI, fleet: Fleet, drawings: Drawings) -> None:
 
         explained = any(isinstance(each, _Asked) and each.query.explain for each in asked)
         size = _FEW + 1 if explained else sum(len(answer.items) for answer in found.values())
-        chosen = [(service, engines[service.name]) for service in dict.fromkeys(services)]
-        versions = [version_of(each, engine, engine.catalogue) for each, engine in chosen]
-        return await worked_out(responses, size), versions
+        return await worked_out(responses, size), [each.version for each in now.values()]
 
     @app.post(
         "/v1/recommend",
@@ -149,8 +149,7 @@ def _asked(
     try:
         name = _name_of(request, model)
         service = fleet.chosen(name, request.split_key or request.user)
-        engine = engines[service.name]
-        return _Asked(service, engine, _prepared(engine, request))
+        return _Asked(service, _prepared(engines[service.name], request))
     except LetterRecError as error:
         return _Declined(service, error)
 
@@ -208,17 +207,12 @@ def _behaviours(engine: Engine, request: s.RecommendRequest) -> list[str] | None
     return None if known is None else known[-s.MAX_HISTORY :]
 
 
-def _response(
-    service: Service,
-    engine: Engine,
-    query: Prepared,
-    answer: Answered,
-    ends: float,
-) -> bytes:
+def _response(now: Standing, query: Prepared, answer: Answered, ends: float) -> bytes:
     """An answer as JSON; one per call, since a large batch at once would block other threads."""
     if time.monotonic() > ends:
         raise Overloaded("the deadline passed; try again later, or ask for less")
-    catalogue, history = engine.catalogue, query.rows
+    engine, catalogue, version = now
+    history = query.rows
     items = []
     generates = engine.model.generates
     accounts: list[Account] = []
@@ -250,7 +244,7 @@ def _response(
             ]
         items.append(item)
     response = s.RecommendResponse(
-        **version_of(service, engine, catalogue)._asdict(),
+        **version._asdict(),
         items=items,
         history=names,
         behaviours=behaviours,
