@@ -108,6 +108,42 @@ def test_tensors_and_metadata_come_back_as_they_were(tmp_path: Path) -> None:
         assert torch.equal(found[name], tensor.detach())
 
 
+def test_tensors_that_share_their_storage_come_back_each(tmp_path: Path) -> None:
+    whole = torch.arange(12.0).view(3, 4)
+    views = {"whole": whole, "tied": whole, "row": whole[1], "turned": whole.T, "rest": whole[1:]}
+    write_tensors(tmp_path / "t.safetensors", views)
+    found, _ = read_tensors(tmp_path / "t.safetensors")
+    assert found.keys() == views.keys()
+    for name, tensor in views.items():
+        assert torch.equal(found[name], tensor), name
+
+
+LARGE = """
+import resource
+import sys
+import torch
+from pathlib import Path
+from letterrec.files.tensors import write_tensors
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+unit = 1 if sys.platform == "darwin" else 1024  # bytes
+write_tensors(Path(sys.argv[1]), {"a": torch.ones(1)})  # what is loaded when it is first needed
+tensors = {name: torch.ones(50_000_000) for name in "ab"}  # 200 MB each
+before = peak()
+write_tensors(Path(sys.argv[1]), tensors)
+print((peak() - before) * unit)
+"""
+
+
+@pytest.mark.slow
+def test_what_is_written_is_not_copied_in_memory(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LARGE, str(tmp_path / "t.safetensors")]
+    more = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert more < 100_000_000
+
+
 def test_missing_files_say_what_to_do(tmp_path: Path) -> None:
     for read in (read_json, read_tensors):
         with pytest.raises(RunError, match=r"gone is missing; the run is unfinished: .*--resume"):

@@ -22,9 +22,18 @@ from letterrec.files import atomic_path, refuse_damaged
 def write_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, object] | None = None
 ) -> None:
-    """Write named tensors as safetensors, atomically, with readable metadata."""
+    """Write named tensors as safetensors, atomically, with readable metadata.
+
+    They are written from where they are, without a copy of all of them in memory; only of tensors
+    that share their storage, which the format does not know, each but the first is copied.
+    """
     metadata = {k: json.dumps(v) for k, v in (about or {}).items()}
-    flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    flat, storages = {}, set()
+    for name, tensor in tensors.items():
+        values = tensor.detach().cpu().contiguous()
+        where = values.untyped_storage().data_ptr()
+        flat[name] = values.clone() if where in storages else values
+        storages.add(where)
     with atomic_path(path) as temporary:
         save_file(flat, temporary, metadata)
 
