@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 from letterrec.config.loading import AnySettings, as_settings
 from letterrec.config.settings import Settings
 from letterrec.data import AnySource, Dataset, Frame, Frames, Sources, as_frames, sources_of
-from letterrec.data.domains import check_known, names_of
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.frames import check as check_frames
 from letterrec.data.splits import SPLITS, Split
@@ -353,8 +352,7 @@ def evaluate(
     """
     from letterrec.evaluation.breakdowns import By
     from letterrec.serving import opening
-    from letterrec.serving.behaviours import asked_behaviour, row_of
-    from letterrec.stages.measuring import measure_split, measured_as
+    from letterrec.serving.evaluating import evaluate_served
 
     beam = _as_beam(beam)
     if by is not None and by not in get_args(By):
@@ -363,26 +361,19 @@ def evaluate(
     run = Run.open(as_folder(folder, "folder"))
     run.refuse_learned()
     engine = opening.load(run, edits=False)
-    if beam is not None:
-        engine.model.check_searches()
-    settings = measured_as(engine.settings, cuts, metrics, users)
-    if domain is not None:
-        check_known(domain, names_of(engine.dataset))
-    asked = -1 if behaviour is None else row_of(behaviour, "behaviour", engine.dataset)
-    asked_behaviour(behaviour, engine.dataset, any_of_them=engine.model.reads_behaviours)
     with shown(progress):
-        result = measure_split(
-            settings,
-            engine.dataset,
-            engine.ranker,
+        result = evaluate_served(
+            engine,
             split,
-            identifiers=engine.identifiers if engine.model.generates else None,
             beam=beam,
             exclude_seen=exclude_seen,
             by=by,
+            cuts=cuts,
+            metrics=metrics,
+            users=users,
             domain=domain,
-            behaviour=asked,
-        ).metrics
+            behaviour=behaviour,
+        )
     caption = f"{split}, {result['users']} users"
     html = metrics_table(result["metrics"], result.get("standard_errors", {}), caption)
     return cast(SplitMetrics, ShownDict(result, html))
