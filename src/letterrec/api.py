@@ -20,16 +20,16 @@ from letterrec.errors import RequestError, one_line
 from letterrec.evaluation.results import SplitMetrics
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import shown
-from letterrec.runs import hub, inspecting
+from letterrec.runs import inspecting
+from letterrec.runs.artefacts import AnyRun, Artefacts, as_folder
 from letterrec.runs.inspecting import Weights
 from letterrec.runs.notebook import ShownDict, metrics_table
-from letterrec.runs.run import AnyRun, Run, as_folder
-from letterrec.training import distributed
 
 if TYPE_CHECKING:
     from letterrec.evaluation.breakdowns import By
     from letterrec.evaluation.cold_start import ColdMetrics
     from letterrec.runs import comparing
+    from letterrec.runs.run import Run
     from letterrec.serving.engine import Engine
     from letterrec.stages import dry_run
     from letterrec.stages.refitting import StartingWeights
@@ -76,6 +76,7 @@ def fit(
         LetterRecError: source, settings and folder do not go together; in one line.
     """
     from letterrec import pipeline
+    from letterrec.training import distributed
 
     chosen, folder = as_settings(settings, recipe), as_folder(out, "out")
     others = _as_folders(reuse)
@@ -130,7 +131,7 @@ def estimate(
 
 def _as_folders(reuse: AnyRun | Iterable[AnyRun]) -> list[Path]:
     """The folders of the runs to take from; one run is no list of them."""
-    runs = [reuse] if isinstance(reuse, str | PathLike | Run) else reuse
+    runs = [reuse] if isinstance(reuse, str | PathLike | Artefacts) else reuse
     return [as_folder(run, "reuse") for run in runs]
 
 
@@ -163,11 +164,12 @@ def load(folder: AnyRun, edits: bool = True, *, revision: str | None = None) -> 
     Raises:
         RunError: there is no run, or it is unfinished or damaged, or the Hub is out of reach.
     """
+    from letterrec.runs import hub
     from letterrec.serving import opening
 
     path = as_folder(folder, "folder")
-    run = Run.open(hub.fetch(str(path), revision) if hub.is_name(str(path)) else path)
-    return opening.load(run, edits=edits)
+    found = hub.fetch(str(path), revision) if hub.is_name(str(path)) else path
+    return opening.load(_opened(found), edits=edits)
 
 
 def forget(folder: AnyRun, user: object) -> Run:
@@ -187,7 +189,7 @@ def forget(folder: AnyRun, user: object) -> Run:
     """
     from letterrec.runs import forgetting
 
-    run = Run.open(as_folder(folder, "folder"))
+    run = _opened(folder)
     forgetting.forget(run, user if isinstance(user, list | tuple) else [user])
     return run
 
@@ -208,8 +210,9 @@ def push(folder: AnyRun, name: str, *, public: bool = False, message: str | None
         RunError: there is no run, or it is unfinished.
         RequestError: the Hub does not take it.
     """
-    run = Run.open(as_folder(folder, "folder"))
-    return hub.push(run, name, public=public, message=message)
+    from letterrec.runs import hub
+
+    return hub.push(_opened(folder), name, public=public, message=message)
 
 
 def refit(
@@ -249,6 +252,7 @@ def refit(
         LetterRecError: the run is unfinished, ``out`` is in use, or the data do not fit the run.
     """
     from letterrec.serving.refit import refit_served
+    from letterrec.training import distributed
 
     if weights not in (None, "nothing", "run"):
         raise RequestError(f"weights = {one_line(weights)}: expected 'nothing', 'run' or None")
@@ -257,7 +261,7 @@ def refit(
     path = as_folder(folder, "folder")
     target = path.with_name(f"{path.name}-refit") if out is None else as_folder(out, "out")
     distributed.join()
-    run, engine = Run.open(path), load(path)
+    run, engine = _opened(path), load(path)
     has_domains = engine.dataset.domains is not None
     newer: str | Dataset | Frames | Sources | None = None
     if data is not None:
@@ -299,11 +303,12 @@ def align(
     """
     from letterrec import pipeline
     from letterrec.stages import aligning
+    from letterrec.training import distributed
 
     path = as_folder(folder, "folder")
     target = path.with_name(f"{path.name}-aligned") if out is None else as_folder(out, "out")
     distributed.join()
-    run = Run.open(path)
+    run = _opened(path)
     chosen = aligning.settings_of(run, settings)
     with shown(progress):
         return pipeline.go_on(*aligning.begin(run, target, chosen, resume=resume))
@@ -358,7 +363,7 @@ def evaluate(
     if by is not None and by not in get_args(By):
         names = ", ".join(map(repr, get_args(By)))
         raise RequestError(f"by = {one_line(by)}: expected one of {names}, or None")
-    run = Run.open(as_folder(folder, "folder"))
+    run = _opened(folder)
     run.refuse_learned()
     engine = opening.load(run, edits=False)
     with shown(progress):
@@ -407,7 +412,7 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> ColdMetrics:
     from letterrec.stages.measuring import measure_cold
 
     beam = _as_beam(beam)
-    return measure_cold(Run.open(as_folder(folder, "folder")), beam)
+    return measure_cold(_opened(folder), beam)
 
 
 def inspect(folder: AnyRun) -> Diagnosis | Weights:
@@ -419,7 +424,7 @@ def inspect(folder: AnyRun) -> Diagnosis | Weights:
     Raises:
         RunError: there is no run, or it is unfinished or damaged.
     """
-    return inspecting.inspect(Run.open(as_folder(folder, "folder")))
+    return inspecting.inspect(Artefacts.open(as_folder(folder, "folder")))
 
 
 def export(folder: AnyRun, out: str | PathLike[str], *, embeddings: bool = False) -> None:
@@ -439,6 +444,17 @@ def export(folder: AnyRun, out: str | PathLike[str], *, embeddings: bool = False
     from letterrec.serving import exporting
 
     exporting.export(load(folder), as_folder(out, "out"), embeddings=embeddings)
+
+
+def _opened(folder: AnyRun) -> Run:
+    """The run in a folder.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    from letterrec.runs.run import Run
+
+    return Run.open(as_folder(folder, "folder"))
 
 
 def _as_beam(beam: int | None) -> int | None:

@@ -9,7 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from letterrec.baselines import BASELINES
+from letterrec.config.loading import load_settings
 from letterrec.config.recommenders import RecommenderSettings
+from letterrec.config.settings import is_baseline
 from letterrec.config.tokenizers import TokenizerSettings
 from letterrec.recommenders import RECOMMENDERS
 from letterrec.tokenizers import TOKENIZERS
@@ -22,6 +24,11 @@ def sections(union: object) -> dict[str, type[BaseModel]]:
 
 def test_recommenders_and_baselines_are_those_that_have_settings() -> None:
     assert set(sections(RecommenderSettings)) == {*RECOMMENDERS, *BASELINES}
+
+
+@pytest.mark.parametrize("name", [*RECOMMENDERS, *BASELINES])
+def test_settings_say_whether_they_are_a_baselines(name: str) -> None:
+    assert is_baseline(load_settings(name)) == (name in BASELINES)
 
 
 @pytest.mark.parametrize("name", [*RECOMMENDERS, *BASELINES])
