@@ -1,5 +1,5 @@
 # make quickstart      set up, then train and show a recommender on MovieLens-100k
-# make test            set up, then format check, lint, strict types, doctests and all tests
+# make test            set up, then format check, lint, strict types, doctests and all tests but test-ray's
 # make quick           the same but for tests that train, start a server or take seconds
 # make test-ray        the tests on a Ray cluster that they start, which `make test` leaves out
 # make packages        the wheel in clean environments, with each extra alone: needs the package index

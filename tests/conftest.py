@@ -172,7 +172,7 @@ def cut_at_step(patch: pytest.MonkeyPatch, count: int) -> None:
 
 def steps_done(folder: Path) -> int:
     """Steps of the epoch that the checkpoint in a folder stands in; 0 between two epochs."""
-    from letterrec.files.tensors import read_metadata
+    from letterrec.files.arrays import read_metadata
 
     within = read_metadata(folder / "checkpoint.safetensors")["within"]
     return int(within["step"]) if within else 0

@@ -57,10 +57,12 @@ def test_reading_data_loads_no_torch(tmp_path: Path) -> None:
     assert loaded(code, "{'torch', 'scipy'}") == "set()"
 
 
-def test_inspecting_a_run_loads_nothing_that_trains_or_serves(shop_run: Path) -> None:
-    rooms = "{'letterrec.recommenders', 'letterrec.pipeline', 'letterrec.serving'}"
-    assert loaded(f"letterrec.inspect({str(shop_run)!r})", rooms) == "set()"
-    code = f"from letterrec.cli.reviewing import inspect; inspect({str(shop_run)!r}, True)"
+def test_looking_at_a_run_loads_nothing_that_trains_or_serves(shop_run: Path) -> None:
+    run = str(shop_run)
+    rooms = "{'torch', 'letterrec.recommenders', 'letterrec.pipeline', 'letterrec.serving'}"
+    assert loaded(f"letterrec.inspect({run!r})", rooms) == "set()"
+    assert loaded(f"letterrec.compare({run!r}, {run!r})", rooms) == "set()"
+    code = f"from letterrec.cli.reviewing import inspect; inspect({run!r}, True)"
     assert loaded(code, rooms).endswith("\nset()")
 
 

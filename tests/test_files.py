@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import letterrec.files
 from letterrec.errors import RunError
 from letterrec.files import atomic_path, fingerprint, read_json, write_json, write_text
+from letterrec.files.arrays import read_arrays, read_metadata, read_shapes
 from letterrec.files.tensors import read_tensors, write_tensors
 
 
@@ -106,6 +107,26 @@ def test_tensors_and_metadata_come_back_as_they_were(tmp_path: Path) -> None:
     for name, tensor in tensors.items():
         assert found[name].dtype == tensor.dtype
         assert torch.equal(found[name], tensor.detach())
+
+
+def test_arrays_shapes_and_metadata_are_read_without_reading_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "t.safetensors"
+    tensors = {
+        "codes": torch.arange(6, dtype=torch.int32).view(2, 3),
+        "mean": torch.tensor([0.5, -1.0]),
+    }
+    write_tensors(path, tensors, {"seconds": 1.5})
+    found = read_arrays(path)
+    assert found.keys() == tensors.keys()
+    for name, array in found.items():
+        assert array.dtype == tensors[name].numpy().dtype
+        assert np.array_equal(array, tensors[name].numpy())
+    assert read_shapes(path) == {"codes": [2, 3], "mean": [2]}
+    assert read_metadata(path) == {"seconds": 1.5}
+    path.write_bytes(path.read_bytes()[:-1])
+    for read in (read_arrays, read_shapes, read_metadata):
+        with pytest.raises(RunError, match=r"t\.safetensors is damaged"):
+            read(path)
 
 
 def test_tensors_that_share_their_storage_come_back_each(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 from letterrec.config.loading import AnySettings, as_settings
 from letterrec.config.settings import Settings
 from letterrec.data import AnySource, Dataset, Frame, Frames, Sources, as_frames, sources_of
-from letterrec.data.domains import check_known, names_of
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.frames import check as check_frames
 from letterrec.data.splits import SPLITS, Split
@@ -21,16 +20,16 @@ from letterrec.errors import RequestError, one_line
 from letterrec.evaluation.results import SplitMetrics
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import shown
-from letterrec.runs import hub, inspecting
+from letterrec.runs import inspecting
+from letterrec.runs.artefacts import AnyRun, Artefacts, as_folder
 from letterrec.runs.inspecting import Weights
 from letterrec.runs.notebook import ShownDict, metrics_table
-from letterrec.runs.run import AnyRun, Run, as_folder
-from letterrec.training import distributed
 
 if TYPE_CHECKING:
     from letterrec.evaluation.breakdowns import By
     from letterrec.evaluation.cold_start import ColdMetrics
     from letterrec.runs import comparing
+    from letterrec.runs.run import Run
     from letterrec.serving.engine import Engine
     from letterrec.stages import dry_run
     from letterrec.stages.refitting import StartingWeights
@@ -77,6 +76,7 @@ def fit(
         LetterRecError: source, settings and folder do not go together; in one line.
     """
     from letterrec import pipeline
+    from letterrec.training import distributed
 
     chosen, folder = as_settings(settings, recipe), as_folder(out, "out")
     others = _as_folders(reuse)
@@ -131,7 +131,7 @@ def estimate(
 
 def _as_folders(reuse: AnyRun | Iterable[AnyRun]) -> list[Path]:
     """The folders of the runs to take from; one run is no list of them."""
-    runs = [reuse] if isinstance(reuse, str | PathLike | Run) else reuse
+    runs = [reuse] if isinstance(reuse, str | PathLike | Artefacts) else reuse
     return [as_folder(run, "reuse") for run in runs]
 
 
@@ -164,11 +164,12 @@ def load(folder: AnyRun, edits: bool = True, *, revision: str | None = None) -> 
     Raises:
         RunError: there is no run, or it is unfinished or damaged, or the Hub is out of reach.
     """
+    from letterrec.runs import hub
     from letterrec.serving import opening
 
     path = as_folder(folder, "folder")
-    run = Run.open(hub.fetch(str(path), revision) if hub.is_name(str(path)) else path)
-    return opening.load(run, edits=edits)
+    found = hub.fetch(str(path), revision) if hub.is_name(str(path)) else path
+    return opening.load(_opened(found), edits=edits)
 
 
 def forget(folder: AnyRun, user: object) -> Run:
@@ -188,7 +189,7 @@ def forget(folder: AnyRun, user: object) -> Run:
     """
     from letterrec.runs import forgetting
 
-    run = Run.open(as_folder(folder, "folder"))
+    run = _opened(folder)
     forgetting.forget(run, user if isinstance(user, list | tuple) else [user])
     return run
 
@@ -209,8 +210,9 @@ def push(folder: AnyRun, name: str, *, public: bool = False, message: str | None
         RunError: there is no run, or it is unfinished.
         RequestError: the Hub does not take it.
     """
-    run = Run.open(as_folder(folder, "folder"))
-    return hub.push(run, name, public=public, message=message)
+    from letterrec.runs import hub
+
+    return hub.push(_opened(folder), name, public=public, message=message)
 
 
 def refit(
@@ -250,6 +252,7 @@ def refit(
         LetterRecError: the run is unfinished, ``out`` is in use, or the data do not fit the run.
     """
     from letterrec.serving.refit import refit_served
+    from letterrec.training import distributed
 
     if weights not in (None, "nothing", "run"):
         raise RequestError(f"weights = {one_line(weights)}: expected 'nothing', 'run' or None")
@@ -258,7 +261,7 @@ def refit(
     path = as_folder(folder, "folder")
     target = path.with_name(f"{path.name}-refit") if out is None else as_folder(out, "out")
     distributed.join()
-    run, engine = Run.open(path), load(path)
+    run, engine = _opened(path), load(path)
     has_domains = engine.dataset.domains is not None
     newer: str | Dataset | Frames | Sources | None = None
     if data is not None:
@@ -300,11 +303,12 @@ def align(
     """
     from letterrec import pipeline
     from letterrec.stages import aligning
+    from letterrec.training import distributed
 
     path = as_folder(folder, "folder")
     target = path.with_name(f"{path.name}-aligned") if out is None else as_folder(out, "out")
     distributed.join()
-    run = Run.open(path)
+    run = _opened(path)
     chosen = aligning.settings_of(run, settings)
     with shown(progress):
         return pipeline.go_on(*aligning.begin(run, target, chosen, resume=resume))
@@ -353,36 +357,28 @@ def evaluate(
     """
     from letterrec.evaluation.breakdowns import By
     from letterrec.serving import opening
-    from letterrec.serving.behaviours import asked_behaviour, row_of
-    from letterrec.stages.measuring import measure_split, measured_as
+    from letterrec.serving.evaluating import evaluate_served
 
     beam = _as_beam(beam)
     if by is not None and by not in get_args(By):
         names = ", ".join(map(repr, get_args(By)))
         raise RequestError(f"by = {one_line(by)}: expected one of {names}, or None")
-    run = Run.open(as_folder(folder, "folder"))
+    run = _opened(folder)
     run.refuse_learned()
     engine = opening.load(run, edits=False)
-    if beam is not None:
-        engine.model.check_searches()
-    settings = measured_as(engine.settings, cuts, metrics, users)
-    if domain is not None:
-        check_known(domain, names_of(engine.dataset))
-    asked = -1 if behaviour is None else row_of(behaviour, "behaviour", engine.dataset)
-    asked_behaviour(behaviour, engine.dataset, any_of_them=engine.model.reads_behaviours)
     with shown(progress):
-        result = measure_split(
-            settings,
-            engine.dataset,
-            engine.ranker,
+        result = evaluate_served(
+            engine,
             split,
-            identifiers=engine.identifiers if engine.model.generates else None,
             beam=beam,
             exclude_seen=exclude_seen,
             by=by,
+            cuts=cuts,
+            metrics=metrics,
+            users=users,
             domain=domain,
-            behaviour=asked,
-        ).metrics
+            behaviour=behaviour,
+        )
     caption = f"{split}, {result['users']} users"
     html = metrics_table(result["metrics"], result.get("standard_errors", {}), caption)
     return cast(SplitMetrics, ShownDict(result, html))
@@ -416,7 +412,7 @@ def evaluate_cold(folder: AnyRun, beam: int | None = None) -> ColdMetrics:
     from letterrec.stages.measuring import measure_cold
 
     beam = _as_beam(beam)
-    return measure_cold(Run.open(as_folder(folder, "folder")), beam)
+    return measure_cold(_opened(folder), beam)
 
 
 def inspect(folder: AnyRun) -> Diagnosis | Weights:
@@ -428,7 +424,7 @@ def inspect(folder: AnyRun) -> Diagnosis | Weights:
     Raises:
         RunError: there is no run, or it is unfinished or damaged.
     """
-    return inspecting.inspect(Run.open(as_folder(folder, "folder")))
+    return inspecting.inspect(Artefacts.open(as_folder(folder, "folder")))
 
 
 def export(folder: AnyRun, out: str | PathLike[str], *, embeddings: bool = False) -> None:
@@ -448,6 +444,17 @@ def export(folder: AnyRun, out: str | PathLike[str], *, embeddings: bool = False
     from letterrec.serving import exporting
 
     exporting.export(load(folder), as_folder(out, "out"), embeddings=embeddings)
+
+
+def _opened(folder: AnyRun) -> Run:
+    """The run in a folder.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    from letterrec.runs.run import Run
+
+    return Run.open(as_folder(folder, "folder"))
 
 
 def _as_beam(beam: int | None) -> int | None:

@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from letterrec.baselines import is_baseline
-from letterrec.config.settings import Settings
+from letterrec.config.settings import Settings, is_baseline
 from letterrec.data import Dataset, Frames, Sources
 from letterrec.decoding.ranker import GenerativeRanker, PersonalRanker, Ranker
 from letterrec.decoding.trie import Trie

@@ -36,7 +36,7 @@ def test_each_user_with_three_interactions_counts_once() -> None:
     codes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.int32)
     identifiers = Identifiers(codes, (2, 2))
     ranker = GenerativeRanker(Rqt(identifiers, dim=8, heads=2).eval(), Trie.build(identifiers))
-    result, ranks = evaluate_split(
+    result, ranks, cases = evaluate_split(
         ranker, dataset, "test", beam=4, batch_size=3, identifiers=identifiers
     )
     assert result["users"] == 4
@@ -44,6 +44,7 @@ def test_each_user_with_three_interactions_counts_once() -> None:
     assert 0.25 <= result["metrics"]["ndcg@5"] <= 1.0
     assert "identifier_metrics" not in result
     assert ranks.shape == (4,)
+    assert cases.targets.tolist() == [3, 0, 1, 2]
     assert summarise(ranks) == result["metrics"]
 
 
@@ -53,7 +54,7 @@ def test_shared_identifiers_are_scored_both_ways() -> None:
     identifiers = Identifiers(codes, (2, 2))
     trie = Trie.build(identifiers, dataset.popularity)
     ranker = GenerativeRanker(Rqt(identifiers, dim=8, heads=2).eval(), trie)
-    result, _ = evaluate_split(ranker, dataset, "test", beam=4, identifiers=identifiers)
+    result = evaluate_split(ranker, dataset, "test", beam=4, identifiers=identifiers).metrics
     # An identifier found is at least as good a rank as the item behind it.
     assert result["identifier_metrics"]["ndcg@5"] > result["metrics"]["ndcg@5"]
 
@@ -61,7 +62,8 @@ def test_shared_identifiers_are_scored_both_ways() -> None:
 def test_popularity_by_hand() -> None:
     # Training: [0 1], [1 2], [2 3], [3 0], [0 1] (too short to hold anything out): 0 and 1 three
     # times, then 2 and 3 twice; test targets 3, 0, 1, 2.
-    metrics = popularity_metrics(tiny(), "test")
+    dataset = tiny()
+    metrics = popularity_metrics(dataset, dataset.held_out("test"))
     assert metrics["recall@5"] == 1.0
     gains = [1 / np.log2(5), 1.0, 1 / np.log2(3), 0.5]
     assert metrics["ndcg@5"] == pytest.approx(float(np.mean(gains)))
@@ -69,7 +71,8 @@ def test_popularity_by_hand() -> None:
 
 def test_a_run_beats_popularity_on_a_shop_with_a_rule(shop_run: Path) -> None:
     result = letterrec.evaluate(shop_run, split="test")
-    popularity = popularity_metrics(letterrec.load(shop_run).dataset, "test")
+    dataset = letterrec.load(shop_run).dataset
+    popularity = popularity_metrics(dataset, dataset.held_out("test"))
     assert result["metrics"]["recall@10"] > 1.5 * popularity["recall@10"]
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from contract_recommender import N_ITEMS, planted_identifiers
 from letterrec.data.sequences import Histories
 from letterrec.errors import SettingsError
-from letterrec.recommenders.preferences import Preferences
+from letterrec.recommenders.preferences import Preferences, fit_preferences
 from letterrec.recommenders.rqt.model import Rqt
 from letterrec.recommenders.tiger.model import Tiger
+from letterrec.training import rehearsal
 from letterrec.training.options import TrainingOptions
+from letterrec.training.rehearsal import rehearsing
 
 OPTIONS = TrainingOptions(epochs=6, batch_size=16, learning_rate=5e-3)
 
@@ -61,6 +64,28 @@ def test_before_the_first_step_nothing_has_gained() -> None:
     one = planted()._replace(rejected=planted().rejected[:, :1])
     log = model.fit_preferences(one, TrainingOptions(epochs=1, batch_size=64, learning_rate=1e-9))
     assert log.epochs[0]["preference"] == pytest.approx(np.log(2), abs=1e-4)
+
+
+def test_a_rehearsal_takes_a_few_parts_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsal, "BUDGET", 0.0)
+    model, parts = recommender(), []
+
+    def log_probs(histories: Tensor, items: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            parts.append(len(histories))
+        return model.item_log_probs(histories, items)
+
+    one = planted()
+    many = Preferences(
+        Histories.from_lists([[i % N_ITEMS] for i in range(5120)]),
+        np.resize(one.chosen, 5120),
+        np.resize(one.rejected, (5120, 2)),
+    )
+    with rehearsing():
+        fit_preferences(
+            model, log_probs, many, OPTIONS, max_history=6, n_behaviours=1, validate=None
+        )
+    assert parts == [256, 256]
 
 
 def test_a_recommender_that_learns_none_says_so() -> None:

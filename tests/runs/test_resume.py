@@ -18,7 +18,8 @@ from conftest import SMALL, steps_done
 from letterrec import api
 from letterrec.config.loading import load_settings
 from letterrec.files import read_json
-from letterrec.files.tensors import read_metadata, read_tensors
+from letterrec.files.arrays import read_metadata
+from letterrec.files.tensors import read_tensors
 from letterrec.runs.run import STAGES
 
 KILLS = 10

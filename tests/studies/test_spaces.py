@@ -73,7 +73,10 @@ def test_every_recommender_has_a_space(name: str) -> None:
 
 def test_the_papers_ranges() -> None:
     tokenizer = {f"tokenizer.{key}" for key in ("levels", "codes", "alpha", "beta", "clusters")}
-    assert set(paper_space(BASE)) == {*tokenizer, "recommender.temperature"}
+    space = paper_space(BASE)
+    assert set(space) == {*tokenizer, "recommender.temperature"}
+    check_space(space, None, [], BASE)
+    assert sum(len(domain.values()) for domain in space.values()) > 15  # tried one at a time
     assert set(paper_space(load_settings("rqkmeans"))) == {
         "tokenizer.levels",
         "tokenizer.codes",

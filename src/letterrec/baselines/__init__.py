@@ -14,9 +14,8 @@ from letterrec.baselines.lightgcn import LightGcn
 from letterrec.baselines.mf import MatrixFactorization
 from letterrec.baselines.popularity import Popularity
 from letterrec.baselines.sasrec import SasRecBaseline
-from letterrec.config.settings import Settings
 
-__all__ = ["BASELINES", "Baseline", "is_baseline"]
+__all__ = ["BASELINES", "Baseline"]
 
 BASELINES: dict[str, type[Baseline]] = {
     "mf": MatrixFactorization,
@@ -29,8 +28,3 @@ BASELINES: dict[str, type[Baseline]] = {
     "slist": Slist,
     "popularity": Popularity,
 }
-
-
-def is_baseline(settings: Settings) -> bool:
-    """Whether the settings name a baseline, which needs neither identifiers nor embeddings."""
-    return settings.recommender.name in BASELINES

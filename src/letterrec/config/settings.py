@@ -14,6 +14,7 @@ from typing import Literal, Self
 import tomli_w
 from pydantic import Field, field_validator, model_validator
 
+from letterrec.config.baselines import BaselineSettings
 from letterrec.config.embeddings import CollaborativeSettings, ContentSettings
 from letterrec.config.keywords import Order, Reading, Role, TransitionLearning
 from letterrec.config.recommenders import RecommenderSettings, RqtSettings
@@ -293,6 +294,11 @@ class Settings(Section):
     def to_toml(self) -> str:
         """All settings as TOML; settings that are unset are left out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def is_baseline(settings: Settings) -> bool:
+    """Whether the settings name a baseline, which needs neither identifiers nor embeddings."""
+    return isinstance(settings.recommender, BaselineSettings)
 
 
 def leaves(table: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], object]]:

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from letterrec.data import Dataset
 from letterrec.data.domains import items_in
-from letterrec.data.splits import Split, sample_cases
+from letterrec.data.splits import HeldOut, Split, sample_cases
 from letterrec.decoding.ranker import Ranker
 from letterrec.evaluation.cases import (
     all_cases,
     by_behaviour,
     by_domain,
-    measured_cases,
     sampled,
 )
 from letterrec.evaluation.metrics import (
@@ -138,7 +137,7 @@ def evaluate_split(
         if len(counts) < identifiers.n_items:
             by_identifier = _identifier_ranks(lists, cases.targets, group_of)
             result["identifier_metrics"] = summarise(by_identifier, measures)
-    return Measured(result, ranks)
+    return Measured(result, ranks, cases)
 
 
 def _of_lists(
@@ -193,20 +192,17 @@ class Validation:
         return summarise(ranks_of(lists, self.cases.targets))
 
 
-def popularity_ranks(
-    dataset: Dataset, split: Split, *, measures: Measures = PAPER, users: int | None = None
-) -> Ranks:
+def popularity_ranks(dataset: Dataset, cases: HeldOut, measures: Measures = PAPER) -> Ranks:
     """Ranks of the targets where everyone gets the items most frequent in training."""
-    cases = measured_cases(dataset, split, users)
     top = np.argsort(-dataset.popularity, kind="stable")[: measures.width]
     return ranks_of(np.tile(top, (len(cases), 1)), cases.targets)
 
 
 def popularity_metrics(
-    dataset: Dataset, split: Split, *, measures: Measures = PAPER, users: int | None = None
+    dataset: Dataset, cases: HeldOut, measures: Measures = PAPER
 ) -> dict[str, float]:
     """Metrics of recommending everyone the items most frequent in training."""
-    return summarise(popularity_ranks(dataset, split, measures=measures, users=users), measures)
+    return summarise(popularity_ranks(dataset, cases, measures), measures)
 
 
 def _identifier_ranks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, NotRequired, TypedDict
 
-from letterrec.data.splits import Split
+from letterrec.data.splits import HeldOut, Split
 from letterrec.evaluation.metrics import Ranks
 
 
@@ -77,13 +77,15 @@ class Evaluation(TypedDict, total=False):
 
 
 class Measured(NamedTuple):
-    """Metrics of a split, and the ranks behind them.
+    """Metrics of a split, and the ranks and cases behind them.
 
     Attributes:
         metrics: of all users, each counted once.
-        ranks: int64 ``(n_cases,)``: of each target of `measured_cases`, in its order, from 0; -1
-            beyond the largest cut of the metrics.
+        ranks: int64 ``(n_cases,)``: of the target of each case, from 0; -1 beyond the largest cut
+            of the metrics.
+        cases: those of `measured_cases`, in its order.
     """
 
     metrics: SplitMetrics
     ranks: Ranks
+    cases: HeldOut

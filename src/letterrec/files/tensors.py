@@ -1,22 +1,20 @@
-"""Files of named tensors: safetensors, which hold no code, with readable metadata."""
+"""Files of named tensors: safetensors, written and read. `arrays` reads them without PyTorch."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from letterrec.errors import RunError
-from letterrec.files import atomic_path, refuse_damaged
+from letterrec.files import atomic_path
+from letterrec.files.arrays import metadata_of, opened
 
 
 def write_tensors(
@@ -44,47 +42,8 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     Raises:
         RunError: the file is missing, damaged, or may not be read.
     """
-    with _opened(path) as file:
-        return {k: file.get_tensor(k) for k in file.keys()}, _about(file)  # noqa: SIM118
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata written with named tensors, without reading these.
-
-    Raises:
-        RunError: the file is missing, damaged, or may not be read.
-    """
-    with _opened(path) as file:
-        return _about(file)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    with refuse_damaged(path), _one_file(path) as file:
-        yield file
-
-
-def _one_file(path: Path) -> Any:
-    """A safetensors file opened for reading, though a writer may be replacing it.
-
-    safetensors opens a path twice, for the header and for the data; between the two it can become
-    another file. Only two openings of the same file count.
-    """
-    while True:
-        with path.open("rb") as held:  # while it is held, no other file gets its inode
-            failure: Exception | None = None
-            try:
-                opened = safe_open(path, "pt")
-            except Exception as error:
-                failure = error
-            if os.path.samestat(os.fstat(held.fileno()), path.stat()):
-                if failure:
-                    raise failure
-                return opened
-
-
-def _about(file: Any) -> dict[str, Any]:
-    return {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
+    with opened(path, "pt") as file:
+        return {k: file.get_tensor(k) for k in file.keys()}, metadata_of(file)  # noqa: SIM118
 
 
 def read_matrix(path: Path, n_rows: int) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from letterrec.training.checkpoints import TrainingLog
 from letterrec.training.devices import device
 from letterrec.training.loop import random_batches, train
 from letterrec.training.options import TrainingOptions
+from letterrec.training.rehearsal import some
 from letterrec.training.steps import Rows
 
 _AT_ONCE = 256  # cases whose probabilities are computed at a time before training
@@ -121,7 +122,9 @@ def fit_preferences(
         return log_probs(padded(rows).to(on), items[rows].clamp_min(0).to(on)).cpu()
 
     parts = np.array_split(np.arange(len(items)), max(1, -(-len(items) // _AT_ONCE)))
-    reference = torch.cat([before(rows) for rows in parts])
+    reference = torch.zeros(items.shape)
+    for rows in some(parts):
+        reference[rows] = before(rows)
     options = options.sized(len(items))
     return train(
         PreferenceTraining(recommender, log_probs, preferences.beta, preferences.likelihood),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import SPLITS, Split
 from letterrec.decoding.ranker import EventRanker
+from letterrec.evaluation.cases import measured_cases
 from letterrec.evaluation.metrics import standard_errors
 from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
 from letterrec.evaluation.results import Evaluation, Group, SplitMetrics, parts_of
@@ -94,7 +95,7 @@ def _rows(run: Run, dataset: Dataset, metrics: Evaluation, split: Split) -> list
         ranker = EventRanker(run.sasrec(dataset), device(), n_behaviours=dataset.n_behaviours)
         said = evaluate_split(ranker, dataset, split, users=sample).metrics
         found.append(Row("SASRec", said["metrics"], said["standard_errors"], said["users"]))
-    ranks = popularity_ranks(dataset, split, users=sample)
+    ranks = popularity_ranks(dataset, measured_cases(dataset, split, sample))
     popular = metrics["popularity"][split]
     return [*found, Row("popularity", popular, standard_errors(ranks), n)]
 

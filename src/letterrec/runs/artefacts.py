@@ -1,33 +1,31 @@
-"""What a run folder holds, written and read: data, embeddings, identifiers, weights, metrics."""
+"""What a run folder holds beside what was learned, opened and read without PyTorch: settings, data,
+identifiers, metrics and ranks. `learned` has the rest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tomllib
+from os import PathLike
 from pathlib import Path
+from typing import Self
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
+from letterrec.config.loading import parse_kept_settings
 from letterrec.config.settings import Settings
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.saved import read_dataset
 from letterrec.data.splits import Split
-from letterrec.errors import RunError
+from letterrec.errors import RunError, SettingsError, one_line
 from letterrec.evaluation.metrics import Ranks
 from letterrec.evaluation.results import Evaluation
-from letterrec.files import fingerprint, refuse_damaged, write_json
-from letterrec.files.tensors import read_matrix, read_tensors, write_tensors
+from letterrec.files import refuse_damaged, write_json
+from letterrec.files.arrays import read_arrays
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.identifiers.identifiers import Identifiers
-from letterrec.linear.transitions import Transitions
-from letterrec.nn.sasrec import SASRec
-from letterrec.runs.layout import EmbeddingKind, Layout
-from letterrec.runs.records import RunRecord, read_diagnostics, read_metrics
-from letterrec.tokenizers import Tokenizer, load_tokenizer
-from letterrec.training.checkpoints import TrainingLog, read_log
+from letterrec.runs.layout import Layout
+from letterrec.runs.records import RunRecord, read_about, read_diagnostics, read_metrics
 
 
 class Artefacts:
@@ -44,6 +42,32 @@ class Artefacts:
         self.files = Layout(folder)
         self.settings = settings
         self.about = about
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open the run in a folder.
+
+        Raises:
+            RunError: there is none, it is damaged, or it may not be read.
+        """
+        files = Layout(folder)
+        with refuse_damaged(files.about):
+            if folder.is_file():
+                raise RunError(f"{folder} is a file; expected the folder of a run")
+            if not files.about.exists():
+                what = "holds no run (no run.json)" if folder.is_dir() else "does not exist"
+                raise RunError(
+                    f"{folder} {what}; make one with: letterrec fit SOURCE --out {folder}"
+                )
+        about = read_about(files.about)
+        try:
+            with refuse_damaged(files.settings):
+                settings = parse_kept_settings(tomllib.loads(files.settings.read_text("utf-8")))
+        except SettingsError as error:
+            raise RunError(
+                f"{files.settings} is damaged, or of another version ({error}); fit the run again"
+            ) from None
+        return cls(folder, settings, about)
 
     def is_done(self, stage: str) -> bool:
         """Whether a stage's results are in the folder."""
@@ -109,105 +133,20 @@ class Artefacts:
         """
         return ColdItems.load(self.files.cold)
 
-    def save_embeddings(
-        self, kind: EmbeddingKind, values: NDArray[np.float32], dataset: Dataset
-    ) -> None:
-        """Keep float32 ``(n_items, d)`` embeddings with the fingerprint of the item ids."""
-        about = {"items": fingerprint(dataset.item_ids)}
-        path = self.files.embeddings(kind)
-        write_tensors(path, {"embeddings": torch.from_numpy(values)}, about)
-
-    def embeddings(self, kind: EmbeddingKind, n_items: int) -> NDArray[np.float32] | None:
-        """Embeddings float32 ``(n_items, d)`` of a kind; None where the run has none.
-
-        Raises:
-            RunError: they are damaged, or not of so many items.
-        """
-        path = self.files.embeddings(kind)
-        return read_matrix(path, n_items) if path.exists() else None
-
     def save_identifiers(self, identifiers: Identifiers, dataset: Dataset) -> None:
         """Keep the identifiers."""
         identifiers.save(self.files.identifiers, dataset.item_ids)
-
-    def save_tokenizer(self, tokenizer: Tokenizer) -> None:
-        """Keep a fitted tokenizer."""
-        tokenizer.save(self.files.tokenizer)
-
-    def tokenizer(self) -> Tokenizer:
-        """The run's tokenizer.
-
-        Raises:
-            RunError: it has none of its own, or its files are damaged.
-        """
-        return load_tokenizer(self.files.tokenizer)
 
     def identifiers(self, dataset: Dataset) -> Identifiers:
         """The run's identifiers."""
         self.require("identifiers")
         return Identifiers.load(self.files.identifiers, dataset.item_ids)
 
-    def save_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Keep what training the recommender has decided."""
-        write_tensors(self.weights_path, weights)
-
     @property
     def weights_path(self) -> Path:
         """The file of the trained recommender: where preferences made it better, what they made."""
         preferred = self.is_done("preference") and self.files.preference.exists()
         return self.files.preference if preferred else self.files.recommender
-
-    def save_preferred(self, weights: Mapping[str, Tensor]) -> None:
-        """Keep what training on preferences has made of the recommender."""
-        write_tensors(self.files.preference, weights)
-
-    def weights(self) -> dict[str, Tensor]:
-        """The weights of the trained recommender.
-
-        Raises:
-            RunError: they are missing or damaged.
-        """
-        self.require("recommender")
-        return read_tensors(self.weights_path)[0]
-
-    def save_transitions(self, transitions: Transitions, dataset: Dataset) -> None:
-        """Keep the item-to-item weights."""
-        about = {"items": fingerprint(dataset.item_ids)}
-        transitions.save(self.files.transitions, about)
-
-    def transitions(self, n_items: int) -> Transitions | None:
-        """The item-to-item weights of so many items; None where the run does without.
-
-        Raises:
-            RunError: the file is missing or damaged, or of other items.
-        """
-        path = self.files.transitions
-        if not self.settings.transitions.enabled:
-            return None
-        with refuse_damaged(path):
-            found = Transitions.load(path)
-            if found.n_items != n_items:
-                raise ValueError(f"{found.n_items} items, the run has {n_items}")
-        return found
-
-    def save_wishes(self, weights: Mapping[str, Tensor]) -> None:
-        """Keep what training the reader of wishes has decided."""
-        write_tensors(self.files.wishes, weights)
-
-    def wishes(self) -> dict[str, Tensor]:
-        """The weights of the trained reader of wishes.
-
-        Raises:
-            RunError: they are missing or damaged.
-        """
-        self.require("wishes")
-        return read_tensors(self.files.wishes)[0]
-
-    def save_ranks(self, ranks: Mapping[str, Ranks], dataset: Dataset) -> None:
-        """Keep the ranks ``(n_cases,)`` of a split's targets, by the split's name."""
-        tensors = {split: torch.from_numpy(r.astype(np.int32)) for split, r in ranks.items()}
-        about = {"data": dataset.fingerprint}
-        write_tensors(self.files.ranks, tensors, about)
 
     def ranks(self, split: Split) -> Ranks:
         """int64 ``(n_cases,)``: the ranks kept for a split.
@@ -220,7 +159,7 @@ class Artefacts:
         self.require("evaluation")
         path = self.files.ranks
         with refuse_damaged(path):
-            return read_tensors(path)[0][split].numpy().astype(np.int64)
+            return read_arrays(path)[split].astype(np.int64)
 
     def save_metrics(self, metrics: Evaluation) -> None:
         """Keep what evaluation gave."""
@@ -240,26 +179,22 @@ class Artefacts:
         self.require("identifiers")
         return read_diagnostics(self.files.diagnostics)
 
-    def save_sasrec(self, model: SASRec, dataset: Dataset) -> None:
-        """Keep the SASRec that the CF embeddings are from."""
-        model.save(self.files.sasrec, dataset.item_ids)
-
-    def sasrec(self, dataset: Dataset) -> SASRec:
-        """The SASRec that the CF embeddings are from, in eval mode.
-
-        Raises:
-            RunError: none was trained here, or its file is damaged.
-        """
-        return SASRec.load(self.files.sasrec, dataset.item_ids)
-
     def checkpoints(self, stage: str) -> Path:
         """Where a stage's training keeps checkpoints and TensorBoard events."""
         return self.files.training / stage
 
-    def training_log(self, stage: str) -> TrainingLog:
-        """How a stage's training went.
 
-        Raises:
-            RunError: it trained nothing, or its checkpoint was deleted or damaged.
-        """
-        return read_log(self.checkpoints(stage))
+AnyRun = str | PathLike[str] | Artefacts
+
+
+def as_folder(folder: AnyRun, name: str) -> Path:
+    """A run's folder, given as its path or as the run.
+
+    Raises:
+        RunError: it is something else; ``name`` is what the message calls it.
+    """
+    if isinstance(folder, Artefacts):
+        return folder.folder
+    if not isinstance(folder, str | PathLike) or not str(folder) or "\0" in str(folder):
+        raise RunError(f"{name} = {one_line(folder)}: expected the path of a run's folder")
+    return Path(folder)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from letterrec.baselines import is_baseline
-from letterrec.config.settings import Settings
+from letterrec.config.settings import Settings, is_baseline
 from letterrec.data.splits import SPLITS
 from letterrec.evaluation.results import Evaluation
 from letterrec.runs.run import Run

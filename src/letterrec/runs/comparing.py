@@ -9,7 +9,7 @@ from letterrec.data.splits import Split
 from letterrec.errors import RunError
 from letterrec.evaluation.metrics import Measures, measures_of
 from letterrec.evaluation.significance import paired_bootstrap
-from letterrec.runs.run import Run
+from letterrec.runs.artefacts import Artefacts
 
 
 class Gain(TypedDict):
@@ -51,7 +51,7 @@ def compare(first: Path, second: Path, split: Split = "test") -> Comparison:
         RunError: one of them is unfinished, was refitted on all interactions or keeps no ranks, or
             they were made from other data or measured on other users.
     """
-    one, other = Run.open(first), Run.open(second)
+    one, other = Artefacts.open(first), Artefacts.open(second)
     for run in (one, other):
         run.require("evaluation")
     _refuse_others(one, other)
@@ -78,7 +78,7 @@ def compare(first: Path, second: Path, split: Split = "test") -> Comparison:
     return {"runs": runs, "split": split, "users": len(ours), "metrics": gains}
 
 
-def _refuse_others(one: Run, other: Run) -> None:
+def _refuse_others(one: Artefacts, other: Artefacts) -> None:
     """Refuse runs whose users cannot be told to be the same."""
     there, here = one.data_fingerprint, other.data_fingerprint
     if there is None or there != here:
@@ -97,7 +97,7 @@ def _refuse_others(one: Run, other: Run) -> None:
         )
 
 
-def _shared(one: Run, other: Run) -> Measures:
+def _shared(one: Artefacts, other: Artefacts) -> Measures:
     """The metrics and cuts that both runs have."""
     mine, theirs = measures_of(one.settings), measures_of(other.settings)
     return Measures(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TypedDict, final
 
-from letterrec.baselines import is_baseline
+from letterrec.config.settings import is_baseline
+from letterrec.files.arrays import read_shapes
 from letterrec.identifiers.diagnostics import Diagnosis, LevelUse, domain_use
-from letterrec.runs.run import Run
+from letterrec.runs.artefacts import Artefacts
 
 
 @final
@@ -20,7 +21,7 @@ class Weights(TypedDict):
     weights: dict[str, list[int]]
 
 
-def inspect(run: Run) -> Diagnosis | Weights:
+def inspect(run: Artefacts) -> Diagnosis | Weights:
     """What a run's identifiers look like, of several sources also by domain; of a baseline, which
     has none, its `Weights`.
 
@@ -33,5 +34,6 @@ def inspect(run: Run) -> Diagnosis | Weights:
         if dataset.domains is not None:
             found["domains"] = domain_use(run.identifiers(dataset), dataset.domains)
         return found
-    weights = {name: list(tensor.shape) for name, tensor in run.weights().items()}
+    run.require("recommender")
+    weights = read_shapes(run.weights_path)
     return {"recommender": run.settings.recommender.name, "levels": [], "weights": weights}

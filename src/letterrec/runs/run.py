@@ -7,31 +7,27 @@ A stage is done when run.json says so. `layout` says where everything is in the 
 from __future__ import annotations
 
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
-from letterrec.baselines import is_baseline
-from letterrec.config.loading import parse_kept_settings
-from letterrec.config.settings import Settings
+from letterrec.config.settings import Settings, is_baseline
 from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers.frames import Frames
 from letterrec.data.saved import write_dataset
 from letterrec.data.sources import Sources
-from letterrec.errors import RunError, SettingsError, one_line
+from letterrec.errors import RunError
 from letterrec.files import fingerprint, refuse_damaged, write_json, write_text
 from letterrec.progress import say
 from letterrec.runs import tracking
-from letterrec.runs.artefacts import Artefacts
 from letterrec.runs.layout import Layout, holds_run
+from letterrec.runs.learned import Learned
 from letterrec.runs.notebook import html_table, metrics_table
 from letterrec.runs.origin import differences, new_about, timestamp
-from letterrec.runs.records import Refitted, StageRecord, read_about
+from letterrec.runs.records import Refitted, StageRecord
 from letterrec.training import distributed, rehearsal
 
 STAGES = (
@@ -68,7 +64,7 @@ class Stage(Generic[Made, Kept]):
     load: Callable[[Run, Dataset], Kept]
 
 
-class Run(Artefacts):
+class Run(Learned):
     """A run folder, and how it comes to hold what it holds."""
 
     def __repr__(self) -> str:
@@ -156,32 +152,6 @@ class Run(Artefacts):
         if any(name not in ours and not name.endswith(".tmp") for name in found):
             raise RunError(f"{folder} is not empty and holds no run; name another --out")
         return None
-
-    @classmethod
-    def open(cls, folder: Path) -> Run:
-        """Open the run in a folder.
-
-        Raises:
-            RunError: there is none, it is damaged, or it may not be read.
-        """
-        files = Layout(folder)
-        with refuse_damaged(files.about):
-            if folder.is_file():
-                raise RunError(f"{folder} is a file; expected the folder of a run")
-            if not files.about.exists():
-                what = "holds no run (no run.json)" if folder.is_dir() else "does not exist"
-                raise RunError(
-                    f"{folder} {what}; make one with: letterrec fit SOURCE --out {folder}"
-                )
-        about = read_about(files.about)
-        try:
-            with refuse_damaged(files.settings):
-                settings = parse_kept_settings(tomllib.loads(files.settings.read_text("utf-8")))
-        except SettingsError as error:
-            raise RunError(
-                f"{files.settings} is damaged, or of another version ({error}); fit the run again"
-            ) from None
-        return cls(folder, settings, about)
 
     @property
     def id(self) -> str:
@@ -330,22 +300,6 @@ class Run(Artefacts):
 
     def _write(self) -> None:
         write_json(self.files.about, self.about)
-
-
-AnyRun = str | PathLike[str] | Run
-
-
-def as_folder(folder: AnyRun, name: str) -> Path:
-    """A run's folder, given as its path or as the run.
-
-    Raises:
-        RunError: it is something else; ``name`` is what the message calls it.
-    """
-    if isinstance(folder, Run):
-        return folder.folder
-    if not isinstance(folder, str | PathLike) or not str(folder) or "\0" in str(folder):
-        raise RunError(f"{name} = {one_line(folder)}: expected the path of a run's folder")
-    return Path(folder)
 
 
 def _facts_of(dataset: Dataset) -> Facts:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from letterrec.baselines import is_baseline
+from letterrec.config.settings import is_baseline
 from letterrec.data import Dataset
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.processes.apart import apart

@@ -9,10 +9,10 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from letterrec.baselines import BASELINES, Baseline, is_baseline
+from letterrec.baselines import BASELINES, Baseline
 from letterrec.config.keywords import Training
 from letterrec.config.section import TrainingSettings
-from letterrec.config.settings import Settings
+from letterrec.config.settings import Settings, is_baseline
 from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
 from letterrec.decoding.ranker import GenerativeRanker, Ranker

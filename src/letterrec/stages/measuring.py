@@ -13,7 +13,6 @@ from letterrec.embeddings.content import embed
 from letterrec.errors import RunError
 from letterrec.evaluation import cold_start
 from letterrec.evaluation.breakdowns import By, grouped
-from letterrec.evaluation.cases import measured_cases
 from letterrec.evaluation.metrics import measures_of
 from letterrec.evaluation.protocol import evaluate_split, popularity_metrics
 from letterrec.evaluation.results import Measured
@@ -28,14 +27,14 @@ def measure(
     run: Run, dataset: Dataset, ranker: Ranker, identifiers: Identifiers | None = None
 ) -> MadeMetrics:
     """How well a ranker does on both splits, and popularity beside it."""
-    measures, users = measures_of(run.settings), run.settings.evaluation.test_users
+    measures = measures_of(run.settings)
     measured = {
         split: measure_split(run.settings, dataset, ranker, split, identifiers=identifiers)
         for split in SPLITS
     }
     popular = {
-        split: popularity_metrics(dataset, split, measures=measures, users=users)
-        for split in SPLITS
+        split: popularity_metrics(dataset, of_split.cases, measures)
+        for split, of_split in measured.items()
     }
     return MadeMetrics(measured, popular)
 
@@ -82,8 +81,8 @@ def measure_split(
         behaviour=behaviour,
     )
     if by is not None:
-        cases = measured_cases(dataset, split, chosen.test_users, domain, behaviour)
-        measured.metrics["groups"] = grouped(by, measured.ranks, cases, dataset, measures)
+        metrics, ranks, cases = measured
+        metrics["groups"] = grouped(by, ranks, cases, dataset, measures)
     return measured
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.baselines import is_baseline
+from letterrec.config.settings import is_baseline
 from letterrec.data.dataset import Dataset
 from letterrec.data.splits import Cut
 from letterrec.data.temporal import TEMPORAL

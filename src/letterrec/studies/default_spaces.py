@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from letterrec.baselines import is_baseline
-from letterrec.config.settings import Settings
+from letterrec.config.settings import Settings, is_baseline
 from letterrec.studies.paper import FIGURE_8
 from letterrec.studies.rows import is_known
 from letterrec.studies.spaces import Choice, Domain, Range, Space

@@ -15,6 +15,7 @@ from letterrec.data import Dataset, find_sources, read
 from letterrec.data.splits import SPLITS
 from letterrec.decoding.ranker import EventRanker
 from letterrec.errors import SettingsError
+from letterrec.evaluation.cases import measured_cases
 from letterrec.evaluation.metrics import Ranks, ndcg, recall, summarise
 from letterrec.evaluation.protocol import evaluate_split, popularity_ranks
 from letterrec.evaluation.significance import paired_bootstrap
@@ -168,7 +169,9 @@ def _ranked(row_name: str, runs: Runs, dataset: Dataset) -> SeedResult:
     if ROWS[row_name].model == "popularity":
         sizes = (run.settings.evaluation.test_users for run in runs.values())
         users = next(sizes, None)
-        test, before = (popularity_ranks(dataset, s, users=users) for s in reversed(SPLITS))
+        before, test = (
+            popularity_ranks(dataset, measured_cases(dataset, split, users)) for split in SPLITS
+        )
         return SeedResult(summarise(test), test, summarise(before))
     run = runs[row_name]
     ranks = run.ranks("test")

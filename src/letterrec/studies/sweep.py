@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from letterrec.baselines import is_baseline
 from letterrec.config.loading import load_settings
-from letterrec.config.settings import Settings
+from letterrec.config.settings import Settings, is_baseline
 from letterrec.data import check_source
 from letterrec.errors import SettingsError
 from letterrec.studies import PrunerName, SamplerName

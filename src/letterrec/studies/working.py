@@ -15,8 +15,7 @@ from optuna.exceptions import TrialPruned
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from letterrec.baselines import is_baseline
-from letterrec.config.settings import Settings
+from letterrec.config.settings import Settings, is_baseline
 from letterrec.errors import LetterRecError
 from letterrec.files import fingerprint
 from letterrec.progress import say, shown

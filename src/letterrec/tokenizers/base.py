@@ -140,13 +140,16 @@ class Tokenizer(ABC):
         """
 
 
-def read_about(folder: Path) -> dict[str, Any]:
-    """What ``tokenizer.json`` says, without what earlier versions wrote and none reads any more.
+def read_about(folder: Path, name: str) -> dict[str, Any]:
+    """What ``tokenizer.json`` says of the tokenizer of a name, without what earlier versions wrote
+    and none reads any more.
 
     Raises:
-        RunError: the file is missing or damaged.
+        RunError: the file is missing or damaged, or of another tokenizer.
     """
     about = read_json(folder / "tokenizer.json")
+    if about.pop("name") != name:
+        raise RunError(f"{folder} holds another tokenizer; load it with load_tokenizer")
     return {k: v for k, v in about.items() if not k.startswith("sinkhorn_")}
 
 

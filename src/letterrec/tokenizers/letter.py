@@ -238,9 +238,7 @@ class LetterTokenizer(Tokenizer):
         Raises:
             RunError: the files are missing, damaged or of another tokenizer.
         """
-        about = read_about(folder)
-        if about.pop("name") != "letter":
-            raise RunError(f"{folder} holds another tokenizer; load it with load_tokenizer")
+        about = read_about(folder, cls.name)
         d_content, d_cf = about.pop("d_content"), about.pop("d_cf")
         tokenizer = cls(**about)
         network = tokenizer._build(d_content, d_cf)

@@ -131,9 +131,7 @@ class RQKMeansTokenizer(Tokenizer):
         Raises:
             RunError: the files are missing, damaged or of another tokenizer.
         """
-        about = read_about(folder)
-        if about.pop("name") != "rqkmeans":
-            raise RunError(f"{folder} holds another tokenizer; load it with load_tokenizer")
+        about = read_about(folder, cls.name)
         tokenizer = cls(**about)
         tensors, _ = read_tensors(folder / "tokenizer.safetensors")
         shape = (about["levels"], about["codes"])

@@ -175,10 +175,7 @@ class TreeTokenizer(Tokenizer):
         Raises:
             RunError: the files are missing, damaged or of another tokenizer.
         """
-        settings = read_about(folder)
-        if settings.pop("name") != cls.name:
-            raise RunError(f"{folder} holds another tokenizer; load it with load_tokenizer")
-        tokenizer = cls(**settings)
+        tokenizer = cls(**read_about(folder, cls.name))
         tensors, about = read_tensors(folder / "tokenizer.safetensors")
         try:
             tokenizer._paths = tensors["paths"].numpy()

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from letterrec.errors import RunError
 from letterrec.files import refuse_damaged
-from letterrec.files.tensors import read_metadata, read_tensors, write_tensors
+from letterrec.files.arrays import read_metadata
+from letterrec.files.tensors import read_tensors, write_tensors
 from letterrec.training import distributed
 from letterrec.training.optimizers import Optimizers
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from letterrec.data.attributes import attributes_in
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers.base import Reader, ReadOptions
-from letterrec.data.readers.columns import find_columns
 from letterrec.data.readers.interactions import read_interactions
 from letterrec.data.readers.jsonlines import holds_keys, is_json_lines, numbered_lines, parse
 from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
@@ -52,14 +51,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     found = table.names()
     keys = _KEYS_2018 if _KEYS_2018["user"] in found else _KEYS_2023
     notes: list[str] = []
-    columns = find_columns(
-        found,
-        options.log_roles(found),
-        where=path,
-        told=keys | dict(options.columns),
-        notes=notes,
-        file=path.name,
-    )
+    columns = options.log_columns(found, path, notes, keys)
     metadata = [
         f
         for f in path.parent.iterdir()

@@ -14,7 +14,7 @@ from typing import get_args
 
 from letterrec.config.keywords import Order, Role
 from letterrec.data.dataset import Dataset
-from letterrec.data.readers.columns import candidates_for
+from letterrec.data.readers.columns import candidates_for, find_columns
 from letterrec.errors import DataError
 
 
@@ -125,6 +125,33 @@ class ReadOptions:
         if named and not self.grades:
             roles.append("behaviour")
         return roles
+
+    def log_columns(
+        self,
+        found: Sequence[str],
+        path: Path,
+        notes: list[str],
+        own: Mapping[str, str] | None = None,
+    ) -> dict[str, str]:
+        """The columns of an interaction log: role -> column.
+
+        Args:
+            found: the columns that there are.
+            path: of the log.
+            notes: gets a line for each column that is read under another name than its own.
+            own: role -> column, as the format has it; ``columns`` overrules it.
+
+        Raises:
+            DataError: a role has no column, or several could have it.
+        """
+        return find_columns(
+            found,
+            self.log_roles(found),
+            where=path,
+            told={**(own or {}), **self.columns},
+            notes=notes,
+            file=path.name,
+        )
 
 
 @dataclass(frozen=True)

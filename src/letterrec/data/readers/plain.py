@@ -99,23 +99,12 @@ def is_log(path: Path, options: ReadOptions) -> bool:
 
 def log_columns(table: TableFile, options: ReadOptions, notes: list[str]) -> dict[str, str]:
     """The columns of a log: role -> column."""
-
-    def find(found: list[str]) -> dict[str, str]:
-        return find_columns(
-            found,
-            options.log_roles(found),
-            where=table.path,
-            told=options.columns,
-            notes=notes,
-            file=table.path.name,
-        )
-
     try:
-        return find(table.names())
+        return options.log_columns(table.names(), table.path, notes)
     except DataError:
         if table.kind != "jsonl":
             raise
-        return find(table.names(of_all=True))
+        return options.log_columns(table.names(of_all=True), table.path, notes)
 
 
 def _preferences(path: Path, options: ReadOptions, notes: list[str]) -> LookUp[object] | None:

@@ -14,7 +14,6 @@ import polars as pl
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers import amazon
 from letterrec.data.readers.base import Reader, ReadOptions, files_of
-from letterrec.data.readers.columns import find_columns
 from letterrec.data.readers.interactions import read_interactions
 from letterrec.data.readers.jsonlines import first_record, is_json_lines
 from letterrec.data.readers.publications import PUBLICATIONS, ItemsFile, Publication
@@ -63,9 +62,8 @@ def read(publication: Publication, source: Path, options: ReadOptions) -> Datase
     if unread:
         notes.append(f"not read: {', '.join(unread)}")
     names = ["user", "item", "timestamp"] if publication.reshape else table.names()
-    roles = options.log_roles(names)
-    told = {r: c for r, c in publication.columns.items() if c in names} | dict(options.columns)
-    columns = find_columns(names, roles, where=log, told=told, notes=notes, file=log.name)
+    own = {role: column for role, column in publication.columns.items() if column in names}
+    columns = options.log_columns(names, log, notes, own)
     return read_interactions(
         table,
         columns,

@@ -44,15 +44,9 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     notes: list[str] = []
     table = _table(path, _fields(path))
     own = {"user": "user_id", "item": "item_id", "timestamp": "timestamp", "rating": "rating"}
-    told = {role: field for role, field in own.items() if field in table.dialect.header}
-    columns = find_columns(
-        table.dialect.header,
-        options.log_roles(table.dialect.header),
-        where=path,
-        told=told | dict(options.columns),
-        notes=notes,
-        file=path.name,
-    )
+    fields = table.dialect.header
+    there = {role: field for role, field in own.items() if field in fields}
+    columns = options.log_columns(fields, path, notes, there)
     return read_interactions(
         table,
         columns,

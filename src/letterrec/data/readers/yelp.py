@@ -7,7 +7,6 @@ from pathlib import Path
 
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers.base import Reader, ReadOptions
-from letterrec.data.readers.columns import find_columns
 from letterrec.data.readers.interactions import read_interactions
 from letterrec.data.readers.jsonlines import holds_keys, is_json_lines, records
 from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
@@ -32,15 +31,7 @@ def read(source: Path, options: ReadOptions) -> Dataset:
     options.refuse_title(path)
     table = TableFile(path, "jsonl", (path,))
     notes: list[str] = []
-    found = table.names()
-    columns = find_columns(
-        found,
-        options.log_roles(found),
-        where=path,
-        told=_KEYS | dict(options.columns),
-        notes=notes,
-        file=path.name,
-    )
+    columns = options.log_columns(table.names(), path, notes, _KEYS)
     businesses = _only(path.parent, "business")
     return read_interactions(
         table,

@@ -1,4 +1,6 @@
-"""How likely a language model finds the words of behaviours, which stand before items."""
+"""How likely a language model finds the words of behaviours, which stand before items, and so which
+one comes next.
+"""
 
 from __future__ import annotations
 
@@ -49,3 +51,35 @@ def behaviour_odds(
         logits = output(state[start - 1 : stop - 1]).float().log_softmax(1)  # (words, vocabulary)
         odds.append(logits.gather(1, line[start:stop, None]).sum())
     return torch.stack(odds).view(len(histories), n_behaviours)
+
+
+def likeliest(
+    network: Network,
+    prompts: Prompts,
+    histories: Tensor,
+    wishes: Sequence[str | None],
+    wanted: Sequence[int],
+    targets: Sequence[int],
+    n_behaviours: int,
+) -> list[int]:
+    """The behaviour that is asked for after each history; where none is, the likeliest target.
+
+    Args:
+        network: as of `behaviour_odds`, as are ``prompts``, ``histories`` and ``wishes``.
+        prompts: says a history and a behaviour in its tokens.
+        histories: ``batch`` of them.
+        wishes: for each history what is wanted, in words, or None.
+        wanted: for each history the row of the behaviour that is asked for; -1: none is.
+        targets: rows of the behaviours that are to be predicted.
+        n_behaviours: that there are.
+    """
+    found = list(wanted)
+    open_ = [place for place, behaviour in enumerate(wanted) if behaviour < 0]
+    chosen = [targets[0]] * len(open_)
+    if open_ and len(targets) > 1:
+        said = [wishes[place] for place in open_]
+        odds = behaviour_odds(network, prompts, histories[open_], said, n_behaviours)
+        chosen = [targets[i] for i in odds[:, list(targets)].argmax(1).tolist()]
+    for place, behaviour in zip(open_, chosen, strict=True):
+        found[place] = behaviour
+    return found

@@ -4,9 +4,9 @@ Where a code comes next, the logits are those of the level's codes, and the loss
 ones. Where text comes next, both are over the model's own vocabulary.
 
 `llm` finds the model, `network` has its weights and the codes', `lora` says what is trained,
-`tasks` words the prompts, `prompts` turns them into tokens, `examples` draws them, `beams`
-searches, `grounding` writes titles freely instead, and `export` merges all that is trained into the
-model.
+`tasks` words the prompts, `prompts` turns them into tokens, `examples` draws them, `scoring` says
+how likely given codes are, `beams` searches, `grounding` writes titles freely instead, and `export`
+merges all that is trained into the model.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ from letterrec.recommenders.base import (
 )
 from letterrec.recommenders.lcrec import llm
 from letterrec.recommenders.lcrec.beams import Beams
-from letterrec.recommenders.lcrec.behaviours import behaviour_odds
+from letterrec.recommenders.lcrec.behaviours import behaviour_odds, likeliest
 from letterrec.recommenders.lcrec.examples import Examples
 from letterrec.recommenders.lcrec.export import export as write_merged
 from letterrec.recommenders.lcrec.grounding import Grounding, embed_titles, title_end
 from letterrec.recommenders.lcrec.lora import attention_for_training
 from letterrec.recommenders.lcrec.network import Network
 from letterrec.recommenders.lcrec.prompts import LossOn, Prompts
+from letterrec.recommenders.lcrec.scoring import code_loss
 from letterrec.recommenders.lcrec.tasks import history, refuse_tasks_without_text
 from letterrec.recommenders.losses import ranking_guided_loss
 from letterrec.training.checkpoints import TrainingLog
@@ -302,38 +303,19 @@ class LcRec(Network, Recommender):
         hidden = self.read(tokens)[:, :-1]  # (batch, s - 1, d)
         tokens, items, levels, is_text = (t[:, 1:] for t in (tokens, items, levels, is_text))
         at_code = items >= 0
-        loss = self._code_loss(hidden[at_code], items[at_code], levels[at_code])
+        loss = code_loss(
+            self,
+            None if self._grounds else self._legal,
+            hidden[at_code],
+            items[at_code],
+            levels[at_code],
+            self.temperature,
+        )
         if bool(is_text.any()):
             logits = self.network.get_output_embeddings()(hidden[is_text])
             text = ranking_guided_loss(logits.float(), tokens[is_text], self.temperature)
             loss = loss + text * is_text.sum()
         return {"loss": loss / (at_code.sum() + is_text.sum())}
-
-    def _code_loss(self, hidden: Tensor, items: Tensor, levels: Tensor) -> Tensor:
-        """The loss of ``n`` wanted codes, summed.
-
-        Args:
-            hidden: float ``(n, d)`` states that the codes are predicted from.
-            items: int64 ``(n,)`` items that the codes belong to.
-            levels: int64 ``(n,)`` levels of the codes.
-        """
-        trie, prefixes = self._legal.on(hidden.device)
-        loss = hidden.new_zeros((), dtype=torch.float32)
-        for level, size in enumerate(self.sizes):
-            at = (levels == level).nonzero()[:, 0]
-            nodes = prefixes[items[at], level]
-            if not self._grounds:
-                # Where a prefix leaves no choice there is nothing to learn.
-                open_ = trie.n_children(level, nodes) > 1
-                at, nodes = at[open_], nodes[open_]
-            if len(at):
-                logits = self.code_logits(hidden[at], level)
-                if not self._grounds:
-                    legal = trie.legal(level, nodes, size)
-                    logits = logits.masked_fill(~legal, -torch.inf)
-                targets = self.item_codes[items[at], level]
-                loss = loss + len(at) * ranking_guided_loss(logits, targets, self.temperature)
-        return loss
 
     @torch.no_grad()
     def encode(
@@ -353,7 +335,11 @@ class LcRec(Network, Recommender):
         """
         self.eval()
         wishes = instructions or [None] * len(histories)
-        wanted = self._wanted(histories, wishes, behaviours)
+        wanted = [-1] * len(histories) if behaviours is None else behaviours.tolist()
+        if self.n_behaviours > 1:
+            wanted = likeliest(
+                self, self.prompts, histories, wishes, wanted, self.targets, self.n_behaviours
+            )
         examples = []
         for row, wish, behaviour in zip(histories.tolist(), wishes, wanted, strict=True):
             items = [item for item in row if item >= 0]
@@ -365,21 +351,6 @@ class LcRec(Network, Recommender):
         lengths = torch.tensor([len(example.tokens) for example in examples])
         device = histories.device
         return Beams(self, tokens.to(device), lengths.to(device))
-
-    def _wanted(
-        self, histories: Tensor, wishes: Sequence[str | None], behaviours: Tensor | None
-    ) -> list[int]:
-        """The behaviour of each history that is asked for, or the likeliest of the targets."""
-        wanted = [-1] * len(histories) if behaviours is None else behaviours.tolist()
-        open_ = [place for place, behaviour in enumerate(wanted) if behaviour < 0]
-        likeliest = [self.targets[0]] * len(open_)
-        if open_ and len(self.targets) > 1:
-            said = [wishes[place] for place in open_]
-            odds = behaviour_odds(self, self.prompts, histories[open_], said, self.n_behaviours)
-            likeliest = [self.targets[i] for i in odds[:, list(self.targets)].argmax(1).tolist()]
-        for place, behaviour in zip(open_, likeliest, strict=True):
-            wanted[place] = behaviour
-        return wanted
 
     def next_behaviours(self, histories: Tensor) -> Tensor:
         """The probabilities of the words that stand before an item; see

@@ -24,9 +24,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from letterrec.data.sequences import Histories
 from letterrec.decoding.trie import Trie
@@ -41,17 +40,14 @@ from letterrec.recommenders.rqt import network
 from letterrec.recommenders.rqt.decoder import RqtDecoder
 from letterrec.recommenders.rqt.likely import Finder, ItemTable, Kept, Likely
 from letterrec.recommenders.rqt.network import Network
-from letterrec.recommenders.rqt.packing import are_taken_once, collate
-from letterrec.recommenders.rqt.scoring import code_loss, item_log_probs
+from letterrec.recommenders.rqt.packing import are_taken_once, fit_windows
+from letterrec.recommenders.rqt.scoring import behaviour_loss, code_loss, item_log_probs
 from letterrec.recommenders.rqt.wished import Wished, present, wished_items
 from letterrec.recommenders.wishes.following import Wishes
 from letterrec.recommenders.wishes.reader import WishReader
 from letterrec.recommenders.wishes.training import WishTraining
 from letterrec.training.checkpoints import TrainingLog
-from letterrec.training.loop import random_batches, train
 from letterrec.training.options import TrainingOptions
-
-_STEPS_PER_EPOCH = 40  # at least: a small data set is passed several times in an epoch
 
 
 class Rqt(Network, Recommender):
@@ -202,7 +198,8 @@ class Rqt(Network, Recommender):
         self.wishes.reader.taken_once.fill_(are_taken_once(histories))
         self.requires_grad_(False)
         training = WishTraining(self, self.wishes.reader, pool)
-        log = self._train_on(training, histories, options, validate, "wishes")
+        windows = self._windows(histories)
+        log = fit_windows(training, windows, options, validate=validate, label="wishes")
         self.requires_grad_(True)
         return log
 
@@ -216,7 +213,12 @@ class Rqt(Network, Recommender):
         """Train on every next item of every sequence; see `training.loop.train`."""
         if self.item_query is not None:
             self.taken_once.fill_(are_taken_once(histories))
-        return self._train_on(self, histories, options, validate, "recommender (rqt)")
+        windows = self._windows(histories)
+        return fit_windows(self, windows, options, validate=validate, label="recommender (rqt)")
+
+    def _windows(self, histories: Histories) -> Histories:
+        """The sequences that it is trained on: as long as it reads, and the item that follows."""
+        return histories.events(self.n_behaviours).windows(self.max_history + 1)
 
     def fit_preferences(
         self,
@@ -249,28 +251,6 @@ class Rqt(Network, Recommender):
         share = self.item_share
         return item_log_probs(self, self._legal, hidden, items, share=share, taken=taken)
 
-    def _train_on(
-        self,
-        module: nn.Module,
-        histories: Histories,
-        options: TrainingOptions,
-        validate: Callable[[], Mapping[str, float]] | None,
-        label: str,
-    ) -> TrainingLog:
-        """Train this, or what learns beside it, on groups of sequences as of `forward`."""
-        windows = histories.events(self.n_behaviours).windows(self.max_history + 1)
-        options = options.sized(len(windows))
-        return train(
-            module,
-            batches=lambda epoch: random_batches(
-                len(windows), options, epoch, at_least=_STEPS_PER_EPOCH
-            ),
-            collate=lambda rows: collate(windows, rows),
-            options=options,
-            validate=validate,
-            label=label,
-        )
-
     def forward(self, *groups: Tensor) -> dict[str, Tensor]:
         """The loss of predicting each item from those before it.
 
@@ -293,18 +273,9 @@ class Rqt(Network, Recommender):
             of_items = full_loss(self.item_query(hidden), self.items(), following, left_out)
             loss, parts["items"] = loss + self.item_weight * of_items, of_items
         if self.next_behaviour is not None:
-            kinds = self._behaviour_loss(groups, states)
+            kinds = behaviour_loss(self, groups, states)
             loss, parts["behaviours"] = loss + self.behaviour_weight * kinds, kinds
         return {"loss": loss, "codes": codes, **parts} if parts else {"loss": loss}
-
-    def _behaviour_loss(self, groups: Sequence[Tensor], states: Sequence[Tensor]) -> Tensor:
-        """Cross-entropy of the behaviour of each event that follows others, mean over them."""
-        logits, wanted = [], []
-        for events, state in zip(groups, states, strict=True):
-            there = events[:, 1:] >= 0
-            logits.append(self.behaviour_logits(events[:, :-1], state)[there])
-            wanted.append(events[:, 1:][there].remainder(self.n_behaviours))
-        return F.cross_entropy(torch.cat(logits).float(), torch.cat(wanted))
 
     @property
     def predicts_behaviours(self) -> bool:

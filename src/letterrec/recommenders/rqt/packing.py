@@ -1,16 +1,52 @@
-"""The sequences that rqt is trained on: batches that pad little, and whether items come back."""
+"""How rqt is trained on sequences: in batches that pad little; and whether items come back."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from letterrec.data.sequences import Histories
+from letterrec.training.checkpoints import TrainingLog
+from letterrec.training.loop import random_batches, train
+from letterrec.training.options import TrainingOptions
 from letterrec.training.steps import Rows
 
+_STEPS_PER_EPOCH = 40  # at least: a small data set is passed several times in an epoch
 _GROUPS = 4  # of similar length, in a batch
 _FEW_REPEATS = 0.01  # share of interactions with an item of the own history that is called none
+
+
+def fit_windows(
+    module: nn.Module,
+    windows: Histories,
+    options: TrainingOptions,
+    *,
+    validate: Callable[[], Mapping[str, float]] | None,
+    label: str,
+) -> TrainingLog:
+    """Train a module on sequences in batches as of `collate`; see `training.loop.train`.
+
+    Args:
+        module: the recommender, or what learns beside it.
+        windows: the sequences.
+        options: of the training.
+        validate: metrics of the recommender as it is.
+        label: of the progress.
+    """
+    options = options.sized(len(windows))
+    return train(
+        module,
+        batches=lambda epoch: random_batches(
+            len(windows), options, epoch, at_least=_STEPS_PER_EPOCH
+        ),
+        collate=lambda rows: collate(windows, rows),
+        options=options,
+        validate=validate,
+        label=label,
+    )
 
 
 def collate(windows: Histories, rows: Rows) -> tuple[Tensor, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from letterrec.recommenders.base import LegalCodes
@@ -31,6 +32,22 @@ def code_loss(
         share = len(open_) / len(following)
         loss = loss + share * ranking_guided_loss(logits, codes, temperature)
     return loss
+
+
+def behaviour_loss(network: Network, groups: Sequence[Tensor], states: Sequence[Tensor]) -> Tensor:
+    """Cross-entropy of the behaviour of each event that follows others, mean over them.
+
+    Args:
+        network: that predicts behaviours.
+        groups: int64 ``(sequences, longest)`` events each, left-aligned, -1 padded.
+        states: of each group, those before each of its events but the first.
+    """
+    logits, wanted = [], []
+    for events, state in zip(groups, states, strict=True):
+        there = events[:, 1:] >= 0
+        logits.append(network.behaviour_logits(events[:, :-1], state)[there])
+        wanted.append(events[:, 1:][there].remainder(network.n_behaviours))
+    return F.cross_entropy(torch.cat(logits).float(), torch.cat(wanted))
 
 
 def item_log_probs(

@@ -8,6 +8,7 @@ keep their meaning, but no id maps to them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -117,22 +118,21 @@ class Catalogue:
     @cached_property
     def titles(self) -> tuple[str, ...]:
         """What the items are called."""
-        if not self.edited:
-            return self.came_with
-        titles = list(self.came_with)
-        for row, words in self.edited.items():
-            titles[row] = words.title
-        return tuple(titles)
+        return self._now(self.came_with, lambda words: words.title)
 
     @cached_property
     def images(self) -> tuple[str, ...]:
         """Addresses of the items' images, ``""`` where there is none."""
+        return self._now(self.came_with_images, lambda words: words.image)
+
+    def _now(self, came: tuple[str, ...], of: Callable[[Words], str]) -> tuple[str, ...]:
+        """What the items came with, and for those that were edited what is shown instead."""
         if not self.edited:
-            return self.came_with_images
-        images = list(self.came_with_images)
+            return came
+        shown = list(came)
         for row, words in self.edited.items():
-            images[row] = words.image
-        return tuple(images)
+            shown[row] = of(words)
+        return tuple(shown)
 
     @property
     def n_rows(self) -> int:
