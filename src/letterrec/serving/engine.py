@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset
-from letterrec.data.lookup import short
 from letterrec.decoding.ranker import Ranker
-from letterrec.errors import RequestError
+from letterrec.errors import RequestError, quoted
 from letterrec.files import fingerprint, refuse_damaged
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.linear.transitions import Transitions
@@ -331,7 +330,7 @@ class Engine:
         if query.instruction is None or self.model.meets(query.instruction):
             return None
         return (
-            f"no item of the catalogue is near {short(repr(query.instruction))}; what comes first "
+            f"no item of the catalogue is near {quoted(query.instruction)}; what comes first "
             "is the least far"
         )
 

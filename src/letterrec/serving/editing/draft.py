@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.data.text import ItemText, item_text, printable, title_words
-from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError
+from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError, quoted
 from letterrec.serving.catalogue.changes import Changes, Receipt, Words
 from letterrec.serving.catalogue.states import State
 from letterrec.serving.editing.edits import AddItems, ChangeItem, Edit, Key, PutItems, SetStates
@@ -238,7 +238,7 @@ class Draft:
         for item, words in items.items():
             if not item.strip() or len(item) > _LONGEST_ID or not item.isprintable():
                 raise RequestError(
-                    f"item id {item[:40]!r}: expected 1 to {_LONGEST_ID} printable characters"
+                    f"item id {quoted(item)}: expected 1 to {_LONGEST_ID} printable characters"
                 )
             if not words.text.strip():
                 raise _wordless(item)

@@ -9,7 +9,7 @@ from letterrec.data.domains import qualified
 from letterrec.data.readers.item_tables import read_by_domain, read_items
 from letterrec.data.sources import check_domain
 from letterrec.data.text import ItemText
-from letterrec.errors import DataError, RequestError
+from letterrec.errors import DataError, RequestError, quoted
 from letterrec.serving.engine import Engine
 
 
@@ -74,7 +74,7 @@ def _domain_of(item: str, given: str, engine: Engine) -> str:
         if given not in catalogue.domain_names:
             known = ", ".join(map(repr, catalogue.domain_names))
             raise RequestError(
-                f"item {item[:60]!r} is of no domain of the run; name its domain beside it (a new "
+                f"item {quoted(item)} is of no domain of the run; name its domain beside it (a new "
                 f"one, or one of {known}), or begin its id with it"
             )
     if not given or (not has_several and given == engine.dataset.name):
@@ -83,5 +83,5 @@ def _domain_of(item: str, given: str, engine: Engine) -> str:
         return check_domain(given)
     except DataError:
         raise RequestError(
-            f"domain {given[:60]!r}: expected 1 to 100 printable characters without '/'"
+            f"domain {quoted(given)}: expected 1 to 100 printable characters without '/'"
         ) from None
