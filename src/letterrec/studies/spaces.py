@@ -270,11 +270,11 @@ def value_of(settings: Settings, key: str) -> object:
     return value
 
 
-def changed(base: Settings, chosen: Mapping[str, Value]) -> dict[str, Value]:
+def differing(base: Settings, chosen: Mapping[str, Value]) -> dict[str, Value]:
     """What of some values differs from settings; what is unset there, and given its usual value,
     does not.
 
-    >>> changed(load_settings(), {"tokenizer.levels": 4, "recommender.dim": 64})
+    >>> differing(load_settings(), {"tokenizer.levels": 4, "recommender.dim": 64})
     {'recommender.dim': 64}
     """
     found = ((key, chosen[key]) for key in sorted(chosen))
