@@ -16,7 +16,6 @@ from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunEr
 from letterrec.serving.catalogue.changes import Changes, Receipt, Words
 from letterrec.serving.catalogue.states import State
 from letterrec.serving.editing.edits import AddItems, ChangeItem, Edit, Key, PutItems, SetStates
-from letterrec.serving.editing.placing import placed
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers.base import Codes
 
@@ -28,7 +27,8 @@ _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they r
 class Draft:
     """The catalogue's changes plus pending edits, whose new items have no identifiers yet.
 
-    An edit is made as a whole or, where it raises, not at all.
+    An edit comes placed (`placing.placed_edit`), and is made as a whole or, where it raises, not at
+    all.
     """
 
     def __init__(self, engine: Engine, changes: Changes) -> None:
@@ -68,10 +68,10 @@ class Draft:
         """
         if isinstance(edit, SetStates | ChangeItem) or self.known_receipt(edit.key) is not None:
             return {}
-        new, _ = placed(edit.items, edit.domains, self._engine)
+        new = edit.items
         if isinstance(edit, PutItems):
             self._check_put(new)
-            new = {item: words for item, words in new.items() if not self._is_known(item)}
+            new = self._unknown(new)
         if new:
             self._check_new(new)
         return {item: words.text for item, words in new.items()}
@@ -91,10 +91,9 @@ class Draft:
             return known
         added = changed = 0
         if isinstance(edit, AddItems):
-            added = self._add(*placed(edit.items, edit.domains, self._engine), content)
+            added = self._add(edit.items, edit.domains, content)
         elif isinstance(edit, PutItems):
-            items, domains = placed(edit.items, edit.domains, self._engine)
-            added, changed = self._put(items, domains, content)
+            added, changed = self._put(edit.items, edit.domains, content)
         elif isinstance(edit, SetStates):
             changed = self._set_states(edit.states)
         else:
@@ -133,7 +132,7 @@ class Draft:
         content: Mapping[str, Embedding],
     ) -> tuple[int, int]:
         self._check_put(items)
-        new = {item: words for item, words in items.items() if not self._is_known(item)}
+        new = self._unknown(items)
         if new:
             self._add(new, domains, content)
         known = [item for item in items if item not in new]
@@ -266,6 +265,9 @@ class Draft:
 
     def finished(self, assign: Callable[[NDArray[np.float32], Codes], Codes]) -> Changes:
         """The changes, with an identifier for every new item.
+
+    def _unknown(self, items: Mapping[str, ItemText]) -> dict[str, ItemText]:
+        return {item: words for item, words in items.items() if not self._is_known(item)}
 
         Args:
             assign: gives new items of content ``(n, d_content)`` identifiers that are not among

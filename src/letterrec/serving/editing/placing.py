@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from letterrec.data.domains import qualified
@@ -10,6 +11,7 @@ from letterrec.data.readers.item_tables import read_by_domain, read_items
 from letterrec.data.sources import check_domain
 from letterrec.data.text import ItemText
 from letterrec.errors import DataError, RequestError, quoted
+from letterrec.serving.editing.edits import AddItems, Edit, PutItems
 from letterrec.serving.engine import Engine
 
 
@@ -41,6 +43,18 @@ def placed(
             raise RequestError(f"item {whole!r} comes twice; give each item once")
         found[whole], of_each[whole] = words, domain
     return found, of_each
+
+
+def placed_edit(edit: Edit, engine: Engine) -> Edit:
+    """An edit whose items have their whole ids, and each a domain.
+
+    Raises:
+        RequestError: see `placed`.
+    """
+    if not isinstance(edit, AddItems | PutItems):
+        return edit
+    items, domains = placed(edit.items, edit.domains, engine)
+    return replace(edit, items=items, domains=domains)
 
 
 def placed_table(
