@@ -207,9 +207,12 @@ class Draft:
         for item, words in items.items():
             if self._states.get(item) == "deleted":
                 raise _deleted(item)
-            is_given = words.text.strip() or (words.image and self._is_known(item))
-            if not is_given:
+            if not words.text.strip() and not self._is_known(item):
                 raise _wordless(item)
+            if not words.text.strip() and not words.image:
+                raise RequestError(
+                    f"nothing is given for item {item!r}; give its title, its text or its image"
+                )
             _check_title(item, words.title)
 
     def _check_new(self, items: Mapping[str, ItemText]) -> None:
@@ -263,11 +266,11 @@ class Draft:
     def _is_known(self, item: str) -> bool:
         return item in self._trained or item in self._added or item in self._new
 
-    def finished(self, assign: Callable[[NDArray[np.float32], Codes], Codes]) -> Changes:
-        """The changes, with an identifier for every new item.
-
     def _unknown(self, items: Mapping[str, ItemText]) -> dict[str, ItemText]:
         return {item: words for item, words in items.items() if not self._is_known(item)}
+
+    def finished(self, assign: Callable[[NDArray[np.float32], Codes], Codes]) -> Changes:
+        """The changes, with an identifier for every new item.
 
         Args:
             assign: gives new items of content ``(n, d_content)`` identifiers that are not among
