@@ -35,6 +35,7 @@ from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import read_changes, version_of
 from letterrec.serving.catalogue.successor import successor
 from letterrec.serving.models import Model
+from letterrec.serving.overview import overview
 from letterrec.serving.preparation import Preparation, known_user
 from letterrec.serving.queries import Answered, Prepared, Query, Unknown, listed, type_and_value
 from letterrec.serving.reasons import Reasons
@@ -81,6 +82,11 @@ class Engine:
             f"Engine({str(self.folder)!r}: {self.settings.recommender.name}, "
             f"{self.catalogue.n_items:,} items, {self.dataset.n_users:,} users)"
         )
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what is served, what it can be asked, and a line that asks it."""
+        name = self.settings.recommender.name
+        return overview(self.folder, self.run_id, name, self.dataset, self.catalogue, self.model)
 
     @property
     def identifiers(self) -> Identifiers:
