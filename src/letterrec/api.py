@@ -16,7 +16,7 @@ from letterrec.data import AnySource, Dataset, Frame, Frames, Sources, as_frames
 from letterrec.data.readers.base import ReadOptions
 from letterrec.data.readers.frames import check as check_frames
 from letterrec.data.splits import SPLITS, Split
-from letterrec.errors import RequestError, one_line
+from letterrec.errors import RequestError, quoted
 from letterrec.evaluation.results import SplitMetrics
 from letterrec.identifiers.diagnostics import Diagnosis
 from letterrec.progress import shown
@@ -255,9 +255,9 @@ def refit(
     from letterrec.training import distributed
 
     if weights not in (None, "nothing", "run"):
-        raise RequestError(f"weights = {one_line(weights)}: expected 'nothing', 'run' or None")
+        raise RequestError(f"weights = {quoted(weights)}: expected 'nothing', 'run' or None")
     if epochs is not None and (isinstance(epochs, bool) or epochs < 1):
-        raise RequestError(f"epochs = {one_line(epochs)}: expected a whole number of at least 1")
+        raise RequestError(f"epochs = {quoted(epochs)}: expected a whole number of at least 1")
     path = as_folder(folder, "folder")
     target = path.with_name(f"{path.name}-refit") if out is None else as_folder(out, "out")
     distributed.join()
@@ -362,7 +362,7 @@ def evaluate(
     beam = _as_beam(beam)
     if by is not None and by not in get_args(By):
         names = ", ".join(map(repr, get_args(By)))
-        raise RequestError(f"by = {one_line(by)}: expected one of {names}, or None")
+        raise RequestError(f"by = {quoted(by)}: expected one of {names}, or None")
     run = _opened(folder)
     run.refuse_learned()
     engine = opening.load(run, edits=False)
@@ -399,7 +399,7 @@ def compare(first: AnyRun, second: AnyRun, split: Split = "test") -> comparing.C
     from letterrec.runs import comparing
 
     if split not in SPLITS:
-        raise RequestError(f"split = {one_line(split)}: expected 'test' or 'valid'")
+        raise RequestError(f"split = {quoted(split)}: expected 'test' or 'valid'")
     return comparing.compare(as_folder(first, "first"), as_folder(second, "second"), split)
 
 
@@ -465,4 +465,4 @@ def _as_beam(beam: int | None) -> int | None:
     """
     if beam is None or (isinstance(beam, int) and not isinstance(beam, bool) and beam >= 1):
         return beam
-    raise RequestError(f"beam = {one_line(beam)}: expected a whole number of at least 1, or None")
+    raise RequestError(f"beam = {quoted(beam)}: expected a whole number of at least 1, or None")

@@ -23,15 +23,33 @@ import json
 from importlib.metadata import PackageNotFoundError, distribution
 from urllib.parse import unquote, urlparse
 
+_PLAIN = (str, bytes, int, float, list, tuple, set, dict)  # whose beginning says what they are
 
-def one_line(value: object) -> str:
-    """A value as a message has it: on one short line.
 
-    >>> one_line({"training": 5}), one_line(list(range(100)))
-    ("{'training': 5}", 'an object of type list')
+def short(text: object, most: int = 60) -> str:
+    """Text as a message has it: on one line, cut to a length that a line can hold.
+
+    >>> short("a  line of words", most=9)
+    'a line...'
     """
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"an object of type {type(value).__name__}"
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
+def quoted(value: object, most: int = 60) -> str:
+    """A value as a message has it: as Python spells it, short; of what is neither short nor plain,
+    the type.
+
+    >>> quoted({"training": 5}), quoted("line of words", most=9), quoted(slice("x" * 99))
+    ("{'training': 5}", "'line ...", 'an object of type slice')
+    """
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number too long, a table too deep
+        text = ""
+    if not text or (len(text) > most and not isinstance(value, _PLAIN)):
+        return f"an object of type {type(value).__name__}"
+    return short(text, most)
 
 
 class LetterRecError(Exception):

@@ -89,6 +89,19 @@ def test_a_source_that_is_not_there_leaves_no_run(
     assert not (tmp_path / "q").exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "help_of"),
+    [("forget RUN u3", "letterrec forget"), ("fit --nope", "letterrec fit"), ("fitt", "letterrec")],
+)
+def test_what_cannot_be_parsed_names_the_help_of_its_command(
+    line: str, help_of: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*line.split()) == 2
+    said = capsys.readouterr().err
+    assert said.endswith(f"Given: {line}. Try: {help_of} --help\n")
+    assert said.count("\n") == 1
+
+
 def test_items_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("add-items", tmp_path, tmp_path / "nothere.csv") == 2
     assert "nothere.csv does not exist" in capsys.readouterr().err

@@ -73,6 +73,8 @@ def test_a_file_is_a_recipe(tmp_path: Path) -> None:
         ("tokenizer.name=vq", "tokenizer"),
         ("data.max_history=no", "data.max_history"),
         ("seed", "section.key=value"),
+        ("seed=1\nrecommender=2", r"'1\\nrecommender=2' cannot be a value"),
+        ("training.epochs=" + "x" * 300, r"'x{116}\.\.\.: expected a whole number"),
         ("identifiers.sinkhorn_epsilon=0.1", "is retired: .* is exact now; leave it out"),
         ("transitions.steps=3", "is retired: .*transitions.window is their reach; leave it out"),
     ],

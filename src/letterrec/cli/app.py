@@ -90,7 +90,9 @@ def main() -> None:
         if not message or len(sys.argv) == 1:  # no command: the help was asked for
             command(["--help"], standalone_mode=False)
             sys.exit(2)
-        _fail(f"{message} Given: {shlex.join(sys.argv[1:])}. Try: letterrec --help")
+        within = error.ctx is not None and error.ctx.parent is not None
+        name = f" {error.ctx.info_name}" if within else ""  # of the command that was asked for
+        _fail(f"{message} Given: {shlex.join(sys.argv[1:])}. Try: letterrec{name} --help")
     except (KeyboardInterrupt, typer.Abort):
         print(
             "letterrec: interrupted; go on with the same command (fit, sweep: and --resume)",

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from letterrec.cluster.workers import RayWorkers
-from letterrec.errors import MissingExtra, RequestError
+from letterrec.errors import MissingExtra, RequestError, short
 from letterrec.processes import jobs
 
 _PATIENCE = 10.0  # seconds until an address counts as out of reach
@@ -50,9 +50,8 @@ def connected(address: str, folder: Path, workers: int | None = None) -> Iterato
             log_to_driver=False,
         )
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise RequestError(
-            f"--ray {address}: no Ray cluster can be joined ({reason}); "
+            f"--ray {address}: no Ray cluster can be joined ({short(error, 200)}); "
             "start one with: ray start --head, or give --ray local"
         ) from None
     try:

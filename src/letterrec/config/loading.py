@@ -5,7 +5,6 @@ A recipe is a TOML file in `recipes/`, holding what differs from the defaults.
 
 from __future__ import annotations
 
-import reprlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
@@ -18,8 +17,9 @@ from pydantic_core import ErrorDetails
 
 from letterrec.config.section import Section
 from letterrec.config.settings import Settings, leaves
-from letterrec.errors import SettingsError, one_line
+from letterrec.errors import SettingsError, quoted
 
+_LONG = 120  # characters of a setting's value or name in a message
 AnySettings = Settings | Mapping[str, object] | str | PathLike[str] | None
 
 _WORDS = {  # how a kind of error of pydantic begins -> what was expected
@@ -121,12 +121,12 @@ def as_settings(settings: AnySettings, recipe: str | PathLike[str] | None = None
         return load_settings(_recipe(recipe), settings)
     if not isinstance(settings, Settings | str | PathLike):
         raise SettingsError(
-            f"settings = {one_line(settings)}: expected a dict such as {{'training.epochs': 5}}, "
+            f"settings = {quoted(settings)}: expected a dict such as {{'training.epochs': 5}}, "
             "the name of a recipe, or what letterrec.load_settings gives"
         )
     if recipe is not None:
         raise SettingsError(
-            f"recipe = {one_line(recipe)} beside settings = {one_line(settings)}: give one of "
+            f"recipe = {quoted(recipe)} beside settings = {quoted(settings)}: give one of "
             "them, or the recipe and a dict of what is changed"
         )
     return settings if isinstance(settings, Settings) else load_settings(_recipe(settings))
@@ -180,11 +180,11 @@ def _parse_override(text: str) -> Iterator[tuple[list[str], object]]:
     if not equals or not key.strip():
         raise SettingsError(f"--set {text!r}: expected section.key=value, as in training.epochs=5")
     try:
-        value = tomllib.loads(f"value = {raw}")["value"]
+        value = toml_value(raw)
     except tomllib.TOMLDecodeError:
         value = raw  # a bare word or a path
-    except (ValueError, RecursionError):  # a number of too many digits, a table too deep
-        raise SettingsError(f"--set {key}: {_short(raw)} cannot be a value") from None
+    except ValueError:
+        raise SettingsError(f"--set {key}: {quoted(raw, _LONG)} cannot be a value") from None
     waiting = [([k.strip() for k in key.split(".")], value)]
     while waiting:
         keys, value = waiting.pop(0)
@@ -192,6 +192,23 @@ def _parse_override(text: str) -> Iterator[tuple[list[str], object]]:
             waiting += [([*keys, k], v) for k, v in value.items()]
         else:
             yield keys, value
+
+
+def toml_value(text: str) -> object:
+    """A value as TOML spells it.
+
+    Raises:
+        TOMLDecodeError: TOML spells none so; bare words are such.
+        ValueError: a number of too many digits, a table too deep, or more than a value.
+
+    >>> toml_value("1e-3"), toml_value(" [64, 32]"), toml_value('"rqt"')
+    (0.001, [64, 32], 'rqt')
+    """
+    try:
+        (value,) = tomllib.loads(f"value = {text}").values()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return value
 
 
 def _read_recipe(name: str) -> dict[str, Any]:
@@ -215,7 +232,7 @@ def _recipe(recipe: str | PathLike[str] | None) -> str | Path | None:
         return recipe
     if not isinstance(recipe, PathLike):
         raise SettingsError(
-            f"recipe = {one_line(recipe)}: expected a recipe's name or the path of a TOML file"
+            f"recipe = {quoted(recipe)}: expected a recipe's name or the path of a TOML file"
         )
     return Path(recipe)
 
@@ -250,18 +267,18 @@ def _explain(error: ValidationError) -> str:
             table = _class_of(table, str(part))
         level = "sections" if table is Settings else "settings of that section"
         known = ", ".join(table.model_fields)
-        return f"setting {_short(where)} does not exist; {level}: {known}"
+        return f"setting {quoted(where, _LONG)} does not exist; {level}: {known}"
     if inside and inside[-1] == "[key]":
         return (
-            f"setting {_short(where.removesuffix('.[key]'))} does not exist; "
+            f"setting {quoted(where.removesuffix('.[key]'), _LONG)} does not exist; "
             f"expected one of {first['ctx']['expected']}"
         )
     if first["type"] == "union_tag_invalid":
         tag, tags = first["ctx"]["tag"], first["ctx"]["expected_tags"]
-        return f"setting '{where}.name' = {_short(tag)}: expected one of {tags}"
+        return f"setting '{where}.name' = {quoted(tag, _LONG)}: expected one of {tags}"
     if first["type"] == "value_error":
         return f"settings{f' of {where}' if where else ''}: {first['ctx']['error']}"
-    return f"setting {where!r} = {_short(first['input'])}: expected {_expected(first)}"
+    return f"setting {where!r} = {quoted(first['input'], _LONG)}: expected {_expected(first)}"
 
 
 def _expected(error: ErrorDetails) -> str:
@@ -279,10 +296,3 @@ def _class_of(section: type[BaseModel], key: str) -> type[BaseModel]:
     assert isinstance(inner, type)
     assert issubclass(inner, BaseModel)
     return inner
-
-
-def _short(value: object) -> str:
-    """A value for an error message, cut short."""
-    shortener = reprlib.Repr()
-    shortener.maxstring = shortener.maxother = shortener.maxlong = 120
-    return shortener.repr(value)

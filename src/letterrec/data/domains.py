@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from letterrec.data.attributes import stacked
 from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
-from letterrec.errors import DataError, NotFound
+from letterrec.errors import DataError, NotFound, quoted
 
 T = TypeVar("T")
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -200,8 +200,7 @@ def check_known(domain: object, names: Iterable[str]) -> None:
     """
     known = list(names)
     if not isinstance(domain, str) or domain not in known:
-        shown = " ".join(repr(domain)[:100].split())
         raise NotFound(
-            f"domain {shown} is not among those of the run; expected one of "
+            f"domain {quoted(domain, 100)} is not among those of the run; expected one of "
             f"{', '.join(map(repr, known))}"
         )

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable
 from letterrec.data.dataset import Dataset
 from letterrec.data.domains import names_of, qualified
 from letterrec.data.ids import as_id
-from letterrec.errors import NotFound, RequestError
+from letterrec.errors import NotFound, RequestError, short
 
 
 def one_id(value: object, name: str, known: Container[str]) -> str:
@@ -73,13 +73,3 @@ def without_rare(notes: Iterable[str], what: str) -> str:
             k = found[1]
             return f"; {what} with fewer than {k} interactions were dropped by the {k}-core"
     return ""
-
-
-def short(text: object, most: int = 60) -> str:
-    """Text cut to a length that a line can hold.
-
-    >>> short("a  line of words", most=9)
-    'a line...'
-    """
-    line = " ".join(str(text).split())
-    return line if len(line) <= most else line[: most - 3] + "..."

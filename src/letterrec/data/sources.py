@@ -9,7 +9,7 @@ from pathlib import Path
 
 from letterrec.data.dataset import Dataset
 from letterrec.data.readers.frames import Frame, Frames
-from letterrec.errors import DataError
+from letterrec.errors import DataError, quoted, short
 
 PUBLISHED = "ml-100k"  # the source that is fetched, unless something of that name is there
 Source = str | PathLike[str] | Dataset | Frame
@@ -129,8 +129,8 @@ def check_domain(name: str) -> str:
     """
     if not name or len(name) > 100 or not name.isprintable() or name.strip() != name or "/" in name:
         raise DataError(
-            f"a source is called {name[:100]!r}; expected 1 to 100 printable characters without "
-            "'/': give it a name, as in NAME=FOLDER"
+            f"a source is called {quoted(name, 100)}; expected 1 to 100 printable characters "
+            "without '/': give it a name, as in NAME=FOLDER"
         )
     return name
 
@@ -162,8 +162,8 @@ def _refuse_missing(path: Path) -> None:
     try:
         there = path.exists()
     except OSError as error:  # a name that is too long, a folder that may not be entered
-        shown = str(path) if len(str(path)) <= 120 else f"{str(path)[:60]}..."
-        raise DataError(f"{shown} cannot be opened ({error.strerror or error})") from None
+        reason = error.strerror or error
+        raise DataError(f"{short(path, 120)} cannot be opened ({reason})") from None
     if not there:
         raise DataError(f"{path} does not exist; expected a folder or file of {KNOWN}")
 

@@ -17,7 +17,7 @@ import polars
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from letterrec.errors import LetterRecError, RunError
+from letterrec.errors import LetterRecError, RunError, short
 
 _DAMAGE = (  # what parsers raise, and what looking into the result does
     SafetensorError,
@@ -101,7 +101,7 @@ def refuse_damaged(path: Path) -> Iterator[None]:
     except PermissionError:
         raise _permission_denied(path) from None
     except _DAMAGE as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
+        reason = f"{type(error).__name__}: {short(error, 200)}".removesuffix(": ")
         raise RunError(f"{path} is damaged ({reason}); fit the run again") from None
 
 

@@ -17,7 +17,7 @@ from letterrec.data.cold import ColdItems
 from letterrec.data.dataset import Dataset
 from letterrec.data.saved import read_dataset
 from letterrec.data.splits import Split
-from letterrec.errors import RunError, SettingsError, one_line
+from letterrec.errors import RunError, SettingsError, quoted
 from letterrec.evaluation.metrics import Ranks
 from letterrec.evaluation.results import Evaluation
 from letterrec.files import refuse_damaged, write_json
@@ -196,5 +196,5 @@ def as_folder(folder: AnyRun, name: str) -> Path:
     if isinstance(folder, Artefacts):
         return folder.folder
     if not isinstance(folder, str | PathLike) or not str(folder) or "\0" in str(folder):
-        raise RunError(f"{name} = {one_line(folder)}: expected the path of a run's folder")
+        raise RunError(f"{name} = {quoted(folder)}: expected the path of a run's folder")
     return Path(folder)

@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from letterrec.errors import RequestError, RunError
+from letterrec.errors import RequestError, RunError, short
 from letterrec.files import link_or_copy, write_text
 from letterrec.runs.card import model_card
 from letterrec.runs.layout import holds_run
@@ -114,4 +114,4 @@ def fetch(name: str, revision: str | None = None) -> Path:
 
 def _reason(error: Exception) -> str:
     first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first[:150]}" if first else type(error).__name__
+    return f"{type(error).__name__}: {short(first, 150)}" if first else type(error).__name__

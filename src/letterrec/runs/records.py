@@ -8,7 +8,7 @@ from typing import Annotated, NotRequired, Required, TypeVar, cast
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from letterrec.errors import RunError
+from letterrec.errors import RunError, short
 from letterrec.evaluation.results import Evaluation
 from letterrec.files import read_json, refuse_damaged
 from letterrec.identifiers.diagnostics import Diagnosis
@@ -125,8 +125,8 @@ def _checked(path: Path, kind: TypeAdapter[Checked]) -> object:
     made = value.get("format") if isinstance(value, dict) else None
     if kind is _ABOUT and isinstance(made, int) and made > FORMAT:
         raise RunError(
-            f"{path.parent} was made by a newer version (format {str(made)[:9]}; this one reads up "
-            f"to {FORMAT}); open it with that version of letterrec"
+            f"{path.parent} was made by a newer version (format {short(made, 9)}; this one reads "
+            f"up to {FORMAT}); open it with that version of letterrec"
         )
     with refuse_damaged(path):
         try:
@@ -135,6 +135,6 @@ def _checked(path: Path, kind: TypeAdapter[Checked]) -> object:
             first = error.errors(include_input=False, include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "all of it"
             raise RunError(
-                f"{path} is damaged ({where[:80]}: {first['msg'].lower()}); fit the run again"
+                f"{path} is damaged ({short(where, 80)}: {first['msg'].lower()}); fit the run again"
             ) from None
     return value

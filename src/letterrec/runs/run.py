@@ -19,7 +19,7 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.readers.frames import Frames
 from letterrec.data.saved import write_dataset
 from letterrec.data.sources import Sources
-from letterrec.errors import RunError
+from letterrec.errors import RunError, short
 from letterrec.files import fingerprint, refuse_damaged, write_json, write_text
 from letterrec.progress import say
 from letterrec.runs import tracking
@@ -117,8 +117,8 @@ class Run(Learned):
             run._write()
         except OSError as error:
             raise RunError(
-                f"{_shown(folder)} cannot be written ({(error.strerror or str(error)).lower()}); "
-                "name another --out"
+                f"{short(folder, 120)} cannot be written "
+                f"({(error.strerror or str(error)).lower()}); name another --out"
             ) from None
         return run
 
@@ -312,8 +312,3 @@ def _facts_of(dataset: Dataset) -> Facts:
         "side_fingerprint": dataset.side_fingerprint,
         "side_fingerprints": dataset.side_fingerprints,
     }
-
-
-def _shown(path: Path) -> str:
-    text = str(path)
-    return text if len(text) <= 120 else f"{text[:60]}... ({len(text)} characters)"

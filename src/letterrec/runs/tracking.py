@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol
 
 from letterrec.config.settings import Settings, TrackerName, dotted
 from letterrec.data.splits import SPLITS
-from letterrec.errors import MissingExtra, RunError
+from letterrec.errors import MissingExtra, RunError, short
 from letterrec.evaluation.results import Evaluation
 from letterrec.files import read_json, write_json
 from letterrec.progress import say
@@ -194,7 +194,7 @@ def _tell(files: Layout, settings: Settings, values: Values, epoch: int | None) 
         _open[key].log(values, epoch)
     except Exception as error:  # each client raises kinds of its own
         _open.pop(key, None)  # what takes nothing is not told of the end either
-        reason = " ".join(str(error).split())[:200]
+        reason = short(error, 200)
         raise RunError(
             f"tracker = {settings.tracker!r} took no metrics ({type(error).__name__}: {reason}); "
             "mend it and go on with --resume"

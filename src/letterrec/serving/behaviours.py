@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 
 from letterrec.data import Dataset
-from letterrec.data.lookup import short
-from letterrec.errors import RequestError
+from letterrec.errors import RequestError, quoted
 
 
 def asked_behaviour(name: str | None, dataset: Dataset, *, any_of_them: bool) -> int:
@@ -96,10 +95,10 @@ def row_of(name: object, what: str, dataset: Dataset) -> int:
     """
     if not dataset.behaviours:
         raise RequestError(
-            f"{what} = {short(repr(name))}: the run knows one kind of interaction; fit one to data "
+            f"{what} = {quoted(name)}: the run knows one kind of interaction; fit one to data "
             "with a column 'behaviour', or with data.grades"
         )
     if not isinstance(name, str) or name not in dataset.behaviours:
         known = ", ".join(map(repr, dataset.behaviours))
-        raise RequestError(f"{what} = {short(repr(name))}: expected one of {known}")
+        raise RequestError(f"{what} = {quoted(name)}: expected one of {known}")
     return dataset.behaviours.index(name)

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from letterrec.config.settings import Settings
 from letterrec.data import Dataset
-from letterrec.data.lookup import short
 from letterrec.decoding.ranker import Ranker
-from letterrec.errors import RequestError
+from letterrec.errors import RequestError, quoted
 from letterrec.files import fingerprint, refuse_damaged
 from letterrec.identifiers.identifiers import Identifiers
 from letterrec.linear.transitions import Transitions
@@ -36,6 +35,7 @@ from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.log import read_changes, version_of
 from letterrec.serving.catalogue.successor import successor
 from letterrec.serving.models import Model
+from letterrec.serving.overview import overview
 from letterrec.serving.preparation import Preparation, known_user
 from letterrec.serving.queries import Answered, Prepared, Query, Unknown, listed, type_and_value
 from letterrec.serving.reasons import Reasons
@@ -82,6 +82,11 @@ class Engine:
             f"Engine({str(self.folder)!r}: {self.settings.recommender.name}, "
             f"{self.catalogue.n_items:,} items, {self.dataset.n_users:,} users)"
         )
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what is served, what it can be asked, and a line that asks it."""
+        name = self.settings.recommender.name
+        return overview(self.folder, self.run_id, name, self.dataset, self.catalogue, self.model)
 
     @property
     def identifiers(self) -> Identifiers:
@@ -331,7 +336,7 @@ class Engine:
         if query.instruction is None or self.model.meets(query.instruction):
             return None
         return (
-            f"no item of the catalogue is near {short(repr(query.instruction))}; what comes first "
+            f"no item of the catalogue is near {quoted(query.instruction)}; what comes first "
             "is the least far"
         )
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from letterrec.errors import Conflict, LetterRecError, NotFound, RequestError
+from letterrec.errors import Conflict, LetterRecError, NotFound, RequestError, quoted
 from letterrec.serving.catalogue.items import Catalogue
 from letterrec.serving.catalogue.states import STATES
 from letterrec.serving.engine import Engine
@@ -103,7 +103,7 @@ class Fleet:
         service = self._services.get(name)
         if service is None:
             there = ", ".join(map(repr, self._services))
-            raise NotFound(f"model {name[:64]!r} is not served; there is {there}")
+            raise NotFound(f"model {quoted(name)} is not served; there is {there}")
         return service
 
     def changed(self, name: str | None) -> Service:

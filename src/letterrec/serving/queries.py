@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from letterrec.data.lookup import one_id, short
+from letterrec.data.lookup import one_id
 from letterrec.decoding.wish_effect import WishEffect
-from letterrec.errors import RequestError
+from letterrec.errors import RequestError, quoted, short
 from letterrec.serving.catalogue.filters import Where
 from letterrec.serving.catalogue.items import Catalogue
 
@@ -148,7 +148,7 @@ def checked(query: Query) -> tuple[int, int | None, str | None]:
     instruction = None if query.instruction is None else " ".join(query.instruction.split())
     if instruction is not None and not any(c.isalnum() for c in instruction):
         raise RequestError(
-            f"instruction = {short(repr(query.instruction))}: expected words that say what is "
+            f"instruction = {quoted(query.instruction)}: expected words that say what is "
             "wanted, such as 'something for sensitive skin'; leave it out for none"
         )
     return int(query.k), None if query.beam is None else int(query.beam), instruction
@@ -218,7 +218,7 @@ def type_and_value(value: object) -> str:
     ("a string ('abc')", 'int (3)')
     """
     name = "a string" if isinstance(value, str) else type(value).__name__
-    return f"{name} ({short(repr(value))})"
+    return f"{name} ({quoted(value)})"
 
 
 def listed(ids: list[str]) -> str:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from letterrec.errors import Conflict, LetterRecError, Overloaded, RunError
+from letterrec.errors import Conflict, LetterRecError, Overloaded, RunError, short
 from letterrec.runs.run import Run
 from letterrec.serving.catalogue.changes import Receipt
 from letterrec.serving.catalogue.items import Catalogue
@@ -260,10 +260,8 @@ def opened(load: Callable[[], Engine]) -> Engine:
     except LetterRecError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(
-            f"the run cannot be loaded ({type(error).__name__}: {reason}); fit it again"
-        ) from error
+        reason = f"{type(error).__name__}: {short(error, 200)}"
+        raise RunError(f"the run cannot be loaded ({reason}); fit it again") from error
     return engine
 
 

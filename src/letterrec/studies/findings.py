@@ -15,7 +15,7 @@ from letterrec.files import write_json, write_text
 from letterrec.progress import visible
 from letterrec.runs.run import Run
 from letterrec.studies.sheets import Sheet, figure, heading
-from letterrec.studies.spaces import Value, as_overrides, brief, changed, value_of
+from letterrec.studies.spaces import Value, as_overrides, brief, differing, value_of
 from letterrec.studies.study import RECIPE, Chosen, Plan, Queue
 from letterrec.studies.working import RUNS
 
@@ -94,7 +94,7 @@ def found_in(out: Path) -> Swept:
     if not complete:
         raise RunError(f"{out}: no trial is complete yet; go on with --resume")
     best = study.best_trial.number
-    settings = {t.number: changed(base, t.params) for t in trials}
+    settings = {t.number: differing(base, t.params) for t in trials}
     test = {"best": _tested(out, trials[best])}
     for own in (t for t in complete if RECIPE in t.user_attrs):
         test["recipe"] = _tested(out, own)

@@ -15,7 +15,7 @@ from typing import Protocol, TypeGuard
 
 from optuna.trial import Trial
 
-from letterrec.config.loading import load_settings
+from letterrec.config.loading import load_settings, toml_value
 from letterrec.config.settings import Settings
 from letterrec.errors import SettingsError
 
@@ -270,11 +270,11 @@ def value_of(settings: Settings, key: str) -> object:
     return value
 
 
-def changed(base: Settings, chosen: Mapping[str, Value]) -> dict[str, Value]:
+def differing(base: Settings, chosen: Mapping[str, Value]) -> dict[str, Value]:
     """What of some values differs from settings; what is unset there, and given its usual value,
     does not.
 
-    >>> changed(load_settings(), {"tokenizer.levels": 4, "recommender.dim": 64})
+    >>> differing(load_settings(), {"tokenizer.levels": 4, "recommender.dim": 64})
     {'recommender.dim': 64}
     """
     found = ((key, chosen[key]) for key in sorted(chosen))
@@ -298,10 +298,9 @@ def _parsed(key: str, text: str) -> object:
 def _word(text: str) -> object:
     """A word of the command line: a number, true, false, or the text that it is."""
     try:
-        value: object = tomllib.loads(f"value = {text.strip()}")["value"]
-    except (ValueError, RecursionError):
+        return toml_value(text)
+    except ValueError:
         return text.strip()
-    return value
 
 
 def as_value(option: object) -> Value | None:
@@ -320,10 +319,9 @@ def as_value(option: object) -> Value | None:
 
 def _toml(text: str, where: str) -> object:
     try:
-        value: object = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError) as error:
+        return toml_value(text)
+    except ValueError as error:
         raise SettingsError(f"{where}: not valid TOML: {error}") from None
-    return value
 
 
 def _read(file: Path) -> dict[str, object]:

@@ -28,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from letterrec.config.loading import load_settings
 from letterrec.config.settings import Settings, dotted
-from letterrec.errors import RunError
+from letterrec.errors import RunError, short
 from letterrec.runs.layout import holds_run
 from letterrec.studies import PrunerName, SamplerName
 from letterrec.studies.spaces import Space, Value, as_overrides, as_value, domain_of, value_of
@@ -229,9 +229,9 @@ class Queue:
         try:
             yield
         except (StorageInternalError, SQLAlchemyError, KeyError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:120]
             raise RunError(
-                f"{self._database} is damaged, or of another version ({reason}); name another --out"
+                f"{self._database} is damaged, or of another version ({short(error, 120)}); "
+                "name another --out"
             ) from None
 
     def _storage(self) -> RDBStorage:

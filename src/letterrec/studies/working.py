@@ -25,7 +25,7 @@ from letterrec.runs.run import Run
 from letterrec.runs.tracking import Values, watched_by
 from letterrec.studies.rows import is_known
 from letterrec.studies.runs import finished_run, seconds_of
-from letterrec.studies.spaces import Value, brief, changed
+from letterrec.studies.spaces import Value, brief, differing
 from letterrec.studies.study import RECIPE, VARIED, Chosen, Plan, Queue
 
 RUNS = "runs"  # folder of the trials' runs
@@ -76,7 +76,7 @@ def _attempt(queue: Queue, study: Study, plan: Plan, trial: Trial) -> None:
     said = "the recipe as it is" if is_recipe else values
     say(f"trial {trial.number} ({len(trials)} in all): {said}")
     try:
-        settings = plan.with_values(changed(plan.base(), chosen))
+        settings = plan.with_values(differing(plan.base(), chosen))
         folder = _run_folder(queue.folder, settings)
         trial.set_user_attr("run", folder.name)
         known, criterion = trials[trial.number].intermediate_values, settings.evaluation.criterion

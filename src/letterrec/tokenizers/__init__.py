@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from letterrec.errors import RunError
+from letterrec.errors import RunError, quoted
 from letterrec.files import read_json, refuse_damaged
 from letterrec.tokenizers.base import Items, Tokenizer
 from letterrec.tokenizers.letter import LetterTokenizer
@@ -51,7 +51,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
                 raise ValueError(f"{key}: expected numbers up to {_LARGEST:,}")
         if name not in TOKENIZERS:
             raise RunError(
-                f"{path} names the tokenizer {str(name)[:40]!r}; "
+                f"{path} names the tokenizer {quoted(str(name))}; "
                 f"expected one of {', '.join(TOKENIZERS)}"
             )
         return TOKENIZERS[name].load(folder)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from letterrec.errors import RunError
+from letterrec.errors import RunError, short
 from letterrec.files import refuse_damaged
 from letterrec.files.arrays import read_metadata
 from letterrec.files.tensors import read_tensors, write_tensors
@@ -222,7 +222,7 @@ class Checkpoint:
 
     def _damaged(self, error: Exception) -> RunError:
         return RunError(
-            f"{self._path} is damaged ({type(error).__name__}: {str(error)[:200]}); delete it to "
+            f"{self._path} is damaged ({type(error).__name__}: {short(error, 200)}); delete it to "
             "train this part again, with fit --resume"
         )
 

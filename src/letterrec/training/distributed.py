@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from letterrec.errors import RunError
+from letterrec.errors import RunError, short
 from letterrec.progress import console
 
 _PATIENCE = datetime.timedelta(days=1)  # the main process may prepare for long
@@ -168,5 +168,5 @@ def _of_all(mine: _Part) -> list[_Part]:
 def _has_ended(error: RuntimeError) -> ProcessLost:
     return ProcessLost(
         f"process {dist.get_rank()}: another process has ended, and should say why "
-        f"({str(error).splitlines()[0][:120]})"
+        f"({short(str(error).splitlines()[0], 120)})"
     )

@@ -94,7 +94,9 @@ def test_what_a_put_does_not_give_stays(serve: Callable[..., Any], own_run: Path
         client.put("/v1/items/n2", json={"text": "black tea"}).raise_for_status()
         assert words("n2") == ("n2", "black tea")
         for nothing in ({}, {"title": "", "text": ""}):
-            assert client.put("/v1/items/n1", json=nothing).status_code == 422
+            refused = client.put("/v1/items/n1", json=nothing)
+            assert refused.status_code == 422
+            assert "nothing is given for item 'n1'" in refused.json()["detail"]
         assert client.put("/v1/items/n3", json={"image": RED}).status_code == 422
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from letterrec.config.keywords import Role
-from letterrec.errors import DataError
+from letterrec.errors import DataError, quoted
 
 # role -> names that are taken for it, in any case and with any of "_- " between the words;
 # a later line counts only where no name of an earlier one is there
@@ -163,7 +163,7 @@ def missing_column(
     """
     if len(found) == 1 and (other := _OTHER.search(found[0].strip())):
         return DataError(
-            f"{where}: its first line {found[0][:80]!r} has fields separated by {other[0]!r}; "
+            f"{where}: its first line {quoted(found[0], 80)} has fields separated by {other[0]!r}; "
             "expected a comma, a tab, ';', '|' or '::'"
         )
     names = [role, *(n for tier in KNOWN[role] for n in tier)]

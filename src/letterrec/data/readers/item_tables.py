@@ -18,7 +18,7 @@ from letterrec.data.readers.columns import candidates_for, find_columns, item_of
 from letterrec.data.readers.side_tables import LookUp, Rows, SideTable, counted, look_up_in
 from letterrec.data.readers.table_files import TableFile, hive_keys, kind_of, open_table, plain_name
 from letterrec.data.text import ItemText, is_image, is_year, item_text, title_of
-from letterrec.errors import DataError
+from letterrec.errors import DataError, quoted, short
 
 
 def stem_of(path: Path) -> str:
@@ -114,7 +114,7 @@ def _check_images(further: Mapping[str, object], path: Path, row: int) -> None:
     for name, value in further.items():
         if is_image(name) and title_of(value):
             raise DataError(
-                f"{path}: row {row}: {name} {title_of(value)[:60]!r}: expected an address that "
+                f"{path}: row {row}: {name} {quoted(title_of(value))}: expected an address that "
                 "begins with https://, or with one / on the host"
             )
 
@@ -206,7 +206,7 @@ def items_in(
         if not objects:
             return found
         many = counted(len(objects), "title")
-        note = f"{many} of {path.name} no text but an object ({str(objects[0])[:60]}): left out"
+        note = f"{many} of {path.name} no text but an object ({short(objects[0])}): left out"
         return replace(found, notes=(*found.notes, note))
 
     return look_up

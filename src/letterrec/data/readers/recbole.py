@@ -17,7 +17,7 @@ from letterrec.data.readers.malformed import check_text
 from letterrec.data.readers.side_tables import LookUp, Rows, look_up_in
 from letterrec.data.readers.table_files import Dialect, TableFile
 from letterrec.data.text import ItemText, is_category, item_text
-from letterrec.errors import DataError
+from letterrec.errors import DataError, quoted
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
 
@@ -73,7 +73,7 @@ def _fields(path: Path) -> dict[str, str]:
     for field, kind in fields.items():
         if kind not in _TYPES:
             raise DataError(
-                f"{path}: header {header[:80]!r} has no type for {field!r}; expected "
+                f"{path}: header {quoted(header, 80)} has no type for {field!r}; expected "
                 f"tab-separated NAME:TYPE with the types {', '.join(_TYPES)}"
             )
     return fields

@@ -19,7 +19,7 @@ import polars as pl
 
 from letterrec.data.readers.jsonlines import records
 from letterrec.data.readers.malformed import as_data_error, check_text
-from letterrec.errors import DataError
+from letterrec.errors import DataError, quoted
 
 Kind = Literal["csv", "parquet", "jsonl"]
 _KINDS: dict[str, Kind] = {
@@ -186,7 +186,7 @@ def open_table(path: Path, *, notes: list[str], told: Collection[str] = ()) -> T
     fields = split(lines[0], separator)
     if any(_VALUE.fullmatch(f.strip()) for f in fields) and not set(told) & set(fields):
         raise DataError(
-            f"{path} has no header row: its first line is {lines[0][:80]!r}, separated by "
+            f"{path} has no header row: its first line is {quoted(lines[0], 80)}, separated by "
             f"{_SEPARATORS[separator]}; put the names of the columns before it, as in "
             f"{separator.join(('user', 'item', 'timestamp'))!r}"
         )
@@ -212,8 +212,8 @@ def _lines_before_header(path: Path, lines: list[str]) -> int:
     header, rows = lines[skip], lines[skip + 1 : skip + 2]
     if header.startswith("#") and rows and _width(header) < _width(rows[0]):
         raise DataError(
-            f"{path} begins with the comment {header[:80]!r} (line {skip + 1}); expected the names "
-            "of the columns: take such lines away"
+            f"{path} begins with the comment {quoted(header, 80)} (line {skip + 1}); expected the "
+            "names of the columns: take such lines away"
         )
     return skip
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from letterrec.embeddings.content import cache_folder
-from letterrec.errors import MissingExtra, SettingsError
+from letterrec.errors import MissingExtra, SettingsError, short
 from letterrec.training import distributed
 from letterrec.training.devices import device
 
@@ -262,7 +262,7 @@ def _explained(model: str, problem: str) -> Iterator[None]:
     except Exception as error:  # what transformers raises differs by format and version
         first = str(error).strip().splitlines() or [type(error).__name__]
         raise SettingsError(
-            f"recommender.model = {model!r} {problem} ({first[0][:200]}); {_WHAT}, with its "
+            f"recommender.model = {model!r} {problem} ({short(first[0], 200)}); {_WHAT}, with its "
             "tokenizer"
         ) from None
 

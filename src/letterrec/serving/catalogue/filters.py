@@ -39,8 +39,10 @@ class Attributes:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the attributes."""
-        return () if self._table is None else tuple(self._table.columns)
+        """Of the attributes; told without making the table."""
+        own = [] if self._columns is None else self._columns.columns
+        category = [] if self._categories is None else ["category"]
+        return tuple(dict.fromkeys([*own, *category]))
 
     def mask(self, key: Key) -> NDArray[np.bool_]:
         """bool ``(n_items,)``: the items that have one of the values of every attribute.

@@ -30,7 +30,7 @@ import filelock
 import numpy as np
 import polars as pl
 
-from letterrec.errors import Overloaded, RunError
+from letterrec.errors import Overloaded, RunError, short
 from letterrec.files import atomic_path, denied, fingerprint
 from letterrec.runs.layout import Layout
 from letterrec.serving.catalogue.changes import Changes, Receipt, Words
@@ -153,7 +153,7 @@ def _parsed(
         raise ValueError("an item that was trained on is among those added")
     generation = int(about["generation"])
     if not 0 <= generation < _MOST_EDITS:
-        raise ValueError(f"the number of edits is {about['generation'][:20]}")
+        raise ValueError(f"the number of edits is {short(about['generation'], 20)}")
     codes = np.zeros((len(added), len(sizes)), dtype=np.int32)
     for level, size in enumerate(sizes):
         column = added[f"level_{level + 1}"]

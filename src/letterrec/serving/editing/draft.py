@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from letterrec.data.text import ItemText, item_text, printable, title_words
-from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError
+from letterrec.errors import Conflict, NotFound, Overloaded, RequestError, RunError, quoted
 from letterrec.serving.catalogue.changes import Changes, Receipt, Words
 from letterrec.serving.catalogue.states import State
 from letterrec.serving.editing.edits import AddItems, ChangeItem, Edit, Key, PutItems, SetStates
-from letterrec.serving.editing.placing import placed
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers.base import Codes
 
@@ -28,7 +27,8 @@ _DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they r
 class Draft:
     """The catalogue's changes plus pending edits, whose new items have no identifiers yet.
 
-    An edit is made as a whole or, where it raises, not at all.
+    An edit comes placed (`placing.placed_edit`), and is made as a whole or, where it raises, not at
+    all.
     """
 
     def __init__(self, engine: Engine, changes: Changes) -> None:
@@ -68,10 +68,10 @@ class Draft:
         """
         if isinstance(edit, SetStates | ChangeItem) or self.known_receipt(edit.key) is not None:
             return {}
-        new, _ = placed(edit.items, edit.domains, self._engine)
+        new = edit.items
         if isinstance(edit, PutItems):
             self._check_put(new)
-            new = {item: words for item, words in new.items() if not self._is_known(item)}
+            new = self._unknown(new)
         if new:
             self._check_new(new)
         return {item: words.text for item, words in new.items()}
@@ -91,10 +91,9 @@ class Draft:
             return known
         added = changed = 0
         if isinstance(edit, AddItems):
-            added = self._add(*placed(edit.items, edit.domains, self._engine), content)
+            added = self._add(edit.items, edit.domains, content)
         elif isinstance(edit, PutItems):
-            items, domains = placed(edit.items, edit.domains, self._engine)
-            added, changed = self._put(items, domains, content)
+            added, changed = self._put(edit.items, edit.domains, content)
         elif isinstance(edit, SetStates):
             changed = self._set_states(edit.states)
         else:
@@ -133,7 +132,7 @@ class Draft:
         content: Mapping[str, Embedding],
     ) -> tuple[int, int]:
         self._check_put(items)
-        new = {item: words for item, words in items.items() if not self._is_known(item)}
+        new = self._unknown(items)
         if new:
             self._add(new, domains, content)
         known = [item for item in items if item not in new]
@@ -208,9 +207,12 @@ class Draft:
         for item, words in items.items():
             if self._states.get(item) == "deleted":
                 raise _deleted(item)
-            is_given = words.text.strip() or (words.image and self._is_known(item))
-            if not is_given:
+            if not words.text.strip() and not self._is_known(item):
                 raise _wordless(item)
+            if not words.text.strip() and not words.image:
+                raise RequestError(
+                    f"nothing is given for item {item!r}; give its title, its text or its image"
+                )
             _check_title(item, words.title)
 
     def _check_new(self, items: Mapping[str, ItemText]) -> None:
@@ -238,7 +240,7 @@ class Draft:
         for item, words in items.items():
             if not item.strip() or len(item) > _LONGEST_ID or not item.isprintable():
                 raise RequestError(
-                    f"item id {item[:40]!r}: expected 1 to {_LONGEST_ID} printable characters"
+                    f"item id {quoted(item)}: expected 1 to {_LONGEST_ID} printable characters"
                 )
             if not words.text.strip():
                 raise _wordless(item)
@@ -263,6 +265,9 @@ class Draft:
 
     def _is_known(self, item: str) -> bool:
         return item in self._trained or item in self._added or item in self._new
+
+    def _unknown(self, items: Mapping[str, ItemText]) -> dict[str, ItemText]:
+        return {item: words for item, words in items.items() if not self._is_known(item)}
 
     def finished(self, assign: Callable[[NDArray[np.float32], Codes], Codes]) -> Changes:
         """The changes, with an identifier for every new item.

@@ -20,6 +20,7 @@ from letterrec.serving.catalogue.changes import Receipt
 from letterrec.serving.catalogue.log import PATIENCE, locked, write_changes
 from letterrec.serving.editing.draft import Draft, Embedding
 from letterrec.serving.editing.edits import Edit
+from letterrec.serving.editing.placing import placed_edit
 from letterrec.serving.engine import Engine
 from letterrec.tokenizers.base import Codes, Items
 from letterrec.tokenizers.new_items import assign_new
@@ -62,10 +63,10 @@ class Editor:
         Raises:
             LetterRecError: the edit is not possible.
         """
-        (content,) = self._encoded([edit], [None])
-        if isinstance(content, LetterRecError):
-            raise content
-        return content
+        (ready,) = self._ready([edit], [None])
+        if isinstance(ready, LetterRecError):
+            raise ready
+        return ready[1]
 
     def apply(
         self,
@@ -90,18 +91,18 @@ class Editor:
             RunError: the result cannot be written; then no edit was made.
         """
         engine = self._engine
-        prepared = self._encoded(edits, given or [None] * len(edits))
+        ready = self._ready(edits, given or [None] * len(edits))
         patience = PATIENCE if lock_by is None else lock_by - time.monotonic()
         made: list[Receipt | LetterRecError] = []
         with locked(engine.folder, patience):
             self._check_same_run()
             changes = engine.changes_on_disk()
             draft = Draft(engine, changes)
-            for edit, content in zip(edits, prepared, strict=True):
+            for one in ready:
                 try:
-                    if isinstance(content, LetterRecError):
-                        raise content
-                    made.append(draft.make(edit, content))
+                    if isinstance(one, LetterRecError):
+                        raise one
+                    made.append(draft.make(*one))
                 except LetterRecError as error:
                     made.append(error)
             if draft.is_changed:
@@ -110,26 +111,27 @@ class Editor:
             engine.apply(changes)
         return made
 
-    def _encoded(
+    def _ready(
         self, edits: Sequence[Edit], given: Sequence[Content | None]
-    ) -> list[Content | LetterRecError]:
-        """Content embeddings of what each edit would add as the catalogue is now, made before it
-        is locked; or why the edit is not possible.
+    ) -> list[tuple[Edit, Content] | LetterRecError]:
+        """Each edit placed, with content embeddings of what it would add as the catalogue is now,
+        made before it is locked; or why the edit is not possible.
         """
         draft = Draft(self._engine, self._engine.changes_on_disk())
-        texts: list[dict[str, str] | LetterRecError] = []
+        found: list[tuple[Edit, dict[str, str]] | LetterRecError] = []
         for edit, content in zip(edits, given, strict=True):
             try:
-                texts.append(draft.texts_to_encode(edit) if content is None else {})
+                whole = placed_edit(edit, self._engine)
+                found.append((whole, draft.texts_to_encode(whole) if content is None else {}))
             except LetterRecError as error:
-                texts.append(error)
-        all_texts = [t for found in texts if isinstance(found, dict) for t in found.values()]
-        vectors = iter(self._vectors(all_texts)) if all_texts else iter(())
+                found.append(error)
+        texts = [t for one in found if isinstance(one, tuple) for t in one[1].values()]
+        vectors = iter(self._vectors(texts)) if texts else iter(())
         return [
-            content or ({item: next(vectors) for item in found})
-            if isinstance(found, dict)
-            else found
-            for found, content in zip(texts, given, strict=True)
+            (one[0], content or {item: next(vectors) for item in one[1]})
+            if isinstance(one, tuple)
+            else one
+            for one, content in zip(found, given, strict=True)
         ]
 
     def _vectors(self, texts: Sequence[str]) -> Sequence[Embedding]:

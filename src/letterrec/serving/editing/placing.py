@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from letterrec.data.domains import qualified
 from letterrec.data.readers.item_tables import read_by_domain, read_items
 from letterrec.data.sources import check_domain
 from letterrec.data.text import ItemText
-from letterrec.errors import DataError, RequestError
+from letterrec.errors import DataError, RequestError, quoted
+from letterrec.serving.editing.edits import AddItems, Edit, PutItems
 from letterrec.serving.engine import Engine
 
 
@@ -43,6 +45,18 @@ def placed(
     return found, of_each
 
 
+def placed_edit(edit: Edit, engine: Engine) -> Edit:
+    """An edit whose items have their whole ids, and each a domain.
+
+    Raises:
+        RequestError: see `placed`.
+    """
+    if not isinstance(edit, AddItems | PutItems):
+        return edit
+    items, domains = placed(edit.items, edit.domains, engine)
+    return replace(edit, items=items, domains=domains)
+
+
 def placed_table(
     path: Path, engine: Engine, domain: str | None = None
 ) -> tuple[dict[str, ItemText], dict[str, str]]:
@@ -74,7 +88,7 @@ def _domain_of(item: str, given: str, engine: Engine) -> str:
         if given not in catalogue.domain_names:
             known = ", ".join(map(repr, catalogue.domain_names))
             raise RequestError(
-                f"item {item[:60]!r} is of no domain of the run; name its domain beside it (a new "
+                f"item {quoted(item)} is of no domain of the run; name its domain beside it (a new "
                 f"one, or one of {known}), or begin its id with it"
             )
     if not given or (not has_several and given == engine.dataset.name):
@@ -83,5 +97,5 @@ def _domain_of(item: str, given: str, engine: Engine) -> str:
         return check_domain(given)
     except DataError:
         raise RequestError(
-            f"domain {given[:60]!r}: expected 1 to 100 printable characters without '/'"
+            f"domain {quoted(given)}: expected 1 to 100 printable characters without '/'"
         ) from None

@@ -18,6 +18,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
+from letterrec.errors import quoted, short
+
 _DIGITS = 640  # of a whole number; Python reads as many whatever limit it is given
 _SMALL = 16_384  # bytes; larger bodies are parsed on a thread
 
@@ -62,7 +64,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise ValueError(f"the key {key[:40]!a} comes twice in one object")
+                raise ValueError(f"the key {quoted(key, 40)} comes twice in one object")
             seen.add(key)
     return table
 
@@ -74,7 +76,7 @@ def _no_constant(name: str) -> object:
 def _finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError(f"the number {text[:40]} is too large")
+        raise ValueError(f"the number {short(text, 40)} is too large")
     return number
 
 

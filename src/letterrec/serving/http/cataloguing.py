@@ -168,7 +168,7 @@ def _add_adding(app: FastAPI, edits: _Edits) -> None:
         key: IdempotencyKey = None,
     ) -> s.AddedItems:
         """Add items; they can be recommended as soon as this is answered. With `upsert`, those
-        that are there get the titles, texts and images given here instead of being refused.
+        that are there get what is given here, as by PUT, instead of being refused.
         """
         new = {i.item: _words(i.title, i.text, i.image) for i in request.items}
         if len(new) < len(request.items):
@@ -204,8 +204,8 @@ def _add_adding(app: FastAPI, edits: _Edits) -> None:
         model: ModelName = None,
         key: IdempotencyKey = None,
     ) -> s.ChangedItem:
-        """Add an item, or give one that is there this title, text and image; what is not given
-        stays, and so does its identifier.
+        """Add an item, or give one that is there this title, text and image. What is not given, or
+        is empty, stays; so do its identifier and its state. One that was deleted is refused.
         """
         item = edits.known_id(model, item)
         text = _words(words.title, words.text, words.image)
@@ -256,8 +256,8 @@ def _add_bulk(app: FastAPI, edits: _Edits) -> None:
     async def import_items(
         http: Request, model: ModelName = None, key: IdempotencyKey = None
     ) -> s.ImportedItems:
-        """Take a table of items (csv, tsv, jsonl, parquet; columns item, title, further text): new
-        ones are added, those there get the titles, texts and images that it has; all or none.
+        """Take a table of items (csv, tsv, jsonl, parquet; columns item, title, image, further
+        text): PUT for each row, all or none.
         """
         body = await http.body()
         suffix = table_suffix(http.headers.get("content-type", ""))

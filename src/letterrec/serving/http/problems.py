@@ -26,7 +26,7 @@ _STATUS: list[tuple[type[LetterRecError], int]] = [
     (Overloaded, 503),
     (RunError, 503),
 ]
-_PATH = re.compile(r"(?<![\w/.])(?:/[^\s/:;,'\"()]+)+/(?=[^\s/:;,'\"()])")
+_PATH = re.compile(r"(?<![\w/.])(?!/v1/)(?:/[^\s/:;,'\"()]+)+/(?=[^\s/:;,'\"()])")
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -36,10 +36,10 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         401: "There is no token, or a wrong one",
         403: "Not from here",
         404: "There is no such user, item or prefix",
-        409: "The catalogue already has it",
+        409: "What is there is in the way: an id that is taken, another request with this key, ...",
         408: "The body did not come in time",
         413: "The body is too large",
-        415: "The body is of another type than JSON",
+        415: "The body is of a type that is not taken here",
         421: "The server is not known by the name in the Host header",
         503: "Too many requests; try again after the seconds of Retry-After",
     }
@@ -115,6 +115,8 @@ def without_paths(error: LetterRecError, *folders: str) -> str:
     "item '/etc/a' is not among the items of the run"
     >>> without_paths(RunError("/srv/run/data/a.parquet is damaged; see /tmp/b/c"), "/srv/run")
     'data/a.parquet is damaged; see c'
+    >>> without_paths(Conflict("it was not served; see /v1/models"))
+    'it was not served; see /v1/models'
     """
     text = " ".join(str(error).split())
     for folder in sorted(folders, key=len, reverse=True):

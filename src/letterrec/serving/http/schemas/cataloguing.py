@@ -68,7 +68,7 @@ class NewItems(Strict):
     )
     upsert: bool = Field(
         False,
-        description="give items that are there what is given here; else they are refused",
+        description="give items that are there what is given here, as PUT does; else refuse them",
     )
 
 

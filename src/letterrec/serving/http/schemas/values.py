@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from letterrec.data.attributes import LONGEST
 from letterrec.data.ids import as_id
 from letterrec.data.text import image_of
+from letterrec.errors import quoted
 from letterrec.serving.queries import one_line
 
 MAX_NAME = 64
@@ -109,9 +110,7 @@ def why_invalid(errors: Sequence[ErrorDetails]) -> str:
         return "the body is empty; expected a JSON object"
     parts = [str(part) for part in first["loc"] if part not in _BRANCHES]
     where = one_line(".".join(parts) or "request", 60)
-    value = repr(first.get("input"))
-    value = value if len(value) <= 60 else value[:57] + "..."
     message = one_line(first["msg"].removeprefix("Value error, "), 150)
     if len(parts) < len(first["loc"]):
         message = "expected text, a whole number, true or false, or a list of these; nothing empty"
-    return one_line(f"{where} = {value}: {message[:1].lower()}{message[1:]}")
+    return one_line(f"{where} = {quoted(first.get('input'))}: {message[:1].lower()}{message[1:]}")
