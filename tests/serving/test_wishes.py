@@ -18,6 +18,8 @@ import pytest
 import letterrec
 from command import letterrec as command
 from letterrec.errors import DataError, RequestError, SettingsError
+from letterrec.serving.editing.editor import Editor
+from letterrec.serving.editing.edits import SetStates
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 
@@ -104,6 +106,22 @@ def test_a_wish_that_nothing_answers_is_said_to_be(engine: Engine) -> None:
         warnings.simplefilter("error")
         engine.recommend([["i01"]], instruction="red lipstick")
         engine.recommend([["i01"]], instruction="no red lipstick")
+
+
+def test_near_a_wish_are_items_that_may_come_back(wishing_run: Path, tmp_path: Path) -> None:
+    engine = letterrec.load(shutil.copytree(wishing_run, tmp_path / "run"))
+    wish = "red lipstick"
+    for allowed in (["i01", "i02"], [f"i{i:02d}" for i in range(60) if i % 6]):
+        with pytest.warns(UserWarning, match="no item that may come back is near 'red lipstick'"):
+            engine.recommend([["i05"]], instruction=wish, allowed=allowed)
+    nothing = {"where": {"brand": "brand 1"}, "allowed": ["i00"], "instruction": wish}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine.recommend([["i05"]], instruction=wish, allowed=["i00", "i01"])
+        assert engine.recommend([["i05"]], **nothing) == [[]]  # nothing is the least far
+    Editor(engine).make(SetStates({f"i{i:02d}": "blocked" for i in range(0, 60, 6)}))
+    with pytest.warns(UserWarning, match="no item of the catalogue is near 'red lipstick'"):
+        engine.recommend([["i05"]], instruction=wish)
 
 
 @pytest.mark.parametrize("wish", ["", "  ", "?!", ["green tea", "red"], [""], 3])
