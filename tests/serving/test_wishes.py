@@ -19,7 +19,7 @@ import letterrec
 from command import letterrec as command
 from letterrec.errors import DataError, RequestError, SettingsError
 from letterrec.serving.editing.editor import Editor
-from letterrec.serving.editing.edits import SetStates
+from letterrec.serving.editing.edits import ChangeItem, SetStates
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 
@@ -205,6 +205,18 @@ def test_an_item_added_later_is_found_and_ruled_out_by_its_words(
     assert "n2" in asked(engine, "strings for a violin", k=3)
     assert "n1" in asked(engine, "green tea with mint", k=3)
     assert "n1" not in asked(engine, "green tea, no mint", k=30)
+
+
+def test_an_item_is_ruled_out_by_the_words_that_it_was_given_since(
+    wishing_run: Path, tmp_path: Path
+) -> None:
+    engine = letterrec.load(shutil.copytree(wishing_run, tmp_path / "run"))
+    assert "i07" in asked(engine, "no cedar wood", "i05", k=60)
+    Editor(engine).make(ChangeItem("i07", text="its handle is of cedar wood"))
+    for served in (engine, letterrec.load(engine.folder)):
+        left = asked(served, "no cedar wood", "i05", k=60)
+        assert "i07" not in left
+        assert "i13" in left
 
 
 def test_final_training_keeps_to_wishes(wishing_run: Path, tmp_path: Path) -> None:

@@ -150,19 +150,28 @@ class Engine:
 
     def _apply(self, changes: Changes) -> None:
         catalogue = successor(self.catalogue, changes, self._trained, self.content)
-        if not np.array_equal(catalogue.is_present, self.catalogue.is_present):
+        is_reworded = self.model.follows_instructions and catalogue.edited != self.catalogue.edited
+        if is_reworded or not np.array_equal(catalogue.is_present, self.catalogue.is_present):
             content = self.content
-            if content is not None:
+            if content is not None and len(catalogue.added_content):
                 content = np.concatenate([content, catalogue.added_content])
-            texts = self.dataset.texts
             # Update the model first: until the catalogue is replaced, no query uses the new rows.
             self.model.set_catalogue(
                 catalogue.identifiers,
                 None if content is None else torch.from_numpy(content),
                 np.flatnonzero(~catalogue.is_present),
-                None if texts is None else [*texts, *catalogue.added_texts],
+                self._texts_of(catalogue),
             )
         self.catalogue = catalogue
+
+    def _texts_of(self, catalogue: Catalogue) -> list[str] | None:
+        """The texts of a catalogue's items, as they were last edited; None where they have none."""
+        if self.dataset.texts is None:
+            return None
+        texts = [*self.dataset.texts, *catalogue.added_texts]
+        for row, words in catalogue.edited.items():
+            texts[row] = words.text
+        return texts
 
     def history_of(self, user: object) -> list[str]:
         """A known user's items, oldest first.
