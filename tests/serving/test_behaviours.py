@@ -258,6 +258,23 @@ def test_a_baseline_of_several_targets_is_asked_for_none_of_them(
             engine.recommend([["i2"]], behaviour=name)
 
 
+def test_what_is_viewed_before_it_is_bought_is_no_coming_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for items, is_told in ((4, False), (2, True)):  # of each user; two are bought twice
+        lines = ["user,item,timestamp,behaviour"]
+        for user in range(8):
+            for step in range(4):
+                row = f"u{user},i{(user + step % items) % 6},{step}"
+                lines += [f"{row}0,view", f"{row}1,buy"]
+        source = tmp_path / f"log{items}.csv"
+        source.write_text("\n".join(lines) + "\n")
+        chosen = ["--set", "data.k_core=0", "--set", "data.targets=['buy']"]
+        out = ("--out", tmp_path / f"run{items}", "--recipe", "popularity")
+        assert command("fit", source, *out, *chosen) == 0
+        assert ("people come back to what they had" in capsys.readouterr().out) is is_told
+
+
 def test_odds_of_behaviours_are_worked_out_together(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
