@@ -239,6 +239,20 @@ def test_behaviours_of_one_name_are_one(books: Path, games: Path) -> None:
         combined({"books": one, "games": letterrec.read(games, k_core=0)})
 
 
+def test_more_behaviours_than_a_row_can_number_are_refused(books: Path, games: Path) -> None:
+    def with_kinds(source: Path, name: str) -> Dataset:
+        read = letterrec.read(source, k_core=0)
+        kinds = np.zeros(read.n_interactions, dtype=np.int8)
+        names = tuple(f"{name}{i}" for i in range(64))
+        return replace(
+            read, behaviours=names, interactions=replace(read.interactions, behaviours=kinds)
+        )
+
+    parts = {"books": with_kinds(books, "b"), "games": with_kinds(games, "g")}
+    with pytest.raises(DataError, match="books and games have 128 different behaviours together"):
+        combined(parts)
+
+
 def test_preferences_and_categories_of_some_sources(books: Path, games: Path) -> None:
     one, other = letterrec.read(books, k_core=0), letterrec.read(games, k_core=0)
     one = replace(one, preferences=("likes crime", "likes maps"), categories=(("a",), ("a", "b")))

@@ -81,6 +81,28 @@ def test_who_is_asked_for_what(dataset: Dataset, test: str, valid: str) -> None:
     assert cut.fingerprint != dataset.fingerprint
 
 
+def test_of_several_behaviours_the_note_and_the_metrics_count_who_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    """Users who buy are asked for, with the views in the window that come before."""
+    kinds = {
+        "bought": [(1, "p", "view"), (2, "q", "buy"), (9, "r", "buy")],
+        "viewed": [(1, "p", "view"), (2, "q", "buy"), (9, "r", "view")],
+        "came": [(8, "p", "view"), (9, "q", "buy")],  # is asked for: he has viewed
+        "new": [(9, "q", "buy")],
+        "looked": [(9, "q", "view")],
+    }
+    rows = [f"{u},{i},{DAY * day},{kind}" for u, had in kinds.items() for day, i, kind in had]
+    (tmp_path / "interactions.csv").write_text("\n".join(["user,item,timestamp,behaviour", *rows]))
+    windows = {"test_from": "1970-01-08", "valid_from": "1970-01-06"}
+    settings = DataSettings(split="temporal", targets=["buy"], k_core=0, **windows)
+    cut, _ = read_split(str(tmp_path), settings, seed=0)
+    assert cases_of(cut, "test") == {"bought": ("pq", "r"), "came": ("p", "q")}
+    assert "(2 users; 1 more have none)" in cut.warnings[-1]
+    assert cut.newcomers("test") == 1
+    assert cut.newcomers("test", cut.behaviours.index("view")) == 2  # came, looked
+
+
 def test_both_windows_are_as_large_unless_said_otherwise(dataset: Dataset) -> None:
     cut = split_in_time(dataset, "0.2")  # of 15: three days 9, then days 8, 8, 9
     lengths = dataset.interactions.lengths

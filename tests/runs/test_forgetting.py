@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import letterrec
+from behaviours import write_shop as write_views_and_buys
 from command import letterrec as command
 from conftest import write_shop
 from domains import write_domains
@@ -85,6 +86,30 @@ def test_split_by_time_and_cases_of_held_out_items(shop_run: Path, tmp_path: Pat
     copy = Path(shutil.copytree(shop_run, tmp_path / "copy"))
     engine = letterrec.load(letterrec.forget(copy, "u5"))
     assert len(engine.recommend([["i01"]], k=3)[0]) == 3
+
+
+def test_his_case_of_a_held_out_item_leaves_also_where_context_came_after_it(
+    tmp_path: Path,
+) -> None:
+    shop = write_views_and_buys(tmp_path / "shop")
+    log = letterrec.read(shop, k_core=0)
+    held_out = {"data.targets": ["buy"], "data.cold_share": 0.2, "data.k_core": 0}
+    run = letterrec.fit(shop, tmp_path / "run", held_out, recipe="popularity", progress=False)
+    cold = run.cold()
+    n_cases, is_buy = len(cold.histories), np.array(log.behaviours) == "buy"
+
+    def ends_with_a_view_behind_a_cold_buy(user: int) -> bool:
+        items = [log.item_ids[i] for i in log.interactions[user]]
+        start, stop = log.interactions.offsets[user : user + 2]
+        assert log.interactions.behaviours is not None
+        buys = np.flatnonzero(is_buy[log.interactions.behaviours[start:stop]])
+        if not len(buys) or items[-1] in cold.item_ids:
+            return False
+        return 1 < buys[-1] < len(items) - 1 and items[buys[-1]] in cold.item_ids
+
+    users = [u for i, u in enumerate(log.user_ids) if ends_with_a_view_behind_a_cold_buy(i)]
+    letterrec.forget(run.folder, users[0])
+    assert len(Run.open(run.folder).cold().histories) == n_cases - 1
 
 
 def test_who_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

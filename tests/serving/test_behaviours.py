@@ -20,6 +20,7 @@ from letterrec.runs.run import Run
 from letterrec.serving.engine import Engine
 from letterrec.serving.fleet import Fleet
 from letterrec.serving.http.app import create_app
+from letterrec.serving.queries import Query
 from letterrec.serving.service import Service
 
 QUICK = [
@@ -245,6 +246,57 @@ def test_a_baseline_learns_the_targets_alone(name: str, ring: Path, tmp_path: Pa
     assert engine.recommend([["i2"]], 5, behaviour="buy") == [other]
     with pytest.raises(RequestError, match="ranks for 'buy' alone"):
         engine.recommend([["i2"]], behaviour="view")
+
+
+def test_a_baseline_of_several_targets_is_asked_for_none_of_them(
+    ring: Path, tmp_path: Path
+) -> None:
+    letterrec.fit(ring, tmp_path / "run", recipe="popularity", progress=False)
+    engine = letterrec.load(tmp_path / "run")
+    for name in ("buy", "view"):
+        with pytest.raises(RequestError, match="ranks for 'buy' and 'view', told apart by nothing"):
+            engine.recommend([["i2"]], behaviour=name)
+
+
+def test_what_is_viewed_before_it_is_bought_is_no_coming_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for items, is_told in ((4, False), (2, True)):  # of each user; two are bought twice
+        lines = ["user,item,timestamp,behaviour"]
+        for user in range(8):
+            for step in range(4):
+                row = f"u{user},i{(user + step % items) % 6},{step}"
+                lines += [f"{row}0,view", f"{row}1,buy"]
+        source = tmp_path / f"log{items}.csv"
+        source.write_text("\n".join(lines) + "\n")
+        chosen = ["--set", "data.k_core=0", "--set", "data.targets=['buy']"]
+        out = ("--out", tmp_path / f"run{items}", "--recipe", "popularity")
+        assert command("fit", source, *out, *chosen) == 0
+        assert ("people come back to what they had" in capsys.readouterr().out) is is_told
+
+
+def test_odds_of_behaviours_are_worked_out_together(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histories = [["i2", "i3"], [], ["i4"], ["i5", "i6", "i7"]]
+    kinds = [["buy", "view"], [], ["view"], ["buy", "buy", "view"]]
+    alone = [engine.next_behaviours([h], [b])[0] for h, b in zip(histories, kinds, strict=True)]
+    asked: list[int] = []
+    predict = engine.model.next_behaviours
+    monkeypatch.setattr(
+        engine.model,
+        "next_behaviours",
+        lambda histories: (asked.append(len(histories)), predict(histories))[1],
+    )
+    together = engine.next_behaviours(histories, kinds)
+    queries = [Query(h, behaviours=b, explain=True) for h, b in zip(histories, kinds, strict=True)]
+    answered = engine.answered([engine.prepare(query) for query in queries])
+    assert asked == [3, 3]
+    for found in (together, [answer.next_behaviour for answer in answered]):
+        assert found[1] is None
+        assert [found[i] for i in (0, 2, 3)] == [
+            pytest.approx(alone[i], abs=1e-5) for i in (0, 2, 3)
+        ]
 
 
 def test_a_run_of_one_kind_of_interaction_knows_no_behaviour(shop_run: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import letterrec
 from command import letterrec as command
 from domains import ITEMS, TASTES, USERS, WORDS
+from letterrec.data.readers.table_files import TableFile
 from letterrec.data.text import item_text
 from letterrec.errors import DataError, NotFound, RequestError
 from letterrec.serving.editing.editor import Editor
@@ -194,6 +195,34 @@ def test_domains_of_new_items(own: Path, tmp_path: Path) -> None:
         Editor(engine).make(AddItems({"x/1": item_text("thing")}))
     again = letterrec.load(own)  # as a new process reads it
     assert again.catalogue.domains == catalogue.domains
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_a_column_of_domains_is_no_word_of_an_item(
+    two_domains: Path, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As over HTTP, where the domain stands beside an item; and a number names one, too."""
+    path = tmp_path / f"new.{suffix}"
+    columns = {"item": ["1", "2"], "title": ["solaris", "stalker"], "domain": [2024, 2025]}
+    table = pl.DataFrame(columns | {"genre": ["drama", "drama"]})
+    if suffix == "jsonl":
+        table.write_ndjson(path)
+    else:
+        (table.write_csv if suffix == "csv" else table.write_parquet)(path)
+    read: list[object] = []
+    rows = TableFile.rows
+    monkeypatch.setattr(TableFile, "rows", lambda *of: (read.append(of), rows(*of))[1])
+    items, domains = placed_table(path, letterrec.load(two_domains))
+    assert domains == {"2024/1": "2024", "2025/2": "2025"}
+    assert {item: words.text for item, words in items.items()} == {
+        "2024/1": "solaris. drama",
+        "2025/2": "stalker. drama",
+    }
+    assert set(items["2024/1"].attributes) == {"genre"}
+    assert len(read) == 1
+    table.with_columns(domain=pl.Series([True, False])).write_parquet(tmp_path / "odd.parquet")
+    with pytest.raises(DataError, match="row 1: domain: "):
+        placed_table(tmp_path / "odd.parquet", letterrec.load(two_domains))
 
 
 def test_a_domain_beside_the_one_of_a_single_source(shop_run: Path, tmp_path: Path) -> None:

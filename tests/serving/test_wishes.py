@@ -18,6 +18,8 @@ import pytest
 import letterrec
 from command import letterrec as command
 from letterrec.errors import DataError, RequestError, SettingsError
+from letterrec.serving.editing.editor import Editor
+from letterrec.serving.editing.edits import ChangeItem, SetStates
 from letterrec.serving.engine import Engine
 from letterrec.serving.queries import Query
 
@@ -106,6 +108,22 @@ def test_a_wish_that_nothing_answers_is_said_to_be(engine: Engine) -> None:
         engine.recommend([["i01"]], instruction="no red lipstick")
 
 
+def test_near_a_wish_are_items_that_may_come_back(wishing_run: Path, tmp_path: Path) -> None:
+    engine = letterrec.load(shutil.copytree(wishing_run, tmp_path / "run"))
+    wish = "red lipstick"
+    for allowed in (["i01", "i02"], [f"i{i:02d}" for i in range(60) if i % 6]):
+        with pytest.warns(UserWarning, match="no item that may come back is near 'red lipstick'"):
+            engine.recommend([["i05"]], instruction=wish, allowed=allowed)
+    nothing = {"where": {"brand": "brand 1"}, "allowed": ["i00"], "instruction": wish}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engine.recommend([["i05"]], instruction=wish, allowed=["i00", "i01"])
+        assert engine.recommend([["i05"]], **nothing) == [[]]  # nothing is the least far
+    Editor(engine).make(SetStates({f"i{i:02d}": "blocked" for i in range(0, 60, 6)}))
+    with pytest.warns(UserWarning, match="no item of the catalogue is near 'red lipstick'"):
+        engine.recommend([["i05"]], instruction=wish)
+
+
 @pytest.mark.parametrize("wish", ["", "  ", "?!", ["green tea", "red"], [""], 3])
 def test_no_wish_at_all_is_refused(engine: Engine, wish: Any) -> None:
     with pytest.raises(RequestError, match=r"instruction = .*expected"):
@@ -187,6 +205,18 @@ def test_an_item_added_later_is_found_and_ruled_out_by_its_words(
     assert "n2" in asked(engine, "strings for a violin", k=3)
     assert "n1" in asked(engine, "green tea with mint", k=3)
     assert "n1" not in asked(engine, "green tea, no mint", k=30)
+
+
+def test_an_item_is_ruled_out_by_the_words_that_it_was_given_since(
+    wishing_run: Path, tmp_path: Path
+) -> None:
+    engine = letterrec.load(shutil.copytree(wishing_run, tmp_path / "run"))
+    assert "i07" in asked(engine, "no cedar wood", "i05", k=60)
+    Editor(engine).make(ChangeItem("i07", text="its handle is of cedar wood"))
+    for served in (engine, letterrec.load(engine.folder)):
+        left = asked(served, "no cedar wood", "i05", k=60)
+        assert "i07" not in left
+        assert "i13" in left
 
 
 def test_final_training_keeps_to_wishes(wishing_run: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from letterrec import api
 from letterrec.config.loading import load_settings
 from letterrec.data import read
-from letterrec.errors import DataError
+from letterrec.errors import DataError, SettingsError
 from letterrec.progress import shown
 from letterrec.runs.run import Run
 from letterrec.stages.compatibility import refuse_impossible
@@ -52,6 +52,14 @@ def test_too_little_is_refused_before_training(
     with pytest.raises(DataError, match=answer):
         api.fit(source, tmp_path / "run", load_settings(None, QUICK | changed))
     assert not Run.open(tmp_path / "run").has_work
+
+
+@pytest.mark.parametrize("section", ["wishes", "preference"])
+def test_a_baseline_is_taught_nothing_behind_its_training(tmp_path: Path, section: str) -> None:
+    source = tables(tmp_path / "data", ["xyxyx", "yxyx", "xyxy"])
+    settings = load_settings("popularity", QUICK | {f"{section}.enabled": True})
+    with pytest.raises(SettingsError, match=f"{section}.enabled: the baseline 'popularity'"):
+        api.fit(source, tmp_path / "run", settings)
 
 
 @pytest.mark.slow

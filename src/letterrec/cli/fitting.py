@@ -115,7 +115,6 @@ def fit(
     """
     from letterrec import api
     from letterrec.config.loading import load_settings
-    from letterrec.data.splits import returning_share
     from letterrec.reports.estimate import print_estimate
     from letterrec.reports.text import print_metrics, returning_note
     from letterrec.training import distributed
@@ -142,7 +141,7 @@ def fit(
     if not distributed.is_main():
         return
     print_metrics(out, run.metrics())
-    if note := returning_note(returning_share(run.dataset().held_out("valid"))):
+    if note := returning_note(run.dataset().returning):
         out.print(note, soft_wrap=True)
     out.print(f"The run is in {run.folder}", soft_wrap=True)
 

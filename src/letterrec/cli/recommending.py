@@ -194,7 +194,7 @@ def _answer(engine: Engine, asked: Query, as_json: bool) -> None:
                 "history": asked.history,
                 "skipped": list(query.skipped),
                 "note": told,
-                "next_behaviour": engine.behaviour_odds(query),
+                "next_behaviour": engine.behaviour_odds([query])[0],
                 "items": [
                     {"item": i, "title": titles[i], score_name: score} for i, score in answer
                 ],
@@ -202,6 +202,6 @@ def _answer(engine: Engine, asked: Query, as_json: bool) -> None:
         )
     elif answer:
         out.print(recommendation_table(engine, answer))
-        if odds := engine.behaviour_odds(query):
+        if odds := engine.behaviour_odds([query])[0]:
             said = ", ".join(f"{name} {share:.0%}" for name, share in odds.items())
             out.print(f"the next item comes by: {said}", soft_wrap=True)

@@ -163,10 +163,20 @@ class Dataset:
         """
         if split not in ("valid", "test"):
             raise DataError(f"unknown split {split!r}; expected 'valid' or 'test'")
-        wanted, of_each = self.is_target, self.interactions.behaviours
-        if behaviour >= 0 and of_each is not None:
-            wanted = of_each == behaviour
-        return self.bounds.cases(split, self.interactions, wanted)
+        return self.bounds.cases(split, self.interactions, self._wanted(behaviour))
+
+    def newcomers(self, split: Split, behaviour: int = -1) -> int:
+        """Users whom `held_out` leaves out for want of a history: nothing comes before their first
+        interaction of the split.
+        """
+        return self.bounds.newcomers(split, self.interactions, self._wanted(behaviour))
+
+    def _wanted(self, behaviour: int) -> NDArray[np.bool_] | None:
+        """bool ``(n_interactions,)``: which are of a behaviour, be it no target; -1: of any of the
+        targets. None where all are.
+        """
+        of_each = self.interactions.behaviours
+        return self.is_target if behaviour < 0 or of_each is None else of_each == behaviour
 
     @cached_property
     def returning(self) -> float:

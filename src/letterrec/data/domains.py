@@ -13,6 +13,7 @@ from letterrec.data.dataset import Dataset
 from letterrec.data.sequences import Histories
 from letterrec.errors import DataError, NotFound, quoted
 
+MOST_BEHAVIOURS = 127  # that rows of int8 tell apart
 T = TypeVar("T")
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -111,11 +112,16 @@ def _behaviours(
     """The behaviours of all parts, and the row of each interaction's; those of one name are one.
 
     Raises:
-        DataError: some parts have behaviours and others none.
+        DataError: some parts have behaviours and others none, or they have too many together.
     """
     kinds = tuple(dict.fromkeys(kind for part in parts.values() for kind in part.behaviours))
     if not kinds:
         return (), None
+    if len(kinds) > MOST_BEHAVIOURS:
+        raise DataError(
+            f"{' and '.join(parts)} have {len(kinds)} different behaviours together; expected at "
+            f"most {MOST_BEHAVIOURS}: call alike what is alike"
+        )
     rows: list[NDArray[np.int8]] = []
     for name, part in parts.items():
         of_each = part.interactions.behaviours

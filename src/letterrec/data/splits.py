@@ -86,28 +86,42 @@ class Cut:
             is_target: bool ``(n_interactions,)``: which can be asked for, where the others are
                 context; None: all.
         """
-        start = self.valid if split == "valid" else self.test
-        stop = self.test if split == "valid" else sequences.lengths
-        if is_target is not None:
-            places = np.append(np.flatnonzero(is_target), len(is_target))
-            begin = sequences.offsets[:-1] + start
-            start = places[np.searchsorted(places, begin)] - sequences.offsets[:-1]
+        start, stop = self._windows(split, sequences, is_target)
         users = np.flatnonzero((start > 0) & (start < stop))
         first = sequences.offsets[users]
         asked = first + start[users]
         of_each = None if sequences.behaviours is None else sequences.behaviours[asked]
         return HeldOut(users, sequences.slice(first, asked), sequences.items[asked], of_each)
 
-    def newcomers(self, split: Split, lengths: NDArray[np.int64]) -> int:
-        """Users who have interactions in a split and none before: there is no history to ask with.
+    def newcomers(
+        self, split: Split, sequences: Histories, is_target: NDArray[np.bool_] | None = None
+    ) -> int:
+        """Users whose first interaction of a split is their first of all: there is no history to
+        ask with. The arguments are those of `cases`.
 
-        Args:
-            split: ``"valid"`` or ``"test"``.
-            lengths: int64 ``(n_users,)`` of the sequences.
+        >>> cut = Cut(np.array([0, 0]), np.array([0, 0]))
+        >>> sequences = Histories.from_lists([[5, 6], [7]])
+        >>> cut.newcomers("test", sequences)
+        2
+        >>> cut.newcomers("test", sequences, np.array([False, True, True]))
+        1
+        """
+        start, stop = self._windows(split, sequences, is_target)
+        return int(((start == 0) & (stop > 0)).sum())
+
+    def _windows(
+        self, split: Split, sequences: Histories, is_target: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """int64 ``(n_users,)`` each: where a user's first interaction of a split that can be asked
+        for stands in his sequence, and where the split ends; no earlier, where it has none.
         """
         start = self.valid if split == "valid" else self.test
-        stop = self.test if split == "valid" else lengths
-        return int(((start == 0) & (stop > 0)).sum())
+        stop = self.test if split == "valid" else sequences.lengths
+        if is_target is not None:
+            places = np.append(np.flatnonzero(is_target), len(is_target))
+            begin = sequences.offsets[:-1] + start
+            start = places[np.searchsorted(places, begin)] - sequences.offsets[:-1]
+        return start, stop
 
 
 @dataclass(frozen=True, eq=False)

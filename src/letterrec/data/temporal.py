@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from letterrec.data import times
 from letterrec.data.dataset import Dataset
-from letterrec.data.splits import Cut
+from letterrec.data.splits import SPLITS, Cut
 from letterrec.errors import DataError, SettingsError
 
 TEMPORAL = "temporal split"  # begins the note of it
@@ -98,8 +98,8 @@ def _note(dataset: Dataset, cut: Cut, valid: float, test: float) -> str:
     """Where the windows begin, whom they ask for, and who cannot be asked for."""
     sequences = dataset.interactions
     asked, new = (
-        [len(cut.cases(split, sequences)) for split in ("valid", "test")],
-        [cut.newcomers(split, sequences.lengths) for split in ("valid", "test")],
+        [len(cut.cases(split, sequences, dataset.is_target)) for split in SPLITS],
+        [cut.newcomers(split, sequences, dataset.is_target) for split in SPLITS],
     )
     known = np.zeros(dataset.n_items, dtype=bool)
     known[sequences.slice(sequences.offsets[:-1], sequences.offsets[:-1] + cut.valid).items] = True

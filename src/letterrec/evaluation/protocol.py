@@ -128,7 +128,7 @@ def evaluate_split(
         result["behaviour"] = dataset.behaviours[behaviour]
     elif (parts := by_behaviour(ranks, cases, dataset, measures)) is not None:
         result["behaviours"] = parts
-    if newcomers := dataset.bounds.newcomers(split, dataset.interactions.lengths):
+    if newcomers := dataset.newcomers(split, behaviour):
         result["without_history"] = newcomers
     if beam is not None:
         result["beam"] = beam

@@ -50,6 +50,11 @@ class Features:
     behaviours: tuple[str, ...] = ()
     targets: tuple[int, ...] = ()
 
+    @property
+    def n_behaviours(self) -> int:
+        """Number of kinds of interactions, at least 1."""
+        return max(1, len(self.behaviours))
+
 
 class Recommender(nn.Module, ABC):
     """Reads histories of items and spells the next item's identifier, code by code.
@@ -129,9 +134,13 @@ class Recommender(nn.Module, ABC):
         """Whether it was trained on wishes in words."""
         return self.wishes is not None
 
-    def meets(self, instruction: str) -> bool:
+    def meets(self, instruction: str, allowed: Tensor | None = None) -> bool:
         """Whether the catalogue has anything near what an instruction asks for; true where that is
         not known.
+
+        Args:
+            instruction: what is wanted, in words.
+            allowed: bool ``(n_items,)``: the items that may come back; None: all.
         """
         return True
 

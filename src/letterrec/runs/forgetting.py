@@ -53,7 +53,7 @@ def forget(run: Run, users: Sequence[object]) -> None:
     if run.files.ranks.exists():
         _drop_ranks(run, dataset, rest, rows)
     if run.files.cold.is_dir():
-        _drop_cases(run, [dataset.interactions[row] for row in rows])
+        _drop_cases(run, dataset, rows)
     tables = _tables_of(run)
     if tables and run.is_done("recommender"):
         run.save_weights(
@@ -114,19 +114,36 @@ def _drop_ranks(run: Run, dataset: Dataset, rest: Dataset, gone: Sequence[int]) 
     run.save_ranks(ranks, rest)
 
 
-def _drop_cases(run: Run, histories: Sequence[NDArray[np.int32]]) -> None:
-    """Take their cases out of those of held-out items: for each history the first that has it."""
+def _drop_cases(run: Run, dataset: Dataset, gone: Sequence[int]) -> None:
+    """Take their cases out of those of held-out items: all that can be of one of them, since a case
+    does not say whose it is.
+    """
     cold = run.cold()
-    left = list(range(len(cold.histories)))
-    for history in histories:
-        case = next((c for c in left if np.array_equal(cold.histories[c], history)), None)
-        if case is not None:
-            left.remove(case)
-    if len(left) < len(cold.histories):
-        rows = np.array(left, dtype=np.int64)
+    cases = cold.histories.events(dataset.n_behaviours)
+    sequences = dataset.interactions.events(dataset.n_behaviours)
+    left = set(range(len(cases)))
+    for row in gone:
+        own, first = sequences[row], _behind_targets(dataset, row)
+        left -= {c for c in left if len(cases[c]) >= first and _begins_with(own, cases[c])}
+    if len(left) < len(cases):
+        rows = np.array(sorted(left), dtype=np.int64)
         kept: Histories = cold.histories.take(rows)
         others: ColdItems = replace(cold, histories=kept, targets=cold.targets[rows])
         others.save(run.files.cold)
+
+
+def _behind_targets(dataset: Dataset, user: int) -> int:
+    """How many interactions of a user there are up to his latest target: as many at least are in
+    the history of his case, which ends where the held-out item, his latest target of all, stood.
+    """
+    start, stop = dataset.interactions.offsets[user : user + 2]
+    if dataset.is_target is None:
+        return int(stop - start)
+    return int(np.flatnonzero(dataset.is_target[start:stop]).max(initial=-1)) + 1
+
+
+def _begins_with(sequence: NDArray[np.int32], start: NDArray[np.int32]) -> bool:
+    return np.array_equal(sequence[: len(start)], start)
 
 
 def _tables_of(run: Run) -> tuple[str, ...]:

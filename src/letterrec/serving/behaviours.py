@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 
 from letterrec.data import Dataset
+from letterrec.data.targets import predicted
 from letterrec.errors import RequestError, quoted
 
 
@@ -25,11 +26,13 @@ def asked_behaviour(name: str | None, dataset: Dataset, *, any_of_them: bool) ->
     row = row_of(name, "behaviour", dataset)
     if any_of_them:
         return row
-    if dataset.targets in ((), (row,)):
+    targets = predicted(dataset.targets, dataset.n_behaviours)
+    if targets == (row,):
         return -1
-    targets = " and ".join(repr(dataset.behaviours[t]) for t in dataset.targets)
+    named = " and ".join(repr(dataset.behaviours[t]) for t in targets)
+    ranks_for = f"{named} alone" if len(targets) == 1 else f"{named}, told apart by nothing"
     raise RequestError(
-        f"behaviour = {name!r}: the run ranks for {targets} alone; leave it out, or fit a "
+        f"behaviour = {name!r}: the run ranks for {ranks_for}; leave it out, or fit a "
         "recommender that tells behaviours apart: rqt, tiger or lcrec"
     )
 

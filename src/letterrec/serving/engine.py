@@ -155,19 +155,28 @@ class Engine:
 
     def _apply(self, changes: Changes) -> None:
         catalogue = successor(self.catalogue, changes, self._trained, self.content)
-        if not np.array_equal(catalogue.is_present, self.catalogue.is_present):
+        is_reworded = self.model.follows_instructions and catalogue.edited != self.catalogue.edited
+        if is_reworded or not np.array_equal(catalogue.is_present, self.catalogue.is_present):
             content = self.content
-            if content is not None:
+            if content is not None and len(catalogue.added_content):
                 content = np.concatenate([content, catalogue.added_content])
-            texts = self.dataset.texts
             # Update the model first: until the catalogue is replaced, no query uses the new rows.
             self.model.set_catalogue(
                 catalogue.identifiers,
                 None if content is None else torch.from_numpy(content),
                 np.flatnonzero(~catalogue.is_present),
-                None if texts is None else [*texts, *catalogue.added_texts],
+                self._texts_of(catalogue),
             )
         self.catalogue = catalogue
+
+    def _texts_of(self, catalogue: Catalogue) -> list[str] | None:
+        """The texts of a catalogue's items, as they were last edited; None where they have none."""
+        if self.dataset.texts is None:
+            return None
+        texts = [*self.dataset.texts, *catalogue.added_texts]
+        for row, words in catalogue.edited.items():
+            texts[row] = words.text
+        return texts
 
     def history_of(self, user: object) -> list[str]:
         """A known user's items, oldest first.
@@ -322,23 +331,36 @@ class Engine:
                 "lcrec) to data with a column 'behaviour', or with data.grades"
             )
         queries = (Query(h, behaviours=b) for h, b in zip(each, of_each, strict=True))
-        return [self.behaviour_odds(self.prepare(query)) for query in queries]
+        return self.behaviour_odds([self.prepare(query) for query in queries])
 
-    def behaviour_odds(self, query: Prepared) -> dict[str, float] | None:
-        """`next_behaviours` of a prepared query; None where the run does not predict them."""
-        if not query.rows or not self.model.predicts_behaviours:
-            return None
-        (odds,) = self.model.next_behaviours(histories_of([query], self.dataset)).tolist()
-        return dict(zip(self.dataset.behaviours, odds, strict=True))
+    def behaviour_odds(self, queries: Sequence[Prepared]) -> list[dict[str, float] | None]:
+        """`next_behaviours` of prepared queries; None where the run does not predict them."""
+        found: list[dict[str, float] | None] = [None] * len(queries)
+        if not self.model.predicts_behaviours:
+            return found
+        asked = [i for i, query in enumerate(queries) if query.rows]
+        size = self.settings.evaluation.batch_size
+        for start in range(0, len(asked), size):
+            places = asked[start : start + size]
+            histories = histories_of([queries[i] for i in places], self.dataset)
+            for i, odds in zip(places, self.model.next_behaviours(histories).tolist(), strict=True):
+                found[i] = dict(zip(self.dataset.behaviours, odds, strict=True))
+        return found
 
     def note_on(self, query: Prepared) -> str | None:
-        """What should be known of a query's answer: that no item is near what it wishes for."""
-        if query.instruction is None or self.model.meets(query.instruction):
+        """What should be known of a query's answer: that no item that it may get is near what it
+        wishes for.
+        """
+        if query.instruction is None:
             return None
-        return (
-            f"no item of the catalogue is near {quoted(query.instruction)}; what comes first "
-            "is the least far"
-        )
+        allowed = self._search().may_get(query)
+        if allowed is not None and not allowed.any():
+            return None
+        if self.model.meets(query.instruction, allowed):
+            return None
+        is_limited = query.domain is not None or query.mask is not None
+        items = "item that may come back" if is_limited else "item of the catalogue"
+        return f"no {items} is near {quoted(query.instruction)}; what comes first is the least far"
 
     def answer_ids(self, queries: Sequence[Prepared]) -> list[Recommendations]:
         """The best items of prepared queries, as ids with log-probabilities or scores."""
@@ -368,17 +390,19 @@ class Engine:
         return [found.items for found in self._found(queries)]
 
     def _found(self, queries: Sequence[Prepared]) -> list[Found]:
+        return self._search().found(queries)
+
+    def _search(self) -> Search:
         size = self.settings.evaluation.batch_size
-        return Search(self.catalogue, self.dataset, self.model, size).found(queries)
+        return Search(self.catalogue, self.dataset, self.model, size)
 
     def answered(self, queries: Sequence[Prepared]) -> list[Answered]:
         """The same, with what else the model has to work out for them."""
+        explained = [i for i, query in enumerate(queries) if query.explain]
+        odds = dict(
+            zip(explained, self.behaviour_odds([queries[i] for i in explained]), strict=True)
+        )
         return [
-            Answered(
-                found.items,
-                self.note_on(query),
-                found.wished,
-                self.behaviour_odds(query) if query.explain else None,
-            )
-            for query, found in zip(queries, self._found(queries), strict=True)
+            Answered(found.items, self.note_on(query), found.wished, odds.get(i))
+            for i, (query, found) in enumerate(zip(queries, self._found(queries), strict=True))
         ]

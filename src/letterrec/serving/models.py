@@ -82,9 +82,13 @@ class Model(ABC):
     ) -> None:
         """Go on with the same items and possibly more behind them."""
 
-    def meets(self, instruction: str) -> bool:
+    def meets(self, instruction: str, allowed: Tensor | None = None) -> bool:
         """Whether the catalogue has anything near what an instruction asks for; true where that is
         not known.
+
+        Args:
+            instruction: what is wanted, in words.
+            allowed: bool ``(n_rows,)`` on the device: the items that may come back; None: all.
         """
         return True
 
@@ -145,9 +149,9 @@ class GenerativeModel(Model):
         """See `Recommender.set_catalogue`."""
         self._recommender.set_catalogue(identifiers, content, absent, texts)
 
-    def meets(self, instruction: str) -> bool:
+    def meets(self, instruction: str, allowed: Tensor | None = None) -> bool:
         """See `Recommender.meets`."""
-        return self._recommender.meets(instruction)
+        return self._recommender.meets(instruction, allowed)
 
     def next_behaviours(self, histories: Histories) -> NDArray[np.float32]:
         """See `Recommender.next_behaviours`."""

@@ -108,8 +108,14 @@ class Search:
             found.append(Found(best, told))
         return found
 
+    def may_get(self, query: Prepared) -> Tensor | None:
+        """What a query may get, whatever its history is: bool ``(n_rows,)`` on the device; None:
+        all.
+        """
+        return self._allowed([query], query.domain)[0]
+
     def _allowed(
-        self, queries: list[Prepared], domain: str | None
+        self, queries: Sequence[Prepared], domain: str | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """What queries of one domain may get: bool ``(n_rows,)``, or ``(batch, n_rows)`` where
         filters differ, None where none is; and what is counted of it, where a domain is all that

@@ -143,6 +143,12 @@ def _refuse_for_baseline(settings: Settings, dataset: Dataset) -> None:
             f"transitions are mixed into the probabilities of identifiers, and {name!r} has none: "
             "set transitions.enabled=false"
         )
+    if settings.wishes.enabled or settings.preference.enabled:
+        section = "wishes" if settings.wishes.enabled else "preference"
+        raise SettingsError(
+            f"{section}.enabled: the baseline {name!r} learns none; set {section}.enabled=false, "
+            "or use recommender.name=rqt"
+        )
     BASELINES[name].check(dataset.n_items)
     say(f"  {name} scores items as they are: no embeddings and no identifiers are made")
 

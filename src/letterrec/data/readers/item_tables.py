@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 
 import polars as pl
@@ -80,17 +79,16 @@ def _read(path: Path, *, by_domain: bool) -> tuple[dict[str, ItemText], dict[str
     table = open_table(path, notes=[])
     items: dict[str, ItemText] = {}
     of_each: dict[str, str] = {}
-    has_domains = by_domain and "domain" in table.names(of_all=True)
-    domains = (r.get("domain") for r in table.rows(["domain"])) if has_domains else repeat(None)
     columns = _item_columns(table, "", {}, [], has_option=False)
+    has_domains = by_domain and "domain" in table.names(of_all=True)
     row_of: dict[str, int] = {}
-    rows = zip(_cells(table, columns), domains, strict=False)
-    for row, ((value, title, further), domain) in enumerate(rows, start=1):
+    for row, (value, title, further) in enumerate(_cells(table, columns, "domain"), start=1):
         item = checked_id(value, path, f"row {row}")
         if item is None:
             raise DataError(f"{path}: row {row} has no item id; give it one, or leave the row out")
         if has_domains:
-            if not isinstance(domain, str) or not domain:
+            domain = checked_id(further.pop("domain", None), path, f"row {row}: domain")
+            if domain is None:
                 raise DataError(f"{path}: row {row}: item {item!r} has no domain; give it one")
             if "/" in domain:
                 raise DataError(f"{path}: row {row}: domain {domain!r}: expected one without '/'")
@@ -272,11 +270,14 @@ def _items(
 
 
 def _cells(
-    table: TableFile, columns: Mapping[str, str]
+    table: TableFile, columns: Mapping[str, str], *others: str
 ) -> Iterator[tuple[object, object, dict[str, object]]]:
-    """Of each row the id, the title and the further columns."""
+    """Of each row the id, the title and the further columns: those that say something of the item,
+    and ``others``.
+    """
     item, title = columns["item"], columns["title"]
-    for row in table.rows(None if table.kind == "jsonl" else _texts(table, (item, title))):
+    keys = (item, title, *others)
+    for row in table.rows(None if table.kind == "jsonl" else _texts(table, keys)):
         further = {k: v for k, v in row.items() if k not in (item, title)}
         yield row.get(item), row.get(title), further
 

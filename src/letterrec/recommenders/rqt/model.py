@@ -42,7 +42,7 @@ from letterrec.recommenders.rqt.likely import Finder, ItemTable, Kept, Likely
 from letterrec.recommenders.rqt.network import Network
 from letterrec.recommenders.rqt.packing import are_taken_once, fit_windows
 from letterrec.recommenders.rqt.scoring import behaviour_loss, code_loss, item_log_probs
-from letterrec.recommenders.rqt.wished import Wished, present, wished_items
+from letterrec.recommenders.rqt.wished import Wished, unit_content, wished_items
 from letterrec.recommenders.wishes.following import Wishes
 from letterrec.recommenders.wishes.reader import WishReader
 from letterrec.recommenders.wishes.training import WishTraining
@@ -122,7 +122,7 @@ class Rqt(Network, Recommender):
         self._legal = LegalCodes(identifiers, trie)
         self._ranked: Kept[ItemTable] = Kept()
         self._wished: Kept[ItemTable] = Kept()
-        self._present: Kept[Tensor] = Kept()
+        self._unit_content: Kept[Tensor] = Kept()
 
     @classmethod
     def given(cls, features: Features, trie: Trie | None) -> dict[str, object]:
@@ -130,7 +130,7 @@ class Rqt(Network, Recommender):
         return {
             "content": features.content,
             "trie": trie,
-            "n_behaviours": max(1, len(features.behaviours)),
+            "n_behaviours": features.n_behaviours,
             "targets": features.targets,
         }
 
@@ -318,13 +318,12 @@ class Rqt(Network, Recommender):
         hidden = self.latest(histories, behaviours)
         return RqtDecoder(self, hidden, self._likely(hidden, histories))
 
-    def meets(self, instruction: str) -> bool:
+    def meets(self, instruction: str, allowed: Tensor | None = None) -> bool:
         """See `Recommender.meets`."""
         if self.wishes is None or self.content is None:
             return True
-        return self.wishes.is_met(
-            instruction, self._present.of(self.tokens, partial(present, self))
-        )
+        content = self._unit_content.of(self.tokens, partial(unit_content, self))
+        return self.wishes.is_met(instruction, content, allowed)
 
     def _likely(self, hidden: Tensor, histories: Tensor) -> Finder | None:
         """What finds the items that the softmax over items finds likely, among those allowed.

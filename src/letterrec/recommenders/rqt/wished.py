@@ -106,10 +106,11 @@ def wished_items(network: Network, reader: WishReader, ranked: ItemTable | None)
     return ItemTable.of(items if ranked is None else torch.cat([ranked.items, items], 1))
 
 
-def present(network: Network) -> Tensor:
-    """float32 ``(n, d_content)``: the content of the items that are there, each of length one."""
-    content = network.content
-    assert content is not None
-    there = torch.ones(len(content), dtype=torch.bool, device=content.device)
-    there[network.gone] = False
-    return F.normalize(content[there], dim=1)
+def unit_content(network: Network) -> Tensor:
+    """float32 ``(n_items, d_content)``: the content of the items, each of length one; zeros of
+    those that are there no more.
+    """
+    assert network.content is not None
+    content = F.normalize(network.content, dim=1)
+    content[network.gone] = 0.0
+    return content

@@ -89,7 +89,7 @@ class Tiger(Network, Recommender):
     @classmethod
     def given(cls, features: Features, trie: Trie | None) -> dict[str, object]:
         """The behaviours."""
-        return {"n_behaviours": max(1, len(features.behaviours)), "targets": features.targets}
+        return {"n_behaviours": features.n_behaviours, "targets": features.targets}
 
     def _tokens_of(self, identifiers: Identifiers) -> Tensor:
         """int64 ``(n_items, n_levels)`` tokens of each item; of several behaviours those of each

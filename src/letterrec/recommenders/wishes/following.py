@@ -56,15 +56,21 @@ class Wishes:
         """float32 ``(n, d_content)`` of at least one text, each of length one."""
         return torch.from_numpy(self.encoder(texts)).to(device)
 
-    def is_met(self, instruction: str, content: Tensor) -> bool:
-        """Whether any of the items with these contents, float32 ``(n, d_content)`` of length one,
-        is near what a wish asks for; true of a wish that only rules out.
+    def is_met(self, instruction: str, content: Tensor, allowed: Tensor | None = None) -> bool:
+        """Whether any item that may come back is near what a wish asks for; true of a wish that
+        only rules out.
+
+        Args:
+            instruction: the wish.
+            content: float32 ``(n_items, d_content)``, each of length one.
+            allowed: bool, for the first of these items: which may come back; None: all.
         """
         wish = Wish.parse(instruction)
         if not wish.wanted:
             return True
         wanted = self.embedded([wish.wanted], content.device)[0]
-        return bool((content @ wanted).amax() >= self.reader.near)
+        near = content @ wanted >= self.reader.near
+        return bool((near if allowed is None else near[: len(allowed)] & allowed).any())
 
     def permitted(self, excluded: Sequence[tuple[str, ...]], evidence: Tensor) -> Tensor:
         """bool ``(batch, n_items)``: the items that wishes do not rule out.
