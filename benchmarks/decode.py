@@ -3,11 +3,14 @@
 Both sides of `tiger` decode the same test histories of Instruments with the same weights (the
 paper's sizes, LETTER's published identifiers); they take turns, so that a busy machine slows both,
 and the lists have to be equal. `rqt` of default size decodes Beauty's; its weights are random, and
-so is its content: neither changes the work. Where Cornac 3.0.1 is installed, its TIGER of the same
-sizes decodes the same histories with random weights, one by one, as it does. Needs LETTER's folders
-below the folder that LETTERREC_DATA names.
+so is its content: neither changes the work. It does so with transitions that are learned of Beauty
+and with its softmax over items, without transitions, and by its codes alone; `--run` takes another
+`rqt`, with the histories of its own data set, and leaves `tiger` out. Where Cornac 3.0.1 is
+installed, its TIGER of the same sizes decodes the same histories with random weights, one by one,
+as it does. Needs LETTER's folders below the folder that LETTERREC_DATA names.
 
     LETTERREC_DATA=... python benchmarks/decode.py [--users 64] [--repeats 3] [--json]
+    python benchmarks/decode.py --run RUN
 """
 
 from __future__ import annotations
@@ -16,9 +19,12 @@ import argparse
 import importlib.util
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,14 +33,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from letterrec.data import Histories
+from letterrec.data.splits import HeldOut
 from letterrec.decoding.beam_search import search
-from letterrec.decoding.ranker import GenerativeRanker
+from letterrec.decoding.ranker import GenerativeRanker, Queries
 from letterrec.decoding.trie import Trie
 from letterrec.evaluation.ranking import rank_cases
 from letterrec.identifiers.identifiers import FIRST_CODE_TOKEN, PAD_TOKEN, Identifiers
+from letterrec.linear.transition_fitting import learn_transitions
 from letterrec.recommenders.rqt.model import Rqt
 from letterrec.recommenders.tiger.model import Tiger
 from letterrec.recommenders.tiger.spelling import spell
+from letterrec.runs.run import Run
+from letterrec.serving.opening import load
 from letterrec.training.options import TrainingOptions
 from sides import (
     circumstances,
@@ -61,9 +71,13 @@ def main() -> None:
     parser.add_argument("--rqt-users", type=int, default=4096)
     parser.add_argument("--single", type=int, default=300, help="users decoded one by one")
     parser.add_argument("--training-users", type=int, default=400)
+    parser.add_argument("--run", type=Path, help="of an rqt that is measured alone")
+    parser.add_argument("--rqt-alone", action="store_true", help="leave tiger out")
     arguments = parsed(parser)
     result: dict[str, Any] = {"benchmark": "decode", "batch": BATCH}
-    result |= {"tiger": tiger_side_by_side(arguments), "rqt": rqt_alone(arguments)}
+    if arguments.run is None and not arguments.rqt_alone:
+        result["tiger"] = tiger_side_by_side(arguments)
+    result["rqt"] = rqt_alone(arguments)
     result |= circumstances()
     print(json.dumps(result) if arguments.json else table(result))
 
@@ -102,34 +116,59 @@ def tiger_side_by_side(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def rqt_alone(arguments: argparse.Namespace) -> dict[str, Any]:
-    """By beam: throughput in batches of 256 (as `evaluate` decodes) and latency, on Beauty."""
-    dataset, identifiers = letter_data("Beauty")
-    torch.manual_seed(0)
-    rqt: Any = Rqt(identifiers, torch.randn(dataset.n_items, 384)).eval()
-    trie = Trie.build(identifiers, dataset.popularity)
-    cases = dataset.held_out("test")
+    """By what is mixed and by beam: throughput in batches of 256 (as `evaluate` decodes), and
+    latency.
+    """
+    rqt, whole, cases = default_rqt() if arguments.run is None else rqt_of(arguments.run)
+    share = rqt.item_share
     chosen = np.random.default_rng(0).permutation(len(cases))
     many = cases.take(chosen[: arguments.rqt_users])
     singles = cases.histories.take(chosen[: arguments.single])
+    plain = replace(whole, transitions=None)
+    sides = {"whole": (whole, share), "no transitions": (plain, share), "codes": (plain, 0.0)}
     result: dict[str, Any] = {}
     for beam in (20, 50):
-
-        def many_at_once(beam: int = beam) -> float:
-            started = time.perf_counter()
-            rank_cases(GenerativeRanker(rqt, trie, beam=beam), many, k=beam, batch_size=256)
-            return len(many) / (time.perf_counter() - started)
-
-        def one(history: Tensor, beam: int = beam) -> tuple[Tensor, Tensor]:
-            return search(rqt.encode(history), trie, beam=beam, k=beam)
-
-        rates = [many_at_once() for _ in range(arguments.repeats + 1)][1:]  # the first warms up
-        single = latency(one, singles)
-        result[f"beam_{beam}"] = {
-            "users_per_second_batch_256": statistics.median(rates),
-            "users_per_second_batch_1": 1000 / single["mean"],
-            "one_by_one_ms": single,
-        }
+        for name, (ranker, item_share) in sides.items():
+            rqt.item_share = item_share
+            rates = [_many_at_once(ranker, many, beam) for _ in range(arguments.repeats + 1)]
+            single = latency(partial(_rank, ranker, beam), singles)
+            result[f"{name}, beam {beam}"] = {
+                "users_per_second_batch_256": statistics.median(rates[1:]),  # the first warms up
+                "users_per_second_batch_1": 1000 / single["mean"],
+                "one_by_one_ms": single,
+            }
     return result
+
+
+def default_rqt() -> tuple[Rqt, GenerativeRanker, HeldOut]:
+    """One with random weights for Beauty, with the transitions that Beauty's histories teach."""
+    dataset, identifiers = letter_data("Beauty")
+    torch.manual_seed(0)
+    rqt = Rqt(identifiers, torch.randn(dataset.n_items, 384)).eval()
+    trie = Trie.build(identifiers, dataset.popularity)
+    transitions, _ = learn_transitions(dataset.training(), dataset.n_items)
+    transitions = replace(transitions, seen=0.0)  # as validation chooses there
+    return rqt, GenerativeRanker(rqt, trie, transitions), dataset.held_out("test")
+
+
+def rqt_of(folder: Path) -> tuple[Rqt, GenerativeRanker, HeldOut]:
+    """That of a run, with the test cases of its data set."""
+    run = Run.open(folder)
+    ranker = load(run, edits=False).ranker
+    if not isinstance(ranker, GenerativeRanker) or not isinstance(ranker.recommender, Rqt):
+        sys.exit(f"{folder} is no run of an rqt; name one that is")
+    return ranker.recommender, ranker, run.dataset().held_out("test")
+
+
+def _many_at_once(ranker: GenerativeRanker, cases: HeldOut, beam: int) -> float:
+    started = time.perf_counter()
+    rank_cases(ranker, cases, k=beam, batch_size=256, beam=beam)
+    return len(cases) / (time.perf_counter() - started)
+
+
+def _rank(ranker: GenerativeRanker, beam: int, history: Tensor) -> tuple[Tensor, Tensor]:
+    queries = Queries(Histories.from_lists(history.tolist()), beam, beam=beam)
+    return ranker.rank(queries)
 
 
 class Peer:
@@ -225,31 +264,32 @@ def latency(
 
 def table(result: dict[str, Any]) -> str:
     """The result as people read it."""
-    tiger = result["tiger"]
-    lines = [f"{'':22}{'users/s':>10}{'one by one, median ms':>24}{'p99 ms':>10}"]
+    tiger = result.get("tiger", {})
+    lines = [f"{'':30}{'users/s':>10}{'one by one, median ms':>24}{'p99 ms':>10}"]
     lines += [
         _line(f"tiger, {name}", tiger[name]["users_per_second"], tiger[name])
         for name in ("ours", "transformers")
+        if name in tiger
     ]
     if "cornac" in tiger:
         side = tiger["cornac"]
-        lines.append(f"{'tiger, cornac':22}{side['users_per_second']:10.1f}{side['ratio']:>23.1f}x")
+        lines.append(f"{'tiger, cornac':30}{side['users_per_second']:10.1f}{side['ratio']:>23.1f}x")
     lines += [
         _line(f"rqt, {name}", side["users_per_second_batch_256"], side)
         for name, side in result["rqt"].items()
     ]
-    lines += [
-        f"tiger: ratio {tiger['ratio']:.1f}, beam {BEAM}, batches of {BATCH}; "
-        f"{tiger['equal_lists']:.1%} of the lists equal, scores within "
-        f"{tiger['largest_score_difference']:.1e}; rqt: batches of 256",
-        told(result),
-    ]
-    return "\n".join(lines)
+    if tiger:
+        lines.append(
+            f"tiger: ratio {tiger['ratio']:.1f}, beam {BEAM}, batches of {BATCH}; "
+            f"{tiger['equal_lists']:.1%} of the lists equal, scores within "
+            f"{tiger['largest_score_difference']:.1e}"
+        )
+    return "\n".join([*lines, f"rqt: batches of 256; {told(result)}"])
 
 
 def _line(label: str, rate: float, side: dict[str, Any]) -> str:
     single = side["one_by_one_ms"]
-    return f"{label:22}{rate:10.1f}{single['median']:24.1f}{single['p99']:10.1f}"
+    return f"{label:30}{rate:10.1f}{single['median']:24.1f}{single['p99']:10.1f}"
 
 
 if __name__ == "__main__":

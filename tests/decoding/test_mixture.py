@@ -26,25 +26,30 @@ def test_a_child_has_the_shares_of_the_items_below_it(tables: bool) -> None:
         trie = replace(trie, tables=(None, None))
     mixture = Mixture.of(trie, RETRIEVED)
     own = torch.tensor([0.4, 0.6]).log().expand(2, 1, 2)
-    root = mixture.mixed(0, torch.zeros(2, 1, dtype=torch.int64), own).exp()
+    root = torch.zeros(2, 1, dtype=torch.int64)
+    root = mixture.mixed(0, root, torch.ones_like(root, dtype=torch.bool), own).exp()
     # what is left for the recommender is 0.5 of each user
     expected = [[0.5 * 0.4 + 0.2, 0.5 * 0.6 + 0.3], [0.5 * 0.4, 0.5 * 0.6 + 0.5]]
     torch.testing.assert_close(root[:, 0], torch.tensor(expected))
 
-    nodes = torch.tensor([[1, 0], [1, 0]])  # the prefixes 1 and 0
-    own = torch.tensor([[0.1, 0.2, 0.3], [0.05, 0.15, 0.2]])[:, : 3 if tables else 2]
-    below = mixture.mixed(1, nodes, own.log().expand(2, 2, -1)).exp()
+    nodes = torch.tensor([[1, 0, 0], [1, 0, 0]])  # the prefixes 1 and 0, and none
+    is_prefix = torch.tensor([True, True, False]).expand(2, 3)
+    own = torch.tensor([[0.1, 0.2, 0.3], [0.05, 0.15, 0.2], [0.1, 0.1, 0.1]])
+    own = own[:, : 3 if tables else 2]
+    below = mixture.mixed(1, nodes, is_prefix, own.log().expand(2, 3, -1)).exp()
     last = 2 if tables else 1  # the place of 1, 2: by its code, or after 1, 0
-    shares = torch.zeros(2, 2, own.shape[1])
+    shares = torch.zeros(2, 3, own.shape[1])
     shares[0, 0, last] = 0.3
     shares[0, 1, 1] = 0.2
     shares[1, 0, 0] = 0.5
-    torch.testing.assert_close(below, 0.5 * own.expand(2, 2, -1) + shares)
+    torch.testing.assert_close(below, 0.5 * own.expand(2, 3, -1) + shares)
 
 
 def test_rows_are_the_users_alone() -> None:
     trie = Trie.build(Identifiers(CODES, (2, 3)))
     own = torch.tensor([0.4, 0.6]).log().expand(2, 1, 2)
     root = torch.zeros(2, 1, dtype=torch.int64)
+    there = torch.ones(2, 1, dtype=torch.bool)
     whole = Mixture.of(trie, RETRIEVED)
-    assert torch.equal(whole.rows(1, 2).mixed(0, root[1:], own[1:]), whole.mixed(0, root, own)[1:])
+    alone = whole.rows(1, 2).mixed(0, root[1:], there[1:], own[1:])
+    assert torch.equal(alone, whole.mixed(0, root, there, own)[1:])

@@ -49,6 +49,12 @@ def test_holds_every_identifier_and_its_items() -> None:
     assert trie.most_sharing == 2
     assert trie.has_shorter
     assert trie.items[trie.position.long()].tolist() == list(range(6))
+    assert [nodes.tolist() for nodes in trie.nodes_above] == [
+        [0, 0, 0, 0, 0, 0],
+        [0, 0, 1, 1, 1, 2],  # 0, 0, 1, 1, 1, 2
+        [0, 1, 2, 2, 2, 3],  # 0 1, 0 3, 1 0, 1 0, 1 0, 2
+        [0, 1, 2, 3, 3, 4],
+    ]
 
 
 def test_items_that_share_an_identifier_stand_by_popularity_then_row() -> None:

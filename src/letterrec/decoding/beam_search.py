@@ -190,10 +190,10 @@ def _extend(
     else:
         children, gained = _children(trie, level, nodes, log_probs)
     if over_legal:
-        own = own - gained.logsumexp(2)
+        gained = gained.log_softmax(2)
     decoded = candidates = gained.add_(own[..., None])
     if mixture is not None:
-        candidates = mixture.mixed(level, nodes, decoded)
+        candidates = mixture.mixed(level, nodes, own > DEAD / 2, decoded)
     if valid is not None and valid.allowed_before is not None:
         n_allowed = valid.n_allowed(level + 1, children.clamp(min=0))
         candidates.masked_fill_(n_allowed == 0, DEAD)

@@ -6,71 +6,92 @@ of all items below a prefix count for that prefix: so none that leads to them is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from letterrec.decoding.trie import Trie, gather
 from letterrec.linear.retrieved import Retrieved
-
-_NONE = torch.iinfo(torch.int32).max  # sorts behind every position
 
 
 class Mixture:
     """Retrieved items as probability mass below the nodes of the trie.
 
     Attributes:
-        positions: int32 ``(batch, n)`` rising positions of the items in the trie, `_NONE` last.
-        before: float64 ``(batch, n + 1)``: the sum of the shares before each position.
+        nodes: per level int32 ``(batch, n)``: the node above each item, rising in each row.
+        masses: per level float32 ``(batch, n)``: log of the sum of the shares below that node.
         rest: float32 ``(batch, 1)``: log of the recommender's share.
     """
 
-    def __init__(self, trie: Trie, positions: Tensor, before: Tensor, rest: Tensor) -> None:
+    def __init__(
+        self, trie: Trie, nodes: Sequence[Tensor], masses: Sequence[Tensor], rest: Tensor
+    ) -> None:
         self._trie = trie
-        self.positions = positions
-        self.before = before
+        self.nodes = nodes
+        self.masses = masses
         self.rest = rest
 
     @classmethod
     def of(cls, trie: Trie, retrieved: Retrieved) -> Mixture:
         """The masses of the items of `Retrieved`."""
         is_item = retrieved.items >= 0
-        positions = gather(trie.position, retrieved.items.clamp(min=0)).masked_fill(~is_item, _NONE)
-        positions, order = positions.sort(dim=1)
-        shares = retrieved.shares.masked_fill(~is_item, 0.0).to(torch.float64)
-        before = torch.nn.functional.pad(shares.gather(1, order).cumsum(1), (1, 0))
-        return cls(trie, positions.contiguous(), before, torch.log1p(-before[:, -1:]).float())
+        positions = gather(trie.position, retrieved.items.clamp(min=0))
+        positions, order = positions.masked_fill(~is_item, trie.n_items - 1).sort(dim=1)
+        shares = retrieved.shares.masked_fill(~is_item, 0.0).to(torch.float64).gather(1, order)
+        nodes = [gather(above, positions) for above in trie.nodes_above]
+        masses = [_sums_of_runs(shares, each).log().float() for each in nodes]
+        return cls(trie, nodes, masses, torch.log1p(-shares.sum(1, keepdim=True)).float())
 
     def rows(self, start: int, stop: int) -> Mixture:
         """The part of the batch from row ``start`` up to ``stop``."""
         at = slice(start, stop)
-        return Mixture(self._trie, self.positions[at], self.before[at], self.rest[at])
+        nodes, masses = [n[at] for n in self.nodes], [m[at] for m in self.masses]
+        return Mixture(self._trie, nodes, masses, self.rest[at])
 
-    def mixed(self, level: int, nodes: Tensor, own: Tensor) -> Tensor:
+    def mixed(self, level: int, nodes: Tensor, is_prefix: Tensor, own: Tensor) -> Tensor:
         """Log-probabilities of the mixture for the children of prefixes.
 
         Args:
             level: of the prefixes.
-            nodes: int64 ``(batch, beams)``: the prefixes; the first of equal ones counts.
+            nodes: int64 ``(batch, beams)``: the prefixes.
+            is_prefix: bool ``(batch, beams)``: which of them count; these are not equal.
             own: float32 ``(batch, beams, width)``: the recommender's log-probabilities of their
                 children, by code where the trie has a table, else in the trie's order.
         """
-        trie = self._trie
-        parents = torch.searchsorted(trie.first_item[level], self.positions, right=True) - 1
-        is_there = parents[..., None] == nodes[:, None]  # (batch, n, beams)
-        row, item = is_there.any(2).logical_and_(self.positions != _NONE).nonzero(as_tuple=True)
-        beam = is_there[row, item].to(torch.uint8).argmax(1)
+        trie, width = self._trie, own.shape[2]
+        sought = nodes.to(torch.int32)
+        start = torch.searchsorted(self.nodes[level], sought)  # (batch, beams)
+        stop = torch.searchsorted(self.nodes[level], sought, right=True)
+        count = ((stop - start) * is_prefix).flatten()
+        n = self.nodes[level].shape[1]
+        start += torch.arange(0, n * len(nodes), n, device=nodes.device)[:, None]
+        beam = torch.arange(len(count), device=nodes.device).repeat_interleave(count)  # (m,)
+        skipped = start.flatten() - (count.cumsum(0) - count)
+        item = torch.arange(len(beam), device=nodes.device) + gather(skipped, beam)  # (m,)
 
-        child = torch.searchsorted(trie.first_item[level + 1], self.positions, right=True) - 1
-        found = child[row, item]
+        child = gather(self.nodes[level + 1].flatten(), item)
         if trie.tables[level] is not None:
-            place = gather(trie.codes[level + 1], found).long()
+            place = gather(trie.codes[level + 1], child)
         else:
-            place = found - gather(trie.first_child[level], parents[row, item])
-        stop = torch.searchsorted(child, child, right=True)
-        start = torch.searchsorted(child, child)
-        mass = self.before.gather(1, stop) - self.before.gather(1, start)  # (batch, n)
-
+            place = child - gather(trie.first_child[level], gather(nodes.flatten(), beam))
         mixed = own + self.rest[..., None]
-        there = mixed[row, beam, place]
-        mixed[row, beam, place] = torch.logaddexp(there, mass[row, item].log().float())
+        at = beam * width + place
+        flat = mixed.view(-1)
+        mass = gather(self.masses[level + 1].flatten(), item)
+        flat[at] = torch.logaddexp(gather(flat, at), mass)
         return mixed
+
+
+def _sums_of_runs(values: Tensor, keys: Tensor) -> Tensor:
+    """For each value of a row, the sum over those whose key is its own; equal keys are neighbours.
+
+    >>> values = torch.tensor([[1.0, 2.0, 4.0, 8.0]])
+    >>> _sums_of_runs(values, torch.tensor([[5, 5, 6, 6]])).tolist()
+    [[3.0, 3.0, 12.0, 12.0]]
+    """
+    begins = F.pad(keys[:, 1:] != keys[:, :-1], (1, 0), value=True).flatten()
+    run = begins.cumsum(0) - 1
+    sums = values.new_zeros(int(run[-1]) + 1).index_add_(0, run, values.flatten())
+    return gather(sums, run).view(values.shape)

@@ -5,6 +5,7 @@ they lead to.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -116,12 +117,21 @@ class Trie:
         """Number of prefixes of ``level`` codes."""
         return len(self.codes[level])
 
+    @cached_property
+    def nodes_above(self) -> tuple[Tensor, ...]:
+        """Per level int32 ``(n_items,)``: the node above each position in ``items``; made when it
+        is first asked for.
+        """
+        return tuple(
+            torch.repeat_interleave(first.diff()).to(torch.int32) for first in self.first_item
+        )
+
     def prefixes(self) -> Tensor:
         """int64 ``(n_items, n_levels)``: the node of each item's prefix at each level, from the
         root on; the item's next code is one of those that may follow this node.
         """
-        nodes = [torch.searchsorted(f, self.position, right=True) - 1 for f in self.first_item[:-1]]
-        return torch.stack(nodes, 1)
+        above = [gather(nodes, self.position) for nodes in self.nodes_above[:-1]]
+        return torch.stack(above, 1).to(torch.int64)
 
     def n_children(self, level: int, nodes: Tensor) -> Tensor:
         """int32, the shape of ``nodes``: how many codes are legal after each node of a level."""

@@ -95,7 +95,7 @@ def test_a_history_is_encoded_as_in_training() -> None:
     histories = torch.tensor([[3, 1, 4, -1], [5, -1, -1, -1], [9, 2, 6, 5]])
     latest = torch.tensor([2, 0, 3])
     expected = recommender.read(histories)[torch.arange(3), latest]
-    hidden = recommender.encode(histories)._hidden[:, 0]
+    hidden = recommender.encode(histories)._hidden
     torch.testing.assert_close(hidden, expected, atol=1e-4, rtol=1e-4)
 
 

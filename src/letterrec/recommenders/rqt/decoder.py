@@ -12,6 +12,9 @@ from letterrec.linear.retrieved import Retrieved
 from letterrec.recommenders.rqt.likely import Finder
 from letterrec.recommenders.rqt.network import Network
 
+_PER_CORE = 512  # prefixes whose states are in its caches
+_ON_DEVICE = 2**20  # the same on an accelerator
+
 
 class RqtDecoder:
     """A `beam_search.Decoder`: the history is one vector per query by now.
@@ -36,9 +39,11 @@ class RqtDecoder:
         self._likely = likely
         self._allowed: Tensor | None = None
         self._network = network
-        self._hidden = hidden[:, None]  # (batch, 1, dim)
-        self._prefix = torch.zeros_like(self._hidden)  # (batch, beams, dim)
+        self._hidden = hidden
+        self._tokens = torch.zeros(len(hidden), 1, 0, dtype=torch.int64, device=hidden.device)
         self._level = 0
+        on_processor = hidden.device.type == "cpu"
+        self._at_once = _PER_CORE * torch.get_num_threads() if on_processor else _ON_DEVICE
 
     def limit(self, allowed: Tensor) -> None:
         """See `Decoder.limit`: likely items are looked for among those allowed."""
@@ -56,24 +61,22 @@ class RqtDecoder:
         """float32 ``(batch, beams, codes)``: scores of each next code, up to a constant; 0 after
         prefixes that are not open: most at the later levels of a catalogue.
         """
-        state = self._hidden + self._prefix  # (batch, beams, dim)
-        if is_open is None:
-            return self._scores(state)
-        scores = torch.zeros(
-            (*is_open.shape, self._network.sizes[self._level]), device=state.device
-        )
-        if bool(is_open.any()):
-            scores[is_open] = self._scores(state[is_open])
-        return scores
+        network, level = self._network, self._level
+        batch, beams, _ = self._tokens.shape
+        prefixes = self._tokens.flatten(0, 1)  # (batch * beams, level) rows of the embeddings
+        scores = torch.zeros((len(prefixes), network.sizes[level]), device=prefixes.device)
+        open_ = torch.arange(len(prefixes), device=prefixes.device)
+        if is_open is not None:
+            open_ = open_[is_open.flatten()]
+        for rows in torch.split(open_, self._at_once):
+            state = self._hidden[rows // beams] + network.prefix_embedding(prefixes[rows]).sum(1)
+            scores[rows] = network.code_logits(network.descend(state, level), level).float()
+        return scores.view(batch, beams, -1)
 
     @torch.no_grad()
     def advance(self, parents: Tensor, codes: Tensor) -> None:
         """Keep the prefixes ``parents`` (int64 ``(batch, beams)``), each longer by its code."""
         start = 1 + sum(self._network.sizes[: self._level])
-        kept = self._prefix.gather(1, parents[..., None].expand(-1, -1, self._prefix.shape[2]))
-        self._prefix = kept + self._network.prefix_embedding.weight[codes + start]
+        kept = self._tokens.gather(1, parents[..., None].expand(-1, -1, self._tokens.shape[2]))
+        self._tokens = torch.cat([kept, (codes + start)[..., None]], 2)  # (batch, beams, length)
         self._level += 1
-
-    def _scores(self, state: Tensor) -> Tensor:
-        network, level = self._network, self._level
-        return network.code_logits(network.descend(state, level), level).float()

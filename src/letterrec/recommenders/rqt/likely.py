@@ -104,6 +104,6 @@ class Likely:
         exact = (self.table.items[items] @ self.query[..., None]).squeeze(2)
         exact = exact.masked_fill(scores.gather(1, items) == -torch.inf, -torch.inf)
         scores.scatter_(1, items, exact)
-        shares = (exact - scores.logsumexp(1, keepdim=True)).exp()
+        shares = scores.log_softmax(1).gather(1, items).exp()
         shares = shares.masked_fill(rough == -torch.inf, 0.0)
         return Retrieved(items, self.share * shares)

@@ -156,7 +156,11 @@ class Rqt(Network, Recommender):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """As of any module; whole weights of an earlier version predict no behaviour."""
+        """As of any module; whole weights of an earlier version predict no behaviour. What was made
+        of the weights is made anew.
+        """
+        self._ranked.forget()
+        self._wished.forget()
         if strict and not any(name.startswith("next_behaviour.") for name in state_dict):
             self.next_behaviour = None
         return super().load_state_dict(state_dict, strict, assign)
@@ -315,7 +319,8 @@ class Rqt(Network, Recommender):
         """
         if self.wishes is not None and instructions is not None and any(instructions):
             return self._beside(self.wishes).decoder(histories, instructions, behaviours)
-        hidden = self.latest(histories, behaviours)
+        inputs = None if self.item_query is None else self._ranked_items().items
+        hidden = self.latest(histories, behaviours, inputs)
         return RqtDecoder(self, hidden, self._likely(hidden, histories))
 
     def meets(self, instruction: str, allowed: Tensor | None = None) -> bool:

@@ -187,16 +187,19 @@ class Network(nn.Module):
         read = read.masked_fill(steps > steps[:, None], -1)
         return states[is_target], items[:, 1:][is_target], read[is_target]
 
-    def latest(self, histories: Tensor, behaviours: Tensor | None) -> Tensor:
+    def latest(
+        self, histories: Tensor, behaviours: Tensor | None, inputs: Tensor | None = None
+    ) -> Tensor:
         """Hidden states ``(batch, dim)`` after item rows, or events, ``(batch, longest)``.
 
         Args:
             histories: left-aligned, -1 after the end.
             behaviours: int64 ``(batch,)`` that are asked for; -1, or None: the targets.
+            inputs: of `items`, where they are known.
         """
         lengths = (histories >= 0).sum(1)
         wanted = None if self.behaviours is None else self.behaviours.wanted(histories, behaviours)
-        state = self._embed(histories, wanted)  # (batch, longest, dim)
+        state = self._embed(histories, wanted, inputs)  # (batch, longest, dim)
         for block in self.body[:-1]:
             state = block(state)
         last = cast(CausalBlock, self.body[-1])
@@ -216,12 +219,17 @@ class Network(nn.Module):
         weight = self.code_embedding.weight[1 + start : 1 + stop]
         return F.linear(state, weight, self.output_bias[start:stop])
 
-    def _embed(self, events: Tensor, following: Tensor | None) -> Tensor:
+    def _embed(
+        self, events: Tensor, following: Tensor | None, inputs: Tensor | None = None
+    ) -> Tensor:
         """Item rows, or events with the behaviour that follows each, ``(batch, longest)`` -> inputs
-        ``(batch, longest, dim)``.
+        ``(batch, longest, dim)``; ``inputs`` as of `latest`.
         """
         items = items_of(events, self.n_behaviours).clamp_min(0)
-        state = self._item_inputs(items, self.training)  # (batch, longest, dim)
+        if inputs is None or self.training:
+            state = self._item_inputs(items, self.training)  # (batch, longest, dim)
+        else:
+            state = F.embedding(items, inputs)
         state = state + self.position_embedding.weight[: items.shape[1]]
         if self.behaviours is not None and following is not None:
             state = state + self.behaviours(events, following)
