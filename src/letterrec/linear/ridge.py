@@ -15,6 +15,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, lapack
 
+from letterrec.progress import counting
+
 Weights = NDArray[np.float32]
 
 KEPT = 200  # weights kept per item
@@ -116,18 +118,20 @@ def solve_neighbourhoods(
     near.sort_indices()  # a row has the predictors of its item
     found = np.zeros((len(targets), near.nnz), dtype=np.float32)
     place = np.full(n, -1)
-    for item in range(n):
-        at = slice(near.indptr[item], near.indptr[item + 1])
-        items = near.indices[at]
-        if not len(items):
-            continue
-        place[items] = np.arange(len(items))
-        among = _dense(gram, items, place, len(items))
-        among[np.diag_indices_from(among)] += ridge
-        line = np.array([item])
-        right = np.concatenate([_dense(t, line, place, len(items)) for t in towards])
-        place[items] = -1
-        found[:, at] = cho_solve(cho_factor(among, lower=True), right.T).T
+    with counting("item-item weights", n) as counter:
+        for item in range(n):
+            counter.advance(1)
+            at = slice(near.indptr[item], near.indptr[item + 1])
+            items = near.indices[at]
+            if not len(items):
+                continue
+            place[items] = np.arange(len(items))
+            among = _dense(gram, items, place, len(items))
+            among[np.diag_indices_from(among)] += ridge
+            line = np.array([item])
+            right = np.concatenate([_dense(t, line, place, len(items)) for t in towards])
+            place[items] = -1
+            found[:, at] = cho_solve(cho_factor(among, lower=True), right.T).T
     rows = (near.indices, near.indptr)
     return [sp.csr_array(sp.csr_array((w, *rows), shape=(n, n)).T) for w in found]
 
