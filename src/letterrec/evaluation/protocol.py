@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,6 +180,15 @@ class Validation:
 
     def __bool__(self) -> bool:
         return len(self.cases) > 0
+
+    def of_latest(self, items: NDArray[np.bool_]) -> Validation:
+        """The cases with a history whose latest item is one of these, bool ``(n_items,)``."""
+        histories = self.cases.histories
+        there = np.flatnonzero(histories.lengths)
+        latest = histories.items[histories.offsets[1:][there] - 1]
+        part = copy(self)
+        part.cases = self.cases.take(there[items[latest]])
+        return part
 
     def metrics(self, ranker: Ranker, instructions: Sequence[str | None] = ()) -> dict[str, float]:
         """Metrics of a ranker on these cases, each with its instruction where there are any."""

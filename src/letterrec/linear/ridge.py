@@ -15,12 +15,15 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, lapack
 
+from letterrec.progress import counting
+
 Weights = NDArray[np.float32]
 
 KEPT = 200  # weights kept per item
 EXACT = 30_000  # the largest catalogue that is solved as a whole, in two float32 matrices of n * n
 NEIGHBOURS = 200  # in larger ones, each item is predicted from so many others
-_BLOCK = 512  # rows or columns that are worked on at a time
+_BLOCK = 512  # rows or columns of a dense matrix that are worked on at a time
+_ROWS = 32_768  # of a sparse one: sorting takes ten times its memory
 
 
 def keep_positive(matrix: sp.csr_array[np.float32]) -> sp.csr_array[np.float32]:
@@ -108,35 +111,57 @@ def solve_neighbourhoods(
     """
     n = gram.shape[0]
     towards = [sp.csr_array(cross.T, dtype=np.float32) for cross in targets]
-    near = sp.csr_array((n, n), dtype=np.float32)
-    for moments in (gram, *towards):
-        others = sp.csr_array(moments - sp.diags_array(moments.diagonal()))
-        others.eliminate_zeros()
-        near += abs(keep_largest(others, neighbours))
-    near.sort_indices()  # a row has the predictors of its item
+    near = _near([gram, *towards], neighbours)  # a row has the predictors of its item
     found = np.zeros((len(targets), near.nnz), dtype=np.float32)
     place = np.full(n, -1)
-    for item in range(n):
-        at = slice(near.indptr[item], near.indptr[item + 1])
-        items = near.indices[at]
-        if not len(items):
-            continue
-        place[items] = np.arange(len(items))
-        among = _dense(gram, items, place, len(items))
-        among[np.diag_indices_from(among)] += ridge
-        line = np.array([item])
-        right = np.concatenate([_dense(t, line, place, len(items)) for t in towards])
-        place[items] = -1
-        found[:, at] = cho_solve(cho_factor(among, lower=True), right.T).T
+    with counting("item-item weights", n) as counter:
+        for item in range(n):
+            counter.advance(1)
+            at = slice(near.indptr[item], near.indptr[item + 1])
+            items = near.indices[at]
+            if not len(items):
+                continue
+            place[items] = np.arange(len(items))
+            among = _dense(gram, items, place, len(items))
+            among[np.diag_indices_from(among)] += ridge
+            line = np.array([item])
+            right = np.concatenate([_dense(t, line, place, len(items)) for t in towards])
+            place[items] = -1
+            found[:, at] = cho_solve(cho_factor(among, lower=True), right.T).T
     rows = (near.indices, near.indptr)
     return [sp.csr_array(sp.csr_array((w, *rows), shape=(n, n)).T) for w in found]
 
 
+def _near(matrices: Sequence[sp.csr_array[np.float32]], n: int) -> sp.csr_array[np.float32]:
+    """The places of the ``n`` largest entries of each row off the diagonal, of any of the matrices,
+    in rising order; the entries are above zero.
+    """
+    blocks = []
+    for start in range(0, matrices[0].shape[0], _ROWS):
+        near: sp.csr_array[np.float32] | None = None
+        for matrix in matrices:
+            rows = matrix[start : start + _ROWS].tocoo()
+            others = (rows.col != rows.row + start) & (rows.data != 0)
+            entries = (rows.data[others], (rows.row[others], rows.col[others]))
+            part = abs(keep_largest(sp.coo_array(entries, shape=rows.shape).tocsr(), n))
+            near = part if near is None else near + part
+        blocks.append(near)
+    found = sp.csr_array(sp.vstack(blocks, format="csr"))
+    found.sort_indices()
+    return found
+
+
 def keep_largest(matrix: sp.csr_array[np.float32], n: int) -> sp.csr_array[np.float32]:
     """The ``n`` largest entries of each row; of equal ones those further left."""
-    lengths = np.diff(matrix.indptr)
-    if lengths.max(initial=0) <= n:
+    if np.diff(matrix.indptr).max(initial=0) <= n:
         return matrix
+    starts = range(0, matrix.shape[0], _ROWS)
+    blocks = [_largest(matrix[start : start + _ROWS], n) for start in starts]
+    return sp.csr_array(sp.vstack(blocks, format="csr"))
+
+
+def _largest(matrix: sp.csr_array[np.float32], n: int) -> sp.csr_array[np.float32]:
+    lengths = np.diff(matrix.indptr)
     row = np.repeat(np.arange(len(lengths)), lengths)
     order = np.lexsort((matrix.indices, -matrix.data, row))
     rank = np.arange(len(order)) - matrix.indptr[row]

@@ -7,7 +7,7 @@ share in the search, are chosen on validation data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from letterrec.data.sequences import Histories
 from letterrec.data.targets import predicted
 from letterrec.embeddings.similarity import as_matrix, similar_items
+from letterrec.linear.by_domain import ByDomain
 from letterrec.linear.events import fit_events
 from letterrec.linear.moments import window_moments
 from letterrec.linear.ridge import KEPT, NEIGHBOURS, fit_ridge, keep_largest, keep_positive
@@ -135,8 +136,44 @@ def tune_strengths(
     return best
 
 
+def tune_domains(
+    transitions: Transitions,
+    chosen: Transitions,
+    domains: Sequence[str],
+    score_of: Callable[[str], Callable[[Transitions], float] | None],
+    similar: sp.csr_array[np.float32] | None = None,
+) -> Transitions:
+    """The chosen transitions, with strengths of their own for the domains that have enough cases.
+
+    Args:
+        transitions: from `learn_transitions`, as is ``similar``.
+        chosen: from `tune_strengths`, for all domains.
+        domains: one per item.
+        score_of: of a domain, the score of transitions on validation cases whose latest item is of
+            it; None where these are too few.
+        similar: what similarity adds; None where items have no content.
+    """
+    names = tuple(dict.fromkeys(domains))
+    start = replace(transitions.with_context(chosen.context), of_context=None)
+    scores = {name: score_of(name) for name in names}
+    strengths = {
+        name: chosen.strength if score is None else tune_strengths(start, score, similar).strength
+        for name, score in scores.items()
+    }
+    return chosen.with_domains(_apart(strengths, domains), similar)
+
+
+def _apart(strengths: Mapping[str, Mapping[str, float]], domains: Sequence[str]) -> ByDomain:
+    """The strengths of domains, beside the domain of each item; -1 is one that has none."""
+    place = {name: i for i, name in enumerate(strengths)}
+    return ByDomain(strengths, np.array([place.get(name, -1) for name in domains], dtype=np.int16))
+
+
 def adopt_strengths(
-    transitions: Transitions, other: Transitions, similar: sp.csr_array[np.float32] | None = None
+    transitions: Transitions,
+    other: Transitions,
+    similar: sp.csr_array[np.float32] | None = None,
+    domains: Sequence[str] | None = None,
 ) -> Transitions:
     """The same transitions with the weights that were chosen for others.
 
@@ -145,12 +182,17 @@ def adopt_strengths(
 
     Args:
         transitions: from `learn_transitions`, as is ``similar``.
-        other: as `tune_strengths` gave them.
+        other: as `tune_strengths` and `tune_domains` gave them.
         similar: what similarity adds; None where items have no content.
+        domains: one per item; None where there is one source.
     """
     same = replace(transitions, seen=other.seen, decay=other.decay, weight=other.weight)
     same = same.with_context(other.context)
-    return same if similar is None else same.with_like(similar, min(other.like, _LIKES[-1]))
+    if similar is not None:
+        same = same.with_like(similar, min(other.like, _LIKES[-1]))
+    if other.by_domain is None or domains is None:
+        return same
+    return same.with_domains(_apart(other.by_domain.strengths, domains), similar)
 
 
 def similarity_of(content: NDArray[np.float32]) -> sp.csr_array[np.float32]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from letterrec.embeddings.similarity import as_matrix, most_similar
 from letterrec.files import refuse_damaged
 from letterrec.files.tensors import read_tensors, write_tensors
+from letterrec.linear.by_domain import ByDomain
 from letterrec.linear.events import expand_to_events
 from letterrec.linear.retrieved import Retrieved
 
@@ -51,6 +52,8 @@ class Transitions:
         own: how far an item's behaviours were let differ, from `learn_transitions`.
         of_context: weights that predict items of other behaviours, of the shape of the table, from
             `learn_transitions`; None where there are none, and in a run.
+        by_domain: strengths of histories whose latest item is of a domain that has its own; None
+            where all have the same.
     """
 
     table: sp.csr_array[np.float32]
@@ -63,6 +66,7 @@ class Transitions:
     context: float = 0.0
     own: float = 1.0
     of_context: sp.csr_array[np.float32] | None = None
+    by_domain: ByDomain | None = None
 
     @property
     def n_items(self) -> int:
@@ -73,6 +77,12 @@ class Transitions:
     def strength(self) -> dict[str, float]:
         """What `tune_strengths` tunes: ``seen``, ``like``, ``decay`` and ``weight``."""
         return {name: getattr(self, name) for name in _STRENGTHS}
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether anything that is retrieved has a share."""
+        apart = () if self.by_domain is None else self.by_domain.strengths.values()
+        return any([self.weight, *(strength["weight"] for strength in apart)])
 
     def retrieve(
         self, histories: Tensor, seen: Tensor | None = None, behaviours: Tensor | None = None
@@ -92,18 +102,22 @@ class Transitions:
             history that retrieves nothing.
         """
         rows = histories.cpu().numpy()
+        seen_weight, decay, weight = (self._of(name, rows) for name in ("seen", "decay", "weight"))
         steps_back = ((rows >= 0).sum(1, keepdims=True) - 1 - np.arange(rows.shape[1])).clip(0)
-        weights = (self.decay**steps_back).astype(np.float32)
+        weights = (decay[:, None] ** steps_back).astype(np.float32)
         found = self._spread(rows, weights, self.table.shape[0]) @ self.table
-        if self.seen != 1:
+        if (seen_weight != 1).any():
             whole = rows if seen is None else seen.cpu().numpy()
             ones = np.ones(whole.shape, dtype=np.float32)
             had = self._spread(whole // self.n_behaviours, ones, self.n_items) > 0
-            found = sp.csr_array(found - (1 - self.seen) * found.multiply(had))
+            left_out = sp.csr_array(found.multiply(had))
+            left_out.data *= np.repeat(1 - seen_weight, np.diff(left_out.indptr)).astype(np.float32)
+            found = sp.csr_array(found - left_out)
         items, scores = _lines(found)
         best = _top(scores, _RETRIEVED)
         items, scores = items.gather(1, best), scores.gather(1, best)
-        shares = self.weight * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
+        share = torch.from_numpy(weight[:, None].astype(np.float32))
+        shares = share * scores / scores.sum(1, keepdim=True).clamp_min(1e-12)
         if behaviours is not None:
             others = ~torch.isin(behaviours.cpu(), torch.tensor([-1, *self.targets]))
             shares = shares.masked_fill(others[:, None], 0.0)
@@ -125,13 +139,22 @@ class Transitions:
         """
         shares = dict(zip(retrieved.items[0].tolist(), retrieved.shares[0].tolist(), strict=True))
         rows = np.asarray(history)
-        weights = self.decay ** np.arange(len(rows) - 1, -1, -1)
+        weights = self._of("decay", rows[None]) ** np.arange(len(rows) - 1, -1, -1)
         known = np.flatnonzero(rows < self.table.shape[0])
         parts = np.zeros((len(rows), len(items)))
         parts[known] = weights[known, None] * self.table[rows[known]][:, list(items)].toarray()
         share = np.array([shares.get(item, 0.0) for item in items])
         parts *= share / np.maximum(parts.sum(0), 1e-12)
         return np.asarray(parts, dtype=np.float32)
+
+    def _of(self, name: str, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """A strength, for each of ``(batch, longest)`` histories: that of its latest item."""
+        given = float(self.strength[name])
+        if self.by_domain is None or not rows.shape[1]:
+            return np.full(len(rows), given)
+        place = ((rows >= 0).sum(1) - 1).clip(0)
+        latest = rows[np.arange(len(rows)), place]
+        return self.by_domain.values(name, latest // self.n_behaviours, given)
 
     @staticmethod
     def _spread(
@@ -151,6 +174,22 @@ class Transitions:
         """
         table = self.table + np.float32(like - self.like) * similar
         return replace(self, table=sp.csr_array(table), like=like)
+
+    def with_domains(
+        self, by_domain: ByDomain, similar: sp.csr_array[np.float32] | None
+    ) -> Transitions:
+        """The same transitions, with strengths that differ by domain.
+
+        Args:
+            by_domain: these strengths.
+            similar: what similarity adds, from `learn_transitions`; None where there is none.
+        """
+        if similar is None:
+            return replace(self, by_domain=by_domain)
+        likes = by_domain.values("like", np.arange(self.n_items), self.like)
+        more = np.repeat(likes - self.like, self.n_behaviours).astype(np.float32)
+        table = sp.csr_array(self.table + sp.diags_array(more) @ similar)
+        return replace(self, table=table, by_domain=by_domain)
 
     def with_context(self, context: float) -> Transitions:
         """The same transitions, which predict items of other behaviours too.
@@ -198,7 +237,8 @@ class Transitions:
         n = self.n_behaviours
         events = rows[before // n] * n + before % n
         placed = sp.coo_array((table.data, (events, rows[after])), shape=(n_rows * n, n_rows))
-        return replace(self, table=placed.tocsr(), of_context=None)
+        apart = None if self.by_domain is None else self.by_domain.at_rows(rows, n_rows)
+        return replace(self, table=placed.tocsr(), of_context=None, by_domain=apart)
 
     def save(self, path: Path, about: Mapping[str, str]) -> None:
         """Write one safetensors file, with ``about`` beside what `load` needs."""
@@ -210,13 +250,17 @@ class Transitions:
                 "context": repr(self.context),
                 "own": repr(self.own),
             }
+        tensors = {
+            "counts": torch.from_numpy(self.table.data),  # the name of the first version
+            "items": torch.from_numpy(self.table.indices.astype(np.int32)),
+            "offsets": torch.from_numpy(self.table.indptr.astype(np.int64)),
+        }
+        if self.by_domain is not None:
+            kinds["domains"] = self.by_domain.told()
+            tensors["domains"] = torch.from_numpy(self.by_domain.of_items)
         write_tensors(
             path,
-            {
-                "counts": torch.from_numpy(self.table.data),  # the name of the first version
-                "items": torch.from_numpy(self.table.indices.astype(np.int32)),
-                "offsets": torch.from_numpy(self.table.indptr.astype(np.int64)),
-            },
+            tensors,
             {**about, **{name: repr(value) for name, value in self.strength.items()}, **kinds},
         )
 
@@ -244,10 +288,16 @@ class Transitions:
                 raise ValueError("a count is not finite")
             known = {name: float(about[name]) for name in _STRENGTHS if name in about}
             context, own = float(about.get("context", 0.0)), float(about.get("own", 1.0))
+            apart = None
+            if "domains" in about:
+                of_items = tensors["domains"].numpy()
+                if of_items.shape != (n_items,):
+                    raise ValueError(f"domains of {of_items.shape} items, not of {n_items}")
+                apart = ByDomain.read(about["domains"], of_items, _STRENGTHS)
         made = cls(table, n_behaviours=n_behaviours, targets=targets, context=context, own=own)
         strength = made.strength | known  # runs made before `seen` was chosen lack it
         seen, like, decay, weight = (strength[name] for name in _STRENGTHS)
-        return replace(made, seen=seen, like=like, decay=decay, weight=weight)
+        return replace(made, seen=seen, like=like, decay=decay, weight=weight, by_domain=apart)
 
 
 def retrieved(
@@ -259,7 +309,7 @@ def retrieved(
     """The items retrieved for histories (see `Transitions.retrieve`); None without transitions, or
     where they have no weight.
     """
-    if transitions is None or not transitions.weight:
+    if transitions is None or not transitions.has_weight:
         return None
     return transitions.retrieve(histories, seen, behaviours)
 

@@ -21,6 +21,7 @@ from letterrec.data.saved import write_dataset
 from letterrec.data.sources import Sources
 from letterrec.errors import RunError, short
 from letterrec.files import fingerprint, refuse_damaged, write_json, write_text
+from letterrec.processes.memory import give_back
 from letterrec.progress import say
 from letterrec.runs import tracking
 from letterrec.runs.layout import Layout, holds_run
@@ -215,6 +216,8 @@ class Run(Learned):
         except BaseException as error:
             tracking.give_up(self.files, "FAILED" if isinstance(error, Exception) else "KILLED")
             raise
+        finally:
+            give_back()
         record["seconds"] = round(time.perf_counter() - started, 2)
         record["finished"] = timestamp()
         self.record(name, record)

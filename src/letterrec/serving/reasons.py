@@ -120,7 +120,7 @@ class Reasons:
     ) -> list[dict[int, float]]:
         """For each item the probability that it has from each row of the history."""
         transitions = catalogue.transitions
-        if transitions is None or not transitions.weight or not history or not items:
+        if transitions is None or not transitions.has_weight or not history or not items:
             return [{} for _ in items]
         of_each = np.array(behaviours, dtype=np.int8) if behaviours else None
         items_of = replace(Histories.from_lists([history]), behaviours=of_each)

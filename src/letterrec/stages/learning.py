@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +16,7 @@ from letterrec.config.keywords import Training
 from letterrec.config.section import TrainingSettings
 from letterrec.config.settings import Settings, is_baseline
 from letterrec.data.dataset import Dataset
+from letterrec.data.domains import items_in
 from letterrec.data.sequences import Histories
 from letterrec.decoding.ranker import GenerativeRanker, Ranker
 from letterrec.decoding.trie import Trie
@@ -32,6 +35,8 @@ from letterrec.stages.stages import Embeddings, MadeRecommender
 from letterrec.training import distributed
 from letterrec.training.devices import device, set_seed
 from letterrec.training.options import TrainingOptions
+
+_CASES_OF_DOMAIN = 200  # of validation, at least, for strengths of a domain's own
 
 Model = Recommender | Baseline
 
@@ -183,7 +188,7 @@ def relearned_transitions(
     if chosen is None:
         return None
     transitions, similar = _learned(run, dataset, content, chosen.own)
-    return transition_fitting.adopt_strengths(transitions, chosen, similar)
+    return transition_fitting.adopt_strengths(transitions, chosen, similar, dataset.domains)
 
 
 def _learned(
@@ -219,7 +224,7 @@ def fit_transitions(
         return None
     cases = validation_of(run, dataset)
 
-    def score(transitions: Transitions) -> float:
+    def score(transitions: Transitions, cases: Validation = cases) -> float:
         metrics = cases.metrics(replace(ranker, transitions=transitions))
         return metrics[run.settings.evaluation.criterion]
 
@@ -232,11 +237,29 @@ def fit_transitions(
     )
     of_behaviours = f", context {chosen.context:g}, behaviours apart {chosen.own:g}"
     say(
-        f"  chosen on validation: seen items {chosen.seen:g}, like items {chosen.like:g}, "
-        f"decay {chosen.decay:g}, weight {chosen.weight:g}"
+        f"  chosen on validation: {_told(chosen.strength)}"
         f"{of_behaviours if dataset.behaviours else ''}"
     )
+    if dataset.domains is None or not cases:
+        return chosen
+
+    def score_of(domain: str) -> Callable[[Transitions], float] | None:
+        part = cases.of_latest(items_in(dataset, domain))
+        return partial(score, cases=part) if len(part.cases) >= _CASES_OF_DOMAIN else None
+
+    chosen = transition_fitting.tune_domains(
+        transitions, chosen, dataset.domains, score_of, similar
+    )
+    if chosen.by_domain is not None:
+        for domain, strength in chosen.by_domain.strengths.items():
+            say(f"  of {domain}: {_told(strength)}")
     return chosen
+
+
+def _told(strength: Mapping[str, float]) -> str:
+    return "seen items {seen:g}, like items {like:g}, decay {decay:g}, weight {weight:g}".format(
+        **strength
+    )
 
 
 def _context(run: Run, dataset: Dataset, content: Embeddings | None) -> tuple[float, float] | None:

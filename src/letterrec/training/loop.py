@@ -27,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from letterrec.processes.memory import give_back
 from letterrec.progress import Counter, counting
 from letterrec.training import checkpoints, distributed, rehearsal
 from letterrec.training.checkpoints import Checkpoint, Position, Stateful, TrainingLog, weights_of
@@ -39,6 +40,8 @@ from letterrec.training.threads import Team
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+_GIVEN_BACK = 16  # steps on large tables, after which free memory is given back
 
 
 def batches_by_length(
@@ -198,6 +201,8 @@ def _run_epoch(
         for name, part in stepper.step(rows, epoch, i).items():
             sums[name] = sums.get(name, 0.0) + part
         counter.advance(1)
+        if stepper.is_large and i % _GIVEN_BACK == 0:
+            give_back()
         position = Position(i + 1, sums, time.perf_counter() - started)
         keep(position)
     return position

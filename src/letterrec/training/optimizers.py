@@ -49,6 +49,11 @@ class Optimizers:
             rate = options.learning_rate
             self._parts.append(torch.optim.SparseAdam(self._tables, lr=rate, betas=_BETAS))
 
+    @property
+    def has_tables(self) -> bool:
+        """Whether tables are moved by the rows of a batch alone."""
+        return bool(self._tables)
+
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the steps to come."""
         for part in self._parts:

@@ -42,6 +42,11 @@ class Stepper:
         self._team, self._steps = team, steps_per_epoch
 
     @property
+    def is_large(self) -> bool:
+        """Whether there are tables of which a step moves only some rows."""
+        return self._optimizer.has_tables
+
+    @property
     def optimizer_bytes(self) -> int:
         """Of what the optimizer remembers."""
         return sum(t.nbytes for kept in self._optimizer.state().values() for t in kept.values())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
+from letterrec.processes.memory import share_arenas
 from letterrec.runs.run import Run
 from letterrec.serving.http.lifecycle import until_served
 from letterrec.serving.http.options import ServerOptions
@@ -16,8 +14,6 @@ from letterrec.serving.http.sockets import listen
 from letterrec.serving.http.tokens import Tokens, TokenSource
 from letterrec.serving.http.workers import serve_together
 from letterrec.serving.telemetry import event, log_to_stderr
-
-_M_ARENA_MAX = -8  # of mallopt, in malloc.h
 
 
 def serve(runs: Mapping[str, Path], loading: Loading, options: ServerOptions) -> None:
@@ -34,7 +30,7 @@ def serve(runs: Mapping[str, Path], loading: Loading, options: ServerOptions) ->
     """
     for folder in runs.values():
         Run.open(folder)
-    _share_arenas()
+    share_arenas()
     tokens = Tokens.read_from(
         TokenSource(options.token_file, "LETTERREC_TOKEN"),
         TokenSource(options.read_token_file, "LETTERREC_READ_TOKEN"),
@@ -49,16 +45,3 @@ def serve(runs: Mapping[str, Path], loading: Loading, options: ServerOptions) ->
         serving = Serving(runs, loading, options, tokens, listener.getsockname()[0])
     log_to_stderr()
     serving.run(listener, lambda: event("serving", **serving.describe(listener)))
-
-
-def _share_arenas() -> None:
-    """Let all threads allocate from two arenas where the C library is glibc.
-
-    glibc gives each thread an arena of its own, which keeps the memory of the largest response that
-    the thread ever made: twice what a busy server needs. ``MALLOC_ARENA_MAX`` in the environment
-    decides otherwise.
-    """
-    if "MALLOC_ARENA_MAX" in os.environ:
-        return
-    with suppress(AttributeError, OSError, TypeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
