@@ -43,6 +43,7 @@ STAGES = (
 )
 PREFERENCE = "preference"  # a stage behind the recommender, where preferences are learned
 WISHES = "wishes"  # a stage before the evaluation, where wishes are to be followed
+_LONG = 10.0  # seconds of a stage that leaves memory worth giving back
 _BASELINE_STAGES = ("read", "recommender", "evaluation")
 
 Made = TypeVar("Made")
@@ -216,10 +217,10 @@ class Run(Learned):
         except BaseException as error:
             tracking.give_up(self.files, "FAILED" if isinstance(error, Exception) else "KILLED")
             raise
-        finally:
-            give_back()
         record["seconds"] = round(time.perf_counter() - started, 2)
         record["finished"] = timestamp()
+        if time.perf_counter() - started > _LONG:
+            give_back()
         self.record(name, record)
 
     def note_refitted(self, refitted: Refitted) -> None:
