@@ -138,14 +138,13 @@ def _near(matrices: Sequence[sp.csr_array[np.float32]], n: int) -> sp.csr_array[
     """
     blocks = []
     for start in range(0, matrices[0].shape[0], _ROWS):
-        near: sp.csr_array[np.float32] | None = None
+        largest = []
         for matrix in matrices:
             rows = matrix[start : start + _ROWS].tocoo()
             others = (rows.col != rows.row + start) & (rows.data != 0)
             entries = (rows.data[others], (rows.row[others], rows.col[others]))
-            part = abs(keep_largest(sp.coo_array(entries, shape=rows.shape).tocsr(), n))
-            near = part if near is None else near + part
-        blocks.append(near)
+            largest.append(abs(keep_largest(sp.coo_array(entries, shape=rows.shape).tocsr(), n)))
+        blocks.append(sum(largest[1:], start=largest[0]))
     found = sp.csr_array(sp.vstack(blocks, format="csr"))
     found.sort_indices()
     return found

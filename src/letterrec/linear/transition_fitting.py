@@ -153,13 +153,12 @@ def tune_domains(
             it; None where these are too few.
         similar: what similarity adds; None where items have no content.
     """
-    names = tuple(dict.fromkeys(domains))
     start = replace(transitions.with_context(chosen.context), of_context=None)
-    scores = {name: score_of(name) for name in names}
-    strengths = {
-        name: chosen.strength if score is None else tune_strengths(start, score, similar).strength
-        for name, score in scores.items()
-    }
+    strengths = {}
+    for name in dict.fromkeys(domains):
+        score = score_of(name)
+        tuned = chosen if score is None else tune_strengths(start, score, similar)
+        strengths[name] = tuned.strength
     return chosen.with_domains(_apart(strengths, domains), similar)
 
 
