@@ -5,8 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 from contextlib import suppress
+from pathlib import Path
 
 _M_ARENA_MAX = -8  # of mallopt, in malloc.h
+_GROWN = 1.5  # times what was left, from which on it is time to give back
+_PAGES = Path("/proc/self/statm")  # the second number: resident
 
 
 def share_arenas() -> None:
@@ -23,10 +26,31 @@ def share_arenas() -> None:
 
 
 def give_back() -> None:
-    """Give free memory back to the system.
-
-    glibc keeps what lies between blocks that are in use. Training on sequences of many lengths
-    leaves ever more of it: on a million items 1.2 GB after 20 steps, of which it needs none.
-    """
+    """Give free memory back to the system: glibc keeps what lies between blocks that are in use."""
     with suppress(AttributeError, OSError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+class Growth:
+    """Gives free memory back whenever the process has grown by half since it last did.
+
+    Training on sequences of many lengths leaves ever more free memory between blocks: on a million
+    items 0.25 GB a step, beside the 4 GB that are in use.
+    """
+
+    def __init__(self) -> None:
+        self._left = 0.0  # bytes, after memory was last given back
+
+    def bound(self) -> None:
+        """Give back what is free, where it is time to."""
+        if resident() > _GROWN * self._left:
+            give_back()
+            self._left = resident()
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not say."""
+    try:
+        return int(_PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from letterrec.processes.memory import give_back
+from letterrec.processes.memory import Growth
 from letterrec.progress import Counter, counting
 from letterrec.training import checkpoints, distributed, rehearsal
 from letterrec.training.checkpoints import Checkpoint, Position, Stateful, TrainingLog, weights_of
@@ -40,8 +40,6 @@ from letterrec.training.threads import Team
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-_GIVEN_BACK = 16  # steps on large tables, after which free memory is given back
 
 
 def batches_by_length(
@@ -196,13 +194,13 @@ def _run_epoch(
     Returns:
         The position at its end, with the sums of the parts of the loss.
     """
-    sums = position.sums
+    sums, memory = position.sums, Growth()
     for i, rows in enumerate(batches[position.step :], start=position.step):
         for name, part in stepper.step(rows, epoch, i).items():
             sums[name] = sums.get(name, 0.0) + part
         counter.advance(1)
-        if stepper.is_large and i % _GIVEN_BACK == 0:
-            give_back()
+        if stepper.is_large:
+            memory.bound()
         position = Position(i + 1, sums, time.perf_counter() - started)
         keep(position)
     return position
