@@ -216,6 +216,7 @@ def test_the_server_asks_for_a_behaviour(run: Path, engine: Engine) -> None:
     with TestClient(create_app(Fleet.of(service))) as client:
         assert client.get("/v1/run").json()["behaviours"] == ["buy", "view"]
         assert client.get("/v1/run").json()["targets"] == ["buy"]
+        assert client.get("/v1/run").json()["reads_behaviours"] is True
         body = {"history": ["i2", "i3"], "behaviours": ["buy", "view"], "explain": True}
         for name in (None, "buy", "view"):
             answer = client.post("/v1/recommend", json={**body, "behaviour": name, "k": 3}).json()
@@ -256,6 +257,9 @@ def test_a_baseline_of_several_targets_is_asked_for_none_of_them(
     for name in ("buy", "view"):
         with pytest.raises(RequestError, match="ranks for 'buy' and 'view', told apart by nothing"):
             engine.recommend([["i2"]], behaviour=name)
+    with TestClient(create_app(Fleet.of(Service(lambda: engine)))) as client:
+        info = client.get("/v1/run").json()  # of which the page makes what can be asked for
+    assert (info["behaviours"], info["reads_behaviours"]) == (["buy", "view"], False)
 
 
 def test_what_is_viewed_before_it_is_bought_is_no_coming_back(

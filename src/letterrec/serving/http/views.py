@@ -103,6 +103,7 @@ def run_info(version: Version, engine: Engine, catalogue: Catalogue) -> s.RunInf
         metrics=metrics,
         behaviours=list(engine.dataset.behaviours),
         targets=[engine.dataset.behaviours[t] for t in engine.dataset.targets],
+        reads_behaviours=engine.model.reads_behaviours,
         domains=[s.Domain(name=name, items=active[name]) for name in catalogue.domain_names],
         levels=[
             s.Level(

@@ -77,7 +77,7 @@ function fillBehaviours(run) {
   $("behaviour").replaceChildren(
     el("option", { value: "" }, targets),
     ...behaviours.filter((name) => name !== targets).map((name) => el("option", { value: name }, name)));
-  $("behaviour-choice").hidden = !behaviours.length;
+  $("behaviour-choice").hidden = !run.reads_behaviours;
 }
 
 // How likely each behaviour is the next one stands behind its name.

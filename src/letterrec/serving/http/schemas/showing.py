@@ -55,6 +55,7 @@ class RunInfo(Versioned):
     metrics: dict[str, float] | None = Field(description="on the test split")
     behaviours: list[str] = Field(description="kinds of interactions; empty where there is one")
     targets: list[str] = Field(description="the behaviours that are predicted")
+    reads_behaviours: bool = Field(description="whether any behaviour may be asked for")
     domains: list[Domain]
     levels: list[Level] = Field(description="of the identifiers; none where a baseline ranks")
     follows_instructions: bool = Field(description="whether it reads wishes in words")
