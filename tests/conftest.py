@@ -86,6 +86,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shop with a quarter of its users, for what takes long for each of them."""
+    return write_shop(tmp_path_factory.mktemp("small") / "shop", n_users=N_USERS // 4)
+
+
+@pytest.fixture(scope="session")
 def shop_run(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the shop; read only."""
     from letterrec import api

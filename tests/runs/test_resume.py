@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import torch
 
+import forked
 from conftest import SMALL, steps_done
 from letterrec import api
 from letterrec.config.loading import load_settings
@@ -28,21 +29,24 @@ pytestmark = pytest.mark.slow
 
 def command(shop: Path, folder: Path) -> list[str]:
     settings = [part for s in SMALL for part in ("--set", s)]
-    cli = [sys.executable, "-m", "letterrec.cli", "fit", str(shop), "--out", str(folder)]
-    return [*cli, *settings, "--resume"]
+    return ["fit", str(shop), "--out", str(folder), *settings, "--resume"]
 
 
-def kill_in_stage(arguments: list[str], stage: str, delay: float) -> None:
+def run(arguments: list[str]) -> None:
+    """The command as a user starts it."""
+    done = [sys.executable, "-m", "letterrec.cli", *arguments]
+    subprocess.run(done, check=True, capture_output=True)
+
+
+def kill_in_stage(shop: Path, folder: Path, stage: str, delay: float) -> None:
     """Start the command and kill it with SIGKILL ``delay`` seconds into a stage."""
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.rstrip().endswith(stage):
-            time.sleep(delay)
-            break
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
+    log = folder.with_name("said.txt")
+    process = forked.letterrec(*command(shop, folder), log=log)
+    while process.is_alive() and f"] {stage}\n" not in log.read_text():
+        time.sleep(0.005)
+    process.join(delay)
+    process.kill()
+    process.join()
 
 
 def outcome(folder: Path) -> tuple[pl.DataFrame, dict[str, object]]:
@@ -61,31 +65,15 @@ def test_ten_kills_change_nothing(shop: Path, shop_run: Path, tmp_path: Path) ->
     for i in range(KILLS):
         done = read_json(folder / "run.json")["stages"] if (folder / "run.json").exists() else {}
         to_come = [s for s in STAGES if s not in done]
-        stage = left.pop(0) if left and left[0] in to_come else chance.choice(to_come or ["end"])
-        kill_in_stage(command(shop, folder), stage, chance.random() * (0.4 if i % 2 else 1.5))
-    subprocess.run(command(shop, folder), check=True, capture_output=True)
+        left = [stage for stage in left if stage in to_come]
+        stage = left.pop(0) if left else chance.choice(to_come or ["end"])
+        kill_in_stage(shop, folder, stage, chance.random() * (0.4 if i % 2 else 1.5))
+    run(command(shop, folder))
     identifiers, metrics = outcome(folder)
     expected_identifiers, expected_metrics = outcome(shop_run)
     assert identifiers.equals(expected_identifiers)
     assert metrics == expected_metrics
     assert not list(folder.rglob("*.tmp"))
-
-
-KEEPS_EVERY_STEP = """
-import sys, time
-from letterrec.training import checkpoints
-from letterrec.cli import app as cli
-from letterrec.training import steps
-
-share = steps._share
-
-def slow_share(rows):
-    time.sleep(0.02)  # so that ten kills find the epoch unfinished
-    return share(rows)
-
-checkpoints.WITHIN_EPOCH, steps._share = 0.0, slow_share
-cli.main()
-"""
 
 
 @pytest.mark.slow
@@ -98,23 +86,24 @@ def test_ten_kills_within_an_epoch_change_nothing(shop: Path, tmp_path: Path) ->
     folders = [tmp_path / "whole", tmp_path / "killed"]
     for folder in folders:
         shutil.copytree(tmp_path / "begun", folder)
-    whole, killed = (
-        [sys.executable, "-c", KEEPS_EVERY_STEP, "fit", str(shop), "--out", str(f), "--resume"]
-        for f in folders
-    )
+    whole, killed = (["fit", str(shop), "--out", str(f), "--resume", *parts] for f in folders)
+    log = tmp_path / "said.txt"
     training = folders[1] / "training" / "recommender"
     step = 0
     for _ in range(KILLS):
-        process = subprocess.Popen([*killed, *parts], stderr=subprocess.DEVNULL)
+        process = forked.letterrec(*killed, log=log, keeps="steps")
         while not (training / "checkpoint.safetensors").exists() or steps_done(training) < step + 3:
-            assert process.poll() is None
+            assert process.is_alive(), log.read_text()
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         assert steps_done(training) >= step + 3
         step = steps_done(training)
     for arguments in (whole, killed):
-        subprocess.run([*arguments, *parts], check=True, capture_output=True, timeout=300)
+        process = forked.letterrec(*arguments, log=log, keeps="steps")
+        process.join()
+        assert process.exitcode == 0, log.read_text()
     assert outcome(folders[0])[0].equals(outcome(folders[1])[0])
     assert outcome(folders[0])[1] == outcome(folders[1])[1]
     one, other = (read_tensors(f / "recommender.safetensors")[0] for f in folders)
@@ -127,7 +116,7 @@ def test_ten_kills_within_an_epoch_change_nothing(shop: Path, tmp_path: Path) ->
 
 
 def test_the_same_seed_gives_the_same_run(shop: Path, shop_run: Path, tmp_path: Path) -> None:
-    subprocess.run(command(shop, tmp_path / "again"), check=True, capture_output=True)
+    run(command(shop, tmp_path / "again"))
     identifiers, metrics = outcome(tmp_path / "again")
     expected_identifiers, expected_metrics = outcome(shop_run)
     assert identifiers.equals(expected_identifiers)
