@@ -36,13 +36,20 @@ SSE = {
     "OPENBLAS_CORETYPE": "Nehalem",
     "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
 }
+# What says the same on any processor: signals, processes, and what a sweep is made of.
+SAME_ANYWHERE = (
+    *("kill", "one_process_finishes", "two_processes_and_a_server"),
+    *("what_cannot_be_read", "no_thread_outlives", "gradients_of_rows"),
+    *("trials_can_be_added", "a_grid_without_a_space"),
+)
+OTHERS = ("-k", " and ".join(f"not {name}" for name in SAME_ANYWHERE))
 TRAINING = (
     *(f"tests/{room}" for room in ("nn", "training", "embeddings", "identifiers", "tokenizers")),
     *(f"tests/{room}" for room in ("decoding", "recommenders", "evaluation", "studies")),
     *("tests/runs/test_reuse.py", "tests/reports/test_html.py"),
     *("tests/serving/test_engine.py", "tests/serving/editing/test_editor.py"),
     *("tests/serving/test_bulk.py", "tests/serving/http/test_app.py"),
-    *("-k", "not kill and not one_process_finishes and not two_processes_and_a_server"),
+    *OTHERS,
 )
 # Two threads take turns on small tensors, and take their time.
 THREADS = (
@@ -50,7 +57,7 @@ THREADS = (
     *("tests/tokenizers/test_letter.py", "tests/embeddings/test_collaborative.py"),
     *("tests/training/test_threads.py", "tests/evaluation/test_protocol.py"),
     *("tests/serving/test_engine.py", "tests/serving/editing/test_editor.py"),
-    *("-k", "not two_processes_and_a_server"),
+    *OTHERS,
 )
 CORES = 2  # that processes and their threads share
 MACHINES = (
