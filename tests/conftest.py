@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from domains import write_domains
 from letterrec.config.loading import load_settings
@@ -24,7 +27,7 @@ SMALL = [
     "tokenizer.training.epochs=4",
     "tokenizer.training.batch_size=256",
     "tokenizer.codes=16",
-    "training.epochs=6",
+    "training.epochs=3",
     "training.batch_size=64",
     "training.learning_rate=3e-3",
     "recommender.dim=32",
@@ -79,6 +82,18 @@ def small_settings(*overrides: str, recipe: str | None = None) -> Settings:
     return load_settings(recipe, [*SMALL, *overrides])
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A run that one worker of pytest-xdist makes; each has a copy of it."""
+    base = factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"made-{name}"
+    with FileLock(f"{made}.lock"):
+        if not made.exists():
+            unfinished = factory.mktemp("unfinished") / name
+            make(unfinished)
+            unfinished.rename(made)
+    return Path(shutil.copytree(made, factory.mktemp("runs") / name))
+
+
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shop's folder of tables."""
@@ -96,9 +111,9 @@ def shop_run(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the shop; read only."""
     from letterrec import api
 
-    folder = tmp_path_factory.mktemp("runs") / "shop"
-    api.fit(shop, folder, small_settings())
-    return folder
+    return made_once(
+        tmp_path_factory, "shop", lambda folder: api.fit(shop, folder, small_settings())
+    )
 
 
 @pytest.fixture(scope="session")
@@ -106,10 +121,13 @@ def wishing_run(shop: Path, shop_run: Path, tmp_path_factory: pytest.TempPathFac
     """A finished run on the shop that follows wishes; read only."""
     from letterrec import api
 
-    folder = tmp_path_factory.mktemp("runs") / "wishing"
     wishing = ["wishes.enabled=true", "wishes.training.epochs=4", "wishes.training.batch_size=64"]
-    api.fit(shop, folder, small_settings(*wishing), reuse=shop_run)
-    return folder
+    settings = small_settings(*wishing)
+    return made_once(
+        tmp_path_factory,
+        "wishing",
+        lambda folder: api.fit(shop, folder, settings, reuse=shop_run),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -117,11 +135,13 @@ def two_domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on two sources whose users are joined; read only."""
     from letterrec import api
 
-    folder = tmp_path_factory.mktemp("runs") / "domains"
     sources = write_domains(tmp_path_factory.mktemp("domains"))
-    quick = ("data.join_users=true", "training.epochs=3", "tokenizer.training.epochs=2")
-    api.fit(sources, folder, small_settings(*quick), progress=False)
-    return folder
+    settings = small_settings("data.join_users=true", "tokenizer.training.epochs=2")
+    return made_once(
+        tmp_path_factory,
+        "domains",
+        lambda folder: api.fit(sources, folder, settings, progress=False),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from command import letterrec as run
 from conftest import SMALL, write_shop
 from letterrec.cli import app as cli
 
-SETTINGS = [part for s in SMALL for part in ("--set", s)]
+SETTINGS = [part for s in (*SMALL, "training.epochs=1") for part in ("--set", s)]
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:

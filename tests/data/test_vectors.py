@@ -209,7 +209,7 @@ def test_a_fit_keeps_each_items_own_vector(
     matrix = np.random.default_rng(0).normal(size=(len(ids), 32)).astype(np.float32)
     np.save(tmp_path / "cf.npy", matrix)
     (tmp_path / "ids.txt").write_text("\n".join(ids))
-    settings = [part for s in SMALL for part in ("--set", s)]
+    settings = [part for s in (*SMALL, "training.epochs=1") for part in ("--set", s)]
     settings += ["--set", f"collaborative.source={tmp_path / 'cf.npy'}"]
     fit = ["fit", shop, "--out", tmp_path / "run", *settings]
     assert letterrec(*fit) == 2

@@ -24,7 +24,7 @@ def cold_run(shop_run: Path, shop: Path, tmp_path_factory: pytest.TempPathFactor
     settings["data"]["cold_share"] = 0.1
     for section in ("collaborative", "tokenizer"):
         settings[section]["training"]["epochs"] = 1
-    settings["training"]["epochs"] = 6
+    settings["training"]["epochs"] = 2
     folder = tmp_path_factory.mktemp("cold") / "run"
     api.fit(shop, folder, parse_settings(settings))
     return folder

@@ -59,7 +59,9 @@ def test_words_are_kept_with_identifiers(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("recommender", ["rqt", "tiger"])
 def test_a_run_on_titles(recommender: str, shop: Path, tmp_path: Path) -> None:
-    settings = small_settings("identifiers.source=titles", f"recommender.name={recommender}")
+    settings = small_settings(
+        "identifiers.source=titles", f"recommender.name={recommender}", "training.epochs=1"
+    )
     api.fit(shop, tmp_path / "run", settings)
     engine = api.load(tmp_path / "run")
     (answer,) = engine.recommend([engine.history_of(engine.dataset.user_ids[0])], k=10)

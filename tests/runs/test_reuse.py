@@ -28,7 +28,7 @@ def taken_over(run: Run) -> set[str]:
 
 
 def test_what_is_equal_is_taken_over(shop: Path, shop_run: Path, tmp_path: Path) -> None:
-    settings = small_settings("recommender.temperature=0.7")
+    settings = small_settings("recommender.temperature=0.7", "training.epochs=1")
     run = api.fit(shop, tmp_path / "a", settings, reuse=[tmp_path, shop_run])
     assert taken_over(run) == set(IDENTIFIERS)
     identifiers = pl.read_parquet(shop_run / "identifiers.parquet")
@@ -48,7 +48,7 @@ def test_a_run_can_end_with_its_identifiers(shop: Path, shop_run: Path, tmp_path
 @pytest.mark.parametrize(
     ("override", "shared"),
     [
-        ("training.epochs=3", set(IDENTIFIERS)),
+        ("training.epochs=2", set(IDENTIFIERS)),
         ("transitions.enabled=false", set(LEARNED)),
         ("tokenizer.beta=0.1", {"content", "collaborative"}),
         ("identifiers.source=titles", {"content", "collaborative"}),

@@ -115,11 +115,11 @@ def test_titles_are_embedded_anew_after_training(tiny_model: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_with_grounding_scores_its_items(
-    shop: Path, tiny_model: Path, tmp_path: Path
+    small_shop: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     small = ["data.k_core=0", "training.epochs=1", f'recommender.model="{tiny_model}"']
     more = ["recommender.grounding=true", "recommender.popularity=0.5"]
-    api.fit(shop, tmp_path / "run", load_settings("bigrec", [*small, *more]))
+    api.fit(small_shop, tmp_path / "run", load_settings("bigrec", [*small, *more]))
     result = CliRunner().invoke(
         app, ["recommend", str(tmp_path / "run"), "--user", "u1", "-k", "5", "--json"]
     )

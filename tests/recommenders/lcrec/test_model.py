@@ -337,10 +337,10 @@ SETTINGS = [
 
 
 @pytest.fixture(scope="module")
-def run(shop: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(small_shop: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "lcrec"
     settings = load_settings("lcrec", [*SETTINGS, f'recommender.model="{tiny_model}"'])
-    api.fit(shop, folder, settings)
+    api.fit(small_shop, folder, settings)
     return folder
 
 
@@ -370,12 +370,14 @@ def test_instructions_on_the_command_line_and_to_runs_that_read_none(
 
 
 @pytest.mark.slow
-def test_a_run_that_calls_items_by_titles(shop: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_run_that_calls_items_by_titles(
+    small_shop: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     settings = load_settings(
         "bigrec",
         ["data.k_core=0", "training.epochs=1", f'recommender.model="{tiny_model}"'],
     )
-    api.fit(shop, tmp_path / "run", settings)
+    api.fit(small_shop, tmp_path / "run", settings)
     engine = api.load(tmp_path / "run")
     (answer,) = engine.recommend([engine.history_of(engine.dataset.user_ids[0])], k=10)
     assert len({item for item, _ in answer} & set(engine.dataset.item_ids)) == 10
@@ -425,10 +427,12 @@ def test_the_trie_searches_over_what_a_server_scores(smollm2: LcRec) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_learns_what_users_like(shop: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_run_that_learns_what_users_like(
+    small_shop: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     source = tmp_path / "shop"
-    shutil.copytree(shop, source)
-    likes = [f"u{user},number {user % 7} things" for user in range(0, 150, 2)]
+    shutil.copytree(small_shop, source)
+    likes = [f"u{user},number {user % 7} things" for user in range(0, 30, 2)]
     (source / "users.csv").write_text("\n".join(["user,preference", *likes]))
     tasks = ["recommender.tasks.preference=1", "recommender.tasks.query=0"]
     settings = [*SETTINGS, *tasks, f'recommender.model="{tiny_model}"']
