@@ -63,6 +63,12 @@ MESSY = {
         .otherwise(" " + pl.col("user").str.slice(1)),
         "item": pl.when(pl.int_range(pl.len()) % 97 == 0).then(None).otherwise(pl.col("item")),
     },
+    "hashes of 64 bits": {"user": pl.col("user").str.slice(1).cast(pl.UInt64) + 2**63},
+    "other white space around ids": {
+        "user": pl.when(pl.int_range(pl.len()) % 3 == 0)
+        .then(pl.col("user") + "\x1f")
+        .otherwise(pl.col("user"))
+    },
     "milliseconds, and zeros": {
         "timestamp": pl.when(pl.int_range(pl.len()) % 50 == 0)
         .then(0)
@@ -120,6 +126,7 @@ def test_a_folder_partitioned_by_a_key_is_a_source(
         ({"timestamp": pl.lit(20180731)}, "look like dates written as numbers"),
         ({"user": pl.int_range(pl.len())}, "none is left with 5 interactions per user and item"),
         ({"user": pl.lit("1e+20")}, "may have lost digits"),
+        ({"user": pl.lit(True)}, r"interactions\.parquet: user ids are Boolean"),
         (
             {"timestamp": pl.col("timestamp") * (1 + 999 * (pl.int_range(pl.len()) % 2))},
             "times are in different units",
