@@ -47,7 +47,8 @@ class _Here:
 
 @contextmanager
 def _temporary(name: str) -> Iterator[Path]:
-    with TemporaryDirectory(prefix=f"letterrec-{name}-") as folder:
+    # Polars' threads may still write there for a moment after they have failed.
+    with TemporaryDirectory(prefix=f"letterrec-{name}-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 

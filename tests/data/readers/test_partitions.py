@@ -63,6 +63,12 @@ MESSY = {
         .otherwise(" " + pl.col("user").str.slice(1)),
         "item": pl.when(pl.int_range(pl.len()) % 97 == 0).then(None).otherwise(pl.col("item")),
     },
+    "hashes of 64 bits": {"user": pl.col("user").str.slice(1).cast(pl.UInt64) + 2**63},
+    "other white space around ids": {
+        "user": pl.when(pl.int_range(pl.len()) % 3 == 0)
+        .then(pl.col("user") + "\x1f")
+        .otherwise(pl.col("user"))
+    },
     "milliseconds, and zeros": {
         "timestamp": pl.when(pl.int_range(pl.len()) % 50 == 0)
         .then(0)
@@ -112,6 +118,30 @@ def test_a_folder_partitioned_by_a_key_is_a_source(
     assert_same(*both(tmp_path, monkeypatch))
 
 
+def test_parts_as_they_grow_in_years_are_a_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = log().with_columns(user=pl.col("user").str.slice(1).cast(pl.Int64))
+    rows.write_parquet(tmp_path / "one.parquet")
+    one = read(tmp_path / "one.parquet")
+    folder = tmp_path / "interactions.parquet"
+    grown = {  # the type of a column, a column, a level of folders
+        "day=1": rows[:1000].with_columns(user=pl.col("user").cast(pl.Int32)),
+        "day=2": rows[1000:2000].with_columns(device=pl.lit("phone")),
+        "day=3/hour=4": rows[2000:],
+        "day=__HIVE_DEFAULT_PARTITION__": rows[:0],
+    }
+    for name, part in grown.items():
+        (folder / name).mkdir(parents=True)
+        part.write_parquet(folder / name / "0.parquet")
+    (folder / "_delta_log").mkdir()
+    rows.write_parquet(folder / "_delta_log" / "1.checkpoint.parquet")
+    (folder / "README.md").write_text("a log")
+    whole, parted = both(tmp_path, monkeypatch)
+    assert_same(whole, parted)
+    assert whole.fingerprint == one.fingerprint
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -120,6 +150,7 @@ def test_a_folder_partitioned_by_a_key_is_a_source(
         ({"timestamp": pl.lit(20180731)}, "look like dates written as numbers"),
         ({"user": pl.int_range(pl.len())}, "none is left with 5 interactions per user and item"),
         ({"user": pl.lit("1e+20")}, "may have lost digits"),
+        ({"user": pl.lit(True)}, r"interactions\.parquet: user ids are Boolean"),
         (
             {"timestamp": pl.col("timestamp") * (1 + 999 * (pl.int_range(pl.len()) % 2))},
             "times are in different units",

@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from letterrec.data import times
-from letterrec.data.ids import as_text, changes_told, coded_with_changes, in_row_order
+from letterrec.data.ids import SPACE, as_text, changes_told, coded_with_changes, in_row_order
 from letterrec.data.readers.compact_log import collect_events
 from letterrec.data.readers.k_core import duplicates, stable_order
 from letterrec.data.readers.malformed import as_data_error
@@ -95,7 +95,7 @@ def pack(table: TableFile, rows: pl.LazyFrame, k: int, *, notes: list[str]) -> P
     sources = _sources(table, rows, n_rows)
     with jobs.scratch(f"log-{_key(table, rows)}") as folder, as_data_error(where, table.separator):
         with counting("reading the log", len(sources)) as counter:
-            for _ in jobs.do(partial(_spilling, folder, count), sources):
+            for _ in jobs.do(partial(_spilling, folder, count, where), sources):
                 counter.advance(1)
         no_zero = _check_times(folder, where)
         partitions = [Partition(folder, number) for number in range(count)]
@@ -130,7 +130,7 @@ def _key(table: TableFile, rows: pl.LazyFrame) -> str:
 _ITEMS = "items.parquet"
 
 
-def _spilling(folder: Path, count: int) -> Callable[[Source], None]:
+def _spilling(folder: Path, count: int, where: object) -> Callable[[Source], None]:
     """What writes the rows of a source into a file for each partition."""
 
     def spill(source: Source) -> None:
@@ -138,7 +138,11 @@ def _spilling(folder: Path, count: int) -> Callable[[Source], None]:
         if target.exists():
             return
         rows = source.rows.with_row_index("row", offset=source.first_row)
-        key = (_hashed(rows.collect_schema()["user"]) % count).alias("partition")
+        try:
+            hashed = _hashed(rows.collect_schema()["user"])
+        except ValueError as error:
+            raise DataError(f"{where}: user {error}") from None
+        key = (hashed % count).alias("partition")
         with whole(target) as temporary:
             rows.sink_parquet(
                 pl.PartitionBy(temporary, key=key, include_key=False),
@@ -151,13 +155,14 @@ def _spilling(folder: Path, count: int) -> Callable[[Source], None]:
 
 
 def _hashed(dtype: pl.DataType) -> pl.Expr:
-    """A number that is the same for all ways to write the same user."""
+    """A number that is the same for all ways to write the same user.
+
+    Raises:
+        ValueError: ids cannot be of this type.
+    """
     if dtype.is_integer():
-        return pl.col("user").cast(pl.Int64).fill_null(0).abs().hash(seed=0)
-    try:
-        text = as_text("user", dtype).str.strip_chars()
-    except ValueError as error:
-        raise DataError(f"user {error}") from None
+        return pl.col("user").hash(seed=0)
+    text = as_text("user", dtype).str.strip_chars(SPACE)
     number = text.str.extract(r"^[+-]?0*([0-9]+?)(?:\.0+)?$")
     return pl.coalesce(number, text, pl.lit("")).hash(seed=0)
 

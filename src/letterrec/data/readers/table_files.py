@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -34,6 +35,8 @@ _VALUE = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?|\d{4}-\d\d-\d\d([ T].*)?
 _QUOTED = re.compile(r'(?:^|(?<=\t))"(?:[^"]|"")*"(?=\t|$)')  # whole fields between tabs
 _SEP = re.compile(r'"?sep=(?:.|\\t)?"?,*', re.I)  # what spreadsheets write for one another
 _OPEN = re.compile(r'(?:^|\t)"')
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_PART = "\x1fpart"  # column of the paths of parts, on the way
 _INNER = "\x1f"  # stands for a separator of two characters
 
 
@@ -91,13 +94,7 @@ class TableFile:
         if self.frame is not None:
             return self.frame
         if self.kind == "parquet":
-            keys = hive_keys(self)
-            if keys:  # of the folder alone: names of the folders above say nothing
-                texts = dict.fromkeys(keys, pl.String())
-                return pl.scan_parquet(
-                    self.path, glob=False, hive_partitioning=True, hive_schema=texts
-                )
-            return pl.scan_parquet(list(self.parts), glob=False, hive_partitioning=False)
+            return _scan_parts(self)
         dialect = self.dialect
         plain = len(dialect.separator) == 1 and not dialect.latin1 and not dialect.backslash
         sources: list[Path] | list[bytes] = (
@@ -253,8 +250,43 @@ def hive_keys(table: TableFile) -> list[str]:
     """The columns that the folders inside a table's own folder name, as in ``day=2020-01-31``."""
     if table.frame is not None or not table.path.is_dir():
         return []
-    folders = table.parts[0].relative_to(table.path).parts[:-1]
-    return [f.partition("=")[0] for f in folders if "=" in f]
+    return list(dict.fromkeys(key for part in table.parts for key in _hive_values(table, part)))
+
+
+def _hive_values(table: TableFile, part: Path) -> dict[str, str | None]:
+    """What the folders of a part say: names of the folders above the table's say nothing."""
+    folders = part.relative_to(table.path).parts[:-1]
+    pairs = (unquote(folder).split("=", 1) for folder in folders if "=" in folder)
+    return {key: None if value == _NO_VALUE else value for key, value in pairs}
+
+
+def _scan_parts(table: TableFile) -> pl.LazyFrame:
+    """The rows of Parquet parts; a part may lack columns that others have, and add some."""
+    schemas = [
+        pl.scan_parquet(part, glob=False, hive_partitioning=False).collect_schema()
+        for part in table.parts
+    ]
+    empty = pl.concat([pl.DataFrame(schema=s) for s in schemas], how="diagonal_relaxed")
+    keys = hive_keys(table)
+    frame = pl.scan_parquet(
+        list(table.parts),
+        glob=False,
+        hive_partitioning=False,
+        schema=empty.schema,
+        missing_columns="insert",
+        cast_options=pl.ScanCastOptions(integer_cast="upcast", float_cast="upcast"),
+        include_file_paths=_PART if keys else None,
+    )
+    if not keys:
+        return frame
+    values = {str(part): _hive_values(table, part) for part in table.parts}
+    named = {
+        key: pl.col(_PART).replace_strict(
+            {part: said.get(key) for part, said in values.items()}, return_dtype=pl.String
+        )
+        for key in keys
+    }
+    return frame.with_columns(**named).drop(_PART)
 
 
 def _separator_of(header: str) -> str:
