@@ -38,7 +38,7 @@ packages: $(SETUP)
 check: $(SETUP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers $(JOBS)
 
 docs: .venv/.set-up-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
