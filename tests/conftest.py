@@ -27,7 +27,7 @@ SMALL = [
     "tokenizer.training.epochs=4",
     "tokenizer.training.batch_size=256",
     "tokenizer.codes=16",
-    "training.epochs=3",
+    "training.epochs=6",
     "training.batch_size=64",
     "training.learning_rate=3e-3",
     "recommender.dim=32",
@@ -136,7 +136,8 @@ def two_domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from letterrec import api
 
     sources = write_domains(tmp_path_factory.mktemp("domains"))
-    settings = small_settings("data.join_users=true", "tokenizer.training.epochs=2")
+    quick = ("data.join_users=true", "training.epochs=3", "tokenizer.training.epochs=2")
+    settings = small_settings(*quick)
     return made_once(
         tmp_path_factory,
         "domains",

@@ -54,3 +54,23 @@ def test_the_parts_are_those_of_the_search(shop_run: Path) -> None:
             assert account.recommender + sum(shares) == pytest.approx(1, abs=1e-5)
             (alone,) = transitions.origins(history[-20:], [row], retrieved).sum(0).tolist()
             assert sum(shares) * math.exp(score) == pytest.approx(alone, abs=1e-5)
+
+
+def test_what_is_retrieved_for_an_item_is_part_of_all_with_its_identifier(shop_run: Path) -> None:
+    engine = letterrec.load(shop_run)
+    learned = engine.catalogue.transitions
+    assert learned is not None
+    transitions, history = replace(learned, weight=0.3), [3, 8, 5]
+    retrieved = transitions.retrieve(torch.tensor([history]), torch.tensor([history]))
+    one, share = int(retrieved.items[0, 0]), float(retrieved.shares[0, 0])
+    others = sorted(set(range(engine.catalogue.n_items)) - set(retrieved.items[0].tolist()))
+    other, alone = others[:2]
+    identifiers = engine.catalogue.identifiers
+    codes = identifiers.codes.copy()
+    codes[other] = codes[one]
+    catalogue = replace(
+        engine.catalogue, transitions=transitions, identifiers=replace(identifiers, codes=codes)
+    )
+    answer = [(row, math.log(2 * share)) for row in (one, other, alone)]
+    accounts = engine.reasons.explain(catalogue, history, answer)
+    assert [account.recommender for account in accounts] == pytest.approx([0.5, 0.5, 1])

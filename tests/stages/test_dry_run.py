@@ -84,7 +84,7 @@ def test_every_stage_of_a_default_run_is_estimated(
     trained = {s["stage"] for s in found["stages"] if s["trainings"]}
     assert trained == {"collaborative", "tokenizer", "recommender"}
     epochs = {s["stage"]: t["epochs"] for s in found["stages"] for t in s["trainings"]}
-    assert epochs == {"collaborative": 4, "tokenizer": 4, "recommender": 3}
+    assert epochs == {"collaborative": 4, "tokenizer": 4, "recommender": 6}
 
 
 def test_what_a_fit_refuses_is_refused(

@@ -130,7 +130,12 @@ class Reasons:
         retrieved = transitions.retrieve(read, seen, torch.tensor([asked]))
         if wished is not None:
             retrieved = wished.weighed(retrieved)
-        parts = transitions.origins(latest.items.tolist(), items, retrieved)  # (latest, items)
+        found = retrieved.items[0][retrieved.shares[0] > 0].cpu().numpy()
+        found = found[catalogue.states[found] == 0]
+        # items with one identifier have one probability: what is retrieved for any is part of it
+        codes = catalogue.identifiers.codes
+        is_equal = (codes[items][:, None] == codes[found]).all(2)  # (items, found)
+        parts = transitions.origins(latest.items.tolist(), found.tolist(), retrieved) @ is_equal.T
         recent = items_of.latest(self._max_history).items.tolist()
         lines: list[dict[int, float]] = []
         for column in parts.T:
