@@ -75,9 +75,8 @@ def test_two_processes_make_the_run_that_one_makes(shop: Path, tmp_path: Path) -
     begin(shop, tmp_path, load_settings(None, settings))
     done = under_torchrun(words(shop, tmp_path / "two", *settings))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (done.stdout + done.stderr).count(
-        "[6/8] recommender"
-    ) == 1  # the main process alone speaks
+    said = done.stdout + done.stderr
+    assert said.count("[6/8] recommender") == 1  # the main process alone speaks
     api.fit(shop, tmp_path / "one", load_settings(None, settings), resume=True)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=2e-3)
     one, two = (Run.open(tmp_path / name).metrics()["test"] for name in ("one", "two"))
