@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -94,7 +95,7 @@ class TableFile:
         if self.frame is not None:
             return self.frame
         if self.kind == "parquet":
-            return _scan_parts(self)
+            return self._of_parts
         dialect = self.dialect
         plain = len(dialect.separator) == 1 and not dialect.latin1 and not dialect.backslash
         sources: list[Path] | list[bytes] = (
@@ -112,6 +113,11 @@ class TableFile:
             glob=False,
             missing_columns="insert" if schema else "raise",  # of a first row that is too short
         )
+
+    @cached_property
+    def _of_parts(self) -> pl.LazyFrame:
+        """What `scan` gives of Parquet: to know the columns, every part is opened, once."""
+        return _scan_parts(self)
 
     def names(self, *, of_all: bool = False) -> list[str]:
         """The columns; of JSON lines, the keys of the first lines or ``of_all``."""
